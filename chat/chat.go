@@ -1,0 +1,156 @@
+// Package chat is the messenger: contacts, conversations, messages, receipts, unread counts and sync.
+//
+// A conversation is a log of messages numbered 1, 2, 3 ... without gaps (seq). Each user has one stream, a log of
+// pointers numbered the same way (usn): every message of his conversations, receipts, what his other devices read,
+// changes of contacts. A device is up to date when it has seen the stream up to its head; nothing else needs to be
+// delivered. Content is stored once, in the conversation; streams point at it.
+//
+// Unread counts are never counted up or down: [Tally.Unread] computes them from ordinals and cursors.
+//
+// [Service] is what the rooms above call. It knows no MQTT, no HTTP and no database: what it needs of a store are the
+// ports in ports.go, and what it decides comes back as values and as the errors in errors.go.
+package chat
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Conversation names a conversation: "d.alice.bob" for two people, their names sorted. Other kinds (g. groups and so
+// on) have a name and no meaning yet.
+type Conversation string
+
+// Direct names the conversation of two people.
+func Direct(a, b accounts.Name) Conversation {
+	if b < a {
+		a, b = b, a
+	}
+	return Conversation("d." + string(a) + "." + string(b))
+}
+
+// Pair gives the two people of a direct conversation, sorted; ok is false for any other name.
+func (c Conversation) Pair() (a, b accounts.Name, ok bool) {
+	rest, found := strings.CutPrefix(string(c), "d.")
+	if !found {
+		return "", "", false
+	}
+	first, second, found := strings.Cut(rest, ".")
+	if !found {
+		return "", "", false
+	}
+	a, errA := accounts.ParseUser(first)
+	b, errB := accounts.ParseUser(second)
+	return a, b, errA == nil && errB == nil && a < b
+}
+
+// Peer gives the other person of a direct conversation of which who is one; ok is false otherwise.
+func (c Conversation) Peer(who accounts.Name) (peer accounts.Name, ok bool) {
+	a, b, ok := c.Pair()
+	switch {
+	case ok && who == a:
+		return b, true
+	case ok && who == b:
+		return a, true
+	}
+	return "", false
+}
+
+// Draft is a message that has not found its place yet.
+type Draft struct {
+	Conversation Conversation
+	Members      []accounts.Name // whose streams get a pointer; the sender is one of them
+	From         accounts.Name
+	MID          string          // the sender's name for it; empty: never compared with another, the store keeps ID in its place
+	ID           string          // the server's name for it, unique
+	Kind         string          // "text", "image", ..., "x.*"
+	Body         json.RawMessage // a JSON value
+	Re           uint64          // seq of the message it answers; 0: none
+	At           []accounts.Name // who is mentioned
+	TTL          int64           // seconds; 0: for ever
+	Fallback     string          // what a client shows that does not know Kind
+	Silent       bool            // has a seq and never counts as unread
+	Fingerprint  [32]byte        // of the content: the same MID with another one is a conflict
+	Origin       any             // opaque: what the store must make durable together with the message; nil: nothing
+}
+
+// Message is a message in its place. Messages never change.
+type Message struct {
+	Conversation Conversation
+	Seq          uint64
+	ID           string
+	MID          string // never empty
+	From         accounts.Name
+	TS           int64 // Unix milliseconds; never less than that of Seq-1
+	Kind         string
+	Body         json.RawMessage
+	Re           uint64
+	At           []accounts.Name
+	TTL          int64
+	Fallback     string
+	Silent       bool
+	N            uint64 // how many messages up to and including this one count as unread for somebody
+	Own          uint64 // how many of those are From's
+}
+
+// Tally is what the unread count of one member of one conversation is computed from, all of one moment.
+type Tally struct {
+	Conversation Conversation
+	Head         uint64 // last seq
+	Read         uint64 // the member's read mark: a seq
+	N, ReadN     uint64 // counting messages up to Head, and up to Read
+	Own, ReadOwn uint64 // those of them that the member sent himself
+}
+
+// Unread is the number of counting messages of others after the read mark.
+func (t Tally) Unread() uint64 { return (t.N - t.ReadN) - (t.Own - t.ReadOwn) }
+
+// EntryType says what an entry of a stream is about. The values are the "t" of events on the wire.
+type EntryType string
+
+// What a stream holds.
+const (
+	EntryMessage EntryType = "msg"     // a message of a conversation
+	EntryReceipt EntryType = "rcpt"    // how far another member has received and read
+	EntryRead    EntryType = "read"    // how far oneself has read, for one's other devices
+	EntryContact EntryType = "contact" // a change of a relation
+)
+
+// Entry is one place of a user's stream. Entries never change.
+type Entry struct {
+	USN          uint64
+	Type         EntryType
+	TS           int64 // Unix milliseconds
+	Conversation Conversation
+	Message      Message       // EntryMessage
+	Who          accounts.Name // EntryReceipt: whose receipt; EntryContact: the other one
+	Recv, Read   uint64        // EntryReceipt and EntryRead: seqs
+	State        ContactState  // EntryContact
+	Greeting     string        // EntryContact, on a request
+}
+
+// Marks are how far a member has come in a conversation, as seqs.
+type Marks struct {
+	Recv, Read uint64 // Recv >= Read
+}
+
+// ContactState is what one user is to another, seen from one side.
+type ContactState string
+
+// Relations, and the "st" of contact events.
+const (
+	ContactNone      ContactState = ""
+	ContactPending   ContactState = "pending"   // I asked
+	ContactRequested ContactState = "requested" // I was asked
+	ContactAccepted  ContactState = "accepted"  // contacts, on both sides
+)
+
+// Contact is one line of a user's list.
+type Contact struct {
+	Who          accounts.Name
+	State        ContactState
+	Greeting     string // of the request
+	Since        int64  // Unix milliseconds of the last change
+	Conversation Conversation
+}

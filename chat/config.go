@@ -1,0 +1,63 @@
+package chat
+
+import "fmt"
+
+// Config bounds what users may store. [DefaultConfig] has the defaults, which are those of docs/protocol.md, section 8.
+type Config struct {
+	// MaxBody is the longest body of a message, in bytes of JSON without white space. Default 65536: media travel by
+	// reference. 0: only the size of a packet bounds it.
+	MaxBody int
+	// MaxText is the longest text, in characters (Unicode code points), of the kinds "text" and "md". Default 10000, about
+	// four pages. 0: only MaxBody bounds it.
+	MaxText int
+	// MaxMID is the longest mid, in bytes. Default 64. 16 to 256, cannot be switched off: it becomes part of a key.
+	MaxMID int
+	// MaxFallback is the longest fallback, in characters. Default 200: a line of a notification. Those that the server
+	// makes are cut there. 0: no limit.
+	MaxFallback int
+	// MaxMentions is how many a message may mention. Default 50. 0: no limit.
+	MaxMentions int
+	// MaxGreeting is the longest greeting of a contact request, in characters. Default 300: strangers may send it. 0: no
+	// limit.
+	MaxGreeting int
+	// MaxUntold is how many members' receipts may wait for their turn in memory. Default 65536, about 15 MiB when all are
+	// in use; beyond it they are found again by a look through the store, which makes them some seconds late. At least 1.
+	MaxUntold int
+}
+
+// DefaultConfig is what is in force when nothing is said.
+func DefaultConfig() Config {
+	return Config{
+		MaxBody:     64 << 10,
+		MaxText:     10_000,
+		MaxMID:      64,
+		MaxFallback: 200,
+		MaxMentions: 50,
+		MaxGreeting: 300,
+		MaxUntold:   1 << 16,
+	}
+}
+
+// Validate says what is wrong with c, naming the field.
+func (c Config) Validate() error {
+	for _, f := range []struct {
+		name               string
+		value, least, most int
+	}{
+		{"MaxBody", c.MaxBody, 0, 256 << 20},
+		{"MaxText", c.MaxText, 0, 256 << 20},
+		{"MaxMID", c.MaxMID, 16, 256},
+		{"MaxFallback", c.MaxFallback, 0, 256 << 20},
+		{"MaxMentions", c.MaxMentions, 0, 1 << 20},
+		{"MaxGreeting", c.MaxGreeting, 0, 256 << 20},
+		{"MaxUntold", c.MaxUntold, 1, 1 << 24},
+	} {
+		if f.value < f.least || f.value > f.most {
+			return fmt.Errorf("chat: %s: %d is not between %d and %d", f.name, f.value, f.least, f.most)
+		}
+	}
+	return nil
+}
+
+// over says whether n is more than limit, where 0 means that there is none.
+func over(n, limit int) bool { return limit > 0 && n > limit }

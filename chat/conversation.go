@@ -1,0 +1,96 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// laterKinds are the prefixes of conversations that have a name and no meaning yet.
+const laterKinds = "ghnltbs"
+
+// maxConversationID bounds what follows "g." and its like.
+const maxConversationID = 64
+
+// ParseConversation checks that s has the form of a conversation's name; otherwise the error wraps ErrMalformed. It says
+// nothing about whether there is one.
+func ParseConversation(s string) (Conversation, error) {
+	c := Conversation(s)
+	if _, _, ok := c.Pair(); ok || c.later() {
+		return c, nil
+	}
+	return "", fmt.Errorf("conversation %.80q: %w", s, ErrMalformed)
+}
+
+// later says whether c has the name of a kind of conversation that does not exist yet.
+func (c Conversation) later() bool {
+	kind, id, found := strings.Cut(string(c), ".")
+	if !found || len(kind) != 1 || !strings.Contains(laterKinds, kind) {
+		return false
+	}
+	for i := range len(id) {
+		b := id[i]
+		if b|0x20 < 'a' || b|0x20 > 'z' {
+			if (b < '0' || b > '9') && b != '_' && b != '-' {
+				return false
+			}
+		}
+	}
+	return id != "" && len(id) <= maxConversationID
+}
+
+// peer gives the other member of a direct conversation of which who is one, by its name alone.
+func (c Conversation) peer(who accounts.Name) (accounts.Name, error) {
+	if _, err := ParseConversation(string(c)); err != nil {
+		return "", err
+	}
+	if c.later() {
+		return "", fmt.Errorf("conversation %s: %w", c, ErrNoConversation)
+	}
+	peer, ok := c.Peer(who)
+	if !ok {
+		return "", fmt.Errorf("%s in conversation %s: %w", who, c, ErrNotMember)
+	}
+	return peer, nil
+}
+
+// member checks that there is such a conversation and that who is in it, and gives who's marks.
+func (s *Service) member(ctx context.Context, who accounts.Name, c Conversation) (Marks, error) {
+	if _, err := c.peer(who); err != nil {
+		return Marks{}, err
+	}
+	marks, err := s.store.Membership(ctx, c, who)
+	if err != nil {
+		return Marks{}, fmt.Errorf("membership of %s in %s: %w", who, c, err)
+	}
+	return marks, nil
+}
+
+// mayTalk checks that from and to are contacts.
+func (s *Service) mayTalk(ctx context.Context, from, to accounts.Name) error {
+	state, err := s.store.Relation(ctx, from, to)
+	if err != nil {
+		return fmt.Errorf("relation of %s to %s: %w", from, to, err)
+	}
+	if state == ContactAccepted {
+		return nil
+	}
+	if err := s.exists(ctx, to); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s is no contact of %s: %w", to, from, ErrNoRight)
+}
+
+// exists checks that there is such a user.
+func (s *Service) exists(ctx context.Context, who accounts.Name) error {
+	known, err := s.dir.Exists(ctx, who)
+	if err != nil {
+		return fmt.Errorf("look up %s: %w", who, err)
+	}
+	if !known {
+		return fmt.Errorf("account %s: %w", who, ErrNoConversation)
+	}
+	return nil
+}

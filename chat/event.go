@@ -1,0 +1,128 @@
+package chat
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Types of events that are no entries of a stream.
+const (
+	EventReset  EntryType = "reset"  // the stream does not reach back to where the reader was
+	EventTyping EntryType = "typing" // somebody types, or has stopped; never stored
+)
+
+// Event is an entry of a stream made ready for a reader, or one of the two that are no entries (EventReset, EventTyping).
+type Event struct {
+	Entry
+	// Unread and Total are the reader's unread counts, of the conversation and of all of them, at the moment in which his
+	// stream ended at AsOf. The numbers with the highest AsOf are the newest.
+	Unread, Total, AsOf uint64
+	Typing              bool // EventTyping: has started
+	Own                 bool // EntryMessage: the reader's own
+}
+
+// Place gives where the message of a message event stands; ok is false for other events.
+func (e Event) Place() (p Place, ok bool) {
+	return Place{e.Conversation, e.Message.Seq, e.Own}, e.Type == EntryMessage
+}
+
+// MarshalJSON gives the event as docs/protocol.md, section 4, has it. [Event.AppendJSON] is cheaper.
+func (e Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
+
+// AppendJSON adds the event to dst as docs/protocol.md, section 4, has it. Bodies are as they are stored.
+func (e Event) AppendJSON(dst []byte) []byte {
+	o := object{slices.Grow(dst, 320+len(e.Message.Body)+len(e.Message.Fallback)+len(e.Greeting))}
+	o.b = append(o.b, `{"t":"`...)
+	o.b = append(append(o.b, e.Type...), '"')
+	if e.Type == EventTyping {
+		o.str(`,"c":`, string(e.Conversation))
+		o.str(`,"who":`, string(e.Who))
+		o.b = strconv.AppendBool(append(o.b, `,"on":`...), e.Typing)
+		return append(o.b, '}')
+	}
+	o.num(`,"usn":`, e.USN)
+	switch e.Type {
+	case EntryMessage:
+		o.message(e.Conversation, &e.Message)
+	case EntryReceipt:
+		o.str(`,"c":`, string(e.Conversation))
+		o.str(`,"who":`, string(e.Who))
+		o.num(`,"recv":`, e.Recv)
+		o.num(`,"read":`, e.Read)
+		o.time(e.TS)
+	case EntryRead:
+		o.str(`,"c":`, string(e.Conversation))
+		o.num(`,"seq":`, e.Read)
+		o.time(e.TS)
+	case EntryContact:
+		o.str(`,"st":`, string(e.State))
+		o.str(`,"who":`, string(e.Who))
+		o.maybe(`,"greeting":`, e.Greeting)
+		o.maybe(`,"c":`, string(e.Conversation))
+		o.time(e.TS)
+	}
+	if e.Conversation != "" {
+		o.num(`,"unread":`, e.Unread)
+	}
+	o.num(`,"total":`, e.Total)
+	o.num(`,"asof":`, e.AsOf)
+	return append(o.b, '}')
+}
+
+// object is a JSON object under construction. What its methods call key is the text before the value, comma and colon
+// included.
+type object struct{ b []byte }
+
+func (o *object) str(key, value string) { o.b = appendQuoted(append(o.b, key...), value) }
+
+func (o *object) num(key string, value uint64) {
+	o.b = strconv.AppendUint(append(o.b, key...), value, 10)
+}
+
+func (o *object) time(ts int64) { o.b = strconv.AppendInt(append(o.b, `,"ts":`...), ts, 10) }
+
+// maybe leaves an empty string out.
+func (o *object) maybe(key, value string) {
+	if value != "" {
+		o.str(key, value)
+	}
+}
+
+func (o *object) message(c Conversation, m *Message) {
+	o.str(`,"c":`, string(c))
+	o.num(`,"seq":`, m.Seq)
+	o.str(`,"id":`, m.ID)
+	o.str(`,"mid":`, m.MID)
+	o.str(`,"from":`, string(m.From))
+	o.time(m.TS)
+	o.str(`,"k":`, m.Kind)
+	if len(m.Body) > 0 {
+		o.b = append(append(o.b, `,"body":`...), m.Body...)
+	}
+	if m.Re != 0 {
+		o.num(`,"re":`, m.Re)
+	}
+	if len(m.At) > 0 {
+		o.names(`,"at":`, m.At)
+	}
+	if m.TTL > 0 {
+		o.num(`,"ttl":`, uint64(m.TTL))
+	}
+	o.maybe(`,"fallback":`, m.Fallback)
+}
+
+func (o *object) names(key string, names []accounts.Name) {
+	o.b = append(append(o.b, key...), '[')
+	for i, name := range names {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = appendQuoted(o.b, string(name))
+	}
+	o.b = append(o.b, ']')
+}
+
+var _ json.Marshaler = Event{}

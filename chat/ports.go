@@ -1,0 +1,145 @@
+package chat
+
+import (
+	"context"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Commit is something that has its place in the order and is on its way to the disk.
+type Commit interface {
+	// Wait gives nil once a crash can no longer undo it. Any other result means that it is not known to be durable and
+	// must not be acknowledged: the error of ctx, or one that wraps ErrUnavailable. Safe for concurrent use, any number
+	// of times.
+	Wait(ctx context.Context) error
+}
+
+// Store keeps conversations, streams and contacts.
+//
+// Writing methods give what they write its place in the order before they return, in the order of the calls, and what
+// they wrote is durable once Wait of the returned commit gives nil; a nil commit means that nothing had to be written
+// and that everything the answer says is durable already. Reading methods give only what would survive a crash: one that
+// has seen more waits until it is durable. Everything is safe for concurrent use; every method fails with an error that
+// wraps ErrUnavailable when the store cannot serve, and then nothing was written.
+//
+// Any origin given is made durable in the same step as the change.
+type Store interface {
+	Log
+	Contacts
+}
+
+// Log keeps messages and streams in the order in which it accepted them.
+type Log interface {
+	// Append gives d the next seq of its conversation and a pointer in the stream of each of its members. Its time is
+	// now, or that of the message before it if the clock went back. A repeated (Conversation, From, MID) writes nothing
+	// and gives the first message, with Dup set and a commit that waits for the first one's durability; if its
+	// fingerprint differs, the error is ErrConflict. A conversation that does not exist is ErrNoConversation.
+	Append(ctx context.Context, d Draft) (Appended, Commit, error)
+
+	// Mark moves who's marks in a conversation forward: the result is the maximum of what was and what is given, both
+	// clamped to the last seq, Recv never less than Read. If Read moved, an EntryRead goes to who's own stream. If any mark
+	// moved, an EntryReceipt goes to the streams of the other members, unless the last one about who is younger than
+	// ReceiptInterval or still waits there, given to none of their readers: then the answer says Untold, and somebody has to
+	// call Tell later. The commit is nil if nothing moved. ErrNotMember, ErrNoConversation.
+	Mark(ctx context.Context, c Conversation, who accounts.Name, m Marks, origin any) (Marked, Commit, error)
+
+	// Tell adds the EntryReceipt that Mark left out, under the same condition; untold means that it still holds and
+	// something is left to tell. The commit is nil if nothing was added.
+	Tell(ctx context.Context, c Conversation, who accounts.Name) (untold bool, commit Commit, err error)
+
+	// Untold gives up to limit members whose marks have moved past what their last receipt told, in a stable order, those
+	// after after; for a start after a crash.
+	Untold(ctx context.Context, after Member, limit int) ([]Member, error)
+
+	// Membership gives who's marks, or ErrNotMember, or ErrNoConversation.
+	Membership(ctx context.Context, c Conversation, who accounts.Name) (Marks, error)
+
+	// Messages gives up to limit messages of a conversation in the order of seq: those after after, or, if before is not
+	// 0, the last ones before before; both bounds exclusive.
+	Messages(ctx context.Context, c Conversation, after, before uint64, limit int) (MessagePage, error)
+
+	// Stream gives up to limit entries of a user's stream in the order of usn, those after after.
+	Stream(ctx context.Context, user accounts.Name, after uint64, limit int) (StreamPage, error)
+
+	// Tallies gives a tally for every conversation of user in which something may be unread, all of the moment in which
+	// the user's stream ended at the returned usn.
+	Tallies(ctx context.Context, user accounts.Name) (t []Tally, asOf uint64, err error)
+
+	// Conversations gives up to limit conversations of a user, the one with the newest message first, after cursor (empty:
+	// from the start), and the cursor of the next page (empty: there is none). A malformed cursor is ErrMalformed.
+	Conversations(ctx context.Context, user accounts.Name, cursor string, limit int) ([]Overview, string, error)
+}
+
+// ReceiptInterval is the least time between two receipts about one member of one conversation.
+const ReceiptInterval = time.Second
+
+// Member is somebody in a conversation.
+type Member struct {
+	Conversation Conversation
+	Who          accounts.Name
+}
+
+// Marked is what Mark did.
+type Marked struct {
+	Marks
+	Moved  bool
+	Untold bool // a receipt was left out: Tell has to be called
+}
+
+// Appended is what Append did.
+type Appended struct {
+	Message Message
+	Dup     bool // it had been stored before
+}
+
+// MessagePage is a part of a conversation.
+type MessagePage struct {
+	Messages []Message
+	Head     uint64 // last seq of the conversation; 0: it is empty
+	Floor    uint64 // first seq that still exists
+}
+
+// StreamPage is a part of a stream.
+type StreamPage struct {
+	Entries []Entry
+	Head    uint64 // last usn of the stream; 0: it is empty
+	Floor   uint64 // first usn that still exists; a reader behind Floor-1 has to start over
+}
+
+// Overview is one line of a list of conversations.
+type Overview struct {
+	Tally Tally
+	Last  Message // zero if there is none
+}
+
+// Contacts keeps who knows whom.
+type Contacts interface {
+	// Relation gives what other is to user. It serves decisions and may be ahead of what is durable.
+	Relation(ctx context.Context, user, other accounts.Name) (ContactState, error)
+
+	// Request asks to for contact, in from's name. It gives what to is to from afterwards: ContactPending (a repeated
+	// request replaces the greeting), or ContactAccepted if they were contacts already or if to had asked as well, which
+	// is then accepted as by Accept. On a change both streams get an EntryContact. The commit is nil if nothing changed.
+	Request(ctx context.Context, from, to accounts.Name, greeting string, origin any) (ContactState, Commit, error)
+
+	// Accept makes requester and who contacts: both lists, their direct conversation with both as members, the greeting (if
+	// any) as its first message from the requester, and the entries in both streams, all or nothing. Repeated, it changes
+	// nothing. ErrNoRequest if requester has not asked.
+	Accept(ctx context.Context, who, requester accounts.Name, origin any) (Contact, Commit, error)
+
+	// List gives up to limit contacts and open requests of a user in the order of their names, those after after.
+	List(ctx context.Context, user, after accounts.Name, limit int) ([]Contact, error)
+}
+
+// Directory tells who exists.
+type Directory interface {
+	// Exists says whether name is a user.
+	Exists(ctx context.Context, name accounts.Name) (bool, error)
+}
+
+// Waker makes the sessions of users look at their streams. It never blocks, and a call that is lost costs latency, never
+// a message.
+type Waker interface {
+	Wake(users ...accounts.Name)
+}

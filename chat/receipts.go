@@ -1,0 +1,211 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// tellTries is how often a receipt is tried: at most three times ReceiptInterval after the last mark, those before it
+	// are too old to hold it up, and it can only be waiting for a reader of the one before. Then [Service.given] tries
+	// again when there is one.
+	tellTries = 3
+	// givenLate is the age from which on a receipt may have kept others waiting for longer than tellTries covers.
+	givenLate = 2 * ReceiptInterval
+	// untoldPage is how many members are looked at at once after a crash.
+	untoldPage = 256
+	// lookAgain is the pause before another look through the store, when there were too many to remember, or after an error.
+	lookAgain = 10 * time.Second
+)
+
+// Run tells others how far members have come where that had to wait, and first what a crash left untold. It returns nil
+// when ctx ends. It is called once.
+func (s *Service) Run(ctx context.Context) error {
+	s.tellAll(ctx)
+	timer := time.NewTimer(lookAgain)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		now := s.now()
+		if w, ok := s.untold.pop(now); ok {
+			s.late(ctx, s.tell(ctx, w))
+			continue
+		}
+		if s.untold.lookDue(now) {
+			s.tellAll(ctx)
+			continue
+		}
+		timer.Reset(s.untold.wait(now))
+		select {
+		case <-ctx.Done():
+		case <-s.untold.added:
+		case <-timer.C:
+		}
+	}
+	return nil
+}
+
+// tellAll looks through the store and tells everything that it knows to be untold.
+func (s *Service) tellAll(ctx context.Context) {
+	var after Member
+	for ctx.Err() == nil {
+		page, err := s.store.Untold(ctx, after, untoldPage)
+		if err != nil {
+			s.late(ctx, fmt.Errorf("look for untold receipts: %w", err))
+			return
+		}
+		for _, m := range page {
+			if err := s.tell(ctx, waiting{Member: m}); err != nil {
+				s.late(ctx, err)
+				return
+			}
+		}
+		if len(page) < untoldPage {
+			return
+		}
+		after = page[len(page)-1]
+	}
+}
+
+// tell tries to add a receipt.
+func (s *Service) tell(ctx context.Context, w waiting) error {
+	untold, commit, err := s.store.Tell(ctx, w.Conversation, w.Who)
+	if errors.Is(err, ErrNotMember) || errors.Is(err, ErrNoConversation) {
+		return nil // and nobody is left to be told
+	}
+	if err != nil {
+		return fmt.Errorf("tell how far %s is in %s: %w", w.Who, w.Conversation, err)
+	}
+	if peer, ok := w.Conversation.Peer(w.Who); ok && commit != nil {
+		s.wake.Wake(peer)
+	}
+	if untold && w.tries+1 < tellTries {
+		s.untold.put(waiting{w.Member, s.now().Add(ReceiptInterval), w.tries + 1})
+	}
+	return nil
+}
+
+// late handles an error of the store: everything is looked for again later. A store that cannot serve ends the process or
+// comes back; nothing is lost either way.
+func (s *Service) late(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.log.Warn("receipts are late", "err", err)
+	s.untold.startOver(s.now())
+}
+
+// given is called for what a reader gets: receipts that are newer than those among it may have waited for that.
+func (s *Service) given(entries []Entry) {
+	now := s.now()
+	for _, e := range entries {
+		if e.Type != EntryReceipt {
+			continue
+		}
+		age := now.Sub(time.UnixMilli(e.TS))
+		if age < 0 || age > givenLate {
+			s.untold.add(Member{e.Conversation, e.Who}, now)
+		}
+	}
+}
+
+// waiting is a member of whom something is left to tell.
+type waiting struct {
+	Member
+	due   time.Time
+	tries int
+}
+
+// untold is the queue of members of whom something is left to tell: each at most once, and at most bound of them. When it
+// is full, the store is looked through later.
+type untold struct {
+	bound int
+	added chan struct{} // holds one; wakes Run
+
+	mu    sync.Mutex // guards all below
+	queue []*waiting // in the order of due, nearly: nobody waits for longer than ReceiptInterval
+	known map[Member]*waiting
+	look  time.Time // when to look through the store; zero: not at all
+}
+
+func newUntold(bound int) untold {
+	return untold{bound: bound, added: make(chan struct{}, 1), known: map[Member]*waiting{}}
+}
+
+// add puts m into the queue. If it is there already, it is tried as often as a new one from now on.
+func (u *untold) add(m Member, due time.Time) { u.put(waiting{Member: m, due: due}) }
+
+func (u *untold) put(w waiting) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if old, ok := u.known[w.Member]; ok {
+		old.tries = min(old.tries, w.tries)
+		return
+	}
+	if len(u.queue) >= u.bound {
+		u.lookLaterLocked(w.due)
+		return
+	}
+	u.known[w.Member] = &w
+	u.queue = append(u.queue, &w)
+	select {
+	case u.added <- struct{}{}:
+	default:
+	}
+}
+
+// pop takes the first one, if it is due.
+func (u *untold) pop(now time.Time) (waiting, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.queue) == 0 || u.queue[0].due.After(now) {
+		return waiting{}, false
+	}
+	first := u.queue[0]
+	u.queue[0] = nil
+	u.queue = u.queue[1:]
+	delete(u.known, first.Member)
+	return *first, true
+}
+
+// lookDue says whether the store has to be looked through now; it says so once.
+func (u *untold) lookDue(now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.look.IsZero() || u.look.After(now) {
+		return false
+	}
+	u.look = time.Time{}
+	return true
+}
+
+// wait says how long Run may sleep.
+func (u *untold) wait(now time.Time) time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	wait := lookAgain
+	if len(u.queue) > 0 {
+		wait = min(wait, u.queue[0].due.Sub(now))
+	}
+	if !u.look.IsZero() {
+		wait = min(wait, u.look.Sub(now))
+	}
+	return wait
+}
+
+// startOver empties the queue: a look through the store finds everything again.
+func (u *untold) startOver(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.queue = nil
+	clear(u.known)
+	u.lookLaterLocked(now)
+}
+
+func (u *untold) lookLaterLocked(now time.Time) {
+	if u.look.IsZero() {
+		u.look = now.Add(lookAgain)
+	}
+}

@@ -1,0 +1,93 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Target is where a message goes: one of the two.
+type Target struct {
+	Conversation Conversation
+	User         accounts.Name // their direct conversation
+}
+
+// Sent is what became of a message.
+type Sent struct {
+	Conversation Conversation
+	Seq          uint64
+	ID           string
+	MID          string // never empty: ID, if the sender gave none
+	TS           int64  // Unix milliseconds
+	Dup          bool   // it had been stored before, and this is what it got then
+}
+
+// Send stores a message in a direct conversation of contacts. It may be acknowledged once the commit is durable. Sending
+// moves no read mark.
+//
+// A repeated mid with the same content gives what the first one got, with Dup set. Refused with ErrMalformed: a name, a
+// field or a body that breaks the rules, and writing to oneself by "d."; ErrTooLarge: a limit of Config; ErrNoConversation:
+// no such account or conversation, also those of kinds that do not exist yet, such as notes to oneself; ErrNotMember: the
+// conversation of two others; ErrNoRight: somebody who is no contact, and the kind "sys"; ErrConflict: the mid was used
+// with other content.
+func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Content, origin any) (Sent, Commit, error) {
+	conversation, peer, err := to.resolve(from)
+	if err != nil {
+		return Sent{}, nil, err
+	}
+	c, text, err := c.check(s.cfg)
+	if err != nil {
+		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+	}
+	if err := s.mayTalk(ctx, from, peer); err != nil {
+		return Sent{}, nil, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Sent{}, nil, fmt.Errorf("make a message id: %w", err)
+	}
+	stored, commit, err := s.store.Append(ctx, Draft{
+		Conversation: conversation,
+		Members:      []accounts.Name{from, peer},
+		From:         from,
+		MID:          c.MID,
+		ID:           id.String(),
+		Kind:         c.Kind,
+		Body:         c.Body,
+		Re:           c.Re,
+		At:           c.At,
+		TTL:          c.TTL,
+		Fallback:     c.fallbackFor(text, s.cfg.MaxFallback),
+		Fingerprint:  c.fingerprint(),
+		Origin:       origin,
+	})
+	if err != nil {
+		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+	}
+	if !stored.Dup {
+		s.wake.Wake(from, peer)
+	}
+	m := stored.Message
+	return Sent{conversation, m.Seq, m.ID, m.MID, m.TS, stored.Dup}, commit, nil
+}
+
+// resolve gives the conversation, and its other member.
+func (t Target) resolve(from accounts.Name) (Conversation, accounts.Name, error) {
+	if (t.User == "") == (t.Conversation == "") {
+		return "", "", fmt.Errorf("target %.80q %.80q: %w", t.Conversation, t.User, ErrMalformed)
+	}
+	if t.Conversation != "" {
+		peer, err := t.Conversation.peer(from)
+		return t.Conversation, peer, err
+	}
+	if _, err := accounts.ParseUser(string(t.User)); err != nil {
+		return "", "", fmt.Errorf("%w: %w", err, ErrMalformed)
+	}
+	if t.User == from {
+		return "", "", fmt.Errorf("notes of %s to self: %w", from, ErrNoConversation)
+	}
+	return Direct(from, t.User), t.User, nil
+}

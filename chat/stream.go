@@ -1,0 +1,192 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+const (
+	maxEvents = 1000 // in one answer of Events
+	syncLimit = 200  // events in a page of Sync, unless it is said
+	maxSync   = 500
+	// maxPage is about how many bytes of events or messages a page for a client has: four of them fit into a packet.
+	maxPage = 256 << 10
+	// overhead is about how many bytes a message has besides its body and fallback.
+	overhead = 320
+)
+
+// Events gives up to limit events of who's stream, those after after, in order, and the last usn of the stream. The
+// numbers of unread messages are of one moment, no earlier than the last of the events.
+//
+// If the stream no longer reaches back to after, or ends before it because an older copy of the store was put back, the
+// only event is an EventReset; its USN, which may be less than after, is where to go on from.
+func (s *Service) Events(ctx context.Context, who accounts.Name, after uint64, limit int) (
+	events []Event, head uint64, err error,
+) {
+	events, page, err := s.events(ctx, who, after, min(max(limit, 1), maxEvents))
+	return events, page.Head, err
+}
+
+func (s *Service) events(ctx context.Context, who accounts.Name, after uint64, limit int) (
+	[]Event, StreamPage, error,
+) {
+	page, err := s.store.Stream(ctx, who, after, limit)
+	if err != nil {
+		return nil, page, fmt.Errorf("stream of %s after %d: %w", who, after, err)
+	}
+	if from, ok := page.reset(after); ok {
+		page.Entries = []Entry{{Type: EventReset, USN: from}}
+	}
+	if len(page.Entries) == 0 {
+		return nil, page, nil
+	}
+	events, err := s.counted(ctx, who, page.Entries)
+	if err != nil {
+		return nil, page, err
+	}
+	s.given(page.Entries)
+	return events, page, nil
+}
+
+// counted makes events of entries, with the numbers of unread messages of one moment after all of them.
+func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entry) ([]Event, error) {
+	tallies, asOf, err := s.tallies(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	unread := make(map[Conversation]uint64, 8)
+	for _, e := range entries {
+		unread[e.Conversation] = 0
+	}
+	total := uint64(0)
+	for _, t := range tallies {
+		n := t.Unread()
+		total += n
+		if _, wanted := unread[t.Conversation]; wanted {
+			unread[t.Conversation] = n
+		}
+	}
+	events := make([]Event, len(entries))
+	for i, e := range entries {
+		events[i] = Event{
+			Entry: e, Unread: unread[e.Conversation], Total: total, AsOf: asOf,
+			Own: e.Type == EntryMessage && e.Message.From == who,
+		}
+	}
+	return events, nil
+}
+
+func (s *Service) tallies(ctx context.Context, who accounts.Name) ([]Tally, uint64, error) {
+	tallies, asOf, err := s.store.Tallies(ctx, who)
+	if err != nil {
+		return nil, 0, fmt.Errorf("unread of %s: %w", who, err)
+	}
+	return tallies, asOf, nil
+}
+
+// reset says whether a reader who has everything up to after has to start over, and from where.
+func (p StreamPage) reset(after uint64) (from uint64, ok bool) {
+	switch {
+	case after > p.Head:
+		return p.Head, true
+	case p.Floor > 0 && after < p.Floor-1:
+		return p.Floor - 1, true
+	}
+	return after, false
+}
+
+// StreamHead gives the last usn of who's stream.
+func (s *Service) StreamHead(ctx context.Context, who accounts.Name) (uint64, error) {
+	page, err := s.store.Stream(ctx, who, 0, 0)
+	if err != nil {
+		return 0, fmt.Errorf("head of the stream of %s: %w", who, err)
+	}
+	return page.Head, nil
+}
+
+// SyncPage is a part of a stream, for a client that keeps its own place in it.
+type SyncPage struct {
+	Events []Event
+	USN    uint64 // where to go on from
+	More   bool   // there is more after USN
+	Reset  bool   // the stream does not reach back: take the list of conversations and their history, then go on from USN
+	Total  uint64 // unread messages in all conversations
+}
+
+// Sync gives up to limit (0: 200; at most 500) events of who's stream, those after after, and not many more than fit into
+// 256 KiB.
+func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, limit int) (SyncPage, error) {
+	events, page, err := s.events(ctx, who, after, pageSize(limit, syncLimit, maxSync))
+	if err != nil {
+		return SyncPage{}, err
+	}
+	if len(events) == 0 {
+		unread, err := s.Unread(ctx, who)
+		return SyncPage{USN: after, Total: unread.Total}, err
+	}
+	if events[0].Type == EventReset {
+		return SyncPage{USN: page.Head, Reset: true, Total: events[0].Total}, nil
+	}
+	n := 0
+	for size := 0; n < len(events); n++ {
+		size += events[n].size()
+		if n > 0 && size > maxPage {
+			break
+		}
+	}
+	last := events[n-1]
+	return SyncPage{Events: events[:n], USN: last.USN, More: last.USN < page.Head, Total: last.Total}, nil
+}
+
+// size is about how many bytes the event has.
+func (e Event) size() int { return e.Message.size() + len(e.Greeting) }
+
+func (m Message) size() int { return overhead + len(m.Body) + len(m.Fallback) }
+
+// pageSize is the limit of a page: preset if none is given, and most at most.
+func pageSize(limit, preset, most int) int {
+	if limit <= 0 {
+		return preset
+	}
+	return min(limit, most)
+}
+
+// UnreadSummary is what somebody has not read, all of one moment.
+type UnreadSummary struct {
+	Total         uint64
+	Conversations []UnreadCount // those with something unread, in the order of their names
+	AsOf          uint64        // the last usn of the user's stream then
+}
+
+// UnreadCount is the number of unread messages of a conversation.
+type UnreadCount struct {
+	Conversation Conversation
+	Unread       uint64
+}
+
+// Unread counts what who has not read. The total is the sum of the conversations.
+func (s *Service) Unread(ctx context.Context, who accounts.Name) (UnreadSummary, error) {
+	tallies, asOf, err := s.tallies(ctx, who)
+	if err != nil {
+		return UnreadSummary{}, err
+	}
+	u := UnreadSummary{AsOf: asOf}
+	for _, t := range tallies {
+		if n := t.Unread(); n > 0 {
+			u.Total += n
+			u.Conversations = append(u.Conversations, UnreadCount{t.Conversation, n})
+		}
+	}
+	slices.SortFunc(u.Conversations, func(a, b UnreadCount) int {
+		return strings.Compare(string(a.Conversation), string(b.Conversation))
+	})
+	return u, nil
+}
+
+// newest is a bound before which everything is.
+const newest = math.MaxUint64

@@ -1,0 +1,71 @@
+package chat
+
+import (
+	"strings"
+	"unicode"
+)
+
+// lineBreak stands for the line breaks within a message.
+const lineBreak = " ⏎ "
+
+// Text gives the event as one line for a terminal, without a line break at its end, and ok = false for events that are
+// not worth one: "alice: dinner at 7?", "* carol asks to be your contact: hi".
+//
+// One event is one line, always: line breaks within become " ⏎ ", so that nobody writes a line that looks like somebody
+// else's, and scripts read messages line by line. Control characters other than the tab become U+FFFD, so that no
+// message moves the cursor, sets colours or answers for the terminal. Everything else is as it was sent.
+func (e Event) Text() (line string, ok bool) {
+	switch {
+	case e.Type == EntryMessage:
+		return string(e.Message.From) + ": " + oneLine(e.Message.line()), true
+	case e.Type == EntryContact && e.State == ContactRequested && e.Greeting != "":
+		return "* " + string(e.Who) + " asks to be your contact: " + oneLine(e.Greeting), true
+	case e.Type == EntryContact && e.State == ContactRequested:
+		return "* " + string(e.Who) + " asks to be your contact", true
+	}
+	return "", false
+}
+
+// line is what a message says: the text of a text, otherwise the fallback, or the kind.
+func (m Message) line() string {
+	if m.Kind == kindText {
+		text := ""
+		s := scanner{in: m.Body}
+		if s.members(func(name string, value []byte) {
+			if name == "text" && value[0] == '"' {
+				text = unquote(value)
+			}
+		}) {
+			return text
+		}
+	}
+	if m.Fallback != "" {
+		return m.Fallback
+	}
+	return "[" + m.Kind + "]"
+}
+
+// oneLine makes s safe for one line of a terminal.
+func oneLine(s string) string {
+	if strings.IndexFunc(s, unsafe) < 0 {
+		return s
+	}
+	var b strings.Builder
+	s = strings.ReplaceAll(s, "\r\n", "\n")
+	for _, r := range s {
+		switch {
+		case strings.ContainsRune("\n\v\f\r\u0085\u2028\u2029", r):
+			b.WriteString(lineBreak)
+		case unsafe(r):
+			b.WriteRune(unicode.ReplacementChar)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// unsafe says whether r may not reach a terminal.
+func unsafe(r rune) bool {
+	return unicode.IsControl(r) && r != '\t' || r == '\u2028' || r == '\u2029'
+}
