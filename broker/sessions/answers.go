@@ -1,0 +1,223 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+)
+
+// answer is what one packet of the client is answered with, once its commit is durable.
+type answer struct {
+	kind    answerKind
+	id      uint16
+	counted bool // it is one of Link.unacked
+	commit  Commit
+	reply   Reply
+	print   [32]byte // fingerprint of a PUBLISH
+	codes   []byte   // of a SUBACK or UNSUBACK
+	done    func(error)
+}
+
+type answerKind byte
+
+const (
+	answerNothing  answerKind = iota // only done is called
+	answerPublish1                   // PUBACK
+	answerPublish2                   // PUBREC
+	answerRelease                    // PUBCOMP
+	answerSubscribe
+	answerUnsubscribe
+	answerEnd // DISCONNECT with reply.Reason, and nothing after it
+)
+
+// answers is a FIFO of the answers of a Link. They are written in the order in which the packets came (MQTT 5, 4.6). It is
+// bounded by Config.Inbound: the reader waits for room.
+type answers struct {
+	list    []answer
+	first   int  // in list
+	writing bool // somebody takes from the FIFO: the goroutine, which exists only while there is something in it
+}
+
+func (q *answers) len() int { return len(q.list) - q.first }
+
+func (q *answers) pop() {
+	q.list[q.first] = answer{}
+	q.first++
+	switch {
+	case q.first == len(q.list):
+		q.list, q.first = q.list[:0], 0
+		if cap(q.list) > 8 {
+			q.list = nil
+		}
+	case q.first >= 64 && 2*q.first >= len(q.list):
+		n := copy(q.list, q.list[q.first:])
+		clear(q.list[n:])
+		q.list, q.first = q.list[:n], 0
+	}
+}
+
+// pending says whether a PUBLISH of QoS 1 with this id and content waits for its PUBACK.
+func (q *answers) pending(id uint16, print [32]byte) bool {
+	for _, a := range q.list[q.first:] {
+		if a.kind == answerPublish1 && a.id == id && a.print == print {
+			return true
+		}
+	}
+	return false
+}
+
+// placeLocked waits until the FIFO has room. An error means that the link is at its end.
+func (l *Link) placeLocked(ctx context.Context) error {
+	for {
+		switch {
+		case l.closed:
+			return ErrClosed
+		case !l.draining && l.answers.len() < l.registry.cfg.Inbound:
+			return nil
+		}
+		// While draining nothing is taken in; the reader waits here, because if it left, the connection would end
+		// before the last answers are written.
+		if err := l.awaitLocked(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// answer puts a into the FIFO, or writes it at once if nothing has to be waited for.
+func (l *Link) answer(a answer) {
+	l.mu.Lock()
+	if a.counted {
+		l.unacked++
+	}
+	if a.commit == nil && !l.answers.writing && !l.closed && !l.overfullLocked() {
+		reason := l.writeLocked(a, nil)
+		l.mu.Unlock()
+		l.finish(a, nil, reason)
+		return
+	}
+	l.pushLocked(a)
+	l.mu.Unlock()
+}
+
+func (l *Link) pushLocked(a answer) {
+	l.answers.list = append(l.answers.list, a)
+	if !l.answers.writing {
+		l.answers.writing = true
+		l.running.Add(1)
+		go l.writeAnswers()
+	}
+}
+
+// shutDown tells the client, after the answers that it still gets, that the server goes.
+func (l *Link) shutDown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.draining {
+		return
+	}
+	l.draining = true
+	l.pushLocked(answer{kind: answerEnd, reply: Reply{Reason: reasonShuttingDown}})
+	l.notifyLocked()
+}
+
+// writeAnswers takes from the FIFO until it is empty. It goes on when the connection has ended, because Done is called
+// for every answer, and what is durable and could not be written is remembered.
+func (l *Link) writeAnswers() {
+	defer l.running.Done()
+	l.mu.Lock()
+	for l.answers.len() > 0 {
+		a := l.answers.list[l.answers.first]
+		l.mu.Unlock()
+		err := wait(context.Background(), a.commit) // the store ends it, one way or the other
+		l.mu.Lock()
+		for l.overfullLocked() {
+			_ = l.awaitLocked(context.Background())
+		}
+		reason := l.writeLocked(a, err)
+		l.answers.pop()
+		l.notifyLocked()
+		l.mu.Unlock()
+		l.finish(a, err, reason)
+		l.mu.Lock()
+	}
+	l.answers.writing = false
+	l.mu.Unlock()
+}
+
+// overfullLocked says whether the client reads so little that even answers have to wait. At the end they do not.
+func (l *Link) overfullLocked() bool {
+	if l.closed || l.draining || l.wire.Buffered() <= 2*l.registry.cfg.HighWater {
+		return false
+	}
+	return l.fullLocked()
+}
+
+// finish is what follows an answer, outside of the lock.
+func (l *Link) finish(a answer, err error, reason byte) {
+	if reason != 0 {
+		l.wire.Disconnect(reason)
+	}
+	if a.done != nil {
+		a.done(err)
+	}
+}
+
+// writeLocked writes an answer. err is that of its commit. A reason other than 0 means that sending has been ended, and
+// that the caller has to disconnect with it.
+func (l *Link) writeLocked(a answer, err error) (reason byte) {
+	if a.counted { // before the client can see the answer and send another
+		l.unacked--
+	}
+	if err != nil {
+		if l.closed {
+			return 0
+		}
+		l.closeLocked()
+		return reasonBusy
+	}
+	switch a.kind {
+	case answerPublish1:
+		l.answerPublishLocked(a, Puback)
+	case answerPublish2:
+		l.answerPublishLocked(a, Pubrec)
+	case answerRelease:
+		l.ackLocked(Ack{Kind: Pubcomp, ID: a.id, Reason: a.reply.Reason})
+	case answerSubscribe:
+		if !l.closed && l.wire.Suback(a.id, a.codes) != nil {
+			l.closeLocked()
+		}
+		l.moveLocked()
+	case answerUnsubscribe:
+		if !l.closed && l.wire.Unsuback(a.id, a.codes) != nil {
+			l.closeLocked()
+		}
+	case answerEnd:
+		if !l.closed {
+			l.closeLocked()
+			return a.reply.Reason
+		}
+	}
+	return 0
+}
+
+// answerPublishLocked writes the event of a reply and then the ack. What does not reach the wire is kept for the client's
+// next connection.
+func (l *Link) answerPublishLocked(a answer, kind AckKind) {
+	if !l.closed && a.reply.Event != nil {
+		l.eventLocked(a.reply.Event)
+	}
+	if !l.closed {
+		ack := Ack{Kind: kind, ID: a.id, Reason: a.reply.Reason, Text: a.reply.Text, User: a.reply.User}
+		err := l.wire.Ack(ack)
+		if errors.Is(err, ErrPacketSize) { // then it goes without (MQTT 5, 3.4.2.2.2)
+			ack.Text, ack.User = "", nil
+			err = l.wire.Ack(ack)
+		}
+		if err == nil {
+			return
+		}
+		l.closeLocked()
+	}
+	if l.persistent {
+		l.unwritten = append(l.unwritten, Answered{ID: a.id, Fingerprint: a.print, Reply: a.reply})
+	}
+}

@@ -1,0 +1,284 @@
+package sessions
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Link is one network connection of a session, and, because a session is only loaded while it has one, the session
+// itself. An idle one has no goroutine.
+//
+// Receive, Pubrel, Subscribe, Unsubscribe and Start are called by the connection's reader, one at a time; Puback, Pubrec
+// and Pubcomp too. End is called last. Everything else is safe for concurrent use.
+type Link struct {
+	registry   *Registry
+	key        Key
+	version    byte
+	options    Options
+	remote     string
+	replyTopic string
+	wire       Wire
+	source     Source // used by the pump, and by End after it
+	window     int
+	expiry     uint32
+	present    bool
+	persistent bool
+	unlock     func()        // gives the key free; called by Start or End
+	ended      chan struct{} // closed by End
+
+	// writing makes calls of the store one at a time (but for Release), and what they write of one moment. It is held
+	// while the store gives a write its place, never while that becomes durable.
+	writing sync.Mutex
+
+	running sync.WaitGroup // the pump, and what writes the answers; added to under mu while not closed
+
+	// mu guards everything below, and with it the order of what is sent.
+	mu       sync.Mutex
+	started  bool
+	closed   bool          // nothing is sent any more
+	draining bool          // the end has been put into the FIFO of answers; nothing is taken in any more
+	full     bool          // the wire was over high water; Drained will come
+	changed  chan struct{} // closed when something changed that the reader or the answers wait for; nil: nobody waits
+	nextID   uint16
+	inFlight int // packets of QoS 1 and 2 that the client has to answer
+
+	subs    subscriptions
+	stream  stream
+	orphans []Flight // in flight from a stream that was given up
+	replies replies
+
+	answers   answers
+	receipts  receipts
+	unacked   int        // packets of QoS 1 and 2 of this link that we have to answer
+	inherited []Answered // answers the last link could not write
+	unwritten []Answered // answers this link could not write
+
+	pumping bool
+	stop    context.CancelFunc // of the pump
+}
+
+// End says how a connection ended.
+type End struct {
+	ExpirySeconds *uint32 // session expiry as changed by the DISCONNECT (MQTT 5, 3.14.2.2.2); nil: not changed
+}
+
+// Present says whether the session was there before (MQTT 5, 3.2.2.1.1).
+func (l *Link) Present() bool { return l.present }
+
+// Key names the session.
+func (l *Link) Key() Key { return l.key }
+
+// Version is 4 for MQTT 3.1.1, or 5.
+func (l *Link) Version() byte { return l.version }
+
+// Options are what the client chose in its CONNECT.
+func (l *Link) Options() Options { return l.options }
+
+// Remote is the peer's address.
+func (l *Link) Remote() string { return l.remote }
+
+// ExpirySeconds is the session expiry that was granted; 0: the session ends with the connection.
+func (l *Link) ExpirySeconds() uint32 { return l.expiry }
+
+// Start is called once the CONNACK has been written: what is in flight is sent again, and the stream goes on. The next
+// Connect of the key may go on too.
+func (l *Link) Start() {
+	for _, s := range l.subs.all() {
+		l.registry.index.Subscribe(s.Filter, l)
+	}
+	l.mu.Lock()
+	l.started = true
+	for _, f := range l.orphans { // nobody waits for their PUBCOMP
+		l.ackLocked(Ack{Kind: Pubrel, ID: f.ID})
+	}
+	l.orphans = nil
+	l.moveLocked()
+	l.mu.Unlock()
+	l.free()
+}
+
+// End is the last call, exactly once, when nothing of the connection runs any more: it waits for the answers that are on
+// their way to the disk, writes the session and unloads it.
+func (l *Link) End(e End) {
+	l.mu.Lock()
+	l.closeLocked()
+	l.mu.Unlock()
+	if l.started {
+		for _, s := range l.subs.all() {
+			l.registry.index.Unsubscribe(s.Filter, l)
+		}
+	}
+	l.running.Wait()
+
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if err := l.unload(ctx, e); err != nil {
+		// What is stored says that the session is open, as after a crash.
+		l.registry.log.Error("session not saved", "account", l.key.Account, "client", l.key.Client, "err", err)
+	}
+	l.registry.leave(l)
+	l.registry.metrics.inFlight.Add(-int64(l.inFlight))
+	close(l.ended)
+	l.free()
+}
+
+// endTimeout bounds the store's work at the end of a connection, so that the next one can tell its client something.
+const endTimeout = 10 * time.Second
+
+// free gives the key to the next Connect.
+func (l *Link) free() {
+	if l.unlock != nil {
+		l.unlock()
+		l.unlock = nil
+	}
+}
+
+// unload writes the session for the last time, or forgets it. Nothing else uses l any more.
+func (l *Link) unload(ctx context.Context, e End) error {
+	s := &l.stream
+	if s.on && s.acked > s.advanced {
+		if err := l.source.Acked(ctx, s.acked); err != nil {
+			return err
+		}
+	}
+	if !l.persistent {
+		return nil
+	}
+	if e.ExpirySeconds != nil {
+		l.expiry = l.registry.cfg.grant(l.version, false, *e.ExpirySeconds)
+	}
+	if l.version == 5 && l.expiry == 0 {
+		_, err := l.registry.store.Drop(ctx, l.key)
+		return err
+	}
+	l.mu.Lock()
+	s.dropFresh()
+	st := l.stateLocked()
+	l.mu.Unlock()
+	st.Open, st.Left = s.uncertain(), time.Now()
+	st.Unacked = l.unwritten
+	if !l.started { // the client had no chance to repeat anything
+		st.Unacked = append(l.inherited, st.Unacked...)
+	}
+	_, err := l.registry.store.Save(ctx, st)
+	return err // nobody waits for it to be durable: until it is, the session counts as open
+}
+
+// stateLocked is the session as it would be stored now.
+func (l *Link) stateLocked() State {
+	s := &l.stream
+	st := State{
+		Key: l.key, Version: l.version, Options: l.options, ExpirySeconds: l.expiry, Open: true,
+		Subscriptions: l.subs.all(),
+		Streaming:     s.on, Acked: s.acked, NextID: l.nextID,
+		Flights: make([]Flight, 0, len(s.flights)+len(l.orphans)),
+	}
+	for _, f := range l.orphans {
+		if f.QoS == 2 {
+			f.Stage = StageReleased
+			st.Flights = append(st.Flights, f)
+		}
+	}
+	for _, f := range s.flights {
+		st.Flights = append(st.Flights, f.Flight)
+	}
+	return st
+}
+
+// Drained tells that the wire's buffer is empty again.
+func (l *Link) Drained() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.full {
+		return
+	}
+	l.full = false
+	l.notifyLocked()
+	l.moveLocked()
+}
+
+// wake makes the pump look at the stream.
+func (l *Link) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stream.on {
+		l.stream.behind = true
+		l.moveLocked()
+	}
+}
+
+// disconnect ends the connection with this reason, unless it has been ended already.
+func (l *Link) disconnect(reason byte) {
+	l.mu.Lock()
+	again := l.closed
+	l.closeLocked()
+	l.mu.Unlock()
+	if !again {
+		l.wire.Disconnect(reason)
+	}
+}
+
+// closeLocked ends sending. What was not written until now is not written any more.
+func (l *Link) closeLocked() {
+	if l.closed {
+		return
+	}
+	l.closed = true
+	if l.stop != nil {
+		l.stop()
+	}
+	if l.stream.timer != nil {
+		l.stream.timer.Stop()
+		l.stream.timer = nil
+	}
+	l.notifyLocked()
+}
+
+// ackLocked writes an ack; false means that it did not reach the wire.
+func (l *Link) ackLocked(a Ack) bool {
+	if l.closed {
+		return false
+	}
+	if err := l.wire.Ack(a); err != nil {
+		l.closeLocked() // the connection is gone, its End will come
+		return false
+	}
+	return true
+}
+
+// fullLocked says whether so much waits in the wire that nothing more is sent until Drained.
+func (l *Link) fullLocked() bool {
+	if l.full {
+		return true
+	}
+	if l.wire.Buffered() <= l.registry.cfg.HighWater {
+		return false
+	}
+	l.full = true // and Drained, which needs the lock, can only come after this
+	return true
+}
+
+// notifyLocked wakes those in awaitLocked.
+func (l *Link) notifyLocked() {
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
+}
+
+// awaitLocked waits, without the lock, until something changed.
+func (l *Link) awaitLocked(ctx context.Context) error {
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	changed := l.changed
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

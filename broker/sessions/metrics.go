@@ -1,0 +1,79 @@
+package sessions
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the registry's numbers.
+type metrics struct {
+	inFlight   atomic.Int64
+	deliveries [3]prometheus.Counter // by QoS
+	drops      [dropReasons]prometheus.Counter
+	repeats    [3]prometheus.Counter // by QoS; 0 is never counted
+	expired    prometheus.Counter
+
+	collectors []prometheus.Collector
+}
+
+// dropReason says why something was not delivered.
+type dropReason int
+
+const (
+	dropOversize   dropReason = iota // larger than the client allows
+	dropExpired                      // its expiry passed before it could be sent
+	dropShed                         // QoS 0, and the client did not keep up
+	dropReplyQueue                   // too many replies waited
+	dropReplyOld                     // a reply waited too long
+	dropRefused                      // the client refused it
+	dropReasons
+)
+
+func (d dropReason) String() string {
+	return [...]string{"oversize", "expired", "shed", "reply_queue", "reply_old", "refused"}[d]
+}
+
+func newMetrics(r *Registry) *metrics {
+	m := &metrics{expired: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "magpie_sessions_expired_total", Help: "Stored sessions forgotten because their expiry passed."})}
+	delivered := counterVec("magpie_session_deliveries_total", "Messages written to clients, repetitions included.", "qos")
+	dropped := counterVec("magpie_session_dropped_total", "Messages not delivered, by reason.", "reason")
+	repeated := counterVec("magpie_session_repeated_total",
+		"Inbound messages recognised as repetitions of one that was handled already.", "qos")
+	for qos := range m.deliveries {
+		m.deliveries[qos] = delivered.WithLabelValues(strconv.Itoa(qos))
+		if qos > 0 {
+			m.repeats[qos] = repeated.WithLabelValues(strconv.Itoa(qos))
+		}
+	}
+	for reason := range dropReasons {
+		m.drops[reason] = dropped.WithLabelValues(reason.String())
+	}
+	m.collectors = []prometheus.Collector{
+		delivered, dropped, repeated, m.expired,
+		gauge("magpie_sessions_loaded", "Sessions in memory; each has one connection.",
+			func() float64 { return float64(r.Loaded()) }),
+		gauge("magpie_session_in_flight", "Messages of QoS 1 and 2 that clients have to acknowledge.",
+			func() float64 { return float64(m.inFlight.Load()) }),
+		gauge("magpie_session_subscriptions", "Subscriptions of connected sessions.",
+			func() float64 { return float64(r.index.Len()) }),
+	}
+	return m
+}
+
+func counterVec(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+}
+
+func gauge(name, help string, value func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+}
+
+func (m *metrics) sent(qos byte)                    { m.deliveries[qos].Inc() }
+func (m *metrics) repeated(qos byte)                { m.repeats[qos].Inc() }
+func (m *metrics) dropped(reason dropReason, n int) { m.drops[reason].Add(float64(n)) }
+
+// Collectors gives the registry's metrics.
+func (r *Registry) Collectors() []prometheus.Collector { return r.metrics.collectors }

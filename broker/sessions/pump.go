@@ -1,0 +1,420 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// chunk is how many deliveries are read from the source at once.
+const chunk = 64
+
+// aheadBytes is how much of what was read and does not fit the window is kept.
+const aheadBytes = 64 << 10
+
+// advanceEvery is the least time between two writes of the cursor.
+const advanceEvery = time.Second
+
+// step is one piece of work of the pump, done without the lock. An error means that the store does not serve.
+type step func(context.Context) error
+
+// moveLocked sends what can be sent at once, and starts the pump if there is something for it to do.
+func (l *Link) moveLocked() {
+	l.flushLocked(!l.pumping)
+	if l.pumping || l.nextLocked() == nil {
+		return
+	}
+	l.pumping = true
+	l.running.Add(1)
+	ctx, cancel := context.WithCancel(context.Background())
+	l.stop = cancel
+	go l.pump(ctx)
+}
+
+// pump reads from the source and writes to the store for the session until there is nothing to do. While it runs, it alone
+// sends from the stream.
+func (l *Link) pump(ctx context.Context) {
+	defer l.running.Done()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		l.flushLocked(true)
+		next := l.nextLocked()
+		if next == nil {
+			break
+		}
+		l.mu.Unlock()
+		err := next(ctx)
+		if err != nil && ctx.Err() == nil {
+			_ = l.cannotStore(ctx, "serve stream", err)
+		}
+		l.mu.Lock()
+	}
+	l.pumping = false
+	l.stop()
+	l.stop = nil
+}
+
+// flushLocked sends, without the store, everything that the window and the wire let out: replies and, if stream is set,
+// what has been read from the source; in turn, so that neither starves the other.
+func (l *Link) flushLocked(stream bool) {
+	for l.started && !l.closed && !l.idleLocked() && !l.fullLocked() {
+		switch {
+		case l.replies.turn && l.sendReplyLocked():
+		case stream && l.sendFrontLocked():
+		case stream && (l.mustStoreLocked() || l.mustReadLocked()):
+			return // it is the pump's turn
+		case l.sendReplyLocked():
+		default:
+			return
+		}
+	}
+}
+
+// idleLocked says that nothing waits to be sent.
+func (l *Link) idleLocked() bool {
+	return len(l.replies.waiting) == 0 && len(l.stream.ahead) == 0 && !l.stream.resuming
+}
+
+// nextLocked gives the pump its next step; nil: there is none.
+func (l *Link) nextLocked() step {
+	s := &l.stream
+	switch {
+	case !l.started || l.closed:
+		return nil
+	case l.advanceDueLocked():
+		return l.advance
+	case len(s.records) > 0 || l.mustStoreLocked() && !l.fullLocked():
+		return l.storeFlights
+	case s.on && s.route.qos == 0 && (s.behind || len(s.ahead) > 0) && l.fullLocked():
+		return l.skipToHead
+	case l.mustReadLocked() && !l.fullLocked():
+		return l.readSource
+	}
+	return nil
+}
+
+// mustReadLocked says whether something of the stream may be sent, and the pump has to look what.
+func (l *Link) mustReadLocked() bool {
+	s := &l.stream
+	return s.on && s.behind && len(s.ahead) == 0 && (s.route.qos == 0 || l.roomLocked())
+}
+
+// mustStoreLocked says whether the next delivery is a new one of QoS 2, which the pump has to store before it is sent, and
+// may be sent now.
+func (l *Link) mustStoreLocked() bool {
+	s := &l.stream
+	if !l.persistent || len(s.ahead) == 0 || !l.roomLocked() {
+		return false
+	}
+	again, d := s.front()
+	return again == nil && d != nil && s.qosOf(d) == 2 && !d.unwanted()
+}
+
+// unwanted says whether a delivery is finished without being sent.
+func (d *Delivery) unwanted() bool {
+	return d.Skip || !d.Expires.IsZero() && !d.Expires.After(time.Now())
+}
+
+// readSource reads the next deliveries.
+func (l *Link) readSource(ctx context.Context) error {
+	l.mu.Lock()
+	s := &l.stream
+	epoch, read := s.epoch, s.read
+	s.behind = false
+	source := l.source
+	if s.route.qos == 0 { // what a source remembers for Acked would never be taken out
+		source = l.registry.sources.Open(l.key, l.options)
+	}
+	l.mu.Unlock()
+	ds, err := source.Next(ctx, read, chunk)
+	if err != nil {
+		return err
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.epoch != epoch {
+		return nil
+	}
+	s.ended = len(ds) == 0
+	if s.ended {
+		return nil
+	}
+	s.ahead, s.behind = ds, true
+	s.read = ds[len(ds)-1].Pos
+	l.flushLocked(true)
+	s.trim()
+	return nil
+}
+
+// trim forgets what is too much to be kept until the window has room for it. It is read again.
+func (s *stream) trim() {
+	bytes := 0
+	for i := range s.ahead {
+		if bytes += len(s.ahead[i].Payload); i > 0 && bytes > aheadBytes {
+			clear(s.ahead[i:])
+			s.ahead = s.ahead[:i]
+			s.read, s.behind = s.ahead[i-1].Pos, true
+			return
+		}
+	}
+}
+
+// sendFrontLocked does the next thing for the stream that needs no storing. It says whether it could.
+func (l *Link) sendFrontLocked() bool {
+	s := &l.stream
+	again, d := s.front()
+	switch {
+	case again != nil:
+		return l.resendLocked(again, d)
+	case d == nil:
+		return false
+	case d.unwanted():
+		if !d.Skip {
+			l.registry.metrics.dropped(dropExpired, 1)
+		}
+		s.pass(d.Pos)
+		s.pop()
+		return true
+	}
+	qos := s.qosOf(d)
+	if qos == 0 {
+		l.sendOnceLocked(d)
+		return true
+	}
+	if !l.roomLocked() || qos == 2 && l.persistent {
+		return false
+	}
+	f := flight{Flight: Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: qos, Stage: StageSent}, counted: true}
+	s.insert(f)
+	l.countLocked(1)
+	l.sendLocked(f.Pos, d, qos == 1 && d.Pos <= s.repeated)
+	s.pop()
+	return true
+}
+
+// sendOnceLocked sends a delivery with QoS 0.
+func (l *Link) sendOnceLocked(d *Delivery) {
+	s := &l.stream
+	l.publishLocked(d, Publish{})
+	s.pass(d.Pos)
+	s.pop()
+}
+
+// resendLocked sends a flight of an earlier link again. d is nil if the source has lost its content.
+func (l *Link) resendLocked(f *flight, d *Delivery) bool {
+	if !l.roomLocked() {
+		return false
+	}
+	s := &l.stream
+	f.counted = true
+	l.countLocked(1)
+	switch {
+	case f.Stage == StageReleased:
+		l.releaseLocked(f)
+	case d == nil || d.Skip:
+		l.abandonLocked(f)
+	default:
+		l.sendLocked(f.Pos, d, true)
+	}
+	if d != nil {
+		s.pop()
+	}
+	return true
+}
+
+// abandonLocked ends a flight that cannot be sent again. The client may hold an id of QoS 2, which a PUBREL frees.
+func (l *Link) abandonLocked(f *flight) {
+	if f.QoS == 2 {
+		f.Stage = StageReleased
+		l.releaseLocked(f)
+		return
+	}
+	l.finishLocked(f)
+}
+
+// sendLocked sends the delivery of the flight at pos.
+func (l *Link) sendLocked(pos uint64, d *Delivery, dup bool) {
+	s := &l.stream
+	f := s.at(pos)
+	err := l.publishLocked(d, Publish{ID: f.ID, QoS: f.QoS, Dup: dup})
+	f.fresh = false
+	if !errors.Is(err, ErrPacketSize) {
+		return
+	}
+	if dup && f.QoS == 2 {
+		l.abandonLocked(f) // an earlier connection may have allowed it
+		return
+	}
+	done := f.Flight
+	done.Stage = StageDone
+	if f.QoS == 2 {
+		l.recordLocked(done)
+	}
+	l.finishLocked(f)
+}
+
+// publishLocked writes a PUBLISH with the content of d. An error was dealt with, but for that of ErrPacketSize.
+func (l *Link) publishLocked(d *Delivery, p Publish) error {
+	p.Topic, p.SubscriptionIDs = l.stream.route.topic, l.stream.route.ids
+	p.Payload, p.ContentType = d.Payload, d.ContentType
+	if !d.Expires.IsZero() {
+		p.Expiry = uint32(max(1, (time.Until(d.Expires)+time.Second-1)/time.Second))
+	}
+	l.replies.turn = true
+	err := l.wire.Publish(p)
+	switch {
+	case err == nil:
+		l.registry.metrics.sent(p.QoS)
+	case errors.Is(err, ErrPacketSize):
+		l.registry.metrics.dropped(dropOversize, 1)
+	default:
+		l.closeLocked()
+	}
+	return err
+}
+
+// storeFlights makes durable what the client has received, and what it is sent next with QoS 2, and sends it then.
+func (l *Link) storeFlights(ctx context.Context) error {
+	s := &l.stream
+	l.writing.Lock()
+	l.mu.Lock()
+	epoch, records := s.epoch, s.records
+	s.records = nil
+	plan := l.planLocked()
+	l.mu.Unlock()
+	rows := records
+	for _, p := range plan {
+		rows = append(rows, p.flight)
+	}
+	commit, err := l.registry.store.Fly(ctx, l.key, rows)
+	l.writing.Unlock()
+	if err == nil {
+		err = wait(ctx, commit)
+	}
+	if err != nil {
+		return err
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.epoch != epoch {
+		return nil
+	}
+	for _, r := range records {
+		if f := s.byID(r.ID); f != nil && f.Pos == r.Pos && f.Stage == StageReleased {
+			l.releaseLocked(f)
+		}
+	}
+	for i := range plan {
+		if l.closed {
+			return nil
+		}
+		l.sendLocked(plan[i].flight.Pos, &plan[i].delivery, false)
+	}
+	return nil
+}
+
+// planned is a delivery of QoS 2 that is being stored.
+type planned struct {
+	flight   Flight
+	delivery Delivery
+}
+
+// planLocked takes out of ahead what may be sent with QoS 2 now, and gives it its ids.
+func (l *Link) planLocked() []planned {
+	s := &l.stream
+	var plan []planned
+	for bytes := 0; bytes < l.registry.cfg.HighWater && !l.closed && l.mustStoreLocked(); {
+		d := s.ahead[0]
+		bytes += len(d.Payload)
+		f := Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: 2, Stage: StageSent}
+		s.insert(flight{Flight: f, counted: true, fresh: true})
+		l.countLocked(1)
+		plan = append(plan, planned{f, d})
+		s.pop()
+	}
+	if plan != nil {
+		l.replies.turn = true
+	}
+	return plan
+}
+
+// skipToHead leaves out what cannot be sent with QoS 0 because the wire is full.
+func (l *Link) skipToHead(ctx context.Context) error {
+	s := &l.stream
+	l.mu.Lock()
+	if len(s.ahead) > 0 {
+		s.read = s.ahead[0].Pos - 1
+	}
+	s.ahead, s.behind = nil, false
+	epoch := s.epoch
+	l.mu.Unlock()
+	head, err := l.source.Head(ctx)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.epoch == epoch && s.route.qos == 0 && head > s.read {
+		l.registry.metrics.dropped(dropShed, int(head-s.read))
+		s.read = head
+		s.pass(head)
+	}
+	return nil
+}
+
+// advanceDueLocked says whether the cursor is to be written now. If it is to be written later, a timer will ask again.
+func (l *Link) advanceDueLocked() bool {
+	s := &l.stream
+	if s.acked <= s.advanced {
+		return false
+	}
+	wait := advanceEvery - time.Since(s.lastAdvance)
+	if wait <= 0 {
+		return true
+	}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(wait, l.advanceLater)
+	}
+	return false
+}
+
+func (l *Link) advanceLater() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stream.timer = nil
+	l.moveLocked()
+}
+
+// advance tells the source and the store how far the client has come. That it fails is no reason to disconnect: it is
+// tried again, and nobody waits for it.
+func (l *Link) advance(ctx context.Context) error {
+	s := &l.stream
+	l.mu.Lock()
+	epoch, acked := s.epoch, s.acked
+	s.lastAdvance = time.Now()
+	l.mu.Unlock()
+	if err := l.source.Acked(ctx, acked); err != nil {
+		return nil //nolint:nilerr // see above
+	}
+
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	same := s.epoch == epoch
+	l.mu.Unlock()
+	if !same {
+		return nil
+	}
+	if l.persistent {
+		if err := l.registry.store.Advance(ctx, l.key, acked); err != nil {
+			return nil //nolint:nilerr // see above
+		}
+	}
+	l.mu.Lock()
+	s.advanced = acked
+	l.mu.Unlock()
+	return nil
+}

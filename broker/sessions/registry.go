@@ -1,0 +1,239 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Registry has the sessions that are loaded: those with a connection. All others are in the store and cost no memory.
+// Safe for concurrent use.
+//
+// Order of locks: the lock of a key (held from Connect to Start, over waits) comes before Link.writing, that before
+// Link.mu. Registry.mu, keyLocks.mu and those of the Index are taken alone or last, and nothing is called under them.
+// Neither the store nor a source is called under Link.mu or Registry.mu.
+type Registry struct {
+	cfg     Config
+	store   Store
+	sources Sources
+	log     *slog.Logger
+	born    time.Time // a session that a crash left open counts as left then
+	locks   keyLocks
+	index   *Index[*Link]
+	metrics *metrics
+	lastID  uint16 // the highest packet id; less in tests
+
+	mu       sync.RWMutex
+	closing  bool
+	links    map[Key]*Link
+	accounts map[accounts.Name]*account
+}
+
+// account is what the registry knows of one account while it has connections.
+type account struct {
+	links   []*Link
+	opening int // sessions about to be created
+}
+
+// New gives a registry. cfg has been validated.
+func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
+	r := &Registry{
+		cfg: cfg, store: store, sources: sources, log: log, born: time.Now(),
+		index: NewIndex[*Link](), lastID: math.MaxUint16,
+		links: make(map[Key]*Link), accounts: make(map[accounts.Name]*account),
+	}
+	r.metrics = newMetrics(r)
+	return r
+}
+
+// Wake makes the sessions of these users look at their streams. It never blocks.
+func (r *Registry) Wake(users ...accounts.Name) {
+	for _, user := range users {
+		for _, l := range r.linksOf(user) {
+			l.wake()
+		}
+	}
+}
+
+// Disconnect ends the connections of an account with this reason and says how many they were. It does not wait for
+// their End.
+func (r *Registry) Disconnect(account accounts.Name, reason byte) int {
+	links := r.linksOf(account)
+	for _, l := range links {
+		l.disconnect(reason)
+	}
+	return len(links)
+}
+
+// Close refuses what comes from now on, writes the answers that still wait for the disk, tells every client that the
+// server shuts down (0x8B), and waits for the End of every Link. If ctx ends before that, connections are ended at once
+// and the error is that of ctx.
+func (r *Registry) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closing = true
+	links := make([]*Link, 0, len(r.links))
+	for _, l := range r.links {
+		links = append(links, l)
+	}
+	r.mu.Unlock()
+
+	for _, l := range links {
+		l.shutDown()
+	}
+	var err error
+	for _, l := range links {
+		select {
+		case <-l.ended:
+		case <-ctx.Done():
+			err = fmt.Errorf("close sessions: %w", ctx.Err())
+			l.disconnect(reasonShuttingDown)
+		}
+	}
+	return err
+}
+
+// Reason codes of DISCONNECT that the registry decides on (MQTT 5, 3.14.2.1).
+const (
+	reasonUnspecified    = 0x80
+	reasonBusy           = 0x89
+	reasonShuttingDown   = 0x8B
+	reasonTakenOver      = 0x8E
+	reasonReceiveMaximum = 0x93
+	reasonQuotaExceeded  = 0x97
+	reasonUnknownID      = 0x92 // of PUBREL and PUBCOMP
+	reasonNoSubscription = 0x11 // of UNSUBACK
+	reasonFailed3        = 0x80 // of SUBACK, the only one MQTT 3.1.1 has
+	firstFailure         = 0x80
+)
+
+func (r *Registry) linksOf(name accounts.Name) []*Link {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	a := r.accounts[name]
+	if a == nil {
+		return nil
+	}
+	return slices.Clone(a.links)
+}
+
+// current gives the link of a key, or nil.
+func (r *Registry) current(k Key) (*Link, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.closing {
+		return nil, ErrClosed
+	}
+	return r.links[k], nil
+}
+
+// reserve counts a session of the account that is about to be created, if it may have one more.
+func (r *Registry) reserve(ctx context.Context, name accounts.Name) error {
+	if r.cfg.PerAccount == 0 {
+		r.opening(name, 1)
+		return nil
+	}
+	opening := r.opening(name, 1) // before counting, so that two that are created at once see each other
+	stored, err := r.store.Count(ctx, name)
+	if err == nil && stored+r.volatile(name)+opening > r.cfg.PerAccount {
+		err = ErrTooMany
+	}
+	if err != nil {
+		r.opening(name, -1)
+		return fmt.Errorf("new session of %s: %w", name, err)
+	}
+	return nil
+}
+
+// opening adds n to the sessions that are about to be created.
+func (r *Registry) opening(name accounts.Name, n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.accountLocked(name)
+	a.opening += n
+	r.tidyLocked(name, a)
+	return a.opening
+}
+
+// volatile is how many sessions of the account are in no store.
+func (r *Registry) volatile(name accounts.Name) int {
+	n := 0
+	for _, l := range r.linksOf(name) {
+		if !l.persistent {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Registry) accountLocked(name accounts.Name) *account {
+	a := r.accounts[name]
+	if a == nil {
+		a = &account{}
+		r.accounts[name] = a
+	}
+	return a
+}
+
+func (r *Registry) tidyLocked(name accounts.Name, a *account) {
+	if len(a.links) == 0 && a.opening == 0 {
+		delete(r.accounts, name)
+	}
+}
+
+// enter makes l the link of its key. The caller holds the key.
+func (r *Registry) enter(l *Link) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing {
+		return ErrClosed
+	}
+	r.links[l.key] = l
+	a := r.accountLocked(l.key.Account)
+	a.links = append(a.links, l)
+	return nil
+}
+
+// leave is the opposite of enter.
+func (r *Registry) leave(l *Link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.links[l.key] == l {
+		delete(r.links, l.key)
+	}
+	a := r.accountLocked(l.key.Account)
+	if i := slices.Index(a.links, l); i >= 0 {
+		a.links = slices.Delete(a.links, i, i+1)
+	}
+	r.tidyLocked(l.key.Account, a)
+}
+
+// takeOver ends the connection that has the key, if there is one, and waits for its End.
+func (r *Registry) takeOver(ctx context.Context, k Key) error {
+	old, err := r.current(k)
+	if old == nil || err != nil {
+		return err
+	}
+	old.disconnect(reasonTakenOver)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.Takeover, errTakeover)
+	defer cancel()
+	select {
+	case <-old.ended:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), errTakeover) {
+			r.log.Error("connection does not end", "account", k.Account, "client", k.Client, "remote", old.remote,
+				"waited", r.cfg.Takeover)
+			return fmt.Errorf("%w: %w", ErrUnavailable, errTakeover)
+		}
+		return ctx.Err()
+	}
+}
+
+var errTakeover = errors.New("the session's old connection does not end")

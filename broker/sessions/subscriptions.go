@@ -1,0 +1,269 @@
+package sessions
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// subscriptions are the filters of one session, those with and those without wildcards apart and sorted.
+type subscriptions struct {
+	exact, wild []subscription
+	last        uint64 // order of the newest
+}
+
+type subscription struct {
+	Subscription
+	order uint64 // in which they were made: the newest decides how a topic is spelled
+}
+
+func byFilter(s subscription, filter string) int { return cmp.Compare(s.Filter, filter) }
+
+func (s *subscriptions) listOf(filter string) *[]subscription {
+	if hasWildcard(filter) {
+		return &s.wild
+	}
+	return &s.exact
+}
+
+// put adds a subscription, or replaces the one with the same filter. It says whether it is new.
+func (s *subscriptions) put(sub Subscription) bool {
+	list := s.listOf(sub.Filter)
+	s.last++
+	i, found := slices.BinarySearchFunc(*list, sub.Filter, byFilter)
+	if found {
+		(*list)[i] = subscription{sub, s.last}
+	} else {
+		*list = slices.Insert(*list, i, subscription{sub, s.last})
+	}
+	return !found
+}
+
+// remove takes a filter out. It says whether it was there.
+func (s *subscriptions) remove(filter string) bool {
+	list := s.listOf(filter)
+	i, found := slices.BinarySearchFunc(*list, filter, byFilter)
+	if found {
+		*list = slices.Delete(*list, i, i+1)
+	}
+	return found
+}
+
+func (s *subscriptions) has(filter string) bool {
+	_, found := slices.BinarySearchFunc(*s.listOf(filter), filter, byFilter)
+	return found
+}
+
+func (s *subscriptions) len() int { return len(s.exact) + len(s.wild) }
+
+// all gives them in the order in which they were made.
+func (s *subscriptions) all() []Subscription {
+	list := slices.Concat(s.exact, s.wild)
+	slices.SortFunc(list, func(a, b subscription) int { return cmp.Compare(a.order, b.order) })
+	out := make([]Subscription, len(list))
+	for i, sub := range list {
+		out[i] = sub.Subscription
+	}
+	return out
+}
+
+// route is how a session gets what is published to one topic.
+type route struct {
+	ok     bool   // some subscription matches
+	topic  string // as the newest one of them spelled it
+	qos    byte   // the highest of them
+	retain bool   // the retain flag is passed on
+	ids    []int  // of all of them
+}
+
+// route gives the one delivery for all subscriptions that match a topic (MQTT 5, 3.3.4).
+func (s *subscriptions) route(topic string) route {
+	var r route
+	newest := subscription{}
+	add := func(sub subscription) {
+		r.ok = true
+		r.qos = max(r.qos, sub.QoS)
+		r.retain = r.retain || sub.RetainAsPublished
+		if sub.ID != 0 {
+			r.ids = append(r.ids, sub.ID)
+		}
+		if sub.order > newest.order {
+			newest = sub
+		}
+	}
+	if i, found := slices.BinarySearchFunc(s.exact, topic, byFilter); found {
+		add(s.exact[i])
+	}
+	for _, sub := range s.wild {
+		if matches(sub.Filter, topic) {
+			add(sub)
+		}
+	}
+	if r.ok {
+		r.topic = respell(topic, newest.Filter, newest.Spelling)
+	}
+	return r
+}
+
+// respell gives a canonical topic as a client expects it that wrote spelling for filter. The two differ in one level at
+// most ("me" for its name).
+func respell(topic, filter, spelling string) string {
+	if filter == spelling {
+		return topic
+	}
+	start := 0 // of the level in topic
+	for {
+		f, restF, moreF := strings.Cut(filter, "/")
+		s, restS, moreS := strings.Cut(spelling, "/")
+		end := strings.IndexByte(topic[start:], '/')
+		if end < 0 {
+			end = len(topic)
+		} else {
+			end += start
+		}
+		if f != s && f == topic[start:end] {
+			return topic[:start] + s + topic[end:]
+		}
+		if !moreF || !moreS || end == len(topic) {
+			return topic
+		}
+		filter, spelling, start = restF, restS, end+1
+	}
+}
+
+// Grant is one filter of a SUBSCRIBE and its code in the SUBACK. A Code of 0x80 or more refuses it; otherwise it is the
+// granted QoS, the same as in the Subscription.
+type Grant struct {
+	Subscription
+	Code byte
+}
+
+// Subscribe adds or replaces subscriptions, and answers with a SUBACK once they are durable. The first one that covers the
+// stream's topic starts the stream at its head. An error means that the link is disconnected or the context over.
+func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
+	a := answer{kind: answerSubscribe, id: id, codes: make([]byte, len(grants))}
+	granted := make([]Subscription, 0, len(grants))
+	for i, g := range grants {
+		if g.Code < firstFailure && l.tooMany(g.Filter, granted) {
+			g.Code = l.tooManyCode()
+		}
+		if a.codes[i] = g.Code; g.Code < firstFailure {
+			granted = append(granted, g.Subscription)
+		}
+	}
+	head, err := l.headFor(ctx, granted)
+	if err != nil {
+		return l.cannotStore(ctx, "subscribe", err)
+	}
+	return l.change(ctx, a, len(granted) > 0, func() {
+		for _, s := range granted {
+			l.subs.put(s)
+			l.registry.index.Subscribe(s.Filter, l)
+		}
+		if l.coverLocked() {
+			l.stream.startAt(head)
+		}
+	})
+}
+
+// tooMany says whether a filter would be one more than a session may have.
+func (l *Link) tooMany(filter string, more []Subscription) bool {
+	most := l.registry.cfg.Subscriptions
+	return most > 0 && l.subs.len()+len(more) >= most && !l.subs.has(filter)
+}
+
+func (l *Link) tooManyCode() byte {
+	if l.version < 5 {
+		return reasonFailed3
+	}
+	return reasonQuotaExceeded
+}
+
+// headFor gives the head of the stream if more subscriptions would start it. Only the reader changes subscriptions, so
+// that they are the same when it comes back with the lock.
+func (l *Link) headFor(ctx context.Context, more []Subscription) (uint64, error) {
+	topic := l.source.Topic()
+	starts := slices.ContainsFunc(more, func(s Subscription) bool { return matches(s.Filter, topic) })
+	if !starts || l.stream.route.ok {
+		return math.MaxUint64, nil
+	}
+	return l.source.Head(ctx)
+}
+
+// Unsubscribe takes filters out, and answers with an UNSUBACK once that is durable. When none is left that covers the
+// stream's topic, the stream's cursor is given up. An error means that the link is disconnected or the context over.
+func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) error {
+	a := answer{kind: answerUnsubscribe, id: id, codes: make([]byte, len(filters))}
+	gone := make([]string, 0, len(filters))
+	for i, f := range filters {
+		if !l.subs.has(f) || slices.Contains(gone, f) {
+			a.codes[i] = reasonNoSubscription
+			continue
+		}
+		gone = append(gone, f)
+	}
+	return l.change(ctx, a, len(gone) > 0, func() {
+		for _, f := range gone {
+			l.subs.remove(f)
+			l.registry.index.Unsubscribe(f, l)
+		}
+		l.coverLocked()
+	})
+}
+
+// change applies a change of subscriptions, stores it and puts the answer into the FIFO.
+func (l *Link) change(ctx context.Context, a answer, changes bool, apply func()) error {
+	l.mu.Lock()
+	err := l.placeLocked(ctx)
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if changes {
+		if a.commit, err = l.saveChanged(ctx, apply); err != nil {
+			return l.cannotStore(ctx, "save subscriptions", err)
+		}
+	}
+	l.answer(a)
+	return nil
+}
+
+// saveChanged changes the session and stores it, with no other write of the session in between.
+func (l *Link) saveChanged(ctx context.Context, apply func()) (Commit, error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	apply()
+	st := l.stateLocked()
+	l.mu.Unlock()
+	if !l.persistent {
+		return nil, nil
+	}
+	return l.registry.store.Save(ctx, st)
+}
+
+// cannotStore disconnects because the store does not serve.
+func (l *Link) cannotStore(ctx context.Context, step string, err error) error {
+	if ctx.Err() == nil {
+		l.registry.log.Warn("session not served", "step", step, "account", l.key.Account, "client", l.key.Client, "err", err)
+	}
+	l.disconnect(reasonBusy)
+	return fmt.Errorf("%s: %w", step, err)
+}
+
+// coverLocked finds out how the session gets its stream after a change of its subscriptions, and gives the stream up if
+// it does not any more. It says whether the stream has to be started.
+func (l *Link) coverLocked() (starts bool) {
+	s := &l.stream
+	s.route = l.subs.route(l.source.Topic())
+	switch {
+	case s.on && !s.route.ok:
+		l.giveUpLocked()
+	case !s.on && s.route.ok:
+		return true
+	}
+	return false
+}
