@@ -1,0 +1,338 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// accountStore implements accounts.Store. Its changes are rare, so they take turns: each reads what it needs, writes, and
+// gives the turn away before it waits for the disk.
+type accountStore struct{ *Store }
+
+// errNothing ends a change that found nothing to do.
+var errNothing = errors.New("nothing to change")
+
+// change runs fill in its turn, and returns when what it put into the batch is durable. An error of fill is given only when
+// what it was decided on is durable.
+func (a accountStore) change(ctx context.Context, fill func(b *pebble.Batch) error) error {
+	s := a.Store
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	commit, err := a.apply(ctx, fill)
+	if commit != nil {
+		return commit.Wait(ctx)
+	}
+	if waitErr := s.seq.settled(ctx); waitErr != nil {
+		return waitErr
+	}
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	return err
+}
+
+func (a accountStore) apply(ctx context.Context, fill func(b *pebble.Batch) error) (*commit, error) {
+	select {
+	case a.accountTurn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-a.accountTurn }()
+	b := a.batch()
+	if err := fill(b); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return a.seq.write(ctx, b)
+}
+
+// read is get, durable.
+func (a accountStore) read(ctx context.Context, key []byte, what string, row any) error {
+	s := a.Store
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	found, err := s.get(key, what, row)
+	if err != nil {
+		return err
+	}
+	if err := s.seq.settled(ctx); err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("%s: %w", what, accounts.ErrUnknown)
+	}
+	return nil
+}
+
+func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
+	key := key1(tableUsers, u.Name)
+	return a.change(ctx, func(b *pebble.Batch) error {
+		found, err := a.get(key, "user", &userRow{})
+		if err != nil {
+			return err
+		}
+		if found {
+			return fmt.Errorf("create user %s: %w", u.Name, accounts.ErrTaken)
+		}
+		put(b, key, encode(userRow{Password: u.Password, Disabled: u.Disabled, Created: momentOf(u.Created)}))
+		return nil
+	})
+}
+
+func (a accountStore) User(ctx context.Context, name accounts.Name) (accounts.User, error) {
+	var row userRow
+	if err := a.read(ctx, key1(tableUsers, name), "user", &row); err != nil {
+		return accounts.User{}, err
+	}
+	return row.user(name), nil
+}
+
+func (a accountStore) SetPassword(ctx context.Context, name accounts.Name, hash string) error {
+	return a.changeUser(ctx, name, func(row *userRow) { row.Password = hash })
+}
+
+func (a accountStore) SetDisabled(ctx context.Context, name accounts.Name, disabled bool) error {
+	return a.changeUser(ctx, name, func(row *userRow) { row.Disabled = disabled })
+}
+
+func (a accountStore) changeUser(ctx context.Context, name accounts.Name, change func(*userRow)) error {
+	key := key1(tableUsers, name)
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var row userRow
+		found, err := a.get(key, "user", &row)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fmt.Errorf("user %.80q: %w", name, accounts.ErrUnknown)
+		}
+		change(&row)
+		put(b, key, encode(row))
+		return nil
+	})
+}
+
+func (a accountStore) Users(ctx context.Context, after accounts.Name, limit int) ([]accounts.User, error) {
+	s := a.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if limit <= 0 {
+		return nil, nil
+	}
+	from := []byte{byte(tableUsers)}
+	if after != "" {
+		from = append(key1(tableUsers, after), 0)
+	}
+	var out []accounts.User
+	err := s.scan(from, prefixEnd([]byte{byte(tableUsers)}), "users", func(key, value []byte) (bool, error) {
+		name, _, err := cutString(key[1:])
+		if err != nil {
+			return false, err
+		}
+		var row userRow
+		if err := decode("user", value, &row); err != nil {
+			return false, err
+		}
+		out = append(out, row.user(accounts.Name(name)))
+		return len(out) < limit, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, s.seq.settled(ctx)
+}
+
+func (a accountStore) PutToken(ctx context.Context, t accounts.Token) error {
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var old tokenRow
+		found, err := a.get(digestKey(tableTokens, t.Digest), "token", &old)
+		if err != nil {
+			return err
+		}
+		if found {
+			removeToken(b, t.Digest, old)
+		}
+		row := tokenRow{
+			Owner: t.Owner, Label: t.Label, Created: momentOf(t.Created), Expires: momentOf(t.Expires),
+		}
+		put(b, digestKey(tableTokens, t.Digest), encode(row))
+		put(b, ownerKey(t.Owner, t.Digest), nil)
+		put(b, endKey(row.Expires, tableTokens, t.Digest), nil)
+		return nil
+	})
+}
+
+func removeToken(b *pebble.Batch, d accounts.Digest, row tokenRow) {
+	remove(b, digestKey(tableTokens, d))
+	remove(b, ownerKey(row.Owner, d))
+	remove(b, endKey(row.Expires, tableTokens, d))
+}
+
+func (a accountStore) Token(ctx context.Context, d accounts.Digest) (accounts.Token, error) {
+	var row tokenRow
+	if err := a.read(ctx, digestKey(tableTokens, d), "token", &row); err != nil {
+		return accounts.Token{}, err
+	}
+	return row.token(d), nil
+}
+
+func (a accountStore) Tokens(ctx context.Context, owner accounts.Name) ([]accounts.Token, error) {
+	s := a.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	var out []accounts.Token
+	err := a.eachToken(owner, func(d accounts.Digest, row tokenRow) { out = append(out, row.token(d)) })
+	if err != nil {
+		return nil, err
+	}
+	return out, s.seq.settled(ctx)
+}
+
+// eachToken visits the tokens of an account. One that is forgotten meanwhile may be left out.
+func (a accountStore) eachToken(owner accounts.Name, visit func(accounts.Digest, tokenRow)) error {
+	prefix := key1(tableOwners, owner)
+	return a.scan(prefix, prefixEnd(prefix), "tokens", func(key, _ []byte) (bool, error) {
+		if len(key) != len(prefix)+len(accounts.Digest{}) {
+			return false, errKey
+		}
+		var row tokenRow
+		d := accounts.Digest(key[len(prefix):])
+		found, err := a.get(digestKey(tableTokens, d), "token", &row)
+		if found {
+			visit(d, row)
+		}
+		return true, err
+	})
+}
+
+func (a accountStore) DeleteToken(ctx context.Context, d accounts.Digest) error {
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var row tokenRow
+		found, err := a.get(digestKey(tableTokens, d), "token", &row)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return errNothing
+		}
+		removeToken(b, d, row)
+		return nil
+	})
+}
+
+func (a accountStore) DeleteTokens(ctx context.Context, owner accounts.Name) (int, error) {
+	n := 0
+	err := a.change(ctx, func(b *pebble.Batch) error {
+		err := a.eachToken(owner, func(d accounts.Digest, row tokenRow) {
+			removeToken(b, d, row)
+			n++
+		})
+		if err == nil && n == 0 {
+			return errNothing
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (a accountStore) PurgeTokens(ctx context.Context, now time.Time, limit int) (int, error) {
+	n := 0
+	if limit <= 0 {
+		return 0, nil
+	}
+	end := endKey(momentOf(now), 0, accounts.Digest{})
+	err := a.change(ctx, func(b *pebble.Batch) error {
+		err := a.scan([]byte{byte(tableEnds)}, end, "ends", func(key, _ []byte) (bool, error) {
+			err := a.purge(b, key)
+			n++
+			return n < limit, err
+		})
+		if err == nil && n == 0 {
+			return errNothing
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// purge removes what a row of tableEnds names: 8 bytes of seconds, 4 of nanoseconds, a table, a digest.
+func (a accountStore) purge(b *pebble.Batch, key []byte) error {
+	const at = 1 + 8 + 4
+	if len(key) != at+1+len(accounts.Digest{}) {
+		return errKey
+	}
+	remove(b, append([]byte(nil), key...))
+	t, d := table(key[at]), accounts.Digest(key[at+1:])
+	if t == tableInvitations {
+		remove(b, digestKey(t, d))
+		return nil
+	}
+	var row tokenRow
+	found, err := a.get(digestKey(t, d), "token", &row)
+	if found {
+		removeToken(b, d, row)
+	}
+	return err
+}
+
+func (a accountStore) PutInvitation(ctx context.Context, i accounts.Invitation) error {
+	key := digestKey(tableInvitations, i.Digest)
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var old invitationRow
+		found, err := a.get(key, "invitation", &old)
+		if err != nil {
+			return err
+		}
+		if found {
+			remove(b, endKey(old.Expires, tableInvitations, i.Digest))
+		}
+		row := invitationRow{Uses: i.Uses, Expires: momentOf(i.Expires)}
+		put(b, key, encode(row))
+		put(b, endKey(row.Expires, tableInvitations, i.Digest), nil)
+		return nil
+	})
+}
+
+func (a accountStore) Invitation(ctx context.Context, d accounts.Digest) (accounts.Invitation, error) {
+	var row invitationRow
+	if err := a.read(ctx, digestKey(tableInvitations, d), "invitation", &row); err != nil {
+		return accounts.Invitation{}, err
+	}
+	return accounts.Invitation{Digest: d, Uses: row.Uses, Expires: row.Expires.time()}, nil
+}
+
+func (a accountStore) TakeInvitation(ctx context.Context, d accounts.Digest, now time.Time) error {
+	key := digestKey(tableInvitations, d)
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var row invitationRow
+		found, err := a.get(key, "invitation", &row)
+		if err != nil {
+			return err
+		}
+		if !found || row.Uses < 1 || !now.Before(row.Expires.time()) {
+			return accounts.ErrInvitation
+		}
+		row.Uses--
+		put(b, key, encode(row))
+		return nil
+	})
+}

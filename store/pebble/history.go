@@ -1,0 +1,165 @@
+package pebble
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+func (c chatStore) Messages(
+	ctx context.Context, name chat.Conversation, after, before uint64, limit int,
+) (chat.MessagePage, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return chat.MessagePage{}, err
+	}
+	defer s.leave()
+	page, err := s.messagePage(name, after, before, limit)
+	if err != nil {
+		return chat.MessagePage{}, err
+	}
+	exists := true
+	if page.Head == 0 {
+		exists, err = s.get(key1(tableConversations, name), "conversation", &conversationRow{})
+	}
+	if err := errors.Join(err, s.seq.settled(ctx)); err != nil {
+		return chat.MessagePage{}, err
+	}
+	if !exists {
+		return chat.MessagePage{}, fmt.Errorf("messages of %s: %w", name, chat.ErrNoConversation)
+	}
+	return page, nil
+}
+
+func (s *Store) messagePage(name chat.Conversation, after, before uint64, limit int) (chat.MessagePage, error) {
+	page := chat.MessagePage{Floor: 1} // nothing is cut off yet
+	prefix := key1(tableMessages, name)
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return page, unavailable("read messages", err)
+	}
+	if iter.Last() {
+		page.Head, _, err = cutNumber(iter.Key()[len(prefix):])
+	}
+	first, end := window(after, before, page.Head, limit)
+	if err == nil && first < end {
+		page.Messages = make([]chat.Message, 0, end-first)
+		for ok := iter.SeekGE(messageKey(name, first)); ok && err == nil && uint64(len(page.Messages)) < end-first; {
+			var m chat.Message
+			if m, err = messageAt(name, iter); err == nil {
+				page.Messages = append(page.Messages, m)
+			}
+			ok = iter.Next()
+		}
+	}
+	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return page, unavailable("read messages", err)
+	}
+	return page, nil
+}
+
+// window turns exclusive bounds and a limit into the seqs [first, end). Seqs have no gaps.
+func window(after, before, head uint64, limit int) (first, end uint64) {
+	if limit <= 0 || after >= head {
+		return 0, 0
+	}
+	first, end = after+1, head+1
+	if before != 0 && before < end {
+		end = before
+	}
+	if first >= end {
+		return 0, 0
+	}
+	if n := uint64(limit); end-first > n {
+		if before != 0 {
+			first = end - n
+		} else {
+			end = first + n
+		}
+	}
+	return first, end
+}
+
+func (c chatStore) Conversations(
+	ctx context.Context, user accounts.Name, cursor string, limit int,
+) ([]chat.Overview, string, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, "", err
+	}
+	defer s.leave()
+	after, err := parseCursor(cursor)
+	if err != nil || limit <= 0 {
+		return nil, "", err
+	}
+	all, err := s.overviews(user)
+	if err != nil {
+		return nil, "", err
+	}
+	slices.SortFunc(all, func(a, b chat.Overview) int { return position(a).compare(position(b)) })
+	start, found := slices.BinarySearchFunc(all, after, func(o chat.Overview, p listPosition) int {
+		return position(o).compare(p)
+	})
+	if found {
+		start++
+	}
+	if cursor == "" {
+		start = 0
+	}
+	end := min(start+limit, len(all))
+	next := ""
+	if end < len(all) {
+		next = position(all[end-1]).String()
+	}
+	return all[start:end], next, s.seq.settled(ctx)
+}
+
+// overviews reads all conversations of a user, of one moment. To keep them sorted on the disk would cost two more rows for
+// each message and member, and people ask for the list when they open a client.
+func (s *Store) overviews(user accounts.Name) ([]chat.Overview, error) {
+	snapshot := s.db.NewSnapshot()
+	var out []chat.Overview
+	err := s.eachConversation(snapshot, user, func(name chat.Conversation) error {
+		t, last, err := s.overview(snapshot, user, name)
+		out = append(out, chat.Overview{Tally: t, Last: last})
+		return err
+	})
+	return out, errors.Join(err, snapshot.Close())
+}
+
+// listPosition is a place in a list of conversations: newest first, then by name.
+type listPosition struct {
+	ts   int64
+	name chat.Conversation
+}
+
+func position(o chat.Overview) listPosition { return listPosition{o.Last.TS, o.Tally.Conversation} }
+
+func (p listPosition) compare(q listPosition) int {
+	return cmp.Or(cmp.Compare(q.ts, p.ts), cmp.Compare(p.name, q.name))
+}
+
+func (p listPosition) String() string {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(p.ts))
+	return base64.RawURLEncoding.EncodeToString(append(raw, p.name...))
+}
+
+func parseCursor(cursor string) (listPosition, error) {
+	if cursor == "" {
+		return listPosition{}, nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) <= 8 {
+		return listPosition{}, fmt.Errorf("cursor %.80q: %w", cursor, chat.ErrMalformed)
+	}
+	return listPosition{int64(binary.BigEndian.Uint64(raw)), chat.Conversation(raw[8:])}, nil
+}

@@ -1,0 +1,139 @@
+package pebble
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// table is the first byte of a key. docs/storage.md describes the tables; TestKeysStayAsTheyAre holds the format.
+type table byte
+
+const (
+	tableFormat        table = 'V' // -> formatRow
+	tableUsers         table = 'A' // name -> userRow
+	tableTokens        table = 'K' // digest -> tokenRow
+	tableOwners        table = 'k' // owner, digest -> nothing: the tokens of an account
+	tableInvitations   table = 'I' // digest -> invitationRow
+	tableEnds          table = 'e' // end, table, digest -> nothing: tokens and invitations in the order in which they end
+	tableConversations table = 'C' // conversation -> conversationRow
+	tableMessages      table = 'M' // conversation, seq -> placeRow, contentRow
+	tableMIDs          table = 'D' // conversation, sender, mid -> midRow
+	tableMembers       table = 'B' // conversation, user -> memberRow
+	tableUserConvs     table = 'U' // user, conversation -> nothing: the conversations of a user
+	tableUntold        table = 'W' // conversation, user -> nothing: members whose marks have moved past their last receipt
+	tableStreams       table = 'L' // user, usn -> entryRow
+	tableRelations     table = 'R' // user, other -> relationRow
+	tableSessions      table = 'S' // account, client -> sessionRow
+	tableAcked         table = 'P' // account, client -> 8 bytes: the position up to which everything is finished
+	tableFlights       table = 'F' // account, client, position -> flightRow
+	tableReceived      table = 'Q' // account, client, packet id -> nothing
+)
+
+// A string in a key ends in 0x00 0x01, and a 0x00 in it is written 0x00 0xFF: keys sort as their strings do, no string is
+// the beginning of another, and any bytes are allowed.
+const (
+	escape      = 0x00
+	escapedEnd  = 0x01
+	escapedZero = 0xFF
+)
+
+func appendString[S ~string](key []byte, s S) []byte {
+	for i := range len(s) {
+		key = append(key, s[i])
+		if s[i] == escape {
+			key = append(key, escapedZero)
+		}
+	}
+	return append(key, escape, escapedEnd)
+}
+
+// errKey means that a key of the store is not one that the store writes.
+var errKey = errors.New("malformed key")
+
+// cutString takes the first string off the rest of a key.
+func cutString(key []byte) (s string, rest []byte, err error) {
+	var out []byte
+	for i := 0; i+1 < len(key); i++ {
+		switch {
+		case key[i] != escape:
+			out = append(out, key[i])
+		case key[i+1] == escapedEnd:
+			return string(out), key[i+2:], nil
+		case key[i+1] == escapedZero:
+			out = append(out, escape)
+			i++
+		default:
+			return "", nil, errKey
+		}
+	}
+	return "", nil, errKey
+}
+
+func cutNumber(key []byte) (n uint64, rest []byte, err error) {
+	if len(key) < 8 {
+		return 0, nil, errKey
+	}
+	return binary.BigEndian.Uint64(key), key[8:], nil
+}
+
+func key1[S ~string](t table, s S) []byte {
+	return appendString(append(make([]byte, 0, len(s)+16), byte(t)), s)
+}
+
+func key2[S, T ~string](t table, s S, u T) []byte {
+	key := append(make([]byte, 0, len(s)+len(u)+16), byte(t))
+	return appendString(appendString(key, s), u)
+}
+
+func messageKey(c chat.Conversation, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(tableMessages, c), seq)
+}
+
+func midKey(c chat.Conversation, from accounts.Name, mid string) []byte {
+	key := append(make([]byte, 0, len(c)+len(from)+len(mid)+16), byte(tableMIDs))
+	return appendString(appendString(appendString(key, c), from), mid)
+}
+
+func entryKey(user accounts.Name, usn uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(tableStreams, user), usn)
+}
+
+func digestKey(t table, d accounts.Digest) []byte {
+	return append([]byte{byte(t)}, d[:]...)
+}
+
+func ownerKey(owner accounts.Name, d accounts.Digest) []byte {
+	return append(key1(tableOwners, owner), d[:]...)
+}
+
+// endKey sorts by the end, also if it lies before 1970.
+func endKey(end moment, t table, d accounts.Digest) []byte {
+	key := binary.BigEndian.AppendUint64([]byte{byte(tableEnds)}, uint64(end.Sec)^1<<63)
+	key = binary.BigEndian.AppendUint32(key, uint32(end.Nsec))
+	return append(append(key, byte(t)), d[:]...)
+}
+
+func sessionKey(t table, k sessions.Key) []byte { return key2(t, k.Account, k.Client) }
+
+func flightKey(k sessions.Key, pos uint64) []byte {
+	return binary.BigEndian.AppendUint64(sessionKey(tableFlights, k), pos)
+}
+
+func receivedKey(k sessions.Key, id uint16) []byte {
+	return binary.BigEndian.AppendUint16(sessionKey(tableReceived, k), id)
+}
+
+// prefixEnd gives the first key after all that begin with prefix. Prefixes begin with a table, so there is one.
+func prefixEnd(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// openEngine opens the database, and makes it if there is none. Whatever it refuses is as it was before, but for a lock
+// file.
+func openEngine(cfg Config, h *health, log *slog.Logger) (*pebble.DB, *pebble.Lock, error) {
+	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
+		return nil, nil, refused(err)
+	}
+	lock, err := lockDir(cfg.FS, cfg.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := openLocked(cfg, lock, h, log)
+	if err != nil && !h.stuck.Load() {
+		err = errors.Join(refused(err), lock.Close())
+	}
+	return db, lock, err
+}
+
+func lockDir(files vfs.FS, dir string) (*pebble.Lock, error) {
+	lock, err := pebble.LockDirectory(dir, files)
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path): // the file cannot be made
+		return nil, refused(err)
+	case err != nil:
+		return nil, fmt.Errorf("lock %s: %w: %w", dir, ErrInUse, err)
+	}
+	return lock, nil
+}
+
+func openLocked(cfg Config, lock *pebble.Lock, h *health, log *slog.Logger) (*pebble.DB, error) {
+	exists, err := inspect(cfg.FS, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if exists {
+		// A first look that changes nothing, so that neither newer data nor damage that shows only now is touched.
+		o := options(cfg, h, log)
+		o.ReadOnly = true
+		o.ErrorIfNotExists = true
+		if err := look(cfg.Dir, o, lock, h); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openGuarded(cfg.Dir, options(cfg, h, log), lock, h)
+	if err != nil {
+		return nil, err
+	}
+	if err := markFormat(db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func look(dir string, o *pebble.Options, lock *pebble.Lock, h *health) error {
+	db, err := openGuarded(dir, o, lock, h)
+	if err != nil {
+		return err
+	}
+	_, err = readFormat(db)
+	return errors.Join(err, db.Close())
+}
+
+// openGuarded opens the engine on a goroutine of its own: on its way it may panic, and after an error of the disk it may
+// try again for ever. What is left of it then ends with the process.
+func openGuarded(dir string, o *pebble.Options, lock *pebble.Lock, h *health) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	result := make(chan opened, 1)
+	o.Lock = lock
+	h.opening.Store(true)
+	defer h.opening.Store(false)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				h.stuck.Store(true)
+				result <- opened{err: fmt.Errorf("%w: engine: %v", ErrDamaged, r)}
+			}
+		}()
+		db, err := pebble.Open(dir, o)
+		result <- opened{db, err}
+	}()
+	select {
+	case r := <-result:
+		return r.db, r.err
+	case <-h.failed:
+		h.stuck.Store(true)
+		return nil, h.err()
+	}
+}
+
+// readFormat checks the row that says what the rows are. There is none in a store that was never finished being made, and
+// then there is nothing else either.
+func readFormat(db *pebble.DB) (found bool, err error) {
+	value, closer, err := db.Get([]byte{byte(tableFormat)})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, checkEmpty(db)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read format: %w", err)
+	}
+	var row formatRow
+	err = errors.Join(decode("format", value, &row), closer.Close())
+	switch {
+	case err != nil:
+		return false, err
+	case row.Product != product || row.Version < 1:
+		return false, fmt.Errorf("data of %q, version %d: %w", row.Product, row.Version, ErrDamaged)
+	case row.Version > formatVersion:
+		return false, fmt.Errorf("version %d, and %d is the newest known: %w", row.Version, formatVersion, ErrNewer)
+	}
+	return true, nil
+}
+
+func checkEmpty(db *pebble.DB) error {
+	iter, err := db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("look for rows: %w", err)
+	}
+	found := iter.First()
+	if err := errors.Join(iter.Error(), iter.Close()); err != nil {
+		return fmt.Errorf("look for rows: %w", err)
+	}
+	if found {
+		return fmt.Errorf("rows, and none that says what they are: %w", ErrDamaged)
+	}
+	return nil
+}
+
+func markFormat(db *pebble.DB) error {
+	found, err := readFormat(db)
+	if found || err != nil {
+		return err
+	}
+	row := encode(formatRow{Version: formatVersion, Product: product})
+	if err := db.Set([]byte{byte(tableFormat)}, row, pebble.Sync); err != nil {
+		return fmt.Errorf("write format: %w", err)
+	}
+	return nil
+}
+
+// makeDir makes dir and what is missing above it, durably.
+func makeDir(files vfs.FS, dir string) error {
+	var parents []string
+	for at := dir; ; at = files.PathDir(at) {
+		_, err := files.Stat(at)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("make directory: %w", err)
+		}
+		parents = append(parents, files.PathDir(at))
+		if files.PathDir(at) == at {
+			break
+		}
+	}
+	if len(parents) == 0 {
+		return nil
+	}
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	for _, parent := range parents {
+		if err := syncDir(files, parent); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+	}
+	return nil
+}
+
+func syncDir(files vfs.FS, dir string) error {
+	f, err := files.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

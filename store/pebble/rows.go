@@ -1,0 +1,285 @@
+package pebble
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Values are CBOR maps with small integers for keys. A field that is not there is its zero value; a number once used is
+// never used for something else. A row that an older version could misread by ignoring what it does not know needs a new
+// format version.
+
+// formatVersion is what this version writes and the highest that it reads.
+const formatVersion = 1
+
+type formatRow struct {
+	Version int    `cbor:"1,keyasint"`
+	Product string `cbor:"2,keyasint"`
+}
+
+const product = "magpie"
+
+// moment is a time to the nanosecond; the zero time is zero.
+type moment struct {
+	Sec  int64 `cbor:"1,keyasint,omitempty"`
+	Nsec int64 `cbor:"2,keyasint,omitempty"`
+}
+
+func momentOf(t time.Time) moment {
+	if t.IsZero() {
+		return moment{}
+	}
+	return moment{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+}
+
+func (m moment) time() time.Time {
+	if m == (moment{}) {
+		return time.Time{}
+	}
+	return time.Unix(m.Sec, m.Nsec).UTC()
+}
+
+type userRow struct {
+	Password string `cbor:"1,keyasint,omitempty"`
+	Disabled bool   `cbor:"2,keyasint,omitempty"`
+	Created  moment `cbor:"3,keyasint"`
+}
+
+func (r userRow) user(name accounts.Name) accounts.User {
+	return accounts.User{Name: name, Password: r.Password, Disabled: r.Disabled, Created: r.Created.time()}
+}
+
+type tokenRow struct {
+	Owner   accounts.Name `cbor:"1,keyasint"`
+	Label   string        `cbor:"2,keyasint,omitempty"`
+	Created moment        `cbor:"3,keyasint"`
+	Expires moment        `cbor:"4,keyasint"`
+}
+
+func (r tokenRow) token(d accounts.Digest) accounts.Token {
+	return accounts.Token{
+		Digest: d, Owner: r.Owner, Label: r.Label, Created: r.Created.time(), Expires: r.Expires.time(),
+	}
+}
+
+type invitationRow struct {
+	Uses    int    `cbor:"1,keyasint"`
+	Expires moment `cbor:"2,keyasint"`
+}
+
+type conversationRow struct {
+	Members []accounts.Name `cbor:"1,keyasint"`
+	Created int64           `cbor:"2,keyasint"` // Unix milliseconds
+}
+
+// placeRow is what a message gets when it finds its place. It stands before the contentRow in one value, so that the rest
+// is encoded before the place is known, and heads are read without it.
+type placeRow struct {
+	TS  int64  `cbor:"1,keyasint"`
+	N   uint64 `cbor:"2,keyasint,omitempty"`
+	Own uint64 `cbor:"3,keyasint,omitempty"`
+}
+
+type contentRow struct {
+	ID       string          `cbor:"1,keyasint"`
+	MID      string          `cbor:"2,keyasint,omitempty"` // empty: the same as ID
+	From     accounts.Name   `cbor:"3,keyasint"`
+	Kind     string          `cbor:"4,keyasint"`
+	Body     []byte          `cbor:"5,keyasint,omitempty"`
+	Re       uint64          `cbor:"6,keyasint,omitempty"`
+	At       []accounts.Name `cbor:"7,keyasint,omitempty"`
+	TTL      int64           `cbor:"8,keyasint,omitempty"`
+	Fallback string          `cbor:"9,keyasint,omitempty"`
+	Silent   bool            `cbor:"10,keyasint,omitempty"`
+}
+
+func contentOf(d chat.Draft) contentRow {
+	r := contentRow{
+		ID: d.ID, MID: d.MID, From: d.From, Kind: d.Kind, Body: d.Body, Re: d.Re, At: d.At, TTL: d.TTL,
+		Fallback: d.Fallback, Silent: d.Silent,
+	}
+	if r.MID == r.ID {
+		r.MID = ""
+	}
+	return r
+}
+
+func (r contentRow) message(c chat.Conversation, seq uint64, p placeRow) chat.Message {
+	m := chat.Message{
+		Conversation: c, Seq: seq, ID: r.ID, MID: r.MID, From: r.From, TS: p.TS, Kind: r.Kind, Body: r.Body, Re: r.Re,
+		At: r.At, TTL: r.TTL, Fallback: r.Fallback, Silent: r.Silent, N: p.N, Own: p.Own,
+	}
+	if m.MID == "" {
+		m.MID = m.ID
+	}
+	return m
+}
+
+type midRow struct {
+	Seq         uint64 `cbor:"1,keyasint"`
+	Fingerprint []byte `cbor:"2,keyasint"`
+}
+
+// memberRow is how far a member of a direct conversation has come, and what the other one was told of it.
+type memberRow struct {
+	Recv    uint64 `cbor:"1,keyasint,omitempty"`
+	Read    uint64 `cbor:"2,keyasint,omitempty"`
+	ReadN   uint64 `cbor:"3,keyasint,omitempty"` // counting messages up to Read
+	ReadOwn uint64 `cbor:"4,keyasint,omitempty"` // the member's own among them
+
+	ToldRecv uint64 `cbor:"5,keyasint,omitempty"`
+	ToldRead uint64 `cbor:"6,keyasint,omitempty"`
+	ToldTS   int64  `cbor:"7,keyasint,omitempty"` // when, in Unix milliseconds
+	ToldUSN  uint64 `cbor:"8,keyasint,omitempty"` // where in the other's stream
+}
+
+func (r *memberRow) marks() chat.Marks { return chat.Marks{Recv: r.Recv, Read: r.Read} }
+
+// untold says that the marks have moved past the last receipt.
+func (r *memberRow) untold() bool { return r.Recv > r.ToldRecv || r.Read > r.ToldRead }
+
+// What an entryRow is about.
+const (
+	entryMessage = 1
+	entryReceipt = 2
+	entryRead    = 3
+	entryContact = 4
+)
+
+// entryRow points at a message, or says the rest itself. A message's time is in its own row.
+type entryRow struct {
+	Type         int               `cbor:"1,keyasint"`
+	Conversation chat.Conversation `cbor:"2,keyasint,omitempty"`
+	Seq          uint64            `cbor:"3,keyasint,omitempty"`
+	TS           int64             `cbor:"4,keyasint,omitempty"`
+	Who          accounts.Name     `cbor:"5,keyasint,omitempty"`
+	Recv         uint64            `cbor:"6,keyasint,omitempty"`
+	Read         uint64            `cbor:"7,keyasint,omitempty"`
+	State        int               `cbor:"8,keyasint,omitempty"`
+	Greeting     string            `cbor:"9,keyasint,omitempty"`
+}
+
+var entryTypes = map[int]chat.EntryType{
+	entryMessage: chat.EntryMessage, entryReceipt: chat.EntryReceipt, entryRead: chat.EntryRead,
+	entryContact: chat.EntryContact,
+}
+
+// What relations are on the disk.
+const (
+	relationPending   = 1
+	relationRequested = 2
+	relationAccepted  = 3
+)
+
+var relationCodes = map[chat.ContactState]int{
+	chat.ContactNone: 0, chat.ContactPending: relationPending, chat.ContactRequested: relationRequested,
+	chat.ContactAccepted: relationAccepted,
+}
+
+var relationStates = map[int]chat.ContactState{
+	0: chat.ContactNone, relationPending: chat.ContactPending, relationRequested: chat.ContactRequested,
+	relationAccepted: chat.ContactAccepted,
+}
+
+type relationRow struct {
+	State    int    `cbor:"1,keyasint"`
+	Greeting string `cbor:"2,keyasint,omitempty"`
+	Since    int64  `cbor:"3,keyasint"`
+}
+
+type sessionRow struct {
+	Version       byte              `cbor:"1,keyasint"`
+	Text          bool              `cbor:"2,keyasint,omitempty"`
+	AckEvents     bool              `cbor:"3,keyasint,omitempty"`
+	SyncCursor    bool              `cbor:"4,keyasint,omitempty"`
+	Subscriptions []subscriptionRow `cbor:"5,keyasint,omitempty"`
+	ExpirySeconds uint32            `cbor:"6,keyasint,omitempty"`
+	Open          bool              `cbor:"7,keyasint,omitempty"`
+	Left          moment            `cbor:"8,keyasint"`
+	Streaming     bool              `cbor:"9,keyasint,omitempty"`
+	NextID        uint16            `cbor:"10,keyasint,omitempty"`
+	Unacked       []answeredRow     `cbor:"11,keyasint,omitempty"`
+}
+
+type subscriptionRow struct {
+	Filter            string `cbor:"1,keyasint"`
+	Spelling          string `cbor:"2,keyasint,omitempty"`
+	QoS               byte   `cbor:"3,keyasint,omitempty"`
+	NoLocal           bool   `cbor:"4,keyasint,omitempty"`
+	RetainAsPublished bool   `cbor:"5,keyasint,omitempty"`
+	RetainHandling    byte   `cbor:"6,keyasint,omitempty"`
+	ID                int    `cbor:"7,keyasint,omitempty"`
+}
+
+type answeredRow struct {
+	ID          uint16            `cbor:"1,keyasint"`
+	Fingerprint []byte            `cbor:"2,keyasint"`
+	Reason      byte              `cbor:"3,keyasint,omitempty"`
+	Text        string            `cbor:"4,keyasint,omitempty"`
+	User        []userPropertyRow `cbor:"5,keyasint,omitempty"`
+	Event       []byte            `cbor:"6,keyasint"` // null and empty are not the same
+}
+
+type userPropertyRow struct {
+	Name  string `cbor:"1,keyasint"`
+	Value string `cbor:"2,keyasint"`
+}
+
+type flightRow struct {
+	ID    uint16         `cbor:"1,keyasint,omitempty"`
+	QoS   byte           `cbor:"2,keyasint,omitempty"`
+	Stage sessions.Stage `cbor:"3,keyasint"`
+}
+
+// The encoding is deterministic; the golden files depend on it. Strings may hold any bytes: client ids and what clients
+// write are theirs, and it is not the store that judges them.
+var (
+	encoding = must(cbor.EncOptions{Sort: cbor.SortCanonical}.EncMode())
+	decoding = must(cbor.DecOptions{
+		UTF8: cbor.UTF8DecodeInvalid, MaxArrayElements: 1 << 24, DupMapKey: cbor.DupMapKeyEnforcedAPF,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// encode never fails for the rows above: they hold nothing that CBOR cannot.
+func encode(row any) []byte { return must(encoding.Marshal(row)) }
+
+// decode reads a whole value. What it gives shares no memory with value.
+func decode(what string, value []byte, row any) error {
+	if err := decoding.Unmarshal(value, row); err != nil {
+		return fmt.Errorf("decode %s: %w: %w", what, ErrDamaged, err)
+	}
+	return nil
+}
+
+// decodePlace reads the first part of a message's value.
+func decodePlace(value []byte) (p placeRow, rest []byte, err error) {
+	if rest, err = decoding.UnmarshalFirst(value, &p); err != nil {
+		return p, nil, fmt.Errorf("decode place of message: %w: %w", ErrDamaged, err)
+	}
+	return p, rest, nil
+}
+
+func decodeMessage(c chat.Conversation, seq uint64, value []byte) (chat.Message, error) {
+	p, rest, err := decodePlace(value)
+	if err != nil {
+		return chat.Message{}, err
+	}
+	var r contentRow
+	if err := decode("message", rest, &r); err != nil {
+		return chat.Message{}, err
+	}
+	return r.message(c, seq, p), nil
+}

@@ -1,0 +1,220 @@
+// Package pebble keeps everything on one machine, in a CockroachDB Pebble database: an ordered map of bytes with a log.
+//
+// One [Store] is the accounts.Store, chat.Store and sessions.Store of a node. Every change of any of them is one batch
+// that takes its place in one order (sequencer.go) and becomes durable a moment later, together with all that wait at that
+// time. Nothing that was read is returned before it is durable. keys.go and rows.go hold the format; docs/storage.md
+// explains it.
+//
+// Chat keeps what it needs to find the next place of a message in memory: conversations and streams are loaded when they
+// are used and stay as long as there is room (cache.go). What is in memory can always be computed from what is on the
+// disk; no total is stored anywhere.
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Store is an open data directory. It is safe for concurrent use.
+type Store struct {
+	cfg    Config
+	log    *slog.Logger
+	db     *pebble.DB
+	lock   *pebble.Lock
+	health *health
+	seq    *sequencer
+	counts *counts
+
+	accountTurn chan struct{} // has room for one: who changes accounts
+
+	// Guarded by seq.mu.
+	conversations *cache[chat.Conversation, *conversation]
+	streams       *cache[accounts.Name, *stream]
+	mids          map[mid]*claimedMID
+	appendedMIDs  []*claimedMID // applied, oldest first; those that are durable are dropped as new ones come
+
+	stop context.CancelFunc // of the goroutine that watches the disk
+	done sync.WaitGroup
+
+	// use is held for reading by every call, so that Close does not take the database away from under one.
+	use    sync.RWMutex
+	closed bool
+}
+
+// Open opens the data in cfg.Dir, and makes an empty store if there is none. A refused directory is as it was before:
+// ErrInUse, ErrDamaged, ErrNewer, ErrFull, or what the machine says.
+func Open(cfg Config, log *slog.Logger) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	started := time.Now()
+	h := newHealth(log, cfg.Fatal)
+	db, lock, err := openEngine(cfg, h, log)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{
+		cfg: cfg, log: log, db: db, lock: lock, health: h,
+		seq:  newSequencer(db, h, cfg.Pending, cfg.Clock),
+		mids: map[mid]*claimedMID{},
+
+		accountTurn: make(chan struct{}, 1),
+	}
+	s.counts = newCounts(s)
+	s.seq.observe = func(d time.Duration) { s.counts.commits.Observe(d.Seconds()) }
+	s.conversations = newCache(&s.seq.mu, cfg.Conversations, s.loadConversation)
+	s.streams = newCache(&s.seq.mu, cfg.Streams, s.loadStream)
+	s.watch()
+	log.Info("store opened", "dir", cfg.Dir, "took", time.Since(started))
+	return s, nil
+}
+
+// watch looks at the free space once, so that Writable is right from the start, and goes on in the background.
+func (s *Store) watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	if err := s.health.checkSpace(s.cfg.FS, s.cfg.Dir, s.cfg.MinFree); err != nil {
+		s.log.Warn("free disk space is unknown", "dir", s.cfg.Dir, "err", err)
+	}
+	s.done.Go(func() { s.health.watchSpace(ctx, s.cfg.FS, s.cfg.Dir, s.cfg.MinFree, s.cfg.CheckEvery) })
+}
+
+// Accounts is the store of accounts.
+func (s *Store) Accounts() accounts.Store { return accountStore{s} }
+
+// Chat is the store of chat.
+func (s *Store) Chat() chat.Store { return chatStore{s} }
+
+// Sessions is the store of sessions.
+func (s *Store) Sessions() sessions.Store { return sessionStore{s} }
+
+// Failed is closed when the store has failed. Nothing is acknowledged from then on, and only a new process can find out
+// what is on the disk: the caller has to end.
+func (s *Store) Failed() <-chan struct{} { return s.health.failed }
+
+// Err says why the store has failed; nil as long as it has not.
+func (s *Store) Err() error { return s.health.err() }
+
+// Writable says why writes are refused at this moment; nil if they are not.
+func (s *Store) Writable() error { return s.health.writable() }
+
+// Collectors are the store's metrics.
+func (s *Store) Collectors() []prometheus.Collector { return s.counts.collectors() }
+
+// closeTimeout bounds closing a store that has failed: the engine may wait for what cannot happen any more.
+const closeTimeout = 5 * time.Second
+
+// Close refuses further calls, waits for those that run and for pending commits, and closes the data. Closing again does
+// nothing. A store that has failed may leave goroutines of the engine and the lock of the directory behind; its error is
+// what it failed of.
+func (s *Store) Close() error {
+	s.stop()
+	s.done.Wait()
+	if s.health.err() == nil {
+		return s.closeNow()
+	}
+	if s.health.stuck.Load() {
+		return s.health.err()
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.closeNow() }()
+	select {
+	case err := <-closed:
+		return errors.Join(s.health.err(), err)
+	case <-time.After(closeTimeout):
+		return s.health.err()
+	}
+}
+
+func (s *Store) closeNow() error {
+	s.use.Lock()
+	defer s.use.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.seq.close()
+	var errs []error
+	if s.health.err() == nil {
+		// An empty log makes the next start quick.
+		errs = append(errs, s.db.Flush())
+	}
+	if s.health.stuck.Load() {
+		return s.health.err()
+	}
+	errs = append(errs, s.db.Close(), s.lock.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// enter begins a call; if it gives nil, leave has to end it.
+func (s *Store) enter() error {
+	s.use.RLock()
+	if s.closed {
+		s.use.RUnlock()
+		return errClosed
+	}
+	if err := s.health.err(); err != nil {
+		s.use.RUnlock()
+		return err
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.use.RUnlock() }
+
+// get reads one row. A row that is not there is no error.
+func (s *Store) get(key []byte, what string, row any) (found bool, err error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unavailable("read "+what, err)
+	}
+	if err := errors.Join(decode(what, value, row), closer.Close()); err != nil {
+		return false, unavailable("read "+what, err)
+	}
+	return true, nil
+}
+
+// scan calls visit for the rows in [from, to) in order until it says that it has enough.
+func (s *Store) scan(from, to []byte, what string, visit func(key, value []byte) (more bool, err error)) error {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return unavailable("read "+what, err)
+	}
+	for ok := iter.First(); ok; ok = iter.Next() {
+		value, err := iter.ValueAndErr()
+		more := false
+		if err == nil {
+			more, err = visit(iter.Key(), value)
+		}
+		if err != nil {
+			return unavailable("read "+what, errors.Join(err, iter.Close()))
+		}
+		if !more {
+			break
+		}
+	}
+	if err := errors.Join(iter.Error(), iter.Close()); err != nil {
+		return unavailable("read "+what, err)
+	}
+	return nil
+}
+
+func (s *Store) batch() *pebble.Batch { return s.db.NewBatch() }

@@ -1,0 +1,272 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// stream is what is kept in memory of a user's stream. Guarded by sequencer.mu.
+type stream struct {
+	user accounts.Name
+	head uint64 // last usn
+	// seen is the highest usn that Stream has given to anybody. It is kept nowhere else: after a start, or when the
+	// stream was not used for long, everything counts as seen, and at worst one more receipt is written.
+	seen   uint64
+	unread unread
+}
+
+// unread are the tallies of a user that are not 0, so that not all of his conversations have to be read for each event.
+// Guarded by sequencer.mu.
+type unread struct {
+	complete bool
+	building chan struct{}                    // closed when the one who builds is done; nil if nobody does
+	changed  map[chat.Conversation]chat.Tally // while somebody builds: what he may have read too early
+	tallies  []chat.Tally
+	index    map[chat.Conversation]int // in tallies
+}
+
+// noteLocked takes the tally of a conversation that has changed.
+func (u *unread) noteLocked(t chat.Tally) {
+	if u.changed != nil {
+		u.changed[t.Conversation] = t
+	}
+	if u.complete {
+		u.put(t)
+	}
+}
+
+func (u *unread) put(t chat.Tally) {
+	i, found := u.index[t.Conversation]
+	switch {
+	case found && t.Unread() == 0:
+		last := len(u.tallies) - 1
+		u.tallies[i] = u.tallies[last]
+		u.index[u.tallies[i].Conversation] = i
+		u.tallies = u.tallies[:last]
+		delete(u.index, t.Conversation)
+	case found:
+		u.tallies[i] = t
+	case t.Unread() != 0:
+		if u.index == nil {
+			u.index = map[chat.Conversation]int{}
+		}
+		u.index[t.Conversation] = len(u.tallies)
+		u.tallies = append(u.tallies, t)
+	}
+}
+
+func (s *Store) loadStream(_ context.Context, user accounts.Name) (*stream, error) {
+	prefix := key1(tableStreams, user)
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return nil, unavailable("read head of stream", err)
+	}
+	st := &stream{user: user}
+	if iter.Last() {
+		st.head, _, err = cutNumber(iter.Key()[len(prefix):])
+		st.seen = st.head
+	}
+	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return nil, unavailable("read head of stream", err)
+	}
+	return st, nil
+}
+
+func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64, limit int) (chat.StreamPage, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return chat.StreamPage{}, err
+	}
+	defer s.leave()
+	page, err := s.streamPage(user, after, limit)
+	if err != nil {
+		return chat.StreamPage{}, err
+	}
+	if err := s.seq.settled(ctx); err != nil {
+		return chat.StreamPage{}, err
+	}
+	if n := len(page.Entries); n > 0 {
+		s.handedOut(user, page.Entries[n-1].USN)
+	}
+	return page, nil
+}
+
+// handedOut remembers how far a stream has been read. A stream that is not in memory counts as read up to its head when
+// it comes back.
+func (s *Store) handedOut(user accounts.Name, usn uint64) {
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	if st, ok := s.streams.peekLocked(user); ok {
+		st.seen = max(st.seen, usn)
+	}
+}
+
+// streamPage reads pointers, and the messages they point at, which were written with them and never change.
+func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.StreamPage, error) {
+	page := chat.StreamPage{Floor: 1} // nothing is cut off yet
+	prefix := key1(tableStreams, user)
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return page, unavailable("read stream", err)
+	}
+	if iter.Last() {
+		page.Head, _, err = cutNumber(iter.Key()[len(prefix):])
+	}
+	if err == nil && after < page.Head && limit > 0 {
+		page.Entries = make([]chat.Entry, 0, min(uint64(limit), page.Head-after))
+		for ok := iter.SeekGE(entryKey(user, after+1)); ok && err == nil && len(page.Entries) < limit; ok = iter.Next() {
+			var e chat.Entry
+			if e, err = s.entryAt(iter, prefix); err == nil {
+				page.Entries = append(page.Entries, e)
+			}
+		}
+	}
+	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return page, unavailable("read stream", err)
+	}
+	return page, nil
+}
+
+func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err error) {
+	if e.USN, _, err = cutNumber(iter.Key()[len(prefix):]); err != nil {
+		return e, err
+	}
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return e, err
+	}
+	var row entryRow
+	if err := decode("entry", value, &row); err != nil {
+		return e, err
+	}
+	e.Type, e.TS, e.Conversation, e.Who = entryTypes[row.Type], row.TS, row.Conversation, row.Who
+	e.Recv, e.Read, e.State, e.Greeting = row.Recv, row.Read, relationStates[row.State], row.Greeting
+	if row.Type == entryMessage {
+		if e.Message, err = s.message(row.Conversation, row.Seq); err != nil {
+			return e, err
+		}
+		e.TS = e.Message.TS
+	}
+	return e, nil
+}
+
+func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tally, uint64, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, 0, err
+	}
+	defer s.leave()
+	e, err := s.streams.pin(ctx, user)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.streams.unpin(e)
+	for {
+		s.seq.mu.Lock()
+		u := &e.value.unread
+		if u.complete {
+			tallies, asOf, commit := slices.Clone(u.tallies), e.value.head, s.seq.current()
+			s.seq.mu.Unlock()
+			if err := commit.Wait(ctx); err != nil {
+				return nil, 0, err
+			}
+			return tallies, asOf, nil
+		}
+		building := u.building
+		if building == nil {
+			u.building, u.changed = make(chan struct{}), map[chat.Conversation]chat.Tally{}
+		}
+		s.seq.mu.Unlock()
+		if building == nil {
+			if err := s.buildUnread(user, u); err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
+		select {
+		case <-building:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+// buildUnread reads the tallies of all conversations of a user. What changes meanwhile is collected, and right.
+func (s *Store) buildUnread(user accounts.Name, u *unread) error {
+	read, err := s.readTallies(user)
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	changed := u.changed
+	close(u.building)
+	u.building, u.changed = nil, nil
+	if err != nil {
+		return err
+	}
+	u.complete = true
+	for _, t := range read {
+		if _, newer := changed[t.Conversation]; !newer {
+			u.put(t)
+		}
+	}
+	for _, t := range changed {
+		u.put(t)
+	}
+	return nil
+}
+
+func (s *Store) readTallies(user accounts.Name) ([]chat.Tally, error) {
+	var out []chat.Tally
+	err := s.eachConversation(s.db, user, func(name chat.Conversation) error {
+		t, _, err := s.overview(s.db, user, name)
+		if err == nil && t.Unread() != 0 {
+			out = append(out, t)
+		}
+		return err
+	})
+	return out, err
+}
+
+// eachConversation visits a user's conversations in the order of their names.
+func (s *Store) eachConversation(r pebble.Reader, user accounts.Name, visit func(chat.Conversation) error) error {
+	prefix := key1(tableUserConvs, user)
+	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return unavailable("read conversations", err)
+	}
+	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+		var name string
+		if name, _, err = cutString(iter.Key()[len(prefix):]); err == nil {
+			err = visit(chat.Conversation(name))
+		}
+	}
+	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return unavailable("read conversations", err)
+	}
+	return nil
+}
+
+// overview reads a user's tally of a conversation, and its last message.
+func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversation) (chat.Tally, chat.Message, error) {
+	t := chat.Tally{Conversation: name}
+	last, err := s.lastMessage(r, name)
+	if err != nil {
+		return t, last, err
+	}
+	var m memberRow
+	value, closer, err := r.Get(key2(tableMembers, name, user))
+	if err == nil {
+		err = errors.Join(decode("member", value, &m), closer.Close())
+	}
+	if err != nil {
+		return t, last, unavailable("read member", err)
+	}
+	t.Head, t.N, t.Own = last.Seq, last.N, ownOf(user, last.From, placeRow{N: last.N, Own: last.Own})
+	t.Read, t.ReadN, t.ReadOwn = m.Read, m.ReadN, m.ReadOwn
+	return t, last, nil
+}

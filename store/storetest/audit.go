@@ -1,0 +1,111 @@
+package storetest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// audit reads everything of some users and compares what can be known twice: places have no gaps, every message has one
+// pointer in each stream, ordinals and tallies are what counting gives, contacts are so on both sides.
+func (k *kit) audit(users ...accounts.Name) {
+	k.Helper()
+	for _, u := range users {
+		stream := k.stream(u)
+		convs := k.conversations(u)
+		pointers := map[chat.Conversation]uint64{}
+		for _, e := range stream {
+			if e.Type != chat.EntryMessage {
+				continue
+			}
+			pointers[e.Conversation]++
+			equal(k, fmt.Sprintf("seq that usn %d of %s points at", e.USN, u), e.Message.Seq, pointers[e.Conversation])
+		}
+		var unread []chat.Tally
+		for _, o := range convs {
+			t := k.recount(u, o.Tally.Conversation)
+			same(k, "tally of "+string(u)+" in the list", o.Tally, t)
+			equal(k, "pointers of "+string(u), pointers[t.Conversation], t.Head)
+			if t.Unread() > 0 {
+				unread = append(unread, t)
+			}
+		}
+		sortTallies(unread)
+		tallies, asOf := k.tallies(u)
+		same(k, "tallies of "+string(u), tallies, unread)
+		equal(k, "usn of the tallies of "+string(u), asOf, uint64(len(stream)))
+		k.auditContacts(u, convs)
+	}
+}
+
+// conversations reads the whole list of somebody, in small pages.
+func (k *kit) conversations(who accounts.Name) []chat.Overview {
+	k.Helper()
+	var out []chat.Overview
+	for cursor := ""; ; {
+		page, next, err := k.chat().Conversations(k.ctx(), who, cursor, 2)
+		k.ok("conversations", err)
+		out = append(out, page...)
+		if cursor = next; cursor == "" {
+			return out
+		}
+	}
+}
+
+// recount computes a tally by counting messages.
+func (k *kit) recount(who accounts.Name, c chat.Conversation) chat.Tally {
+	k.Helper()
+	t := chat.Tally{Conversation: c, Read: k.marks(c, who).Read}
+	own := map[accounts.Name]uint64{}
+	var ts int64
+	for _, m := range k.messages(c) {
+		t.Head = m.Seq
+		if !m.Silent {
+			t.N++
+			own[m.From]++
+		}
+		equal(k, fmt.Sprintf("N of message %d of %s", m.Seq, c), m.N, t.N)
+		equal(k, fmt.Sprintf("Own of message %d of %s", m.Seq, c), m.Own, own[m.From])
+		if m.TS < ts {
+			k.Fatalf("time of message %d of %s: got %d after %d", m.Seq, c, m.TS, ts)
+		}
+		ts = m.TS
+		if m.Seq == t.Read {
+			t.ReadN, t.ReadOwn = t.N, own[who]
+		}
+	}
+	t.Own = own[who]
+	return t
+}
+
+func (k *kit) auditContacts(u accounts.Name, convs []chat.Overview) {
+	k.Helper()
+	accepted := map[chat.Conversation]bool{}
+	list, err := k.chat().List(k.ctx(), u, "", 1000)
+	k.ok("list", err)
+	opposite := map[chat.ContactState]chat.ContactState{
+		chat.ContactPending: chat.ContactRequested, chat.ContactRequested: chat.ContactPending,
+		chat.ContactAccepted: chat.ContactAccepted,
+	}
+	for _, c := range list {
+		there, err := k.chat().Relation(k.ctx(), c.Who, u)
+		k.ok("relation", err)
+		equal(k, fmt.Sprintf("what %s is to %s, who has %q", u, c.Who, c.State), there, opposite[c.State])
+		if c.State == chat.ContactAccepted {
+			accepted[c.Conversation] = true
+		}
+	}
+	equal(k, "number of conversations of "+string(u), len(convs), len(accepted))
+	for _, o := range convs {
+		if !accepted[o.Tally.Conversation] {
+			k.Fatalf("%s is in %s with nobody who is a contact", u, o.Tally.Conversation)
+		}
+	}
+}
+
+func sortTallies(t []chat.Tally) {
+	slices.SortFunc(t, func(a, b chat.Tally) int { return cmp.Compare(a.Conversation, b.Conversation) })
+}

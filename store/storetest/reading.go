@@ -1,0 +1,197 @@
+package storetest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+var readingTests = []test{
+	{"pages of a conversation have exclusive bounds", testPages},
+	{"pages of a stream begin after a usn", testStreamPages},
+	{"an empty stream has no head", testEmpty},
+	{"conversations are listed newest first", testConversations},
+	{"a malformed cursor is refused", testCursor},
+	{"tallies are of the moment of their usn", testTalliesMoment},
+	{"tallies of somebody with many conversations are right while they change", testTalliesWhileChanging},
+}
+
+func testPages(k *kit) {
+	conv := k.filled(10)
+	tests := []struct {
+		after, before uint64
+		limit         int
+		want          []uint64
+	}{
+		{0, 0, 3, []uint64{1, 2, 3}},
+		{3, 0, 3, []uint64{4, 5, 6}},
+		{8, 0, 5, []uint64{9, 10}},
+		{10, 0, 5, nil},
+		{99, 0, 5, nil},
+		{1<<64 - 1, 0, 5, nil},
+		{0, 5, 3, []uint64{2, 3, 4}},
+		{0, 3, 5, []uint64{1, 2}},
+		{0, 1, 5, nil},
+		{0, 99, 2, []uint64{9, 10}},
+		{0, 1<<64 - 1, 2, []uint64{9, 10}},
+		{3, 7, 2, []uint64{5, 6}},
+		{3, 7, 9, []uint64{4, 5, 6}},
+		{6, 7, 9, nil},
+		{7, 3, 9, nil},
+		{0, 0, 0, nil},
+	}
+	for _, tt := range tests {
+		page, err := k.chat().Messages(k.ctx(), conv, tt.after, tt.before, tt.limit)
+		k.ok("messages", err)
+		var got []uint64
+		for _, m := range page.Messages {
+			got = append(got, m.Seq)
+		}
+		same(k, fmt.Sprintf("seqs after %d before %d, %d of them", tt.after, tt.before, tt.limit), got, tt.want)
+		equal(k, "head", page.Head, 10)
+		equal(k, "floor", page.Floor, 1)
+	}
+}
+
+func testStreamPages(k *kit) {
+	k.filled(5)
+	all := k.stream(bob)
+	for after := range uint64(len(all)) + 2 {
+		page, err := k.chat().Stream(k.ctx(), bob, after, 3)
+		k.ok("stream", err)
+		rest := all[min(int(after), len(all)):]
+		same(k, fmt.Sprint("entries after ", after), page.Entries, rest[:min(3, len(rest))])
+		equal(k, "head", page.Head, uint64(len(all)))
+	}
+	page, err := k.chat().Stream(k.ctx(), bob, 1<<64-1, 3)
+	k.ok("stream", err)
+	equal(k, "entries after the last that could be", len(page.Entries), 0)
+	page, err = k.chat().Stream(k.ctx(), bob, 0, 0)
+	k.ok("stream", err)
+	equal(k, "entries of an empty page", len(page.Entries), 0)
+	equal(k, "head of an empty page", page.Head, uint64(len(all)))
+}
+
+func testEmpty(k *kit) {
+	page, err := k.chat().Stream(k.ctx(), alice, 0, 10)
+	k.ok("stream", err)
+	equal(k, "head", page.Head, 0)
+	equal(k, "entries", len(page.Entries), 0)
+	conv := k.contacts(alice, bob)
+	messages, err := k.chat().Messages(k.ctx(), conv, 0, 0, 10)
+	k.ok("messages", err)
+	equal(k, "head of the conversation", messages.Head, 0)
+	k.audit(alice, bob)
+}
+
+func testConversations(k *kit) {
+	var want []chat.Conversation
+	for i := 1; i <= 7; i++ {
+		conv := k.contacts(user(0), user(i))
+		if i == 4 { // empty: after all that have a message
+			continue
+		}
+		k.clock.advance(1e9)
+		k.send(draft(conv, user(i), "", "x"))
+		want = append([]chat.Conversation{conv}, want...)
+	}
+	want = append(want, chat.Direct(user(0), user(4)))
+	k.crash()
+	got := k.conversations(user(0))
+	var names []chat.Conversation
+	for _, o := range got {
+		names = append(names, o.Tally.Conversation)
+		equal(k, "last of "+string(o.Tally.Conversation), o.Last.Seq, o.Tally.Head)
+	}
+	same(k, "conversations", names, want)
+
+	// A message between two pages does not make the rest of the list repeat or skip.
+	first, cursor, err := k.chat().Conversations(k.ctx(), user(0), "", 3)
+	k.ok("first page", err)
+	equal(k, "first page", len(first), 3)
+	k.clock.advance(1e9)
+	k.send(draft(want[6], user(4), "", "x"))
+	rest, cursor, err := k.chat().Conversations(k.ctx(), user(0), cursor, 10)
+	k.ok("second page", err)
+	equal(k, "cursor", cursor, "")
+	equal(k, "second page", len(rest), 3)
+	equal(k, "begin of second page", rest[0].Tally.Conversation, want[3])
+}
+
+func testCursor(k *kit) {
+	k.filled(1)
+	for _, cursor := range []string{"x", "!!", "AAAA", "AAAAAAAAAAAA="} {
+		_, _, err := k.chat().Conversations(k.ctx(), alice, cursor, 3)
+		k.is("cursor "+cursor, err, chat.ErrMalformed)
+	}
+}
+
+func testTalliesMoment(k *kit) {
+	conv := k.contacts(alice, bob)
+	base := uint64(len(k.stream(bob)))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				if _, _, err := k.chat().Append(k.ctx(), draft(conv, alice, "", fmt.Sprint(i))); err != nil {
+					k.Errorf("append: %v", err)
+					return
+				}
+			}
+		}
+	})
+	// Nothing but messages comes to bob's stream, so that the usn says how many there are.
+	for range 200 {
+		tallies, asOf := k.tallies(bob)
+		var unread uint64
+		for _, t := range tallies {
+			unread += t.Unread()
+		}
+		if unread != asOf-base {
+			k.Errorf("unread as of usn %d: got %d, want %d", asOf, unread, asOf-base)
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+	k.audit(alice, bob)
+}
+
+func testTalliesWhileChanging(k *kit) {
+	const people = 40
+	for i := 1; i < people; i++ {
+		k.contacts(user(0), user(i))
+	}
+	for round := range 5 {
+		k.reopen() // nothing is in memory
+		each(4, func(g int) {
+			for n := range 30 {
+				other := user(1 + (n*4+g+round)%(people-1))
+				conv := chat.Direct(user(0), other)
+				var err error
+				switch n % 3 {
+				case 0, 1:
+					from := []accounts.Name{other, user(0)}[n%2]
+					_, _, err = k.chat().Append(k.ctx(), draft(conv, from, "", fmt.Sprint(round, g, n)))
+				case 2:
+					_, _, err = k.chat().Mark(k.ctx(), conv, user(0), chat.Marks{Read: uint64(n % 7)}, nil)
+				}
+				if err != nil {
+					k.Errorf("change: %v", err)
+				}
+				if n%10 == g {
+					if _, _, err := k.chat().Tallies(k.ctx(), user(0)); err != nil {
+						k.Errorf("tallies: %v", err)
+					}
+				}
+			}
+		})
+		k.audit(user(0))
+	}
+}
