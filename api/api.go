@@ -1,0 +1,168 @@
+// Package api is every request that the product answers, in one table of operations.
+//
+// An [Operation] is a row: its name, what it does, who may ask, whether it changes something, and the types of its input
+// and output. The same rows are served over HTTP (package rest) and over MQTT (im/rpc/{method}); both do nothing but carry
+// bytes to [Table.Call] and an [Answer] back. What went wrong becomes a [Fault], which a client may see; everything else
+// about an error is for our own log.
+//
+// # Input
+//
+// A body is a JSON object in UTF-8; none at all is an empty object. Fields that a row does not know are ignored, so that
+// newer clients can speak to older servers; a known field of the wrong type is refused.
+//
+// # Repeats
+//
+// A request that changes something may carry a rid, chosen by the client and at most 128 bytes long. For ten minutes the
+// same (account, method, rid) gives the same answer, without being done again; a repeat that comes while the first one
+// is being done waits for it. A refusal is repeated as well if it is final; one that a retry may change (throttled,
+// unavailable) is not remembered. The same rid with other input is refused with rid_conflict; inputs are compared as they
+// were understood, so neither the order of fields nor unknown fields make a difference. Memory is bounded: beyond 512
+// answers of one account, or 32,768 in all, the oldest is forgotten before its time. The memory does not survive a
+// restart; for messages, the mid does. Operations for strangers (register, login) ignore the rid: whoever guessed one would
+// be given somebody else's token.
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Caller is who asks, and from where.
+type Caller struct {
+	Account accounts.Name // empty: a stranger
+	Token   string        // the secret that he showed, if it was a token; logout revokes it
+	Addr    netip.Addr    // where the connection comes from
+	Label   string        // what the client calls itself; login gives it to the token if the body does not
+	Origin  any           // opaque: made durable together with the change; nil: nothing
+}
+
+// Answer is the outcome of a call. Exactly one of Body and Err is set.
+type Answer struct {
+	// Body is what a client gets, as JSON, once Commit is durable. It may be shared with a repeat of the request: nobody
+	// changes it.
+	Body any
+	// Commit is what the caller waits for before it tells anybody; nil: everything is durable already.
+	Commit chat.Commit
+	// Err is for FaultOf and for the log.
+	Err error
+}
+
+// Access says who may ask.
+type Access int
+
+// Who may ask.
+const (
+	Public Access = iota // everybody, also a stranger
+	User                 // a user
+	Admin                // who may open the admin socket; only in the table of NewAdmin
+)
+
+// Operation is one row. It does not change.
+type Operation struct {
+	Name    string
+	Doc     string // one sentence for people who write clients
+	Access  Access
+	Changes bool         // false: it only reads, and is acknowledged at once
+	MaxBody int          // bytes of input
+	Input   reflect.Type // a struct with json tags
+	Output  reflect.Type
+
+	decode func(body []byte) (any, error)
+	run    func(ctx context.Context, c Caller, in any) Answer
+}
+
+// Table is the rows of one installation and what they remember of requests. Safe for concurrent use.
+type Table struct {
+	rows   []*Operation
+	byName map[string]*Operation
+	repeat *repeats
+}
+
+// New makes the table that clients are served from.
+func New(acc *accounts.Service, ch *chat.Service) *Table {
+	return newTable(accountRows(acc), messageRows(ch), contactRows(ch))
+}
+
+// NewAdmin makes the table for whoever administers the installation. disconnect is called with each account whose secrets
+// have become worthless, and ends its connections; it may be nil.
+func NewAdmin(acc *accounts.Service, disconnect func(accounts.Name)) *Table {
+	if disconnect == nil {
+		disconnect = func(accounts.Name) {}
+	}
+	return newTable(adminRows(acc, disconnect))
+}
+
+func newTable(parts ...[]*Operation) *Table {
+	t := &Table{byName: make(map[string]*Operation), repeat: newRepeats(time.Now)}
+	for _, part := range parts {
+		for _, o := range part {
+			if t.byName[o.Name] != nil {
+				panic("api: two rows are called " + o.Name)
+			}
+			t.byName[o.Name] = o
+			t.rows = append(t.rows, o)
+		}
+	}
+	return t
+}
+
+// Lookup gives the operation of that name.
+func (t *Table) Lookup(name string) (*Operation, bool) {
+	o, ok := t.byName[name]
+	return o, ok
+}
+
+// Operations gives every row in a fixed order.
+func (t *Table) Operations() []*Operation { return t.rows }
+
+const maxRID = 128 // bytes
+
+// Call does op for c. rid may be empty. It does not wait for the commit.
+func (t *Table) Call(ctx context.Context, op *Operation, c Caller, rid string, body []byte) Answer {
+	if op == nil {
+		return Answer{Err: ErrNoMethod}
+	}
+	in, err := op.accept(c, body)
+	if err != nil {
+		return Answer{Err: fmt.Errorf("%s: %w", op.Name, err)}
+	}
+	if !op.Changes || op.Access != User || rid == "" {
+		return op.run(ctx, c, in)
+	}
+	if len(rid) > maxRID {
+		return Answer{Err: fmt.Errorf("%s: %w", op.Name, malformed("rid is longer than %d bytes", maxRID))}
+	}
+	print, err := fingerprint(in)
+	if err != nil {
+		return Answer{Err: fmt.Errorf("%s: %w", op.Name, err)}
+	}
+	key := repeatKey{account: c.Account, method: op.Name, rid: rid}
+	return t.repeat.do(ctx, key, print, func() Answer { return op.run(ctx, c, in) })
+}
+
+func (o *Operation) accept(c Caller, body []byte) (any, error) {
+	switch {
+	case o.Access == User && c.Account == "":
+		return nil, ErrNoAccount
+	case len(body) > o.MaxBody:
+		return nil, fmt.Errorf("%d bytes: %w", len(body), ErrTooLarge)
+	}
+	return o.decode(body)
+}
+
+// fingerprint tells inputs apart that differ in a field that the row knows.
+func fingerprint(in any) ([sha256.Size]byte, error) {
+	canonical, err := json.Marshal(in)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("fingerprint: %w", err)
+	}
+	return sha256.Sum256(canonical), nil
+}

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Fault is what a client is told when its request is refused.
+type Fault struct {
+	Err        string        // docs/protocol.md, section 3: a word for programs
+	Text       string        // a sentence for people, never our internal text
+	RetryAfter time.Duration // more than 0: the same request may succeed then; 0: the refusal is final
+}
+
+var faults = []struct {
+	is    error
+	fault Fault
+}{
+	{chat.ErrNotMember, Fault{Err: "not_member", Text: "You are not in this conversation."}},
+	{chat.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this."}},
+	{chat.ErrNoConversation, Fault{Err: "no_conv", Text: "There is no such conversation or account."}},
+	{chat.ErrNoRequest, Fault{Err: "no_request", Text: "There is no open contact request."}},
+	{chat.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{chat.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
+	{chat.ErrConflict, Fault{Err: "mid_conflict", Text: "This mid was used before with other content."}},
+
+	{accounts.ErrBadName, Fault{Err: "bad", Text: "This is not a name that an account can have."}},
+	{accounts.ErrTaken, Fault{Err: "taken", Text: "This name is taken."}},
+	{accounts.ErrUnknown, Fault{Err: "gone", Text: "There is no such account."}},
+	{accounts.ErrWeakPassword, Fault{Err: "weak_password", Text: "The password is too short or too long."}},
+	{accounts.ErrDisabled, Fault{Err: "disabled", Text: "This account is disabled."}},
+	{accounts.ErrCredentials, Fault{Err: "credentials", Text: "Wrong name or password, or the token has ended."}},
+	{accounts.ErrThrottled, Fault{Err: "throttled", Text: "Too many attempts.", RetryAfter: time.Second}},
+	{accounts.ErrRegistrationClosed, Fault{Err: "closed", Text: "This installation does not register strangers."}},
+	{accounts.ErrInvitation, Fault{Err: "invitation", Text: "The invitation is missing or not valid any more."}},
+
+	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
+	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},
+	{ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
+	{ErrRepeatConflict, Fault{Err: "rid_conflict", Text: "This rid was used before with other input."}},
+}
+
+// FaultOf says what a client is told of err: every Err that it gives is one of not_member, no_right, no_conv, no_request,
+// bad, too_big, mid_conflict, taken, gone, weak_password, disabled, credentials, throttled, closed, invitation, no_method,
+// rid_conflict. ok is false if err is not the client's doing: the store cannot serve, the time was over, or something
+// that nobody foresaw. Then nothing was decided as far as the client is told, and none of err may be shown.
+func FaultOf(err error) (f Fault, ok bool) {
+	if err == nil || transient(err) {
+		return Fault{}, false
+	}
+	var request *requestError
+	if errors.As(err, &request) {
+		return Fault{Err: "bad", Text: request.text}, true
+	}
+	for _, row := range faults {
+		if !errors.Is(err, row.is) {
+			continue
+		}
+		f = row.fault
+		var throttled *accounts.ThrottledError
+		if errors.As(err, &throttled) {
+			f.RetryAfter = throttled.RetryAfter
+		}
+		return f, true
+	}
+	return Fault{}, false
+}
+
+// Faults gives one of every kind that FaultOf can give, for those who translate them further.
+func Faults() []Fault {
+	all := make([]Fault, 0, len(faults))
+	for _, row := range faults {
+		all = append(all, row.fault)
+	}
+	return all
+}
+
+// transient says whether err is about this moment, not about the request.
+func transient(err error) bool {
+	return errors.Is(err, accounts.ErrUnavailable) || errors.Is(err, chat.ErrUnavailable) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// final says whether the same request would get the same answer again.
+func (a Answer) final() bool {
+	if a.Err == nil {
+		return true
+	}
+	f, ok := FaultOf(a.Err)
+	return ok && f.RetryAfter == 0
+}

@@ -1,0 +1,247 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+type sendInput struct {
+	Conversation string          `json:"c"`  // where to, or
+	To           string          `json:"to"` // to whom
+	Kind         string          `json:"k"`  // empty: text
+	Body         json.RawMessage `json:"body"`
+	MID          string          `json:"mid"`
+	Re           uint64          `json:"re"`
+	At           []accounts.Name `json:"at"`
+	TTL          int64           `json:"ttl"` // seconds
+	Fallback     string          `json:"fallback"`
+}
+
+type sendOutput struct {
+	Conversation chat.Conversation `json:"c"`
+	Seq          uint64            `json:"seq"`
+	ID           string            `json:"id"`
+	MID          string            `json:"mid"`
+	TS           int64             `json:"ts"`
+	Dup          bool              `json:"dup,omitempty"` // this mid had been stored before
+}
+
+type markInput struct {
+	Conversation string `json:"c"`
+	Seq          uint64 `json:"seq"`
+}
+
+type markOutput struct {
+	Conversation chat.Conversation `json:"c"`
+	Recv         uint64            `json:"recv"`
+	Read         uint64            `json:"read"`
+}
+
+type historyInput struct {
+	Conversation string  `json:"c"`
+	Before       uint64  `json:"before"` // at most one of these three; none: the newest messages
+	After        *uint64 `json:"after"`  // 0: from the first message on
+	Around       uint64  `json:"around"`
+	Limit        uint64  `json:"limit"`
+}
+
+// message is one message of a history.
+type message struct {
+	Seq      uint64          `json:"seq"`
+	ID       string          `json:"id"`
+	MID      string          `json:"mid"`
+	From     accounts.Name   `json:"from"`
+	TS       int64           `json:"ts"`
+	Kind     string          `json:"k"`
+	Body     json.RawMessage `json:"body"`
+	Re       uint64          `json:"re,omitempty"`
+	At       []accounts.Name `json:"at,omitempty"`
+	TTL      int64           `json:"ttl,omitempty"`
+	Fallback string          `json:"fallback,omitempty"`
+	Silent   bool            `json:"silent,omitempty"`
+}
+
+type historyOutput struct {
+	Messages []message `json:"msgs"` // in the order of seq
+	Head     uint64    `json:"head"`
+	Floor    uint64    `json:"floor"` // the first seq that still exists
+}
+
+type syncInput struct {
+	USN   uint64 `json:"usn"` // the last one that the client has
+	Limit uint64 `json:"limit"`
+}
+
+type syncOutput struct {
+	USN    uint64       `json:"usn"` // where to go on
+	More   bool         `json:"more"`
+	Reset  bool         `json:"reset,omitempty"` // events before usn are gone: start over with conv.list
+	Events []chat.Event `json:"events"`
+	Big    []bigHead    `json:"big"` // conversations that are not in the stream; none yet
+	Total  uint64       `json:"total"`
+}
+
+type bigHead struct {
+	Conversation chat.Conversation `json:"c"`
+	Head         uint64            `json:"head"`
+	Read         uint64            `json:"read"`
+	Unread       uint64            `json:"unread"`
+}
+
+type convListInput struct {
+	Cursor string `json:"cursor"`
+	Limit  uint64 `json:"limit"`
+}
+
+type overview struct {
+	Conversation chat.Conversation `json:"c"`
+	Title        string            `json:"title"`
+	Head         uint64            `json:"head"`
+	Read         uint64            `json:"read"`
+	Unread       uint64            `json:"unread"`
+	Last         *message          `json:"last,omitempty"`
+}
+
+type convListOutput struct {
+	Conversations []overview `json:"convs"` // the one with the newest message first
+	Cursor        string     `json:"cursor,omitempty"`
+}
+
+type unreadConv struct {
+	Conversation chat.Conversation `json:"c"`
+	Unread       uint64            `json:"unread"`
+}
+
+type unreadOutput struct {
+	Total         uint64       `json:"total"`
+	Conversations []unreadConv `json:"convs"` // those in which something is unread
+	AsOf          uint64       `json:"asof"`  // the usn of which this is true
+}
+
+func messageRows(ch *chat.Service) []*Operation {
+	return []*Operation{
+		change("send", User, "Sends a message into a conversation (c) or to a contact (to).",
+			func(ctx context.Context, c Caller, in sendInput) (sendOutput, chat.Commit, error) {
+				return send(ctx, ch, c, in)
+			}).upTo(messageBody),
+		change("read", User, "Says how far the caller has read a conversation.", marking(ch.MarkRead)),
+		change("recv", User, "Says how far the caller has received a conversation.", marking(ch.MarkReceived)),
+		read("history", User, "Gives messages of a conversation: the newest, or those before, after or around a seq.",
+			func(ctx context.Context, c Caller, in historyInput) (historyOutput, error) {
+				return history(ctx, ch, c, in)
+			}),
+		read("sync", User, "Gives the events of the caller's stream after a usn.",
+			func(ctx context.Context, c Caller, in syncInput) (syncOutput, error) {
+				p, err := ch.Sync(ctx, c.Account, in.USN, page(in.Limit))
+				return syncOutput{USN: p.USN, More: p.More, Reset: p.Reset, Events: listed(p.Events), Big: []bigHead{},
+					Total: p.Total}, err
+			}),
+		read("conv.list", User, "Lists the caller's conversations.",
+			func(ctx context.Context, c Caller, in convListInput) (convListOutput, error) {
+				list, next, err := ch.Conversations(ctx, c.Account, in.Cursor, page(in.Limit))
+				out := convListOutput{Conversations: make([]overview, 0, len(list)), Cursor: next}
+				for _, o := range list {
+					out.Conversations = append(out.Conversations, overviewOf(c.Account, o))
+				}
+				return out, err
+			}),
+		read("unread.get", User, "Counts what the caller has not read, of one moment.",
+			func(ctx context.Context, c Caller, _ nothing) (unreadOutput, error) {
+				return unread(ctx, ch, c)
+			}),
+	}
+}
+
+func send(ctx context.Context, ch *chat.Service, c Caller, in sendInput) (sendOutput, chat.Commit, error) {
+	var to chat.Target
+	switch {
+	case (in.Conversation == "") == (in.To == ""):
+		return sendOutput{}, nil, malformed("exactly one of the fields \"c\" and \"to\" is needed")
+	case in.To != "":
+		user, err := userField("to", in.To)
+		if err != nil {
+			return sendOutput{}, nil, err
+		}
+		to.User = user
+	default:
+		to.Conversation = chat.Conversation(in.Conversation)
+	}
+	s, commit, err := ch.Send(ctx, c.Account, to, chat.Content{
+		Kind: in.Kind, Body: in.Body, MID: in.MID, Re: in.Re, At: in.At, TTL: in.TTL, Fallback: in.Fallback,
+	}, c.Origin)
+	return sendOutput{Conversation: s.Conversation, Seq: s.Seq, ID: s.ID, MID: s.MID, TS: s.TS, Dup: s.Dup}, commit, err
+}
+
+type markFunc func(
+	ctx context.Context, who accounts.Name, c chat.Conversation, seq uint64, origin any,
+) (chat.Marks, chat.Commit, error)
+
+func marking(mark markFunc) func(context.Context, Caller, markInput) (markOutput, chat.Commit, error) {
+	return func(ctx context.Context, c Caller, in markInput) (markOutput, chat.Commit, error) {
+		conv := chat.Conversation(in.Conversation)
+		m, commit, err := mark(ctx, c.Account, conv, in.Seq, c.Origin)
+		return markOutput{Conversation: conv, Recv: m.Recv, Read: m.Read}, commit, err
+	}
+}
+
+func history(ctx context.Context, ch *chat.Service, c Caller, in historyInput) (historyOutput, error) {
+	q := chat.HistoryQuery{
+		Conversation: chat.Conversation(in.Conversation),
+		Before:       in.Before,
+		Around:       in.Around,
+		Limit:        page(in.Limit),
+	}
+	if in.After != nil {
+		q.First, q.After = *in.After == 0, *in.After
+	}
+	p, err := ch.History(ctx, c.Account, q)
+	out := historyOutput{Messages: make([]message, 0, len(p.Messages)), Head: p.Head, Floor: p.Floor}
+	for _, m := range p.Messages {
+		out.Messages = append(out.Messages, messageOf(m))
+	}
+	return out, err
+}
+
+func messageOf(m chat.Message) message {
+	return message{
+		Seq: m.Seq, ID: m.ID, MID: m.MID, From: m.From, TS: m.TS, Kind: m.Kind, Body: m.Body, Re: m.Re, At: m.At,
+		TTL: m.TTL, Fallback: m.Fallback, Silent: m.Silent,
+	}
+}
+
+func overviewOf(who accounts.Name, o chat.Overview) overview {
+	t := o.Tally
+	out := overview{Conversation: t.Conversation, Head: t.Head, Read: t.Read, Unread: t.Unread()}
+	if peer, ok := t.Conversation.Peer(who); ok {
+		out.Title = string(peer)
+	}
+	if o.Last.Seq != 0 {
+		last := messageOf(o.Last)
+		out.Last = &last
+	}
+	return out
+}
+
+func unread(ctx context.Context, ch *chat.Service, c Caller) (unreadOutput, error) {
+	u, err := ch.Unread(ctx, c.Account)
+	out := unreadOutput{Total: u.Total, Conversations: make([]unreadConv, 0, len(u.Conversations)), AsOf: u.AsOf}
+	for _, one := range u.Conversations {
+		out.Conversations = append(out.Conversations, unreadConv(one))
+	}
+	return out, err
+}
+
+// page hands a limit on to chat, which says what is usual and what is too much.
+func page(limit uint64) int { return int(min(limit, math.MaxInt32)) }
+
+// listed makes an empty list of none: clients expect [], not null.
+func listed[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

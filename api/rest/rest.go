@@ -1,0 +1,204 @@
+// Package rest serves the table of operations over HTTP: POST /api/v1/{method}, JSON in and out.
+//
+// Who asks shows a token: Authorization: Bearer. An Idempotency-Key is the rid of package api. What is refused is answered
+// with problem details (RFC 9457) that carry the word "err" of docs/protocol.md, section 3, and "retry_ms" if a retry may
+// succeed. A change is answered once it would survive a crash. No answer may be kept by a cache.
+//
+// [Admin] serves another table at /admin/{method}, for a socket that only the administrator may open: it asks nobody who he
+// is.
+package rest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/api"
+)
+
+// Option changes how a handler serves.
+type Option func(*handler)
+
+// WithConfig replaces the defaults; c has passed Validate.
+func WithConfig(c Config) Option { return func(h *handler) { h.cfg = c } }
+
+// WithLog says where to write what went wrong on our side; nowhere by default.
+func WithLog(log *slog.Logger) Option { return func(h *handler) { h.log = log } }
+
+// New serves table at /api/v1/. Paths elsewhere are answered with 404.
+func New(table *api.Table, acc *accounts.Service, opts ...Option) http.Handler {
+	h := newHandler(table, opts)
+	h.who = func(r *http.Request, op *api.Operation) (api.Caller, error) { return h.user(r, op, acc) }
+	return h.routes("/api/v1/{method}")
+}
+
+// Admin serves the table of [api.NewAdmin] at /admin/ to whoever can connect. disconnect ends the connections of an
+// account that has been disabled or has a new password; it may be nil.
+func Admin(acc *accounts.Service, disconnect func(accounts.Name), opts ...Option) http.Handler {
+	h := newHandler(api.NewAdmin(acc, disconnect), opts)
+	h.cfg.Origins = nil // no browser has any business here
+	h.who = func(*http.Request, *api.Operation) (api.Caller, error) { return api.Caller{}, nil }
+	return h.routes("/admin/{method}")
+}
+
+type handler struct {
+	table *api.Table
+	cfg   Config
+	log   *slog.Logger
+	who   func(r *http.Request, op *api.Operation) (api.Caller, error)
+}
+
+func newHandler(table *api.Table, opts []Option) *handler {
+	h := &handler{table: table, cfg: DefaultConfig(), log: slog.New(slog.DiscardHandler)}
+	for _, o := range opts {
+		o(h)
+	}
+	return h
+}
+
+func (h *handler) routes(pattern string) http.Handler {
+	r := chi.NewRouter()
+	r.Use(h.recoverPanic, h.crossOrigin)
+	r.Post(pattern, h.call)
+	r.NotFound(func(w http.ResponseWriter, _ *http.Request) { fail(w, api.ErrNoMethod) })
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", http.MethodPost)
+		writeProblem(w, http.StatusMethodNotAllowed, api.Fault{Err: "bad", Text: "Methods are called with POST."})
+	})
+	return r
+}
+
+func (h *handler) call(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	op, ok := h.table.Lookup(chi.URLParam(r, "method"))
+	if !ok {
+		fail(w, api.ErrNoMethod)
+		return
+	}
+	if !isJSON(r) {
+		writeProblem(w, http.StatusUnsupportedMediaType, api.Fault{Err: "bad", Text: "The body has to be application/json."})
+		return
+	}
+	caller, err := h.who(r, op)
+	if err != nil {
+		if errors.Is(err, accounts.ErrCredentials) { // RFC 6750, 3.1
+			w.Header().Set("WWW-Authenticate", `Bearer realm="magpie", error="invalid_token"`)
+		}
+		h.fail(w, op, err)
+		return
+	}
+	body, err := h.body(w, r, op)
+	if err != nil {
+		h.unread(w, op, err)
+		return
+	}
+	answer := h.table.Call(ctx, op, caller, r.Header.Get("Idempotency-Key"), body)
+	if answer.Err == nil && answer.Commit != nil {
+		answer.Err = answer.Commit.Wait(ctx)
+	}
+	if answer.Err != nil {
+		h.fail(w, op, answer.Err)
+		return
+	}
+	if err := writeJSON(w, http.StatusOK, "application/json", answer.Body); err != nil {
+		h.fail(w, op, err)
+	}
+}
+
+// body reads at most what op takes, within the time of the request: a client that stops in the middle must not hold on to
+// a goroutine, whatever the server's own settings are.
+func (h *handler) body(w http.ResponseWriter, r *http.Request, op *api.Operation) ([]byte, error) {
+	if deadline, ok := r.Context().Deadline(); ok {
+		// Not every ResponseWriter can; net/http's can.
+		if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return nil, err
+		}
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, int64(op.MaxBody)))
+}
+
+func (h *handler) unread(w http.ResponseWriter, op *api.Operation, err error) {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		fail(w, api.ErrTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		writeProblem(w, http.StatusRequestTimeout, api.Fault{Err: "bad", Text: "The body did not arrive in time."})
+	default: // the connection broke, or what came was not HTTP: hardly anybody reads this
+		h.log.Debug("cannot read a request", "method", op.Name, "err", err)
+		writeProblem(w, http.StatusBadRequest, api.Fault{Err: "bad", Text: "The body could not be read."})
+	}
+}
+
+// user finds out who asks. Strangers may show anything to methods that are for everybody.
+func (h *handler) user(r *http.Request, op *api.Operation, acc *accounts.Service) (api.Caller, error) {
+	c := api.Caller{Addr: h.cfg.clientAddr(r), Label: r.UserAgent()}
+	if op.Access == api.Public {
+		return c, nil
+	}
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return c, api.ErrNoAccount
+	}
+	c.Token = strings.TrimSpace(secret)
+	t, err := acc.Bearer(r.Context(), c.Token, c.Addr)
+	if err != nil {
+		return c, err
+	}
+	c.Account = t.Owner
+	return c, nil
+}
+
+// isJSON is also what keeps pages of other origins out: without their preflight being granted, browsers send no
+// application/json.
+func isJSON(r *http.Request) bool {
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return r.ContentLength == 0
+	}
+	kind, params, err := mime.ParseMediaType(given)
+	charset := params["charset"]
+	return err == nil && kind == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
+}
+
+// fail answers with what went wrong, and logs what is not the client's doing.
+func (h *handler) fail(w http.ResponseWriter, op *api.Operation, err error) {
+	if _, ok := api.FaultOf(err); !ok && !unavailable(err) {
+		h.log.Error("request failed", "method", op.Name, "err", err)
+	}
+	fail(w, err)
+}
+
+func (h *handler) recoverPanic(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			switch {
+			case p == nil:
+			case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it like this
+				panic(p)
+			default:
+				h.log.Error("panic in a request", "path", r.URL.Path, "err", p, "stack", string(debug.Stack()))
+				fail(w, errPanic)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// retryUnavailable is when a client may try again that met a server which cannot serve.
+const retryUnavailable = time.Second
+
+var errPanic = errors.New("panic")
