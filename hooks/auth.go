@@ -1,0 +1,169 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+)
+
+// authTimeout bounds how long a CONNECT waits for its password hash and the store.
+const authTimeout = 10 * time.Second
+
+// maxKeepalive is the largest keep-alive that mochi can count with: it adds a half in 16 bits.
+const maxKeepalive = 43690
+
+// authPlugin says who a CONNECT comes from.
+type authPlugin struct {
+	mqtt.HookBase
+	g *Gateway
+}
+
+func (*authPlugin) ID() string { return "auth" }
+
+func (*authPlugin) Provides(b byte) bool {
+	return b == mqtt.OnConnect || b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck
+}
+
+// OnConnectAuthenticate is reached only after OnConnect has authenticated: mochi closes without a word when OnConnect
+// fails, and knows a single reason when this does, so OnConnect does the work and answers itself.
+func (*authPlugin) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
+
+// OnACLCheck is never asked: PUBLISH and SUBSCRIBE do not reach mochi.
+func (*authPlugin) OnACLCheck(*mqtt.Client, string, bool) bool { return false }
+
+func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
+	c := of(cl)
+	c.client, c.id = cl, cl.ID
+
+	// Switch off what mochi must not do: its send quota, its aliases, its will.
+	cl.Properties.Props.ReceiveMaximum = 0
+	cl.State.Inflight.ResetSendQuota(0)
+	cl.Properties.Props.TopicAliasMaximum = 0
+	cl.Properties.Will = mqtt.Will{}
+	if cl.State.Keepalive > maxKeepalive {
+		cl.State.Keepalive = maxKeepalive
+		cl.State.ServerKeepalive = true
+	}
+
+	if pk.Properties.AuthenticationMethod != "" {
+		return p.g.refuse(cl, packets.ErrBadAuthenticationMethod)
+	}
+	name, options, err := parseUserName(string(pk.Connect.Username))
+	if err != nil {
+		return p.g.refuse(cl, packets.ErrBadUsernameOrPassword)
+	}
+	for _, u := range pk.Properties.User {
+		setOption(&options, u.Key, u.Val)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
+	defer cancel()
+	account, err := p.g.rooms.Accounts.Authenticate(ctx, name, string(pk.Connect.Password), c.conn.AddrPort().Addr())
+	if err != nil {
+		return p.g.refuse(cl, connectCode(err))
+	}
+	c.account, c.options = account, options
+	if pk.Connect.WillFlag {
+		if c.will, err = parseWill(pk); err != nil {
+			return p.g.refuse(cl, packets.ErrNotAuthorized)
+		}
+	}
+	c.conn.Authenticated()
+	return nil
+}
+
+// refuse answers a CONNECT with a reason that the version knows, and gives the error that ends the connection.
+func (g *Gateway) refuse(cl *mqtt.Client, code packets.Code) error {
+	answer := code
+	if cl.Properties.ProtocolVersion < 5 {
+		answer = connectCode3(code)
+	}
+	_ = g.server.SendConnack(cl, answer, false, nil)
+	return code
+}
+
+// connectCode is the CONNACK for an error of accounts or sessions.
+func connectCode(err error) packets.Code {
+	switch {
+	case errors.Is(err, accounts.ErrCredentials), errors.Is(err, accounts.ErrBadName), errors.Is(err, accounts.ErrUnknown):
+		return packets.ErrBadUsernameOrPassword
+	case errors.Is(err, accounts.ErrDisabled):
+		return packets.ErrNotAuthorized
+	case errors.Is(err, accounts.ErrThrottled):
+		return packets.ErrConnectionRateExceeded
+	case errors.Is(err, sessions.ErrTooMany):
+		return packets.ErrQuotaExceeded
+	}
+	return packets.ErrServerUnavailable
+}
+
+// connectCode3 is the same for MQTT 3.1.1 (3.2.2.3), which knows five reasons.
+func connectCode3(code packets.Code) packets.Code {
+	switch code.Code {
+	case packets.ErrBadUsernameOrPassword.Code:
+		return packets.ErrMalformedUsernameOrPassword
+	case packets.ErrNotAuthorized.Code, packets.ErrBadAuthenticationMethod.Code:
+		return packets.Err3NotAuthorized
+	}
+	return packets.Err3ServerUnavailable
+}
+
+// parseUserName takes "alice?fmt=text&ack=event" apart. What is no option is an error, so that a misspelt one is noticed.
+func parseUserName(user string) (name string, o sessions.Options, err error) {
+	name, query, _ := strings.Cut(user, "?")
+	if _, err := accounts.ParseUser(name); err != nil {
+		return "", o, err
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", o, err
+	}
+	for key, all := range values {
+		for _, value := range all {
+			if !setOption(&o, key, value) {
+				return "", o, accounts.ErrBadName
+			}
+		}
+	}
+	return name, o, nil
+}
+
+// setOption sets one option of docs/protocol.md, section 1, and says whether there is such a one.
+func setOption(o *sessions.Options, key, value string) bool {
+	switch key + "=" + value {
+	case "fmt=text":
+		o.Text = true
+	case "fmt=json":
+		o.Text = false
+	case "ack=event":
+		o.AckEvents = true
+	case "sync=cursor":
+		o.SyncCursor = true
+	default:
+		return false
+	}
+	return true
+}
+
+// parseWill gives the will of a CONNECT, or an error if nobody may publish to its topic, or would be there for the answer.
+func parseWill(pk packets.Packet) (*sessions.Publish, error) {
+	cmd, ok := parseCommand(pk.Connect.WillTopic)
+	if !ok || cmd.verb == verbRPC || pk.Connect.WillRetain {
+		return nil, errNoTopic
+	}
+	props := pk.Connect.WillProperties
+	return &sessions.Publish{
+		Topic:       pk.Connect.WillTopic,
+		Payload:     pk.Connect.WillPayload,
+		QoS:         pk.Connect.WillQos,
+		ContentType: props.ContentType,
+		User:        fromUserProperties(props.User),
+	}, nil
+}

@@ -1,0 +1,25 @@
+package hooks
+
+import (
+	"runtime/debug"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// guard runs f for a connection. A panic in it, ours or mochi's over a stranger's bytes, ends this connection and nothing
+// else. Everything that runs for a connection on a goroutine of this package runs in here.
+func (g *Gateway) guard(c *connection, where string, f func()) {
+	defer func() {
+		what := recover()
+		if what == nil {
+			return
+		}
+		g.panics.Inc()
+		g.log.Error("panic", "where", where, "account", c.account, "client", c.id, "panic", what, "stack", string(debug.Stack()))
+		if c.client != nil {
+			_ = g.server.DisconnectClient(c.client, packets.ErrImplementationSpecificError)
+		}
+		_ = c.conn.Close()
+	}()
+	f()
+}

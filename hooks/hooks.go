@@ -1,0 +1,240 @@
+// Package hooks is where MQTT meets the rooms of the house. mochi-mqtt speaks the protocol on the socket: codec,
+// handshake, keep-alive. It calls our plug-ins, one per concern and file, and they hand everything else over:
+//
+//	limits   slows down a client that publishes too fast
+//	auth     CONNECT: who is it, and which options did he choose
+//	sessions CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT: his session (broker/sessions)
+//	acks     PUBACK, PUBREC, PUBREL, PUBCOMP: the session's as well
+//	publish  PUBLISH: topic to command, command to chat or to the table of operations (api)
+//
+// A panic in any of them ends one connection, not the process (guard.go).
+//
+// The seam is OnPacketRead: a plug-in that takes a packet gives mochi a PUBACK with id 0 instead, which mochi ignores. So
+// mochi's own routing, in-flight maps, retained messages and wills see nothing and stay empty ([Gateway.Residue] says
+// so); why they must is told in docs/architecture.md. mochi's Serve is never called: its event loop would publish $SYS
+// as retained messages, and its listeners block their writers.
+//
+// What the rooms decide comes back as values and errors; outcome.go alone turns those into MQTT answers.
+package hooks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/broker/transport"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Config is what the plug-ins need to know. [DefaultConfig] gives the defaults.
+type Config struct {
+	PacketSize     uint32  // largest packet, in bytes; told to MQTT 5 clients
+	TopicSize      int     // longest topic or filter, in bytes
+	PublishRate    float64 // PUBLISH packets per second and connection before it is read more slowly; 0: any number
+	PublishBurst   int     // how many may come at once
+	ReceiveMaximum uint16  // unacknowledged PUBLISH packets a client may have; told to MQTT 5 clients
+	TopicAliases   uint16  // topic aliases a client may use
+	Readers        int     // requests that only read, at the same time, of one connection
+}
+
+// DefaultConfig is what docs/protocol.md promises.
+func DefaultConfig() Config {
+	return Config{
+		PacketSize: 1 << 20, TopicSize: 1024, PublishRate: 100, PublishBurst: 1000, ReceiveMaximum: 1024,
+		TopicAliases: 32, Readers: 4,
+	}
+}
+
+// Validate names the field that cannot be.
+func (c Config) Validate() error {
+	switch {
+	case c.PacketSize < 1024:
+		return fmt.Errorf("PacketSize %d: less than 1024 bytes", c.PacketSize)
+	case c.TopicSize < 128 || c.TopicSize > 65535:
+		return fmt.Errorf("TopicSize %d: not between 128 and 65535 bytes", c.TopicSize)
+	case c.PublishRate < 0 || c.PublishRate > 0 && c.PublishBurst < 1:
+		return fmt.Errorf("PublishRate %v with PublishBurst %d: nothing could be published", c.PublishRate, c.PublishBurst)
+	case c.ReceiveMaximum == 0:
+		return fmt.Errorf("ReceiveMaximum 0: nothing could be published")
+	case c.Readers < 1:
+		return fmt.Errorf("Readers %d: less than 1", c.Readers)
+	}
+	return nil
+}
+
+// Rooms are what the plug-ins hand over to.
+type Rooms struct {
+	Accounts *accounts.Service
+	Chat     *chat.Service
+	Table    *api.Table
+	Sessions *sessions.Registry
+}
+
+// Gateway runs MQTT connections.
+type Gateway struct {
+	cfg    Config
+	rooms  Rooms
+	log    *slog.Logger
+	server *mqtt.Server
+	serial atomic.Uint64 // numbers connections, so that mochi never sees one client id twice
+
+	panics  prometheus.Counter
+	answers *prometheus.CounterVec // by outcome: "ok", or the err of protocol.md section 3
+	residue *prometheus.Desc
+}
+
+// New puts the plug-ins in front of the rooms. cfg has been validated.
+func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
+	capabilities := mqtt.NewDefaultServerCapabilities()
+	capabilities.MaximumClients = 1 << 40 // broker/transport has the limits
+	capabilities.MaximumClientWritesPending = 1
+	capabilities.MaximumMessageExpiryInterval = 0 // would be deleted after 24 h otherwise
+	capabilities.MaximumPacketSize = cfg.PacketSize
+	capabilities.ReceiveMaximum = cfg.ReceiveMaximum
+	capabilities.TopicAliasMaximum = cfg.TopicAliases
+	capabilities.RetainAvailable = 0
+	capabilities.SharedSubAvailable = 0
+	capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
+
+	g := &Gateway{
+		cfg: cfg, rooms: rooms, log: log,
+		server: mqtt.New(&mqtt.Options{
+			Capabilities:            capabilities,
+			ClientNetReadBufferSize: 1024,
+			// mochi logs whole packets, with payloads and passwords.
+			Logger: slog.New(slog.DiscardHandler),
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "magpie_panics_total", Help: "Panics that ended one connection."}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "magpie_publish_outcomes_total", Help: "What became of PUBLISH packets."}, []string{"outcome"}),
+		residue: prometheus.NewDesc("magpie_mochi_residue",
+			"What has collected in mochi's own in-flight maps, topic index and retained messages; anything but 0 is a bug.",
+			nil, nil),
+	}
+	for _, plugin := range []mqtt.Hook{
+		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{}, &publishPlugin{g: g},
+	} {
+		if err := g.server.AddHook(plugin, nil); err != nil {
+			return nil, fmt.Errorf("add plug-in %s: %w", plugin.ID(), err)
+		}
+	}
+	return g, nil
+}
+
+// connection is one TCP connection that speaks, or is about to speak, MQTT. Fields above mu are written while CONNECT is
+// handled and only read afterwards.
+type connection struct {
+	conn    *transport.Conn
+	client  *mqtt.Client // set with the CONNECT
+	account accounts.Name
+	id      string // the client id as the client gave it, or as it was assigned
+	options sessions.Options
+	link    *sessions.Link // nil until the session is connected
+	will    *sessions.Publish
+	limiter *rate.Limiter // nil: no limit
+
+	ctx     context.Context // ends with the connection
+	readers chan struct{}   // one token per request that is being read
+	reading sync.WaitGroup
+
+	said atomic.Bool // the client said goodbye with a DISCONNECT that withholds the will
+
+	mu     sync.Mutex
+	expiry *uint32 // session expiry that the DISCONNECT changed it to
+}
+
+// Serve runs one connection from its first byte to its end.
+func (g *Gateway) Serve(conn *transport.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &connection{conn: conn, ctx: ctx, readers: make(chan struct{}, g.cfg.Readers)}
+	if g.cfg.PublishRate > 0 {
+		c.limiter = rate.NewLimiter(rate.Limit(g.cfg.PublishRate), g.cfg.PublishBurst)
+	}
+	conn.Attach(c)
+	g.guard(c, "connection", func() {
+		err := g.server.EstablishConnection(conn.Listener(), conn)
+		g.log.Debug("connection ended", "account", c.account, "client", c.id, "err", err)
+	})
+
+	// Whatever happened inside mochi, this is the one place where a connection ends.
+	cancel()
+	c.reading.Wait()
+	if c.client != nil {
+		g.server.Clients.Delete(c.client.ID)
+	}
+	if c.link == nil {
+		return
+	}
+	if c.will != nil && !c.said.Load() {
+		g.guard(c, "will", func() { g.publishWill(c) })
+	}
+	c.mu.Lock()
+	expiry := c.expiry
+	c.mu.Unlock()
+	c.link.End(sessions.End{ExpirySeconds: expiry})
+}
+
+// of gives the connection behind a client of mochi.
+func of(cl *mqtt.Client) *connection {
+	return cl.Net.Conn.(*transport.Conn).Attachment().(*connection)
+}
+
+// noop is what mochi sees instead of a packet that a plug-in took: it ignores a PUBACK for id 0.
+var noop = packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}}
+
+// taken tells mochi that a plug-in took the packet; err, if any, ends the connection.
+func taken(err error) (packets.Packet, error) {
+	if err != nil {
+		return noop, packets.ErrRejectPacket // any other error would be ignored
+	}
+	return noop, nil
+}
+
+// violation ends a connection that broke the protocol (MQTT 5, 4.13).
+func (g *Gateway) violation(cl *mqtt.Client, code packets.Code) (packets.Packet, error) {
+	g.log.Debug("protocol violation", "account", of(cl).account, "client", of(cl).id, "reason", code.Reason)
+	_ = g.server.DisconnectClient(cl, code)
+	return noop, packets.ErrRejectPacket
+}
+
+// Residue counts what has collected in the parts of mochi that must stay empty: in-flight messages, subscriptions,
+// retained messages, wills.
+func (g *Gateway) Residue() int {
+	n := g.server.Topics.Retained.Len()
+	n += len(g.server.Topics.Messages("#")) + len(g.server.Topics.Messages("$SYS/#"))
+	for _, cl := range g.server.Clients.GetAll() {
+		n += cl.State.Inflight.Len() + cl.State.Subscriptions.Len()
+		if cl.Properties.Will.Flag != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Connections is how many connections mochi holds.
+func (g *Gateway) Connections() int { return g.server.Clients.Len() }
+
+// Collectors are the metrics of the plug-ins.
+func (g *Gateway) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{g.panics, g.answers, residueCollector{g}}
+}
+
+// residueCollector counts at the time of asking.
+type residueCollector struct{ g *Gateway }
+
+func (r residueCollector) Describe(ch chan<- *prometheus.Desc) { ch <- r.g.residue }
+
+func (r residueCollector) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(r.g.residue, prometheus.GaugeValue, float64(r.g.Residue()))
+}

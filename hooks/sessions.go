@@ -1,0 +1,154 @@
+package hooks
+
+import (
+	"fmt"
+	"math"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/magpie-im/magpie/broker/sessions"
+)
+
+// sessionsPlugin connects a client with its session, and keeps its subscriptions.
+type sessionsPlugin struct {
+	mqtt.HookBase
+	g *Gateway
+}
+
+func (*sessionsPlugin) ID() string { return "sessions" }
+
+func (*sessionsPlugin) Provides(b byte) bool {
+	switch b {
+	case mqtt.OnConnect, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnPacketEncode:
+		return true
+	}
+	return false
+}
+
+// OnConnect runs after the one of authPlugin, and only if that succeeded.
+func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
+	c := of(cl)
+	// mochi must never find two clients with one id: takeover is the registry's business.
+	cl.ID = fmt.Sprintf("%s/%d", c.account, p.g.serial.Add(1))
+
+	expiry := pk.Properties.SessionExpiryInterval
+	if pk.ProtocolVersion < 5 && !pk.Connect.Clean {
+		expiry = math.MaxUint32
+	}
+	link, err := p.g.rooms.Sessions.Connect(c.ctx, sessions.Connect{
+		Key:            sessions.Key{Account: c.account, Client: c.id},
+		Version:        pk.ProtocolVersion,
+		CleanStart:     pk.Connect.Clean,
+		ExpirySeconds:  expiry,
+		ReceiveMaximum: pk.Properties.ReceiveMaximum,
+		Options:        c.options,
+		Wire:           &wire{server: p.g.server, client: cl, c: c},
+		Remote:         c.conn.AddrPort().String(),
+		ReplyTopic:     replyTopic(c.account),
+	})
+	if err != nil {
+		p.g.log.Debug("session refused", "account", c.account, "client", c.id, "err", err)
+		return p.g.refuse(cl, connectCode(err))
+	}
+	c.link = link
+	c.conn.OnDrain(link.Drained)
+	return nil
+}
+
+// OnSessionEstablished runs after the CONNACK was written.
+func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) { of(cl).link.Start() }
+
+// OnPacketEncode completes the CONNACK, of which mochi knows the smaller part.
+func (p *sessionsPlugin) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type != packets.Connack || pk.ReasonCode != 0 {
+		return pk
+	}
+	link := of(cl).link
+	if link == nil { // a refusal of 3.1.1 has a reason other than 0 as well
+		return pk
+	}
+	pk.SessionPresent = link.Present()
+	if link.Version() < 5 {
+		return pk
+	}
+	if granted := link.ExpirySeconds(); granted != cl.Properties.Props.SessionExpiryInterval {
+		pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = granted, true
+		cl.Properties.Props.SessionExpiryInterval = granted
+	}
+	pk.Properties.MaximumPacketSize = p.g.cfg.PacketSize
+	pk.Properties.TopicAliasMaximum = p.g.cfg.TopicAliases
+	pk.Properties.RetainAvailable, pk.Properties.RetainAvailableFlag = 0, true
+	pk.Properties.SharedSubAvailable, pk.Properties.SharedSubAvailableFlag = 0, true
+	return pk
+}
+
+func (p *sessionsPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	switch pk.FixedHeader.Type {
+	case packets.Subscribe:
+		return p.subscribe(cl, pk)
+	case packets.Unsubscribe:
+		return p.unsubscribe(cl, pk)
+	case packets.Auth: // there is no authentication to go on with (MQTT 5, 4.12)
+		return p.g.violation(cl, packets.ErrProtocolViolation)
+	case packets.Disconnect:
+		p.disconnect(cl, pk)
+	}
+	return pk, nil
+}
+
+func (p *sessionsPlugin) subscribe(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if code := pk.SubscribeValidate(); code != packets.CodeSuccess {
+		return p.g.violation(cl, code)
+	}
+	if pk.PacketID == 0 {
+		return p.g.violation(cl, packets.ErrProtocolViolationNoPacketID)
+	}
+	c := of(cl)
+	grants := make([]sessions.Grant, len(pk.Filters))
+	for i, f := range pk.Filters {
+		filter := canonical(f.Filter, c.account)
+		code := grantFilter(filter, c.account, p.g.cfg.TopicSize)
+		if code != 0 && c.link.Version() < 5 {
+			code = packets.ErrUnspecifiedError.Code // MQTT 3.1.1, 3.9.3: 0x80 is the only failure
+		}
+		grants[i] = sessions.Grant{
+			Subscription: sessions.Subscription{
+				Filter: filter, Spelling: f.Filter, QoS: f.Qos, ID: f.Identifier,
+				NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling,
+			},
+			Code: code,
+		}
+	}
+	return taken(c.link.Subscribe(c.ctx, pk.PacketID, grants))
+}
+
+func (p *sessionsPlugin) unsubscribe(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if code := pk.UnsubscribeValidate(); code != packets.CodeSuccess {
+		return p.g.violation(cl, code)
+	}
+	if pk.PacketID == 0 {
+		return p.g.violation(cl, packets.ErrProtocolViolationNoPacketID)
+	}
+	c := of(cl)
+	filters := make([]string, len(pk.Filters))
+	for i, f := range pk.Filters {
+		filters[i] = canonical(f.Filter, c.account)
+	}
+	return taken(c.link.Unsubscribe(c.ctx, pk.PacketID, filters))
+}
+
+// disconnect notes what a DISCONNECT says; mochi then closes the connection.
+func (p *sessionsPlugin) disconnect(cl *mqtt.Client, pk packets.Packet) {
+	c := of(cl)
+	// mochi does not decode the reason of a packet without properties, the connection's framer does.
+	if reason, ok := c.conn.LastDisconnect(); !ok || reason != packets.CodeDisconnectWillMessage.Code {
+		c.said.Store(true)
+	}
+	if c.link.Version() == 5 && pk.Properties.SessionExpiryIntervalFlag && c.link.ExpirySeconds() > 0 {
+		c.mu.Lock()
+		expiry := pk.Properties.SessionExpiryInterval
+		c.expiry = &expiry
+		c.mu.Unlock()
+	}
+}

@@ -1,0 +1,102 @@
+package hooks
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// verb is what a topic that clients publish to asks for.
+type verb string
+
+// Verbs, as they stand in topics (docs/protocol.md, section 2).
+const (
+	verbSend   verb = "send"
+	verbRead   verb = "read"
+	verbRecv   verb = "recv"
+	verbTyping verb = "typing"
+	verbRPC    verb = "rpc"
+)
+
+// command is a topic that clients publish to, taken apart.
+type command struct {
+	verb   verb
+	target chat.Target // all but verbRPC
+	method string      // verbRPC
+}
+
+// parseCommand takes a topic apart; ok is false if nobody may publish to it.
+func parseCommand(topic string) (c command, ok bool) {
+	rest, ok := strings.CutPrefix(topic, "im/")
+	if !ok {
+		return command{}, false
+	}
+	area, rest, _ := strings.Cut(rest, "/")
+	if area == "rpc" {
+		return command{verb: verbRPC, method: rest}, rest != "" && !strings.Contains(rest, "/")
+	}
+	name, last, _ := strings.Cut(rest, "/")
+	c.verb = verb(last)
+	switch area {
+	case "to":
+		c.target.User = accounts.Name(name)
+		return c, name != "" && c.verb == verbSend
+	case "c":
+		c.target.Conversation = chat.Conversation(name)
+		switch c.verb {
+		case verbSend, verbRead, verbRecv, verbTyping:
+			return c, name != ""
+		}
+	}
+	return command{}, false
+}
+
+// Topics that the server publishes to (docs/protocol.md, section 2).
+func streamTopic(a accounts.Name) string { return "im/u/" + string(a) + "/in" }
+func replyTopic(a accounts.Name) string  { return "im/u/" + string(a) + "/rsp" }
+func ephTopic(a accounts.Name) string    { return "im/u/" + string(a) + "/eph" }
+
+// canonical replaces the "me" of a topic or filter under im/u by the name of self.
+func canonical(topic string, self accounts.Name) string {
+	if rest, ok := strings.CutPrefix(topic, "im/u/me"); ok && (rest == "" || rest[0] == '/') {
+		return "im/u/" + string(self) + rest
+	}
+	return topic
+}
+
+// grantFilter says whether self may subscribe to a filter, which canonical has seen: 0, or the reason code of the SUBACK
+// (MQTT 5, 3.9.3). Granted is what lies in the account's own branch.
+func grantFilter(filter string, self accounts.Name, longest int) byte {
+	if len(filter) > longest || !validFilter(filter) {
+		return packets.ErrTopicFilterInvalid.Code
+	}
+	if filter == "$share" || strings.HasPrefix(filter, "$share/") {
+		return packets.ErrSharedSubscriptionsNotSupported.Code
+	}
+	if below, ok := strings.CutPrefix(filter, "im/u/"+string(self)+"/"); ok && below != "" {
+		return 0
+	}
+	return packets.ErrNotAuthorized.Code
+}
+
+// validFilter follows MQTT 5, 4.7.1: + and # stand for whole levels, # only for the last.
+func validFilter(filter string) bool {
+	if filter == "" || !validText(filter) {
+		return false
+	}
+	for rest, more := filter, true; more; {
+		var level string
+		level, rest, more = strings.Cut(rest, "/")
+		if level == "#" && more || len(level) > 1 && strings.ContainsAny(level, "+#") {
+			return false
+		}
+	}
+	return true
+}
+
+// validText follows MQTT 5, 1.5.4: UTF-8 without the null character.
+func validText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }

@@ -1,0 +1,167 @@
+package hooks
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+)
+
+func TestParseCommand(t *testing.T) {
+	toBob := chat.Target{User: "bob"}
+	dinner := chat.Target{Conversation: "d.alice.bob"}
+	tests := map[string]struct {
+		want command
+		ok   bool
+	}{
+		"im/to/bob/send":            {command{verb: verbSend, target: toBob}, true},
+		"im/c/d.alice.bob/send":     {command{verb: verbSend, target: dinner}, true},
+		"im/c/d.alice.bob/read":     {command{verb: verbRead, target: dinner}, true},
+		"im/c/d.alice.bob/recv":     {command{verb: verbRecv, target: dinner}, true},
+		"im/c/d.alice.bob/typing":   {command{verb: verbTyping, target: dinner}, true},
+		"im/rpc/history":            {command{verb: verbRPC, method: "history"}, true},
+		"im/rpc/contact.request":    {command{verb: verbRPC, method: "contact.request"}, true},
+		"im/rpc/":                   {},
+		"im/rpc/a/b":                {},
+		"im/rpc":                    {},
+		"im/to/bob":                 {},
+		"im/to//send":               {},
+		"im/to/bob/send/":           {},
+		"im/to/bob/read":            {},
+		"im/c//send":                {},
+		"im/c/d.alice.bob/live":     {},
+		"im/c/d.alice.bob/send/x":   {},
+		"im/u/bob/in":               {},
+		"im/u/me/in":                {},
+		"im/u/alice/rsp":            {},
+		"im/p/bob":                  {},
+		"IM/to/bob/send":            {},
+		"/im/to/bob/send":           {},
+		"im":                        {},
+		"":                          {},
+		"$SYS/broker/version":       {},
+		"$share/g/im/to/bob/send":   {},
+		"dev/lamp/cmd/1":            {},
+		"free/topic":                {},
+		"im/c/d.alice.bob/send\x00": {},
+	}
+	for topic, tt := range tests {
+		t.Run(topic, func(t *testing.T) {
+			got, ok := parseCommand(topic)
+			if ok != tt.ok || ok && got != tt.want {
+				t.Errorf("parseCommand(%q) = %+v, %v, want %+v, %v", topic, got, ok, tt.want, tt.ok)
+			}
+		})
+	}
+}
+
+func TestGrantFilterCoversOnesOwnBranchOnly(t *testing.T) {
+	notAuthorized := packets.ErrNotAuthorized.Code
+	invalid := packets.ErrTopicFilterInvalid.Code
+	shared := packets.ErrSharedSubscriptionsNotSupported.Code
+	tests := map[string]byte{
+		"im/u/me/in":                 0,
+		"im/u/alice/in":              0,
+		"im/u/me/#":                  0,
+		"im/u/me/+":                  0,
+		"im/u/alice/rsp":             0,
+		"im/u/me":                    notAuthorized,
+		"im/u/me/":                   notAuthorized,
+		"im/u/alice2/in":             notAuthorized,
+		"im/u/bob/in":                notAuthorized,
+		"im/u/+/in":                  notAuthorized,
+		"im/u/#":                     notAuthorized,
+		"im/#":                       notAuthorized,
+		"#":                          notAuthorized,
+		"+/+/+/+":                    notAuthorized,
+		"im/+/alice/in":              notAuthorized,
+		"+/u/alice/in":               notAuthorized,
+		"$SYS/#":                     notAuthorized,
+		"im/c/d.bob.carol/live":      notAuthorized,
+		"im/u/mean/in":               notAuthorized,
+		"$share/g/im/u/me/in":        shared,
+		"$share/g/im/u/bob/in":       shared,
+		"$share":                     shared,
+		"im/u/me/#/x":                invalid,
+		"im/u/me/a#":                 invalid,
+		"im/u/me/+a":                 invalid,
+		"im/u/me/\x00":               invalid,
+		"im/u/me/\xff":               invalid,
+		"":                           invalid,
+		strings.Repeat("a", 1024+1):  invalid,
+		"im/u/me" + "/a/b/c/d/e/f/g": 0,
+	}
+	for filter, want := range tests {
+		t.Run(filter, func(t *testing.T) {
+			if got := grantFilter(canonical(filter, "alice"), "alice", 1024); got != want {
+				t.Errorf("grantFilter(%q) for alice = %#x, want %#x", filter, got, want)
+			}
+		})
+	}
+}
+
+func TestParseUserName(t *testing.T) {
+	tests := map[string]struct {
+		name string
+		want sessions.Options
+		ok   bool
+	}{
+		"alice":                       {"alice", sessions.Options{}, true},
+		"alice?":                      {"alice", sessions.Options{}, true},
+		"alice?fmt=text":              {"alice", sessions.Options{Text: true}, true},
+		"alice?fmt=text&ack=event":    {"alice", sessions.Options{Text: true, AckEvents: true}, true},
+		"alice?sync=cursor":           {"alice", sessions.Options{SyncCursor: true}, true},
+		"alice?fmt=xml":               {},
+		"alice?fnt=text":              {},
+		"alice?fmt=text?x":            {},
+		"alice?%zz":                   {},
+		"Alice":                       {},
+		"me":                          {},
+		"":                            {},
+		"?fmt=text":                   {},
+		"alice bob":                   {},
+		"alice/../bob":                {},
+		strings.Repeat("a", 33):       {},
+		"alice?a=1&a=1&fmt=text;rm=1": {},
+	}
+	for user, tt := range tests {
+		t.Run(user, func(t *testing.T) {
+			name, got, err := parseUserName(user)
+			if (err == nil) != tt.ok || tt.ok && (name != tt.name || got != tt.want) {
+				t.Errorf("parseUserName(%q) = %q, %+v, %v, want %q, %+v, ok %v", user, name, got, err, tt.name, tt.want, tt.ok)
+			}
+		})
+	}
+}
+
+func FuzzParseUserName(f *testing.F) {
+	f.Add("alice?fmt=text&ack=event")
+	f.Add("me?sync=cursor")
+	f.Fuzz(func(t *testing.T, user string) {
+		name, _, err := parseUserName(user)
+		if err == nil && !strings.HasPrefix(user, name) {
+			t.Errorf("parseUserName(%q) = %q, which is not how it begins", user, name)
+		}
+		if err == nil && strings.ContainsAny(name, "/+#?$. ") {
+			t.Errorf("parseUserName(%q) = %q, which would break out of its topics", user, name)
+		}
+	})
+}
+
+func FuzzTopics(f *testing.F) {
+	for _, seed := range []string{"im/to/bob/send", "im/c/d.alice.bob/read", "im/rpc/history", "im/u/me/#", "$share/g/im/u/me/in"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, topic string) {
+		if cmd, ok := parseCommand(topic); ok && strings.HasPrefix(topic, "im/u/") {
+			t.Errorf("parseCommand(%q) = %+v: clients must not publish to down topics", topic, cmd)
+		}
+		filter := canonical(topic, "alice")
+		if grantFilter(filter, "alice", 1024) == 0 && !strings.HasPrefix(filter, "im/u/alice/") {
+			t.Errorf("grantFilter(%q) grants alice what is not hers", filter)
+		}
+	})
+}
