@@ -1,0 +1,143 @@
+// Package brokertest starts whole nodes for tests: real sockets on free ports of the loopback interface, a real store on
+// the disk, everything gone when the test ends.
+package brokertest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/store/pebble"
+)
+
+// Password is the password of every account that AddUsers makes.
+const Password = "correct horse"
+
+// Deadline is how long the helpers of this package, and tests that poll, wait for something that has to happen.
+const Deadline = 30 * time.Second
+
+// Node is a running node of a test.
+type Node struct {
+	*broker.Node
+	t      testing.TB
+	dir    string
+	change []func(*broker.Config)
+	store  *pebble.Store
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// Start runs a node until the end of the test. Each change may alter its configuration, which otherwise is the default
+// with free ports and without a rate limit. At the end the test fails if the node did not stop cleanly or if anything has
+// collected in the parts of mochi that must stay empty.
+func Start(t testing.TB, change ...func(*broker.Config)) *Node {
+	t.Helper()
+	n := &Node{t: t, dir: t.TempDir(), change: change}
+	n.start()
+	t.Cleanup(n.Stop)
+	return n
+}
+
+func (n *Node) start() {
+	n.t.Helper()
+	cfg := broker.Default()
+	cfg.Data, cfg.MQTT, cfg.HTTP = n.dir, "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Limits.PublishRate = 0
+	cfg.Store.MinFree = 0
+	for _, change := range n.change {
+		change(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		n.t.Fatalf("configuration: %v", err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("MAGPIE_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	store, err := pebble.Open(pebble.Config{Dir: cfg.Data}, log)
+	if err != nil {
+		n.t.Fatalf("open store: %v", err)
+	}
+	node, err := broker.New(cfg, store, log)
+	if err != nil {
+		n.t.Fatalf("new node: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.Node, n.store, n.cancel, n.ended = node, store, cancel, make(chan error, 1)
+	go func() { n.ended <- node.Run(ctx) }()
+	select {
+	case <-node.Ready():
+	case err := <-n.ended:
+		n.t.Fatalf("run node: %v", err)
+	}
+}
+
+// Stop ends the node cleanly. Stopping twice does nothing.
+func (n *Node) Stop() {
+	n.t.Helper()
+	if n.cancel == nil {
+		return
+	}
+	if residue := n.Residue(); residue != 0 {
+		n.t.Errorf("%d things collected in mochi's own state, want 0", residue)
+	}
+	n.cancel()
+	n.cancel = nil
+	if err := <-n.ended; err != nil {
+		n.t.Errorf("stop node: %v", err)
+	}
+	if err := n.store.Close(); err != nil {
+		n.t.Errorf("close store: %v", err)
+	}
+}
+
+// Restart stops the node and starts another one on the same data, on other ports.
+func (n *Node) Restart() {
+	n.t.Helper()
+	n.Stop()
+	n.start()
+}
+
+// MQTT is the address of the MQTT listener, host:port.
+func (n *Node) MQTT() string { return n.Addresses().MQTT }
+
+// HTTP is the address of the HTTP listener, host:port.
+func (n *Node) HTTP() string { return n.Addresses().HTTP }
+
+// Dir is the data directory.
+func (n *Node) Dir() string { return n.dir }
+
+// AddUsers makes accounts, each with Password.
+func (n *Node) AddUsers(names ...string) {
+	n.t.Helper()
+	for _, name := range names {
+		if _, err := n.Accounts().Add(n.t.Context(), name, Password); err != nil {
+			n.t.Fatalf("add user %s: %v", name, err)
+		}
+	}
+}
+
+// Befriend makes two users contacts.
+func (n *Node) Befriend(a, b string) {
+	n.t.Helper()
+	one, other := accounts.Name(a), accounts.Name(b)
+	_, commit, err := n.Chat().RequestContact(n.t.Context(), one, other, "", nil)
+	n.wait("request contact", commit, err)
+	_, commit, err = n.Chat().AcceptContact(n.t.Context(), other, one, nil)
+	n.wait("accept contact", commit, err)
+}
+
+func (n *Node) wait(what string, commit chat.Commit, err error) {
+	n.t.Helper()
+	if err == nil && commit != nil {
+		err = commit.Wait(n.t.Context())
+	}
+	if err != nil {
+		n.t.Fatalf("%s: %v", what, err)
+	}
+}

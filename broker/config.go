@@ -1,0 +1,294 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+)
+
+// Config is everything that can be set about a node. [Default] runs on a laptop with no file at all. The comments here are
+// the reference that people read: deploy/magpie.toml is generated from them, and the toml names are the keys of the file
+// and, in capitals behind MAGPIE_, of the environment (MAGPIE_LIMITS_PUBLISH_RATE).
+type Config struct {
+	// Directory of the store, of addresses.json and of the admin socket; created when it is not there, and used by one
+	// process at a time. A relative path starts at the working directory.
+	Data string `toml:"data"`
+	// Address for MQTT over TCP. Only this machine by default, because what is said here is not encrypted. Port 0: any
+	// free one, to be read in addresses.json; empty: no such listener.
+	MQTT string `toml:"mqtt"`
+	// Address for HTTP: the API under /api/v1, MQTT over WebSocket at /mqtt, /healthz, /readyz and /metrics. Empty: no
+	// such listener.
+	HTTP string `toml:"http"`
+
+	TLS      TLSConfig      `toml:"tls"`
+	Web      WebConfig      `toml:"web"`
+	Accounts AccountsConfig `toml:"accounts"`
+	Sessions SessionsConfig `toml:"sessions"`
+	Limits   LimitsConfig   `toml:"limits"`
+	Store    StoreConfig    `toml:"store"`
+	Metrics  MetricsConfig  `toml:"metrics"`
+	Log      LogConfig      `toml:"log"`
+}
+
+// TLSConfig is about encrypted listeners. They are beside those of the first lines, not instead of them.
+type TLSConfig struct {
+	// File with the certificate chain, PEM. It and the key are read again when they have changed.
+	Cert string `toml:"cert"`
+	// File with its private key, PEM.
+	Key string `toml:"key"`
+	// Address for MQTT over TLS, ":8883" by custom. Empty: no such listener.
+	MQTT string `toml:"mqtt"`
+	// Address for HTTPS and MQTT over secure WebSocket, ":8443" for example. Empty: no such listener.
+	HTTPS string `toml:"https"`
+}
+
+// WebConfig is about browsers.
+type WebConfig struct {
+	// Origins whose pages may call the API and connect over WebSocket, beside the server's own: "https://chat.example.org",
+	// or "*" for every page there is. Clients that are no browser send no Origin and are not asked.
+	Origins []string `toml:"origins"`
+}
+
+// AccountsConfig is about who may have an account, and for how long a login is good.
+type AccountsConfig struct {
+	// Who may register over HTTP: "closed" (nobody, accounts are made with magpie user add), "invite" (who has a code of
+	// magpie invite) or "open" (everybody).
+	Registration string `toml:"registration"`
+	// How long a token is good after the login that gave it.
+	TokenLife Duration `toml:"token_life"`
+	// Shortest new password, in bytes; 1 to 64.
+	PasswordLength int `toml:"password_length"`
+	// Memory of one password hash (argon2id, with hash_passes passes over it); 8KiB to 256MiB. The defaults are OWASP's
+	// least and cost about 20 ms of one core. Older passwords are hashed anew when they are next used.
+	HashMemory Bytes `toml:"hash_memory"`
+	// Passes over that memory; 1 to 64.
+	HashPasses int `toml:"hash_passes"`
+}
+
+// SessionsConfig is about what the server remembers of a client between its connections.
+type SessionsConfig struct {
+	// How long a persistent session is kept after its last connection. MQTT 5 clients may ask for less; for 3.1.1 clients
+	// with CleanSession 0 it is this. 0: as long as the client says, for 3.1.1 for ever.
+	Expiry Duration `toml:"expiry"`
+}
+
+// LimitsConfig bounds what one client, one account or one address may cost. 0 switches a limit off, unless its comment
+// says otherwise.
+type LimitsConfig struct {
+	// Largest MQTT packet a client may send, whole; 1KiB to 256MiB, cannot be switched off: a packet's memory is taken
+	// before its content arrives.
+	PacketSize Bytes `toml:"packet_size"`
+	// Largest body of a message, as JSON. It has to fit into packet_size.
+	BodySize Bytes `toml:"body_size"`
+	// Longest text of a message, in characters.
+	TextSize int `toml:"text_size"`
+	// Longest topic or topic filter, in bytes; 128 to 65535, cannot be switched off.
+	TopicSize int `toml:"topic_size"`
+	// Publishes a second that one connection may go on sending. Over it the connection is read more slowly; nothing is
+	// refused or lost.
+	PublishRate int `toml:"publish_rate"`
+	// Publishes that may come at once before publish_rate counts.
+	PublishBurst int `toml:"publish_burst"`
+	// Messages of QoS 1 and 2 on their way to one client and not yet acknowledged; 1 to 1024. A client's Receive Maximum
+	// can make it smaller.
+	Window int `toml:"window"`
+	// Messages of QoS 1 and 2 from one client that wait for the disk; 1 to 65535. MQTT 5 clients are told (Receive
+	// Maximum), others are read more slowly.
+	Inbound int `toml:"inbound"`
+	// Sessions that one account may have, connected or not.
+	SessionsPerAccount int `toml:"sessions_per_account"`
+	// Topic filters that one session may be subscribed to.
+	Subscriptions int `toml:"subscriptions"`
+	// Connections at a time, on all listeners together. One costs about 30 KiB and a file descriptor.
+	Connections int `toml:"connections"`
+	// Connections at a time from one address (IPv6: one /64). Thousands may share one behind a carrier's NAT or a proxy.
+	ConnectionsPerAddress int `toml:"connections_per_address"`
+	// Connections at a time that have not logged in yet; more are closed at once.
+	Handshakes int `toml:"handshakes"`
+	// The same for one address, so that a stranger cannot take all of them.
+	HandshakesPerAddress int `toml:"handshakes_per_address"`
+	// Time from accepting a connection to its complete CONNECT; at least 100ms, cannot be switched off.
+	ConnectTimeout Duration `toml:"connect_timeout"`
+	// Time in which a client that is sent something has to take some of it; at least 100ms, cannot be switched off.
+	WriteTimeout Duration `toml:"write_timeout"`
+	// Bytes that may wait for one slow client before its connection is closed; at least 64KiB, and not less than
+	// packet_size. Nothing durable is lost by it: it waits in the store. Cannot be switched off.
+	WriteBuffer Bytes `toml:"write_buffer"`
+	// Failed logins a minute from one address (IPv6: one /64). More are refused without looking at the password.
+	LoginFailures int `toml:"login_failures"`
+	// Failed logins an hour to one account, from addresses that never logged in to it, before such addresses are made to
+	// wait; nobody is locked out.
+	AccountFailures int `toml:"account_failures"`
+	// Registrations an hour from one address.
+	Registrations int `toml:"registrations"`
+	// Tokens that one account may have; the oldest one is revoked for a new one. 1 to 10000, cannot be switched off.
+	TokensPerAccount int `toml:"tokens_per_account"`
+}
+
+// StoreConfig is about the embedded store.
+type StoreConfig struct {
+	// Memory for blocks read from the disk; at least 1MiB.
+	Cache Bytes `toml:"cache"`
+	// With less than this free on the disk, nothing new is accepted until there is more again: clients are disconnected
+	// without an ack and come back. What is stored can still be read.
+	MinFree Bytes `toml:"min_free"`
+}
+
+// MetricsConfig is about /metrics.
+type MetricsConfig struct {
+	// Who wants to read /metrics has to send this as a bearer token. "file:/path" takes the first line of that file.
+	// Empty: everybody who reaches the HTTP address may.
+	Token Secret `toml:"token"`
+}
+
+// LogConfig is about the log, which goes to standard error.
+type LogConfig struct {
+	// "debug", "info", "warn" or "error".
+	Level string `toml:"level"`
+	// "text" or "json".
+	Format string `toml:"format"`
+}
+
+// Default is the configuration of a node of which nothing was said.
+func Default() Config {
+	return Config{
+		Data: "data",
+		MQTT: "127.0.0.1:1883",
+		HTTP: "127.0.0.1:8080",
+		Web:  WebConfig{Origins: []string{}},
+		Accounts: AccountsConfig{
+			Registration:   "closed",
+			TokenLife:      90 * day,
+			PasswordLength: 8,
+			HashMemory:     19 * mebibyte,
+			HashPasses:     2,
+		},
+		Sessions: SessionsConfig{Expiry: 30 * day},
+		Limits: LimitsConfig{
+			PacketSize:           1 * mebibyte,
+			BodySize:             64 * kibibyte,
+			TextSize:             10_000,
+			TopicSize:            1024,
+			PublishRate:          100,
+			PublishBurst:         1000,
+			Window:               64,
+			Inbound:              1024,
+			SessionsPerAccount:   1000,
+			Subscriptions:        10_000,
+			Connections:          100_000,
+			Handshakes:           10_000,
+			HandshakesPerAddress: 1000,
+			ConnectTimeout:       10 * second,
+			WriteTimeout:         20 * second,
+			WriteBuffer:          4 * mebibyte,
+			LoginFailures:        10,
+			AccountFailures:      20,
+			Registrations:        20,
+			TokensPerAccount:     100,
+		},
+		Store: StoreConfig{Cache: 64 * mebibyte, MinFree: 128 * mebibyte},
+		Log:   LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// Validate names every key whose value cannot be used, with what it may be.
+func (c Config) Validate() error {
+	var v violations
+	v.check(c.Data != "", "data", "is empty")
+	v.address("mqtt", c.MQTT)
+	v.address("http", c.HTTP)
+	c.TLS.validate(&v)
+	for _, origin := range c.Web.Origins {
+		v.check(validOrigin(origin), "web.origins", "%q is not like https://chat.example.org", origin)
+	}
+	v.oneOf("accounts.registration", c.Accounts.Registration, "closed", "invite", "open")
+	atLeast(&v, "accounts.token_life", c.Accounts.TokenLife, 60*second)
+	v.between("accounts.password_length", c.Accounts.PasswordLength, 1, 64)
+	v.check(8*kibibyte <= c.Accounts.HashMemory && c.Accounts.HashMemory <= 256*mebibyte, "accounts.hash_memory",
+		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)
+	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
+	v.check(c.Sessions.Expiry == 0 || c.Sessions.Expiry >= second, "sessions.expiry", "%s is less than a second",
+		c.Sessions.Expiry)
+	c.Limits.validate(&v)
+	atLeast(&v, "store.cache", c.Store.Cache, mebibyte)
+	atLeast(&v, "store.min_free", c.Store.MinFree, Bytes(0))
+	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	v.oneOf("log.format", c.Log.Format, "text", "json")
+	return errors.Join(v...)
+}
+
+func (c TLSConfig) validate(v *violations) {
+	v.address("tls.mqtt", c.MQTT)
+	v.address("tls.https", c.HTTPS)
+	v.check((c.Cert == "") == (c.Key == ""), "tls", "cert and key belong together, and one is empty")
+	v.check(c.Cert != "" || c.MQTT == "" && c.HTTPS == "", "tls", "an address without cert and key")
+}
+
+func (c LimitsConfig) validate(v *violations) {
+	v.check(kibibyte <= c.PacketSize && c.PacketSize <= 256*mebibyte, "limits.packet_size",
+		"%s is not between 1KiB and 256MiB", c.PacketSize)
+	atLeast(v, "limits.body_size", c.BodySize, Bytes(0))
+	v.check(c.BodySize <= c.PacketSize, "limits.body_size", "%s is more than packet_size, %s", c.BodySize, c.PacketSize)
+	atLeast(v, "limits.text_size", c.TextSize, 0)
+	v.between("limits.topic_size", c.TopicSize, 128, 65535)
+	atLeast(v, "limits.publish_rate", c.PublishRate, 0)
+	atLeast(v, "limits.publish_burst", c.PublishBurst, 0)
+	v.check(c.PublishRate == 0 || c.PublishBurst > 0, "limits.publish_burst", "has to be 1 or more with publish_rate")
+	v.between("limits.window", c.Window, 1, 1024)
+	v.between("limits.inbound", c.Inbound, 1, 65535)
+	atLeast(v, "limits.sessions_per_account", c.SessionsPerAccount, 0)
+	atLeast(v, "limits.subscriptions", c.Subscriptions, 0)
+	atLeast(v, "limits.connections", c.Connections, 0)
+	atLeast(v, "limits.connections_per_address", c.ConnectionsPerAddress, 0)
+	atLeast(v, "limits.handshakes", c.Handshakes, 0)
+	atLeast(v, "limits.handshakes_per_address", c.HandshakesPerAddress, 0)
+	atLeast(v, "limits.connect_timeout", c.ConnectTimeout, second/10)
+	atLeast(v, "limits.write_timeout", c.WriteTimeout, second/10)
+	atLeast(v, "limits.write_buffer", c.WriteBuffer, max(64*kibibyte, c.PacketSize))
+	atLeast(v, "limits.login_failures", c.LoginFailures, 0)
+	atLeast(v, "limits.account_failures", c.AccountFailures, 0)
+	atLeast(v, "limits.registrations", c.Registrations, 0)
+	v.between("limits.tokens_per_account", c.TokensPerAccount, 1, 10_000)
+}
+
+// violations are the errors of a configuration, each naming its key.
+type violations []error
+
+func (v *violations) check(ok bool, key, format string, args ...any) {
+	if !ok {
+		*v = append(*v, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+}
+
+func (v *violations) address(key, addr string) {
+	if addr == "" {
+		return
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	v.check(err == nil, key, "%q is no address like 127.0.0.1:1883 or :1883", addr)
+}
+
+func (v *violations) oneOf(key, value string, allowed ...string) {
+	v.check(slices.Contains(allowed, value), key, "%q is none of %q", value, allowed)
+}
+
+func (v *violations) between(key string, value, least, most int) {
+	v.check(least <= value && value <= most, key, "%d is not between %d and %d", value, least, most)
+}
+
+func atLeast[T cmp.Ordered](v *violations, key string, value, least T) {
+	v.check(value >= least, key, "%v is less than %v", value, least)
+}
+
+// validOrigin follows RFC 6454, 6.1.
+func validOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	return origin == "*" || err == nil && u.Scheme != "" && u.Host != "" && u.Scheme+"://"+u.Host == origin
+}

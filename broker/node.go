@@ -1,0 +1,226 @@
+// Package broker puts one node together and keeps it alive: the services of the rooms, the plug-ins in front of them, the
+// listeners, in the order in which they start, and the order in which they stop.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/broker/transport"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/hooks"
+)
+
+// Store is what a node needs of its store.
+type Store interface {
+	Accounts() accounts.Store
+	Chat() chat.Store
+	Sessions() sessions.Store
+	// Writable gives nil if a write would be accepted now.
+	Writable() error
+	// Failed is closed when the store can no longer write and the process has to end; Err then says why.
+	Failed() <-chan struct{}
+	Err() error
+	Collectors() []prometheus.Collector
+}
+
+// stopTimeout is how long a stop may take in all: clients are told and their acks written in the first part of it.
+const (
+	stopTimeout  = 9 * time.Second
+	leaveTimeout = 6 * time.Second
+)
+
+// Node is one running Magpie. It is made by New and run once.
+type Node struct {
+	cfg   Config
+	store Store
+	log   *slog.Logger
+
+	accounts  *accounts.Service
+	chat      *chat.Service
+	sessions  *sessions.Registry
+	transport *transport.Server
+	gateway   *hooks.Gateway
+	metrics   *prometheus.Registry
+	web       *web
+
+	ready     chan struct{} // closed when addresses is complete and every listener accepts
+	addresses Addresses
+}
+
+// Addresses are where a node listens, as bound; empty where it does not.
+type Addresses struct {
+	MQTT  string `json:"mqtt,omitempty"`
+	HTTP  string `json:"http,omitempty"`
+	MQTTS string `json:"mqtts,omitempty"`
+	HTTPS string `json:"https,omitempty"`
+}
+
+// New puts a node together on an open store, which stays the caller's to close after Run. The configuration has been
+// validated.
+func New(cfg Config, store Store, log *slog.Logger) (*Node, error) {
+	rooms := []interface{ Validate() error }{
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.transport(), cfg.rest(), cfg.hooks(),
+	}
+	for _, room := range rooms {
+		if err := room.Validate(); err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	acc := accounts.New(cfg.accounts(), store.Accounts(), log)
+	streams := &hooks.Streams{}
+	registry := sessions.New(cfg.sessions(), store.Sessions(), streams, log)
+	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
+	streams.Bind(messenger)
+	table := api.New(acc, messenger)
+	gateway, err := hooks.New(cfg.hooks(), hooks.Rooms{
+		Accounts: acc, Chat: messenger, Table: table, Sessions: registry,
+	}, log)
+	if err != nil {
+		return nil, fmt.Errorf("set up plug-ins: %w", err)
+	}
+	n := &Node{
+		cfg: cfg, store: store, log: log,
+		accounts: acc, chat: messenger, sessions: registry, gateway: gateway,
+		transport: transport.New(cfg.transport(), gateway.Serve, log),
+		ready:     make(chan struct{}),
+	}
+	if n.metrics, err = n.collect(); err != nil {
+		return nil, fmt.Errorf("set up metrics: %w", err)
+	}
+	n.web = newWeb(n, table)
+	return n, nil
+}
+
+// Ready is closed when the node accepts connections.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Addresses gives where the node listens; valid once Ready is closed.
+func (n *Node) Addresses() Addresses { return n.addresses }
+
+// Accounts gives the accounts of this node.
+func (n *Node) Accounts() *accounts.Service { return n.accounts }
+
+// Chat gives the messenger of this node.
+func (n *Node) Chat() *chat.Service { return n.chat }
+
+// Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
+func (n *Node) Residue() int { return n.gateway.Residue() }
+
+// Run listens and serves until ctx ends, the store fails or a listener dies. When it returns, every connection has been
+// told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
+// nil after a clean stop that ctx asked for.
+func (n *Node) Run(ctx context.Context) error {
+	if err := n.listen(); err != nil {
+		return errors.Join(err, n.stop())
+	}
+	background, cancel := context.WithCancel(context.Background())
+	var services sync.WaitGroup
+	for name, run := range map[string]func(context.Context) error{
+		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
+	} {
+		services.Go(func() {
+			if err := run(background); err != nil && background.Err() == nil {
+				n.log.Error("service ended", "service", name, "err", err)
+			}
+		})
+	}
+	close(n.ready)
+
+	var cause error
+	select {
+	case <-ctx.Done():
+	case <-n.store.Failed():
+		cause = fmt.Errorf("store failed: %w", n.store.Err())
+	case cause = <-n.web.failed:
+	}
+	err := n.stop()
+	cancel()
+	services.Wait()
+	return errors.Join(cause, err)
+}
+
+// listen binds every address that is configured.
+func (n *Node) listen() error {
+	var err error
+	if n.cfg.MQTT != "" {
+		if n.addresses.MQTT, err = n.listenMQTT("tcp", n.cfg.MQTT, nil); err != nil {
+			return err
+		}
+	}
+	var secure *tls.Config
+	if n.cfg.TLS.Cert != "" {
+		if secure, err = transport.Certificates(n.cfg.TLS.Cert, n.cfg.TLS.Key); err != nil {
+			return fmt.Errorf("load certificate: %w", err)
+		}
+	}
+	if n.cfg.TLS.MQTT != "" {
+		if n.addresses.MQTTS, err = n.listenMQTT("tls", n.cfg.TLS.MQTT, secure); err != nil {
+			return err
+		}
+	}
+	if n.cfg.HTTP != "" {
+		if n.addresses.HTTP, err = n.web.listen("tcp", n.cfg.HTTP, nil); err != nil {
+			return fmt.Errorf("listen for HTTP: %w", err)
+		}
+	}
+	if n.cfg.TLS.HTTPS != "" {
+		if n.addresses.HTTPS, err = n.web.listen("tcp", n.cfg.TLS.HTTPS, secure); err != nil {
+			return fmt.Errorf("listen for HTTPS: %w", err)
+		}
+	}
+	if err := n.web.listenAdmin(filepath.Clean(n.cfg.Data)); err != nil {
+		return fmt.Errorf("listen on the admin socket: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) listenMQTT(name, addr string, secure *tls.Config) (string, error) {
+	bound, err := n.transport.Listen(name, addr, secure)
+	if err != nil {
+		return "", fmt.Errorf("listen for MQTT: %w", err)
+	}
+	return bound.String(), nil
+}
+
+// stop ends the node from the outside in: no new connections, then every session with its last acks and a word to the
+// client, then what is left of the connections.
+func (n *Node) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	errs := []error{n.transport.StopAccepting(), n.web.stopAccepting()}
+
+	leave, done := context.WithTimeout(ctx, leaveTimeout)
+	errs = append(errs, n.sessions.Close(leave))
+	done()
+	errs = append(errs, n.transport.Close(ctx), n.web.close(ctx))
+	return errors.Join(errs...)
+}
+
+// collect gathers the metrics of all rooms.
+func (n *Node) collect() (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	all := append([]prometheus.Collector{}, processCollectors()...)
+	for _, more := range [][]prometheus.Collector{
+		n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(), n.transport.Collectors(), n.gateway.Collectors(),
+	} {
+		all = append(all, more...)
+	}
+	for _, c := range all {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return registry, nil
+}

@@ -1,0 +1,81 @@
+package broker
+
+import (
+	"strings"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/api/rest"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/broker/transport"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/hooks"
+)
+
+// What each room's own configuration is under this one. Fields that nobody sets keep the room's default.
+
+func (c Config) accounts() accounts.Config {
+	out := accounts.DefaultConfig()
+	out.Registration = c.Accounts.Registration
+	out.TokenLife = time.Duration(c.Accounts.TokenLife)
+	out.MinPassword = c.Accounts.PasswordLength
+	out.HashMemory = uint32(c.Accounts.HashMemory / kibibyte)
+	out.HashTime = uint32(c.Accounts.HashPasses)
+	out.FailedPerMinute = c.Limits.LoginFailures
+	return out
+}
+
+func (c Config) sessions() sessions.Config {
+	out := sessions.DefaultConfig()
+	out.Window = c.Limits.Window
+	out.Inbound = c.Limits.Inbound
+	out.PerAccount = c.Limits.SessionsPerAccount
+	out.MaxExpiry = time.Duration(c.Sessions.Expiry)
+	out.HighWater = min(out.HighWater, int(c.Limits.WriteBuffer)/4)
+	return out
+}
+
+func (c Config) chat() chat.Config {
+	out := chat.DefaultConfig()
+	out.MaxBody = int(c.Limits.BodySize)
+	out.MaxText = c.Limits.TextSize
+	return out
+}
+
+func (c Config) transport() transport.Config {
+	out := transport.DefaultConfig()
+	out.ConnectTimeout = time.Duration(c.Limits.ConnectTimeout)
+	out.PacketSize = int(c.Limits.PacketSize)
+	out.WriteBuffer = int(c.Limits.WriteBuffer)
+	out.WriteTimeout = time.Duration(c.Limits.WriteTimeout)
+	out.MaxConnections = c.Limits.Connections
+	out.MaxPending = c.Limits.Handshakes
+	out.MaxPendingPerAddress = c.Limits.HandshakesPerAddress
+	for _, origin := range c.Web.Origins {
+		_, host, ok := strings.Cut(origin, "://")
+		if !ok { // "*"
+			host = origin
+		}
+		out.Origins = append(out.Origins, host)
+	}
+	return out
+}
+
+func (c Config) rest() rest.Config {
+	out := rest.DefaultConfig()
+	out.Origins = c.Web.Origins
+	return out
+}
+
+func (c Config) hooks() hooks.Config {
+	out := hooks.DefaultConfig()
+	out.PacketSize = uint32(c.Limits.PacketSize)
+	out.TopicSize = 65535
+	if c.Limits.TopicSize > 0 {
+		out.TopicSize = c.Limits.TopicSize
+	}
+	out.PublishRate = float64(c.Limits.PublishRate)
+	out.PublishBurst = c.Limits.PublishBurst
+	out.ReceiveMaximum = uint16(c.Limits.Inbound)
+	return out
+}

@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Duration is a time.Duration that a person writes: "10s", "1h30m", "30d".
+type Duration time.Duration
+
+const (
+	second = Duration(time.Second)
+	day    = Duration(24 * time.Hour)
+)
+
+// UnmarshalText takes what time.ParseDuration takes, and whole days: "30d".
+func (d *Duration) UnmarshalText(text []byte) error {
+	s := string(text)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 32)
+		if err != nil || n > uint64(math.MaxInt64/int64(day)) {
+			return fmt.Errorf("%q is no time like 10s, 1h30m or 30d", s)
+		}
+		*d = Duration(n) * day
+		return nil
+	}
+	parsed, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is no time like 10s, 1h30m or 30d", s)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// MarshalText gives the shortest form that UnmarshalText takes.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// String is the text of MarshalText.
+func (d Duration) String() string {
+	if d != 0 && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// Bytes is a size that a person writes: 512, "64KiB", "1MiB", "2GiB".
+type Bytes int64
+
+const (
+	kibibyte Bytes = 1 << 10
+	mebibyte Bytes = 1 << 20
+	gibibyte Bytes = 1 << 30
+)
+
+var byteUnits = []struct {
+	name string
+	size Bytes
+}{{"GiB", gibibyte}, {"MiB", mebibyte}, {"KiB", kibibyte}, {"B", 1}, {"", 1}}
+
+// UnmarshalText takes a whole number and one of B, KiB, MiB, GiB, or none for bytes.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	s := string(text)
+	for _, unit := range byteUnits {
+		number, ok := strings.CutSuffix(s, unit.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/int64(unit.size) {
+			break
+		}
+		*b = Bytes(n) * unit.size
+		return nil
+	}
+	return fmt.Errorf("%q is no size like 512, 64KiB, 1MiB or 2GiB", s)
+}
+
+// MarshalText gives the shortest form that UnmarshalText takes.
+func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// String is the text of MarshalText.
+func (b Bytes) String() string {
+	for _, unit := range byteUnits {
+		if unit.size > 1 && b != 0 && b%unit.size == 0 {
+			return strconv.FormatInt(int64(b/unit.size), 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
+// Secret is a value that never shows: printed, logged and in magpie check it is "***". The zero value is no secret.
+type Secret struct{ value string }
+
+// UnmarshalText takes the secret itself, or "file:/path" for the first line of a file.
+func (s *Secret) UnmarshalText(text []byte) error {
+	path, ok := strings.CutPrefix(string(text), "file:")
+	if !ok {
+		s.value = string(text)
+		return nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read secret: %w", err)
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	s.value = strings.TrimSpace(line)
+	if s.value == "" {
+		return fmt.Errorf("the first line of %s is empty", path)
+	}
+	return nil
+}
+
+// Reveal gives the secret; "" if there is none.
+func (s Secret) Reveal() string { return s.value }
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s.value == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString hides it from %#v as well.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// MarshalText hides the secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
