@@ -1,0 +1,58 @@
+# make help lists what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LINT    := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# make soak ROUNDS=2000 FUZZTIME=5m for a longer night.
+ROUNDS   ?= 300
+FUZZTIME ?= 1m
+# How long one package's tests, and all of them together, may take.
+TEST_TIMEOUT ?= 10m
+TEST_LIMIT   ?= 15m
+
+.DEFAULT_GOAL := build
+.PHONY: help build web run deps test check bench soak fuzz clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+build: web ## bin/magpie, one static file
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/magpie ./cmd/magpie
+
+# The web client is built in once there is one.
+web:
+ifneq ($(wildcard web/package.json),)
+	cd web && npm ci --no-audit --no-fund && npm run build
+endif
+
+run: build ## a server to play with, and what to type into two terminals
+	bin/magpie serve --demo
+
+deps: ## what the tests need: Debian packages (as root) and npm ones
+	.ci/deps
+
+test: deps ## every test, with real clients
+	MAGPIE_TEST_ALL=1 timeout --kill-after=30s $(TEST_LIMIT) go test -count=1 -timeout $(TEST_TIMEOUT) ./...
+
+check: ## format, vet, lint and the quick tests, in a few minutes
+	@files=$$(git ls-files --cached --others --exclude-standard -- '*.go' | xargs -r gofmt -l); \
+		test -z "$$files" || { echo "not in gofmt's format:" $$files; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	$(LINT) run ./...
+	go test -race -shuffle=on -short -timeout $(TEST_TIMEOUT) ./...
+
+bench: ## the numbers of docs/benchmarks.md
+	go run ./bench
+
+soak: deps fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m
+	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h ./...
+
+fuzz: ## every fuzz target for FUZZTIME=1m
+	.ci/fuzz $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf bin

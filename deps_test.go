@@ -1,0 +1,169 @@
+// Package magpie_test holds what must be true of the repository as a whole.
+package magpie_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/magpie-im/magpie"
+
+// anything marks the packages that nobody imports: tests and tools.
+var anything = []string{"*"}
+
+// mayImport says which packages of ours a package may import; its tests may import what they like. It is the table of
+// docs/architecture.md. The domain (accounts, chat, broker/sessions) knows no MQTT library, no HTTP and no database, and
+// nothing below broker knows which store there is.
+var mayImport = map[string][]string{
+	"accounts":         {},
+	"broker/transport": {},
+	"chat":             {"accounts"},
+	"broker/sessions":  {"accounts"},
+	"api":              {"accounts", "chat", "broker/sessions"},
+	"api/rest":         {"accounts", "chat", "broker/sessions", "api"},
+	"hooks":            {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
+	"store/pebble":     {"accounts", "chat", "broker/sessions"},
+	"store/storetest":  {"accounts", "chat", "broker/sessions"},
+	"broker": {
+		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
+	},
+	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/pebble"},
+	"cmd/magpie":        {"accounts", "chat", "api/rest", "broker", "store/pebble"},
+
+	"bench":       anything,
+	"e2e":         anything,
+	"e2e/clients": anything,
+	"e2e/device":  anything,
+	"e2e/journal": anything,
+	"e2e/peers":   anything,
+	"e2e/server":  anything,
+	"e2e/wire":    anything,
+}
+
+// ownedBy says which packages may import a library, and with it know what it is about. One that only tests import
+// need not be here.
+var ownedBy = map[string][]string{
+	"github.com/mochi-mqtt/server/v2":  {"hooks", "broker"},
+	"github.com/cockroachdb/pebble/v2": {"store/pebble"},
+	"github.com/coder/websocket":       {"broker/transport"},
+	"github.com/go-chi/chi/v5":         {"api/rest", "broker"},
+	"golang.org/x/crypto":              {"accounts"},
+	"github.com/alecthomas/kong":       {"cmd/magpie"},
+	"github.com/pelletier/go-toml/v2":  {"cmd/magpie"},
+	"net/http":                         {"broker/transport", "api/rest", "broker", "cmd/magpie"},
+	"github.com/nats-io":               {},
+	"go.mongodb.org/mongo-driver":      {},
+}
+
+type goPackage struct {
+	ImportPath string
+	Doc        string
+	GoFiles    []string
+	Imports    []string
+}
+
+func packages(t *testing.T) map[string]goPackage {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Doc,GoFiles,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr(err))
+	}
+	found := map[string]goPackage{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("answer of go list: %v", err)
+		}
+		if name, ok := ours(p.ImportPath); ok && name != "" {
+			found[name] = p
+		}
+	}
+	return found
+}
+
+func stderr(err error) string {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return string(exit.Stderr)
+	}
+	return ""
+}
+
+// ours gives the name of a package within this module; "" for its root.
+func ours(path string) (name string, ok bool) {
+	if path == module {
+		return "", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+func TestPackagesImportOnlyWhatTheTableAllows(t *testing.T) {
+	found := packages(t)
+	for name := range mayImport {
+		if _, ok := found[name]; !ok {
+			t.Errorf("the table has a row for %s, and there is no such package", name)
+		}
+	}
+	for name, p := range found {
+		allowed, ok := mayImport[name]
+		if !ok {
+			t.Errorf("package %s is not in the table", name)
+		}
+		if slices.Equal(allowed, anything) {
+			continue
+		}
+		for _, path := range p.Imports {
+			if imported, ok := ours(path); ok && !slices.Contains(allowed, imported) {
+				t.Errorf("%s imports %s; it may import %q", name, imported, allowed)
+			}
+		}
+	}
+}
+
+func TestLibrariesStayWithTheirOwners(t *testing.T) {
+	for name, p := range packages(t) {
+		if slices.Equal(mayImport[name], anything) {
+			continue
+		}
+		for _, path := range p.Imports {
+			for library, owners := range ownedBy {
+				if (path == library || strings.HasPrefix(path, library+"/")) && !slices.Contains(owners, name) {
+					t.Errorf("%s imports %s; only %q may", name, path, owners)
+				}
+			}
+		}
+	}
+}
+
+func TestTheTableNamesOnlyPackagesThatExist(t *testing.T) {
+	found := packages(t)
+	for row, names := range mayImport {
+		for _, name := range names {
+			if _, ok := found[name]; !ok && name != "*" {
+				t.Errorf("%s may import %s, and there is no such package", row, name)
+			}
+		}
+	}
+	for library, names := range ownedBy {
+		for _, name := range names {
+			if _, ok := found[name]; !ok {
+				t.Errorf("%s belongs to %s, and there is no such package", library, name)
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasAComment(t *testing.T) {
+	for name, p := range packages(t) {
+		if len(p.GoFiles) > 0 && p.Doc == "" {
+			t.Errorf("package %s has no comment that says what it knows", name)
+		}
+	}
+}
