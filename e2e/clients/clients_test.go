@@ -1,0 +1,98 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/e2e/peers"
+)
+
+// The drivers are tried on mosquitto, so that what fails against Magpie is not theirs.
+func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
+	if peers.Missing("mosquitto") {
+		t.Skip("mosquitto is not installed")
+	}
+	broker, err := peers.Mosquitto(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = broker.Close() })
+	for i, c := range All {
+		if mqttjs, ok := c.driver.(mqttjs); ok && mqttjs.webSocket {
+			continue // mosquitto serves WebSocket, but at another path
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			c.Need(t)
+			t.Parallel()
+			session := func(id string) Session {
+				return Session{Addr: broker.Addr, ClientID: fmt.Sprintf("%s-%d", id, i)}
+			}
+			topic := fmt.Sprintf("t/%d", i)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var want []string
+			for n := range 30 {
+				want = append(want, fmt.Sprintf(`{"n":%d,"text":"第%d条 ok"}`, n, n))
+			}
+			var mu sync.Mutex
+			var got []string
+			ready, all := make(chan struct{}), make(chan struct{})
+			subscribed, stop := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() {
+				ended <- c.Subscribe(subscribed, session("sub"), topic, 2, sync.OnceFunc(func() { close(ready) }), func(p string) {
+					mu.Lock()
+					defer mu.Unlock()
+					if got = append(got, p); len(got) == 3*len(want) {
+						close(all)
+					}
+				})
+			}()
+			select {
+			case <-ready:
+			case err := <-ended:
+				t.Fatalf("subscriber ended: %v", err)
+			}
+			for qos := range byte(3) {
+				if err := c.Publish(ctx, session(fmt.Sprint("pub", qos)), topic, qos, want); err != nil {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case <-all:
+			case <-ctx.Done():
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(got, slices.Concat(want, want, want)) {
+				t.Errorf("got %d messages: %.300q\nwant 3 times %.100q", len(got), got, want)
+			}
+		})
+	}
+}
+
+func TestAClientThatIsRefusedSaysSo(t *testing.T) {
+	for _, c := range All {
+		t.Run(c.Name, func(t *testing.T) {
+			c.Need(t)
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			s := Session{Addr: "127.0.0.1:1", HTTP: "127.0.0.1:1", ClientID: "nobody"}
+			if err := c.Publish(ctx, s, "t", 1, []string{"x"}); err == nil {
+				t.Error("publishing to nobody succeeded")
+			}
+			if err := c.Subscribe(ctx, s, "t", 1, func() {}, func(string) {}); err == nil {
+				t.Error("subscribing at nobody succeeded")
+			}
+		})
+	}
+}
