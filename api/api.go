@@ -140,12 +140,12 @@ func (t *Table) Call(ctx context.Context, op *Operation, c Caller, rid string, b
 	if len(rid) > maxRID {
 		return Answer{Err: fmt.Errorf("%s: %w", op.Name, malformed("rid is longer than %d bytes", maxRID))}
 	}
-	print, err := fingerprint(in)
+	digest, err := fingerprint(in)
 	if err != nil {
 		return Answer{Err: fmt.Errorf("%s: %w", op.Name, err)}
 	}
 	key := repeatKey{account: c.Account, method: op.Name, rid: rid}
-	return t.repeat.do(ctx, key, print, func() Answer { return op.run(ctx, c, in) })
+	return t.repeat.do(ctx, key, digest, func() Answer { return op.run(ctx, c, in) })
 }
 
 func (o *Operation) accept(c Caller, body []byte) (any, error) {

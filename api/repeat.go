@@ -33,7 +33,7 @@ type repeatKey struct {
 
 type repeatEntry struct {
 	key   repeatKey
-	print [sha256.Size]byte
+	digest [sha256.Size]byte
 	until time.Time
 	done  chan struct{} // closed when the two below are known
 
@@ -53,13 +53,13 @@ func newRepeats(now func() time.Time) *repeats {
 }
 
 // do calls f, or gives what f gave before for this key. ctx ends the wait for somebody else's f.
-func (r *repeats) do(ctx context.Context, key repeatKey, print [sha256.Size]byte, f func() Answer) Answer {
+func (r *repeats) do(ctx context.Context, key repeatKey, digest [sha256.Size]byte, f func() Answer) Answer {
 	for {
-		e, first := r.enter(key, print)
+		e, first := r.enter(key, digest)
 		if first {
 			return r.lead(e, f)
 		}
-		if e.print != print {
+		if e.digest != digest {
 			return Answer{Err: ErrRepeatConflict}
 		}
 		select {
@@ -88,7 +88,7 @@ func (r *repeats) lead(e *repeatEntry, f func() Answer) Answer {
 	return answer
 }
 
-func (r *repeats) enter(key repeatKey, print [sha256.Size]byte) (e *repeatEntry, first bool) {
+func (r *repeats) enter(key repeatKey, digest [sha256.Size]byte) (e *repeatEntry, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -109,7 +109,7 @@ func (r *repeats) enter(key repeatKey, print [sha256.Size]byte) (e *repeatEntry,
 		r.forgetLocked(own.Front().Value.(*repeatEntry))
 	}
 	r.own[key.account] = own
-	e = &repeatEntry{key: key, print: print, until: now.Add(repeatLife), done: make(chan struct{})}
+	e = &repeatEntry{key: key, digest: digest, until: now.Add(repeatLife), done: make(chan struct{})}
 	e.all, e.own = r.all.PushBack(e), own.PushBack(e)
 	r.byKey[key] = e
 	return e, true

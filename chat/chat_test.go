@@ -39,8 +39,7 @@ func startWith(t testing.TB, cfg chat.Config, between func(chat.Store) chat.Stor
 		woken: &wakes{},
 		clock: &clock{at: time.Now()},
 	}
-	log := slog.New(slog.DiscardHandler)
-	db, err := pebble.Open(pebble.Config{Dir: "data", FS: vfs.NewMem(), Clock: m.clock.now}, log)
+	db, err := pebble.Open(pebble.Config{Dir: "data", FS: vfs.NewMem(), Clock: m.clock.now}, discard)
 	if err != nil {
 		t.Fatalf("open the store: %v", err)
 	}
@@ -53,7 +52,7 @@ func startWith(t testing.TB, cfg chat.Config, between func(chat.Store) chat.Stor
 	if between != nil {
 		m.store = between(m.store)
 	}
-	m.Service = chat.New(cfg, m.store, m.users, m.woken, log)
+	m.Service = chat.New(cfg, m.store, m.users, m.woken, discard)
 	m.befriend(t, "alice", "bob")
 	return m
 }
@@ -93,6 +92,8 @@ func (m messenger) events(t testing.TB, who accounts.Name, after uint64) []chat.
 	}
 	return events
 }
+
+var discard = slog.New(slog.DiscardHandler)
 
 // of keeps the events of one type.
 func of(t chat.EntryType, events []chat.Event) []chat.Event {

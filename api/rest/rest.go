@@ -185,14 +185,14 @@ func (h *handler) recoverPanic(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			p := recover()
-			switch {
-			case p == nil:
-			case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it like this
-				panic(p)
-			default:
-				h.log.Error("panic in a request", "path", r.URL.Path, "err", p, "stack", string(debug.Stack()))
-				fail(w, errPanic)
+			if p == nil {
+				return
 			}
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p) // net/http knows what to do with it
+			}
+			h.log.Error("panic in a request", "path", r.URL.Path, "err", p, "stack", string(debug.Stack()))
+			fail(w, errPanic)
 		}()
 		next.ServeHTTP(w, r)
 	})

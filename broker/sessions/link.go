@@ -145,18 +145,18 @@ func (l *Link) unload(ctx context.Context, e End) error {
 	if !l.persistent {
 		return nil
 	}
-	if e.ExpirySeconds != nil {
-		l.expiry = l.registry.cfg.grant(l.version, false, *e.ExpirySeconds)
+	expiry := l.expiry
+	if e.ExpirySeconds != nil && l.version == 5 {
+		expiry = l.registry.cfg.grant(l.version, false, *e.ExpirySeconds)
 	}
-	if l.version == 5 && l.expiry == 0 {
+	if expiry == 0 {
 		_, err := l.registry.store.Drop(ctx, l.key)
 		return err
 	}
 	l.mu.Lock()
-	s.dropFresh()
 	st := l.stateLocked()
 	l.mu.Unlock()
-	st.Open, st.Left = s.uncertain(), time.Now()
+	st.Open, st.Left, st.ExpirySeconds = s.uncertain(), time.Now(), expiry
 	st.Unacked = l.unwritten
 	if !l.started { // the client had no chance to repeat anything
 		st.Unacked = append(l.inherited, st.Unacked...)

@@ -28,11 +28,12 @@ const (
 	dropReplyQueue                   // too many replies waited
 	dropReplyOld                     // a reply waited too long
 	dropRefused                      // the client refused it
+	dropSkipped                      // there was nothing to send for this session
 	dropReasons
 )
 
 func (d dropReason) String() string {
-	return [...]string{"oversize", "expired", "shed", "reply_queue", "reply_old", "refused"}[d]
+	return [...]string{"oversize", "expired", "shed", "reply_queue", "reply_old", "refused", "skipped"}[d]
 }
 
 func newMetrics(r *Registry) *metrics {

@@ -171,9 +171,11 @@ func (l *Link) sendFrontLocked() bool {
 	case d == nil:
 		return false
 	case d.unwanted():
-		if !d.Skip {
-			l.registry.metrics.dropped(dropExpired, 1)
+		reason := dropExpired
+		if d.Skip {
+			reason = dropSkipped
 		}
+		l.registry.metrics.dropped(reason, 1)
 		s.pass(d.Pos)
 		s.pop()
 		return true

@@ -59,13 +59,11 @@ func (l *Link) Receive(ctx context.Context, p Publish, h Handler) error {
 }
 
 // fingerprint is what tells two messages with one packet id apart.
-func fingerprint(p Publish) (print [32]byte) {
-	h := sha256.New()
-	_, _ = h.Write([]byte(p.Topic))
-	_, _ = h.Write([]byte{0}) // no topic has one
-	_, _ = h.Write(p.Payload)
-	h.Sum(print[:0])
-	return print
+func fingerprint(p Publish) [32]byte {
+	var small [1024]byte // most messages need no memory
+	text := append(small[:0], p.Topic...)
+	text = append(text, 0) // which no topic has
+	return sha256.Sum256(append(text, p.Payload...))
 }
 
 // repeated answers a PUBLISH whose outcome is known already. The error means that the client has too many unacknowledged.

@@ -55,8 +55,9 @@ func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
 
 // Wake makes the sessions of these users look at their streams. It never blocks.
 func (r *Registry) Wake(users ...accounts.Name) {
+	var few [8]*Link
 	for _, user := range users {
-		for _, l := range r.linksOf(user) {
+		for _, l := range r.appendLinks(few[:0], user) {
 			l.wake()
 		}
 	}
@@ -113,14 +114,15 @@ const (
 	firstFailure         = 0x80
 )
 
-func (r *Registry) linksOf(name accounts.Name) []*Link {
+func (r *Registry) linksOf(name accounts.Name) []*Link { return r.appendLinks(nil, name) }
+
+func (r *Registry) appendLinks(list []*Link, name accounts.Name) []*Link {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	a := r.accounts[name]
-	if a == nil {
-		return nil
+	if a := r.accounts[name]; a != nil {
+		list = append(list, a.links...)
 	}
-	return slices.Clone(a.links)
+	return list
 }
 
 // current gives the link of a key, or nil.

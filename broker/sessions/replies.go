@@ -126,5 +126,5 @@ func (l *Link) eventLocked(payload []byte) {
 	if !l.roomLocked() {
 		qos = 0
 	}
-	l.publishReplyLocked(route.publish(Publish{Payload: payload, ContentType: "application/json"}, qos))
+	l.publishReplyLocked(route.publish(Publish{Payload: payload}, qos))
 }

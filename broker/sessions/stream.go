@@ -152,13 +152,6 @@ func (s *stream) unsent() *flight {
 	return nil
 }
 
-// dropFresh forgets flights that were never sent, and with them all that follows: they are read again, as new.
-func (s *stream) dropFresh() {
-	if i := slices.IndexFunc(s.flights, func(f flight) bool { return f.fresh }); i >= 0 {
-		s.flights = s.flights[:i]
-	}
-}
-
 // at finds the flight of a position, nearly always the last.
 func (s *stream) at(pos uint64) *flight {
 	for i := len(s.flights) - 1; i >= 0; i-- {

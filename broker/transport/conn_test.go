@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,8 +33,13 @@ func connected(t *testing.T, change func(*Config)) (*Server, *Conn, net.Conn, <-
 	return s, <-conns, client, ends
 }
 
-// ended waits for the serving function, however it ends.
-func ended(ends <-chan error) { _ = <-ends }
+// ended waits for the end of a connection that the peer closed.
+func ended(t *testing.T, ends <-chan error) {
+	t.Helper()
+	if err := <-ends; err != nil {
+		t.Errorf("Read: %v, want the end", err)
+	}
+}
 
 func TestWriteDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -100,20 +106,23 @@ func TestAPeerThatReadsSlowlyButReadsIsNotStalled(t *testing.T) {
 			got += n
 		}
 		client.Close()
-		ended(ends)
+		ended(t, ends)
 	})
 }
 
 func TestDisconnectArrivesAfterClose(t *testing.T) {
 	disconnect := []byte{0xe0, 0x02, 0x8e, 0x00}
-	for round := range 100 {
+	for round := range 20 {
+		taken := make(chan struct{})
 		_, addr := listen(t, nil, func(c *Conn) {
 			if !admitted(t, c) {
 				return
 			}
-			if _, err := c.Write(append(publish(100_000, 'x'), disconnect...)); err != nil {
+			// More than the peer's window, so that the kernel has to keep it; less than the kernel is willing to.
+			if err := c.sock.(*net.TCPConn).SetWriteBuffer(200_000); err != nil {
 				t.Error(err)
 			}
+			send(t, c, append(publish(100_000, 'x'), disconnect...))
 			_ = c.Close()
 			if _, err := c.Write([]byte{0xd0, 0}); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("Write after Close: %v, want net.ErrClosed", err)
@@ -121,11 +130,17 @@ func TestDisconnectArrivesAfterClose(t *testing.T) {
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("Read after Close: %v, want net.ErrClosed", err)
 			}
+			eventually(t, "the kernel has it all", func() bool { return c.Buffered() == 0 })
+			close(taken)
 		})
 		conn := dial(t, addr)
-		// The peer goes on sending what nobody reads. Closed at once, the kernel would reset the connection.
-		send(t, conn, connect)
-		send(t, conn, publish(5000, 'y'))
+		if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+			t.Fatal(err)
+		}
+		// The peer goes on sending what nobody reads. Closed at once, the kernel would reset the connection and forget
+		// what it still had to send.
+		send(t, conn, append(slices.Clone(connect), publish(5000, 'y')...))
+		receive(t, taken)
 		got, err := io.ReadAll(conn)
 		if err != nil || !bytes.HasSuffix(got, disconnect) {
 			t.Fatalf("round %d: got %d bytes and %v, want all with the DISCONNECT", round, len(got), err)
@@ -208,7 +223,7 @@ func TestConcurrentWritersKeepTheirOrder(t *testing.T) {
 func TestOnDrainIsCalledWhenAllIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c, client, ends := connected(t, nil)
-		defer func() { client.Close(); ended(ends) }()
+		defer func() { client.Close(); ended(t, ends) }()
 		var calls, running atomic.Int32
 		c.OnDrain(func() {
 			if running.Add(1) != 1 {
@@ -325,7 +340,7 @@ func TestIdleConnectionsHoldNoBuffer(t *testing.T) {
 		}
 		c.mu.Unlock()
 		client.Close()
-		ended(ends)
+		ended(t, ends)
 	})
 }
 
@@ -343,6 +358,6 @@ func TestAttachments(t *testing.T) {
 			t.Errorf("Listener() = %q, want pipe", got)
 		}
 		client.Close()
-		ended(ends)
+		ended(t, ends)
 	})
 }

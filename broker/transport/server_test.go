@@ -213,8 +213,8 @@ func TestCloseWaitsForServeAndLeavesNothing(t *testing.T) {
 		isGone(t, conn) // at once
 	}
 	select {
-	case <-closed:
-		t.Error("Close did not wait")
+	case err := <-closed:
+		t.Errorf("Close did not wait: %v", err)
 	default:
 	}
 	close(told)

@@ -248,8 +248,12 @@ func rawWeb(t *testing.T, h *httptest.Server, behind []byte) (net.Conn, *bufio.R
 		behind...))
 	r := bufio.NewReader(conn)
 	response, err := http.ReadResponse(r, nil)
-	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("upgrade: %v, %v", response, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("upgrade: %s", response.Status)
 	}
 	return conn, r
 }
