@@ -17,7 +17,7 @@ func (g *Gateway) guard(c *connection, where string, f func()) {
 		g.panics.Inc()
 		g.log.Error("panic", "where", where, "account", c.account, "client", c.id, "panic", what, "stack", string(debug.Stack()))
 		if c.client != nil {
-			_ = g.server.DisconnectClient(c.client, packets.ErrImplementationSpecificError)
+			disconnect(g.server, c.client, packets.ErrImplementationSpecificError)
 		}
 		_ = c.conn.Close()
 	}()

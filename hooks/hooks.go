@@ -204,7 +204,7 @@ func taken(err error) (packets.Packet, error) {
 // violation ends a connection that broke the protocol (MQTT 5, 4.13).
 func (g *Gateway) violation(cl *mqtt.Client, code packets.Code) (packets.Packet, error) {
 	g.log.Debug("protocol violation", "account", of(cl).account, "client", of(cl).id, "reason", code.Reason)
-	_ = g.server.DisconnectClient(cl, code)
+	disconnect(g.server, cl, code)
 	return noop, packets.ErrRejectPacket
 }
 

@@ -109,7 +109,10 @@ func (p *sessionsPlugin) subscribe(cl *mqtt.Client, pk packets.Packet) (packets.
 	for i, f := range pk.Filters {
 		filter := canonical(f.Filter, c.account)
 		code := grantFilter(filter, c.account, p.g.cfg.TopicSize)
-		if code != 0 && c.link.Version() < 5 {
+		switch {
+		case code == 0:
+			code = f.Qos
+		case c.link.Version() < 5:
 			code = packets.ErrUnspecifiedError.Code // MQTT 3.1.1, 3.9.3: 0x80 is the only failure
 		}
 		grants[i] = sessions.Grant{

@@ -70,7 +70,16 @@ func (w *wire) Unsuback(id uint16, codes []byte) error {
 }
 
 func (w *wire) Disconnect(reason byte) {
-	_ = w.server.DisconnectClient(w.client, packets.Code{Code: reason})
+	disconnect(w.server, w.client, packets.Code{Code: reason})
+}
+
+// disconnect ends a connection. Only MQTT 5 has a DISCONNECT from the server (3.14); mochi would send it to everybody.
+func disconnect(server *mqtt.Server, cl *mqtt.Client, code packets.Code) {
+	if cl.Properties.ProtocolVersion < 5 {
+		cl.Stop(code)
+		return
+	}
+	_ = server.DisconnectClient(cl, code) // its error is the code
 }
 
 func (w *wire) Buffered() int { return w.c.conn.Buffered() }

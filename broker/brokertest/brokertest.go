@@ -4,8 +4,14 @@ package brokertest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,3 +147,25 @@ func (n *Node) wait(what string, commit chat.Commit, err error) {
 		n.t.Fatalf("%s: %v", what, err)
 	}
 }
+
+// Disable disables an account through the admin socket, as magpie user disable does.
+func (n *Node) Disable(t testing.TB, name string) error {
+	t.Helper()
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.dir, broker.AdminSocket))
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: dial}}
+	defer client.CloseIdleConnections()
+	body := strings.NewReader(`{"name":"` + name + `"}`)
+	answer, err := client.Post("http://admin/admin/user.disable", "application/json", body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("disable %s: %s", name, answer.Status)
+	}
+	return answer.Body.Close()
+}
+
+// Loopback is the address that clients of this package come from.
+func (n *Node) Loopback() netip.Addr { return netip.MustParseAddr("127.0.0.1") }
