@@ -8,10 +8,10 @@
 //
 // # Secrets
 //
-// A secret is a password or a token. Tokens are "mgp_" and 43 characters of base64url; whatever has exactly this form is
-// looked up as a token of that account, and never compared with a password. Passwords are 8 to 256 bytes of UTF-8 (an
-// upper bound, because strangers send them). They are compared byte by byte, without Unicode normalisation: whoever types
-// the same accented letter as one code point here and as two there has two passwords.
+// A secret is a password or a token. Tokens are "mgp_" and 43 characters of base64url; whatever has exactly this form
+// is looked up as a token of that account, and never compared with a password. Passwords are 8 to 256 bytes of UTF-8
+// (an upper bound, because strangers send them). They are compared byte by byte, without Unicode normalisation:
+// whoever types the same accented letter as one code point here and as two there has two passwords.
 //
 // # Attempts
 //
@@ -19,14 +19,14 @@
 //
 //   - Tokens are not limited: nobody guesses one, and a wrong one costs one read of the store.
 //   - At most Config.HashWorkers passwords are compared at once and Config.HashQueue wait; beyond that ErrThrottled.
-//   - An address may fail Config.FailedPerMinute times a minute, then it is refused until some of that has drained away.
-//     IPv6 addresses count by their /64. Logins that succeed are not counted.
-//   - An address that has logged in to an account before, by password or token, is known to it (the last 8 are). What it
-//     tries on this account is counted apart: neither a neighbour behind the same router who fails at other accounts nor
-//     strangers who fail at this one, from wherever, are in its way.
-//   - An account at which strangers have failed Config.FailedPerAccount times within an hour is under attack. It is never
-//     locked: from addresses that it does not know, each attempt waits Config.SlowDown, one at a time for each address,
-//     and a failure counts fivefold for the address, which so has two tries a minute instead of ten.
+//   - An address may fail Config.FailedPerMinute times a minute, then it is refused until some of that has drained
+//     away. IPv6 addresses count by their /64. Logins that succeed are not counted.
+//   - An address that has logged in to an account before, by password or token, is known to it (the last 8 are). What
+//     it tries on this account is counted apart: neither a neighbour behind the same router who fails at other
+//     accounts nor strangers who fail at this one, from wherever, are in its way.
+//   - An account at which strangers have failed Config.FailedPerAccount times within an hour is under attack. It is
+//     never locked: from addresses that it does not know, each attempt waits Config.SlowDown, one at a time for each
+//     address, and a failure counts fivefold for the address, which so has two tries a minute instead of ten.
 //
 // Whether an account exists cannot be told from any of this: names without an account are counted and slowed down like
 // the others, and a hash is computed for them. All counts are in memory, bounded by Config.Remembered, and gone after a

@@ -18,8 +18,8 @@ const (
 	slowedWeight = 5
 )
 
-// attempts decides who may try a password; the package comment has the scheme. Everything is in memory, and bounded: after
-// a restart nobody is known and nobody has failed. Safe for concurrent use.
+// attempts decides who may try a password; the package comment has the scheme. Everything is in memory, and bounded:
+// after a restart nobody is known and nobody has failed. Safe for concurrent use.
 type attempts struct {
 	perAddress float64 // failures a minute; 0: no limit
 	perAccount float64 // failures an hour; 0: no limit
@@ -28,7 +28,7 @@ type attempts struct {
 
 	mu        sync.Mutex // guards all below
 	addresses *simplelru.LRU[netip.Addr, *bucket]
-	accounts  *simplelru.LRU[Name, *bucket] // failures of strangers; accounts that do not exist are kept too, so as not to tell
+	accounts  *simplelru.LRU[Name, *bucket] // failures of strangers, also at names that nobody has
 	known     *simplelru.LRU[Name, *acquaintances]
 	slowed    map[netip.Addr]struct{} // who waits now
 }
@@ -125,8 +125,8 @@ func (a *attempts) leave(t attempt) {
 	delete(a.slowed, t.addr)
 }
 
-// failed counts an attempt whose password was wrong. Attempts that are under way together are counted as they fail: they
-// may go over the limit, and the next ones wait until that is paid off.
+// failed counts an attempt whose password was wrong. Attempts that are under way together are counted as they fail:
+// they may go over the limit, and the next ones wait until that is paid off.
 func (a *attempts) failed(t attempt) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -201,8 +201,8 @@ func (a *attempts) acquaintanceLocked(t attempt) *acquaintance {
 	return nil
 }
 
-// network gives what counts as one address: an IPv4 address, or the /64 of an IPv6 address, which is what one subscriber
-// has for himself.
+// network gives what counts as one address: an IPv4 address, or the /64 of an IPv6 address, which is what one
+// subscriber has for himself.
 func network(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if !addr.Is6() {

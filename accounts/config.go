@@ -37,8 +37,8 @@ type Config struct {
 	HashTime uint32 `koanf:"hash_time"`
 	// HashThreads is the number of lanes of one hash. Default 1.
 	HashThreads uint8 `koanf:"hash_threads"`
-	// HashWorkers is how many hashes are computed at once: HashMemory times this is what passwords may ever take. Default 0:
-	// half the cores, at least 2 and at most 8, so that messages go on while people log in.
+	// HashWorkers is how many hashes are computed at once: HashMemory times this is what passwords may ever take.
+	// Default 0: half the cores, at least 2 and at most 8, so that messages go on while people log in.
 	HashWorkers int `koanf:"hash_workers"`
 	// HashQueue is how many may wait for a worker; beyond it a password is refused with ErrThrottled. Default 512, which
 	// two workers get through in about five seconds.
@@ -53,7 +53,7 @@ type Config struct {
 	// SlowDown is how long an attempt from such an address waits. Default 3 s: less than the CONNECT deadline.
 	SlowDown time.Duration `koanf:"slow_down"`
 	// Remembered bounds how many addresses, and how many accounts, the limits above keep in mind; the one not seen for
-	// longest is forgotten first. Default 65536, about 20 MiB when full.
+	// longest is forgotten first. Default 32768, about 30 MiB when all are full.
 	Remembered int `koanf:"remembered"`
 }
 
@@ -73,7 +73,7 @@ func DefaultConfig() Config {
 		FailedPerMinute:      10,
 		FailedPerAccount:     20,
 		SlowDown:             3 * time.Second,
-		Remembered:           1 << 16,
+		Remembered:           1 << 15,
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Login gives a token to somebody who knows the password. A token is no password: nobody gets a new token for an old one.
-// label is what the client calls itself. ErrCredentials, ErrDisabled, ErrThrottled.
+// Login gives a token to somebody who knows the password. A token is no password: nobody gets a new token for an old
+// one. label is what the client calls itself. ErrCredentials, ErrDisabled, ErrThrottled.
 func (s *Service) Login(ctx context.Context, name, password, label string, addr netip.Addr) (string, Token, error) {
 	secret, t, err := s.login(ctx, name, password, label, addr)
 	s.metrics.login(byPassword, err)
@@ -104,9 +104,9 @@ func (s *Service) trim(ctx context.Context, newest Token) error {
 	return nil
 }
 
-// Authenticate says who somebody is that shows a name and a secret, the account's password or one of its tokens. A token
-// costs two reads of the store (the token, and whether its owner is disabled) and no password hash. ErrCredentials,
-// ErrDisabled, ErrThrottled.
+// Authenticate says who somebody is that shows a name and a secret, the account's password or one of its tokens. A
+// token costs two reads of the store (the token, and whether its owner is disabled) and no password hash.
+// ErrCredentials, ErrDisabled, ErrThrottled.
 func (s *Service) Authenticate(ctx context.Context, name, secret string, addr netip.Addr) (Name, error) {
 	if isToken(secret) {
 		t, err := s.checkToken(ctx, secret, addr, func(t Token) bool { return string(t.Owner) == name })
@@ -134,8 +134,8 @@ func (s *Service) Bearer(ctx context.Context, secret string, addr netip.Addr) (T
 	return t, nil
 }
 
-// checkToken asks the store each time, so that a revoked token is revoked at once. It is not limited: nobody guesses 256
-// bits, and an unknown token costs one read.
+// checkToken asks the store each time, so that a revoked token is revoked at once. It is not limited: nobody guesses
+// 256 bits, and an unknown token costs one read.
 func (s *Service) checkToken(
 	ctx context.Context, secret string, addr netip.Addr, fits func(Token) bool,
 ) (Token, error) {
@@ -224,8 +224,8 @@ func (s *Service) compare(ctx context.Context, who Name, password string) (u Use
 	return u, stale, nil
 }
 
-// upgrade hashes a password anew whose hash has other parameters than Config says. The login succeeds even if this cannot
-// be done now: the next one tries again.
+// upgrade hashes a password anew whose hash has other parameters than Config says. The login succeeds even if this
+// cannot be done now: the next one tries again.
 func (s *Service) upgrade(ctx context.Context, u User, password string) User {
 	hash, err := s.hasher.hash(ctx, password)
 	if err == nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Register makes an account for somebody whom no administrator knows, as Config.Registration allows. An invitation loses
-// one of its uses only if there is a new account (or another one took the name in the very moment). Without a valid
-// invitation nobody learns which names exist. ErrRegistrationClosed, ErrInvitation, ErrBadName, ErrWeakPassword, ErrTaken,
-// ErrThrottled.
+// Register makes an account for somebody whom no administrator knows, as Config.Registration allows. An invitation
+// loses one of its uses only if there is a new account (or another one took the name in the very moment). Without a
+// valid invitation nobody learns which names exist. ErrRegistrationClosed, ErrInvitation, ErrBadName,
+// ErrWeakPassword, ErrTaken, ErrThrottled.
 func (s *Service) Register(ctx context.Context, name, password, invitation string, addr netip.Addr) (User, error) {
 	u, err := s.register(ctx, name, password, invitation, addr)
 	if err != nil {

@@ -124,8 +124,8 @@ func (s *Service) create(ctx context.Context, who Name, password string, before 
 	return u, nil
 }
 
-// SetPassword replaces the password and revokes every token of the account; whoever is connected stays so until somebody
-// disconnects him. ErrWeakPassword, ErrUnknown.
+// SetPassword replaces the password and revokes every token of the account; whoever is connected stays so until
+// somebody disconnects him. ErrWeakPassword, ErrUnknown.
 func (s *Service) SetPassword(ctx context.Context, name Name, password string) error {
 	if err := s.cfg.checkNew(password); err != nil {
 		return fmt.Errorf("set password of %s: %w", name, err)

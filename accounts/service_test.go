@@ -101,7 +101,9 @@ func TestWhatMayBecomeAPassword(t *testing.T) {
 		_, err := s.Add(t.Context(), "alice", bad)
 		wantErr(t, name, err, ErrWeakPassword)
 	}
-	for i, good := range []string{"12345678", strings.Repeat("x", 256), "密码密码", tokenPrefix + "is how it begins", token + "x"} {
+	for i, good := range []string{
+		"12345678", strings.Repeat("x", 256), "密码密码", tokenPrefix + "is how it begins", token + "x",
+	} {
 		name := fmt.Sprintf("user%d", i)
 		if _, err := s.Add(t.Context(), name, good); err != nil {
 			t.Errorf("Add(%q): %v", good, err)

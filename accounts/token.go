@@ -25,8 +25,8 @@ func newSecret(prefix string) (string, Digest) {
 	return secret, sha256.Sum256([]byte(secret))
 }
 
-// isToken says whether secret has the form of a token. No password has it, see checkNew: so a token that has ended, which
-// some device may go on trying for weeks, never costs a password hash.
+// isToken says whether secret has the form of a token. No password has it, see checkNew: so a token that has ended,
+// which some device may go on trying for weeks, never costs a password hash.
 func isToken(secret string) bool { return hasForm(secret, tokenPrefix) }
 
 func hasForm(secret, prefix string) bool {

@@ -1,25 +1,25 @@
 // Package api is every request that the product answers, in one table of operations.
 //
-// An [Operation] is a row: its name, what it does, who may ask, whether it changes something, and the types of its input
-// and output. The same rows are served over HTTP (package rest) and over MQTT (im/rpc/{method}); both do nothing but carry
-// bytes to [Table.Call] and an [Answer] back. What went wrong becomes a [Fault], which a client may see; everything else
-// about an error is for our own log.
+// An [Operation] is a row: its name, what it does, who may ask, whether it changes something, and the types of its
+// input and output. The same rows are served over HTTP (package rest) and over MQTT (im/rpc/{method}); both do
+// nothing but carry bytes to [Table.Call] and an [Answer] back. What went wrong becomes a [Fault], which a client may
+// see; everything else about an error is for our own log.
 //
 // # Input
 //
-// A body is a JSON object in UTF-8; none at all is an empty object. Fields that a row does not know are ignored, so that
-// newer clients can speak to older servers; a known field of the wrong type is refused.
+// A body is a JSON object in UTF-8; none at all is an empty object. Fields that a row does not know are ignored, so
+// that newer clients can speak to older servers; a known field of the wrong type is refused.
 //
 // # Repeats
 //
-// A request that changes something may carry a rid, chosen by the client and at most 128 bytes long. For ten minutes the
-// same (account, method, rid) gives the same answer, without being done again; a repeat that comes while the first one
-// is being done waits for it. A refusal is repeated as well if it is final; one that a retry may change (throttled,
-// unavailable) is not remembered. The same rid with other input is refused with rid_conflict; inputs are compared as they
-// were understood, so neither the order of fields nor unknown fields make a difference. Memory is bounded: beyond 512
-// answers of one account, or 32,768 in all, the oldest is forgotten before its time. The memory does not survive a
-// restart; for messages, the mid does. Operations for strangers (register, login) ignore the rid: whoever guessed one would
-// be given somebody else's token.
+// A request that changes something may carry a rid, chosen by the client and at most 128 bytes long. For ten minutes
+// the same (account, method, rid) gives the same answer, without being done again; a repeat that comes while the
+// first one is being done waits for it. A refusal is repeated as well if it is final; one that a retry may change
+// (throttled, unavailable) is not remembered. The same rid with other input is refused with rid_conflict; inputs are
+// compared as they were understood, so neither the order of fields nor unknown fields make a difference. Memory is
+// bounded: beyond 512 answers of one account, or 32,768 in all, the oldest is forgotten before its time. The memory
+// does not survive a restart; for messages, the mid does. Operations for strangers (register, login) ignore the rid:
+// whoever guessed one would be given somebody else's token.
 package api
 
 import (
@@ -91,8 +91,8 @@ func New(acc *accounts.Service, ch *chat.Service) *Table {
 	return newTable(accountRows(acc), messageRows(ch), contactRows(ch))
 }
 
-// NewAdmin makes the table for whoever administers the installation. disconnect is called with each account whose secrets
-// have become worthless, and ends its connections; it may be nil.
+// NewAdmin makes the table for whoever administers the installation. disconnect is called with each account whose
+// secrets have become worthless, and ends its connections; it may be nil.
 func NewAdmin(acc *accounts.Service, disconnect func(accounts.Name)) *Table {
 	if disconnect == nil {
 		disconnect = func(accounts.Name) {}

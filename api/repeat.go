@@ -32,10 +32,10 @@ type repeatKey struct {
 }
 
 type repeatEntry struct {
-	key   repeatKey
+	key    repeatKey
 	digest [sha256.Size]byte
-	until time.Time
-	done  chan struct{} // closed when the two below are known
+	until  time.Time
+	done   chan struct{} // closed when the two below are known
 
 	answer Answer
 	kept   bool // false: it is not to be repeated

@@ -166,7 +166,9 @@ func TestStrangersAndReadersHaveNoRepeats(t *testing.T) {
 	calls := 0
 	count := func() echo { calls++; return echo{N: calls} }
 	table := newTable([]*Operation{
-		change("join", Public, "", func(context.Context, Caller, echo) (echo, chat.Commit, error) { return count(), nil, nil }),
+		change("join", Public, "", func(context.Context, Caller, echo) (echo, chat.Commit, error) {
+			return count(), nil, nil
+		}),
 		read("look", User, "", func(context.Context, Caller, echo) (echo, error) { return count(), nil }),
 	})
 	for _, name := range []string{"join", "look"} {

@@ -162,7 +162,8 @@ func TestTwoPeopleChat(t *testing.T) {
 		t.Fatalf("history has %v", msgs)
 	}
 	want(t, msgs[0].(map[string]any), `{"seq":1,"from":"alice","k":"text","body":{"text":"it's me"}}`)
-	want(t, msgs[1].(map[string]any), `{"seq":2,"from":"alice","mid":"m1","body":{"text":"dinner at 7?"},"id":"*","ts":"*"}`)
+	want(t, msgs[1].(map[string]any),
+		`{"seq":2,"from":"alice","mid":"m1","body":{"text":"dinner at 7?"},"id":"*","ts":"*"}`)
 	want(t, msgs[2].(map[string]any), `{"seq":3,"from":"bob","re":2,"at":["alice"],"body":{"text":"at 8"}}`)
 
 	want(t, n.ok("bob", "unread.get", `{}`), `{"total":2,"asof":"*"}`)
@@ -248,6 +249,7 @@ func TestWhatIsRefused(t *testing.T) {
 	n := start(t, nil)
 	n.befriend("alice", "bob")
 	n.ok("alice", "send", `{"to":"bob","body":{"text":"one"},"mid":"m"}`)
+	x := func(n int) string { return strings.Repeat("x", n) }
 	tests := map[string]struct {
 		who          accounts.Name
 		method, body string
@@ -263,9 +265,9 @@ func TestWhatIsRefused(t *testing.T) {
 		"mentions a bad name":       {"alice", "send", `{"to":"bob","body":{"text":"hi"},"at":["a/b"]}`, "bad"},
 		"no body":                   {"alice", "send", `{"to":"bob"}`, "bad"},
 		"same mid":                  {"alice", "send", `{"to":"bob","body":{"text":"two"},"mid":"m"}`, "mid_conflict"},
-		"too long":                  {"alice", "send", `{"to":"bob","body":{"text":"` + strings.Repeat("x", 10_001) + `"}}`, "too_big"},
-		"too big":                   {"alice", "send", `{"to":"bob","k":"x.y","body":"` + strings.Repeat("x", 70_000) + `"}`, "too_big"},
-		"long mid":                  {"alice", "send", `{"to":"bob","body":{"text":"x"},"mid":"` + strings.Repeat("x", 65) + `"}`, "too_big bad"},
+		"too long":                  {"alice", "send", `{"to":"bob","body":{"text":"` + x(10_001) + `"}}`, "too_big"},
+		"too big":                   {"alice", "send", `{"to":"bob","k":"x.y","body":"` + x(70_000) + `"}`, "too_big"},
+		"long mid":                  {"alice", "send", `{"to":"bob","body":{"text":"x"},"mid":"` + x(65) + `"}`, "too_big"},
 		"another's history":         {"carol", "history", `{"c":"d.alice.bob"}`, "not_member"},
 		"no such history":           {"alice", "history", `{"c":"d.alice.zoe"}`, "no_conv"},
 		"before and after":          {"alice", "history", `{"c":"d.alice.bob","before":3,"after":1}`, "bad"},
@@ -274,7 +276,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"a cursor of somebody's":    {"alice", "conv.list", `{"cursor":"../../etc/passwd"}`, "bad"},
 		"accepting what none asked": {"carol", "contact.accept", `{"from":"alice"}`, "no_request"},
 		"asking nobody":             {"alice", "contact.request", `{"to":"zoe"}`, "no_conv"},
-		"asking oneself":            {"alice", "contact.request", `{"to":"alice"}`, "bad no_right no_conv"},
+		"asking oneself":            {"alice", "contact.request", `{"to":"alice"}`, "bad"},
 		"registering":               {"", "register", `{"uid":"zoe","password":"correct horse"}`, "closed"},
 		"a wrong password":          {"", "login", `{"uid":"alice","password":"wrong horse"}`, "credentials"},
 		"nobody's password":         {"", "login", `{"uid":"zoe","password":"correct horse"}`, "credentials"},
@@ -285,7 +287,7 @@ func TestWhatIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := n.call(tt.who, tt.method, "", tt.body)
 			f, ok := api.FaultOf(err)
-			if !ok || !strings.Contains(" "+tt.want+" ", " "+f.Err+" ") {
+			if !ok || f.Err != tt.want {
 				t.Errorf("got %q (%v), want %s", f.Err, err, tt.want)
 			}
 		})

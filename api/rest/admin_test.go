@@ -71,6 +71,7 @@ func TestTheAdministrator(t *testing.T) {
 
 	code := must("invite.add", `{}`).fields["code"].(string)
 	n.mustPost("", "register", `{"uid":"dave","password":"correct horse","invitation":"`+code+`"}`)
-	wantProblem(t, n.post("", "register", `{"uid":"erin","password":"correct horse","invitation":"`+code+`"}`), 403, "invitation")
+	a := n.post("", "register", `{"uid":"erin","password":"correct horse","invitation":"`+code+`"}`)
+	wantProblem(t, a, http.StatusForbidden, "invitation")
 	wantProblem(t, post("invite.add", `{"uses":1,"ttl":99999999999}`), http.StatusBadRequest, "bad")
 }

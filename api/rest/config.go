@@ -44,8 +44,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// clientAddr gives the address that a request comes from: that of the connection, or, behind trusted proxies, the last one
-// in X-Forwarded-For that is not one of them. What stands further left was written by strangers.
+// clientAddr gives the address that a request comes from: that of the connection, or, behind trusted proxies, the
+// last one in X-Forwarded-For that is not one of them. What stands further left was written by strangers.
 func (c Config) clientAddr(r *http.Request) netip.Addr {
 	addr := parseAddr(r.RemoteAddr)
 	var hops []string
@@ -66,7 +66,8 @@ func (c Config) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(c.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// parseAddr reads an address with or without a port; anything else, such as the peer of a Unix socket, gives the zero Addr.
+// parseAddr reads an address with or without a port; anything else, such as the peer of a Unix socket, gives the zero
+// Addr.
 func parseAddr(s string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().WithZone("")
