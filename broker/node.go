@@ -161,7 +161,8 @@ func (n *Node) listen() error {
 	}
 	var secure *tls.Config
 	if n.cfg.TLS.Cert != "" {
-		if secure, err = transport.Certificates(n.cfg.TLS.Cert, n.cfg.TLS.Key); err != nil {
+		warn := func(err error) { n.log.Warn("certificate not renewed", "err", err) }
+		if secure, err = transport.Certificates(n.cfg.TLS.Cert, n.cfg.TLS.Key, warn); err != nil {
 			return fmt.Errorf("load certificate: %w", err)
 		}
 	}

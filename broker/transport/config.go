@@ -40,7 +40,8 @@ type Config struct {
 	PacketSize int
 	// WriteBuffer is how many bytes may wait for one peer before its connection is closed. Default 4 MiB: senders pause
 	// long before it, so what fills it is replies that the peer asked for and does not read, and then three more
-	// packets of the greatest size have to fit behind the first. At least PacketSize.
+	// packets of the greatest size have to fit behind the first. The memory for it can be three times as much: two
+	// buffers take turns, and each grows by half. At least PacketSize.
 	WriteBuffer int
 	// WriteTimeout is the time in which the peer has to take the next piece of what waits for it, at most 64 KiB.
 	// Default 20 s, so that 26 kbit/s are enough.

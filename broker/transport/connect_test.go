@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -241,13 +240,6 @@ func TestTheReasonOfADisconnectIsRemembered(t *testing.T) {
 
 func TestAnnouncementsCostNoMemory(t *testing.T) {
 	const connections = 300
-	heap := func() int64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	s, addr := listen(t, nil, unserved(t))
 	before := heap()
 	for i := range connections {

@@ -175,6 +175,20 @@ func count(c prometheus.Counter) int {
 	return int(m.GetCounter().GetValue())
 }
 
+func TestAddresses(t *testing.T) {
+	type addresses struct{ name, peer, remote, local string }
+	got := make(chan addresses, 1)
+	_, addr := listen(t, nil, func(c *Conn) {
+		got <- addresses{c.Listener(), c.AddrPort().String(), c.RemoteAddr().String(), c.LocalAddr().String()}
+	})
+	conn := dial(t, addr)
+	send(t, conn, connect)
+	near := conn.LocalAddr().String()
+	if got, want := receive(t, got), (addresses{"tcp", near, near, addr}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestMetricsRegister(t *testing.T) {
 	s, addr := listen(t, nil, func(c *Conn) {
 		if admitted(t, c) {
