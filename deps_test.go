@@ -55,7 +55,7 @@ var ownedBy = map[string][]string{
 	"golang.org/x/crypto":              {"accounts"},
 	"github.com/alecthomas/kong":       {"cmd/magpie"},
 	"github.com/pelletier/go-toml/v2":  {"cmd/magpie"},
-	"net/http":                         {"broker/transport", "api/rest", "broker", "cmd/magpie"},
+	"net/http":                         {"broker/transport", "api/rest", "broker", "broker/brokertest", "cmd/magpie"},
 	"github.com/nats-io":               {},
 	"go.mongodb.org/mongo-driver":      {},
 }

@@ -146,7 +146,7 @@ func (w *wakes) take() []accounts.Name {
 	return slices.Compact(seen)
 }
 
-// clock is the store's clock.
+// clock is the store's clock. It stands still but for advance, until follow.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -155,7 +155,17 @@ type clock struct {
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.at.IsZero() {
+		return time.Now()
+	}
 	return c.at
+}
+
+// follow makes it show the time.
+func (c *clock) follow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = time.Time{}
 }
 
 func (c *clock) advance(d time.Duration) {

@@ -201,6 +201,31 @@ func TestOwnMessagesCountAsReceived(t *testing.T) {
 	}
 }
 
+func TestAMessageOfTheOtherBetweenOwnOnesIsNotReceivedByItself(t *testing.T) {
+	m := start(t)
+	for _, from := range []accounts.Name{"bob", "alice", "bob", "alice"} {
+		to, _ := ab.Peer(from)
+		m.send(t, from, to, "hi")
+	}
+	all := places(m.events(t, "bob", 0))
+	for _, step := range []struct {
+		places []chat.Place
+		want   uint64
+	}{
+		{all[3:], 0},  // a session that began after bob's second
+		{all[3:], 0},  // and again, now that this is known
+		{all[1:2], 2}, // one that began after his first
+		{all[3:], 4},  // which bridges what is his own
+	} {
+		if err := m.Delivered(t.Context(), "bob", step.places); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.marks(t, "bob", ab); got.Recv != step.want {
+			t.Errorf("recv after %+v = %d, want %d", step.places, got.Recv, step.want)
+		}
+	}
+}
+
 func TestASecondDeviceThatAcksTheSameWritesNothing(t *testing.T) {
 	m := start(t)
 	m.send(t, "alice", "bob", "hi")

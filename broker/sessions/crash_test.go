@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -83,11 +84,9 @@ func (w *world) open() {
 	w.rec.connected()
 	w.x = open(w.t, w.r, w.connect)
 	if w.rand.IntN(2) == 0 {
-		w.x.w.mu.Lock()
-		w.x.w.after = w.rand.IntN(150)
-		w.x.w.mu.Unlock()
+		w.x.w.cutAfter(w.rand.IntN(150))
 	}
-	w.x.w.silent = w.rand.IntN(2) == 0
+	w.x.w.setSilent(w.rand.IntN(2) == 0)
 }
 
 // step is one thing that happens.
@@ -155,4 +154,67 @@ func (w *world) start() {
 	if w.few {
 		w.r.lastID = 130 // ids are soon used again
 	}
+}
+
+// TestChangingSubscriptionsNeverStallOrBreakTheRules subscribes, unsubscribes and changes the QoS at random, through cuts
+// and crashes. The receiver watches ids and the window; at the end everything that is new has to arrive in order.
+func TestChangingSubscriptionsNeverStallOrBreakTheRules(t *testing.T) {
+	for seed := range rounds(t, 50, 500) {
+		synctest.Test(t, func(t *testing.T) { changingRound(t, uint64(seed)) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func changingRound(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 3))
+	version := byte(4 + random.IntN(2))
+	w := &world{t: t, rand: random, store: newFakeStore(emptyDisk()), log: &fakeLog{}, connect: persistent("phone", version)}
+	w.n, w.few = 1<<40, random.IntN(2) == 0
+	w.rec = newReceiver(t, version, 64)
+	w.rec.loose = true
+	w.rec.lazy = func() bool { return random.IntN(3) == 0 }
+	w.start()
+	w.open()
+	for range 300 {
+		switch k := random.IntN(100); {
+		case k < 6:
+			w.x.subscribe(uint16(k+1), Subscription{Filter: streamTopic, QoS: byte(random.IntN(3))})
+		case k < 9:
+			w.x.subscribe(uint16(k+1), Subscription{Filter: "im/u/alice/+", QoS: byte(random.IntN(3))})
+		case k < 12:
+			filters := []string{streamTopic, "im/u/alice/+"}[:1+random.IntN(2)]
+			w.x.send(func(l *Link) { _ = l.Unsubscribe(context.Background(), 9, filters) })
+		case k < 14:
+			w.x.w.stall(true)
+			w.log.grow(w.r, 3)
+			synctest.Wait()
+			w.x.w.stall(false)
+		case k < 15:
+			w.connect.Options.SyncCursor = random.IntN(3) == 0
+		default:
+			w.step()
+		}
+	}
+
+	w.connect.Options.SyncCursor = false
+	w.x.close()
+	w.open()
+	w.x.w.cutAfter(-1)
+	if w.x.w.isGone() {
+		w.open()
+		w.x.w.cutAfter(-1)
+	}
+	w.x.subscribe(1, Subscription{Filter: streamTopic, QoS: 1}, Subscription{Filter: "im/u/alice/+", QoS: 1})
+	for range 100 { // until it is quiet
+		time.Sleep(10 * syncTime)
+		synctest.Wait()
+		w.rec.waiting = append(w.rec.waiting, pendingAck{0, func(*Link) {}})
+		w.rec.lazy = nil
+		w.rec.serve(w.x)
+	}
+	w.rec.last, w.rec.loose = w.log.head.Load(), false
+	w.log.grow(w.r, 500)
+	w.rec.until(w.x, w.log.head.Load())
 }

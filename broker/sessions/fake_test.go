@@ -434,6 +434,19 @@ func (w *fakeWire) Buffered() int {
 	return w.buffered
 }
 
+// cutAfter cuts the wire after n more packets; negative: never.
+func (w *fakeWire) cutAfter(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.after = n
+}
+
+func (w *fakeWire) isGone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gone
+}
+
 func (w *fakeWire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -572,4 +585,10 @@ func newRegistry(store Store, log *fakeLog, change ...func(*Config)) *Registry {
 		panic(err)
 	}
 	return New(cfg, store, log, quiet())
+}
+
+func (w *fakeWire) setSilent(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = on
 }

@@ -328,7 +328,7 @@ type planned struct {
 func (l *Link) planLocked() []planned {
 	s := &l.stream
 	var plan []planned
-	for bytes := 0; bytes < l.registry.cfg.HighWater && !l.closed && l.mustStoreLocked(); {
+	for bytes := 0; bytes < l.registry.cfg.HighWater && !l.closed && !l.fullLocked() && l.mustStoreLocked(); {
 		d := s.ahead[0]
 		bytes += len(d.Payload)
 		f := Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: 2, Stage: StageSent}

@@ -247,7 +247,7 @@ func (l *Link) finishLocked(f *flight) {
 		f.counted = false
 		l.countLocked(-1)
 	}
-	f.Stage = StageDone
+	f.Stage, f.ID = StageDone, 0 // the id is free
 	l.stream.slide()
 }
 

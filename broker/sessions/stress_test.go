@@ -17,7 +17,10 @@ func TestEverythingAtOnce(t *testing.T) {
 	store.instant = true
 	log.size.Store(200)
 	r := newRegistry(store, log, func(c *Config) { c.HighWater = 4096 })
-	const total = 3000
+	total := 3000
+	if testing.Short() {
+		total = 600
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
@@ -32,7 +35,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			return ok && st.Streaming
 		})
 		x.close()
-		clients.Go(func() { stressClient(ctx, t, r, store, c, total) })
+		clients.Go(func() { stressClient(ctx, t, r, store, c, uint64(total)) })
 	}
 	finished, stop := context.WithCancel(ctx)
 	others.Go(func() {

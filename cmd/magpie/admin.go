@@ -116,7 +116,7 @@ func (r *remote) call(ctx context.Context, method string, in, out any) error {
 	if err != nil {
 		return fmt.Errorf("ask the running server: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // only read
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp)
 	}
@@ -139,6 +139,9 @@ func refusal(resp *http.Response) error {
 	text := problem.Detail
 	if text == "" {
 		text = problem.Title
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		return fmt.Errorf("the running server: %w", accounts.ErrUnavailable)
 	}
 	return fmt.Errorf("%s (%s)", strings.TrimSuffix(text, "."), problem.Err)
 }

@@ -72,9 +72,9 @@ mosquitto_pub {{.To}} -i alice-laptop -q 1 -l -u alice -P alice-demo -t im/to/bo
 3. Offline: end bob's line with Ctrl-C, write some more as alice, and start bob's line again. He gets what he missed,
    in order, once.
 
-4. Pull the plug: "kill -9 {{.PID}}" in a third terminal while alice writes, then start this server again:
+4. Pull the plug: kill -9 {{.PID}} in a third terminal while alice writes, then start this server again:
    {{.Command}}
-   Nothing that was acknowledged is lost.
+   Nothing that was acknowledged is lost. bob may see the last lines twice, as QoS 1 allows; with -q 2 he does not.
 
 bob answers with:
 

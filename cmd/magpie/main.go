@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -26,7 +27,7 @@ const (
 	exitInUse   = 3 // the data directory belongs to another process
 	exitDamaged = 4 // the store cannot be read as it is
 	exitNewer   = 5 // the store was written by a newer magpie
-	exitStore   = 6 // the disk is full, or the store failed while running
+	exitStore   = 6 // the disk is full, or the store cannot be written or failed while running
 	exitAddress = 7 // an address to listen on is taken
 )
 
@@ -53,7 +54,8 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, pebble.ErrNewer):
 		return exitNewer
-	case errors.Is(err, pebble.ErrFull), errors.Is(err, errStore), errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, pebble.ErrFull), errors.Is(err, errStore), errors.Is(err, accounts.ErrUnavailable),
+		errors.Is(err, syscall.ENOSPC):
 		return exitStore
 	case errors.Is(err, syscall.EADDRINUSE):
 		return exitAddress
@@ -91,7 +93,7 @@ func main() {
 func run(c *console) int {
 	code, err := command(c)
 	if err != nil {
-		fmt.Fprintf(c.err, "magpie: %v\n", err)
+		_, _ = fmt.Fprintf(c.err, "magpie: %v\n", err) // where else
 		return exitCode(err)
 	}
 	return code

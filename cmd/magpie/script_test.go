@@ -2,8 +2,15 @@ package main
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -32,7 +39,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "hang": hang,
+			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "hang": hang, "certificate": certificate, "trust": trust,
 		},
 	})
 }
@@ -110,6 +117,8 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Setenv("MQTT", a.MQTT)
 	ts.Setenv("HTTP", a.HTTP)
+	ts.Setenv("MQTTS", a.MQTTS)
+	ts.Setenv("HTTPS", a.HTTPS)
 }
 
 // end SIGNAL CODE sends the server a signal and checks how it ends; CODE is "killed" for a death by the signal. TERM+TERM
@@ -167,6 +176,34 @@ func register(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	ts.Check(err)
 	post(ts, false, []string{"/api/v1/register", string(body), args[1]})
+}
+
+// certificate makes cert.pem and key.pem for 127.0.0.1.
+func certificate(ts *testscript.TestScript, _ bool, _ []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: cert}, "key.pem": {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), name), pem.EncodeToMemory(block), 0o600))
+	}
+}
+
+// trust ADDRESS makes a TLS connection to it that trusts cert.pem and nothing else.
+func trust(ts *testscript.TestScript, _ bool, args []string) {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(ts.ReadFile("cert.pem")))
+	conn, err := tls.Dial("tcp", args[0], &tls.Config{RootCAs: roots})
+	ts.Check(err)
+	ts.Check(conn.Close())
 }
 
 // hang begins a request and never ends it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,12 +31,19 @@ type serveFlags struct {
 	HTTP *string `name:"http" help:"Address for HTTP (default: 127.0.0.1:8080)." placeholder:"ADDR"`
 }
 
+// load also looks whether there is a certificate where one is configured: better now than at the first handshake.
 func (f serveFlags) load(environ []string, more ...func(*broker.Config)) (broker.Config, error) {
 	flags := func(cfg *broker.Config) {
 		override(&cfg.MQTT, f.MQTT)
 		override(&cfg.HTTP, f.HTTP)
 	}
-	return f.configFlags.load(environ, append([]func(*broker.Config){flags}, more...)...)
+	cfg, err := f.configFlags.load(environ, append([]func(*broker.Config){flags}, more...)...)
+	if err == nil && cfg.TLS.Cert != "" {
+		if _, err = tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key); err != nil {
+			err = fmt.Errorf("%w: tls: %w", errConfig, err)
+		}
+	}
+	return cfg, err
 }
 
 type serveCommand struct {
@@ -93,7 +101,7 @@ func (f serveCommand) Run(c *console) (err error) {
 		return nil
 	})
 	if failed := store.Err(); failed != nil {
-		return fmt.Errorf("%w failed, and the server ended so that nothing is acknowledged that is not kept: %w", errStore, failed)
+		return fmt.Errorf("%w failed, and the server ends rather than acknowledge what it cannot keep: %w", errStore, failed)
 	}
 	return errors.Join(err, forgetAddresses(cfg.Data))
 }

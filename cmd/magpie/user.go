@@ -91,7 +91,10 @@ func (f userList) Run(c *console) error {
 				if u.Disabled {
 					state = "disabled"
 				}
-				fmt.Fprintf(table, "%s\t%s\t%s\n", u.Name, state, u.Created.UTC().Format(time.RFC3339))
+				_, err := fmt.Fprintf(table, "%s\t%s\t%s\n", u.Name, state, u.Created.UTC().Format(time.RFC3339))
+				if err != nil {
+					return err
+				}
 			}
 			if len(users) == 0 {
 				return table.Flush()

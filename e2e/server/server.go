@@ -26,12 +26,23 @@ const Deadline = 60 * time.Second
 // RaceEnv, when it is not empty, builds the binary with the race detector.
 const RaceEnv = "MAGPIE_TEST_RACE"
 
-// build makes the binary, once in the life of the test process. The directory is the system's to clean.
+// BinaryEnv, when it is not empty, is the path of a binary to test, instead of one that is built. A test process that has
+// built one sets it for its children, the workers of a fuzz target.
+const BinaryEnv = "MAGPIE_TEST_BINARY"
+
+// built is the directory of the binary that this process has built, if it has.
+var built string
+
+// build makes the binary, once in the life of the test process.
 var build = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(BinaryEnv); path != "" {
+		return path, nil
+	}
 	dir, err := os.MkdirTemp("", "magpie-e2e-")
 	if err != nil {
 		return "", fmt.Errorf("build magpie: %w", err)
 	}
+	built = dir
 	path := filepath.Join(dir, "magpie")
 	args := []string{"build", "-o", path}
 	if os.Getenv(RaceEnv) != "" {
@@ -41,7 +52,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build magpie: %w\n%s", err, out)
 	}
-	return path, nil
+	return path, os.Setenv(BinaryEnv, path)
 })
 
 // Binary gives the path of the binary under test.
@@ -56,11 +67,10 @@ func Binary(t testing.TB) string {
 
 // Cleanup removes the binary; for TestMain, after the tests.
 func Cleanup() error {
-	path, err := build()
-	if err != nil {
-		return nil // there is none
+	if built == "" {
+		return nil
 	}
-	return os.RemoveAll(filepath.Dir(path))
+	return os.RemoveAll(built)
 }
 
 // Server is a magpie with its data directory, running or not. Its methods may be called concurrently.
@@ -102,8 +112,8 @@ func Env(settings ...string) Option { return func(s *Server) { s.env = append(s.
 // Args adds arguments to serve.
 func Args(args ...string) Option { return func(s *Server) { s.args = append(s.args, args...) } }
 
-// New prepares a server without starting it. Its rate limit is off unless an option sets it. When the test ends, it is
-// killed, and what it logged is shown if the test failed.
+// New prepares a server without starting it. Its rate limit is off unless an option sets it. When the test ends, its
+// metrics are looked at, it is killed, and what it logged is shown if the test failed.
 func New(t testing.TB, options ...Option) *Server {
 	t.Helper()
 	Binary(t)
@@ -136,6 +146,9 @@ func (s *Server) cleanup() {
 	running := s.proc != nil
 	s.mu.Unlock()
 	if running {
+		if !s.t.Failed() {
+			s.checkMetrics()
+		}
 		s.Kill()
 	}
 	if s.t.Failed() {
@@ -143,6 +156,16 @@ func (s *Server) cleanup() {
 	}
 	if err := s.log.Close(); err != nil {
 		s.t.Error(err)
+	}
+}
+
+// checkMetrics sees that nothing has collected in the parts of mochi that must stay empty, and that nothing has panicked.
+func (s *Server) checkMetrics() {
+	_, metrics := s.Get("/metrics")
+	for _, want := range []string{"magpie_mochi_residue 0", "magpie_panics_total 0"} {
+		if !strings.Contains(metrics, "\n"+want+"\n") {
+			s.t.Errorf("at the end, /metrics does not say %q", want)
+		}
 	}
 }
 

@@ -11,17 +11,22 @@ import (
 type cache[K comparable, V any] struct {
 	mu   *sync.Mutex // the sequencer's; guards everything here, and the values
 	load func(context.Context, K) (V, error)
-	room int
+	room int // for weights of idle entries
 
 	entries map[K]*entry[K, V]
 	idle    *list.List // of *entry, not pinned, the one used last in front
+	weight  int        // of all that is idle
 }
+
+// weighty is a value that takes more room than others.
+type weighty interface{ weightLocked() int }
 
 type entry[K comparable, V any] struct {
 	key    K
 	value  V
 	pins   int
 	place  *list.Element // in idle
+	weight int           // while idle
 	loaded chan struct{}
 	err    error // of loading; set before loaded is closed
 }
@@ -39,26 +44,34 @@ func (c *cache[K, V]) pin(ctx context.Context, key K) (*entry[K, V], error) {
 		c.entries[key] = e
 	}
 	e.pins++
-	if e.place != nil {
-		c.idle.Remove(e.place)
-		e.place = nil
-	}
+	c.wakeLocked(e)
 	c.mu.Unlock()
 
 	if !found {
 		c.fill(ctx, e)
 	}
-	select {
-	case <-e.loaded:
-	case <-ctx.Done():
-		c.unpin(e)
-		return nil, ctx.Err()
+	if !e.isLoaded() {
+		select {
+		case <-e.loaded:
+		case <-ctx.Done():
+			c.unpin(e)
+			return nil, ctx.Err()
+		}
 	}
 	if e.err != nil {
 		c.unpin(e)
 		return nil, e.err
 	}
 	return e, nil
+}
+
+func (e *entry[K, V]) isLoaded() bool {
+	select {
+	case <-e.loaded:
+		return true
+	default:
+		return false
+	}
 }
 
 // fill loads an entry. Others wait for it, so it does not end with the ctx of whoever came first.
@@ -84,25 +97,37 @@ func (c *cache[K, V]) unpinLocked(e *entry[K, V]) {
 	if e.pins > 0 || c.entries[e.key] != e {
 		return
 	}
-	e.place = c.idle.PushFront(e)
-	for c.idle.Len() > c.room {
-		oldest, ok := c.idle.Remove(c.idle.Back()).(*entry[K, V])
-		if ok {
-			delete(c.entries, oldest.key)
-		}
+	e.weight = 1
+	if w, ok := any(e.value).(weighty); ok {
+		e.weight = w.weightLocked()
 	}
+	c.weight += e.weight
+	e.place = c.idle.PushFront(e)
+	for c.weight > c.room {
+		oldest, ok := c.idle.Back().Value.(*entry[K, V])
+		if !ok {
+			panic("idle entry of another type")
+		}
+		c.wakeLocked(oldest)
+		delete(c.entries, oldest.key)
+	}
+}
+
+// wakeLocked takes an entry out of those that may be forgotten.
+func (c *cache[K, V]) wakeLocked(e *entry[K, V]) {
+	if e.place == nil {
+		return
+	}
+	c.idle.Remove(e.place)
+	c.weight -= e.weight
+	e.place = nil
 }
 
 // peekLocked gives the value of key if it is in memory.
 func (c *cache[K, V]) peekLocked(key K) (value V, ok bool) {
 	e := c.entries[key]
-	if e == nil {
+	if e == nil || !e.isLoaded() {
 		return value, false
 	}
-	select {
-	case <-e.loaded:
-		return e.value, e.err == nil
-	default:
-		return value, false
-	}
+	return e.value, e.err == nil
 }

@@ -64,7 +64,12 @@ func (l *engineLog) Errorf(format string, args ...any) {
 // which apply catches: it is the engine's last call then, and our caller gets an error. Everywhere else the goroutine is
 // the engine's own or reading, and stops for ever.
 func (l *engineLog) Fatalf(format string, args ...any) {
-	err := fmt.Errorf(format, args...)
+	err := &engineError{text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			err.cause = cause
+		}
+	}
 	l.log.Error("engine cannot go on", "err", err)
 	l.health.stuck.Store(true)
 	l.health.fail(err)
@@ -76,6 +81,16 @@ func (l *engineLog) Fatalf(format string, args ...any) {
 	}
 	select {}
 }
+
+// engineError is what the engine says when it cannot go on. It formats its causes away.
+type engineError struct {
+	text  string
+	cause error
+}
+
+func (e *engineError) Error() string { return e.text }
+
+func (e *engineError) Unwrap() error { return e.cause }
 
 func events(h *health, log *slog.Logger) *pebble.EventListener {
 	return &pebble.EventListener{

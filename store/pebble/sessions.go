@@ -146,16 +146,40 @@ func (st sessionStore) Save(ctx context.Context, state sessions.State) (sessions
 
 func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commit, error) {
 	return st.write(ctx, func(b *pebble.Batch) error {
-		remove(b, sessionKey(tableSessions, k))
-		remove(b, sessionKey(tableAcked, k))
-		for _, t := range []table{tableFlights, tableReceived} {
-			prefix := sessionKey(t, k)
-			if err := b.DeleteRange(prefix, prefixEnd(prefix), nil); err != nil {
-				return unavailable("drop session", err)
+		for _, t := range []table{tableSessions, tableAcked, tableFlights, tableReceived} {
+			if err := st.dropRows(b, t, k); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// manyRows is where removing a range costs less than removing its rows. A removed range slows down reading around it
+// until it is merged, and most sessions have a handful of rows.
+const manyRows = 64
+
+// dropRows removes all rows of a session in one table.
+func (st sessionStore) dropRows(b *pebble.Batch, t table, k sessions.Key) error {
+	prefix := sessionKey(t, k)
+	var keys [][]byte
+	err := st.scan(prefix, prefixEnd(prefix), "session", func(key, _ []byte) (bool, error) {
+		keys = append(keys, append([]byte(nil), key...))
+		return len(keys) < manyRows, nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(keys) == manyRows {
+		if err := b.DeleteRange(prefix, prefixEnd(prefix), nil); err != nil {
+			return unavailable("drop session", err)
+		}
+		return nil
+	}
+	for _, key := range keys {
+		remove(b, key)
+	}
+	return nil
 }
 
 func (st sessionStore) Fly(ctx context.Context, k sessions.Key, flights []sessions.Flight) (sessions.Commit, error) {

@@ -21,6 +21,9 @@ type stream struct {
 	unread unread
 }
 
+// weightLocked counts what a long list of tallies takes besides the stream itself.
+func (st *stream) weightLocked() int { return 1 + len(st.unread.tallies)/2 }
+
 // unread are the tallies of a user that are not 0, so that not all of his conversations have to be read for each event.
 // Guarded by sequencer.mu.
 type unread struct {

@@ -1,0 +1,322 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/e2e/wire"
+)
+
+// benchCase is one measurement.
+type benchCase struct {
+	group   string // for the flag
+	name    string
+	fresh   bool // on a server that has done nothing else
+	once    bool // not in every round
+	measure func(settings, *instance) ([]value, error)
+}
+
+const window64 = "1:1, window 64"
+
+func allCases() []benchCase {
+	cases := []benchCase{}
+	for _, w := range []int{1, 16, 64, 1000} {
+		cases = append(cases, benchCase{group: "window", name: fmt.Sprintf("1:1, window %d", w),
+			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, 1, w) }})
+	}
+	return append(cases,
+		benchCase{group: "pairs", name: fmt.Sprintf("%d x 1:1, window 64", pairs),
+			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, pairs, 64) }},
+		benchCase{group: "rate", name: "1,000 messages a second", measure: fixedRate},
+		benchCase{group: "offline", name: "drain of an offline session", measure: drain},
+		benchCase{group: "stalled", name: "beside a stalled subscriber", fresh: true, measure: stalled},
+		benchCase{group: "idle", name: "idle connections", fresh: true, once: true, measure: idle},
+	)
+}
+
+func caseNames() []string {
+	var names []string
+	for _, c := range allCases() {
+		if !slices.Contains(names, c.group) {
+			names = append(names, c.group)
+		}
+	}
+	return names
+}
+
+// serial makes client ids that were not used before.
+var serial int
+
+func fresh(what string) string {
+	serial++
+	return what + strconv.Itoa(serial)
+}
+
+// pair is a sender and his receiver.
+type pair struct {
+	s *sender
+	r *receiver
+}
+
+func makePair(srv *instance, n int) (pair, error) {
+	r, err := receive(srv, n, fresh("receiver"))
+	if err != nil {
+		return pair{}, err
+	}
+	s, err := send(srv, n, fresh("sender"))
+	if err != nil {
+		return pair{}, errors.Join(err, r.c.Close())
+	}
+	return pair{s, r}, nil
+}
+
+// leave ends the pair's sessions, so that nothing waits for them.
+func (p pair) leave(srv *instance) error {
+	err := errors.Join(p.s.c.Close(), p.r.c.Close())
+	<-p.r.done
+	return err
+}
+
+// forget makes a session that is kept into one that is not.
+func forget(srv *instance, who login, id string) error {
+	c, err := connect(srv, who, id, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Send(wire.Packet{Type: wire.DISCONNECT}), c.Close())
+}
+
+// load is what a number of pairs have done in some time.
+type load struct {
+	messages  int
+	took      time.Duration // from the first message to the last delivery
+	latencies []time.Duration
+	cpu       time.Duration
+}
+
+// drive lets pairs send for a while, and waits until everything has arrived.
+func drive(srv *instance, all []pair, window int, d time.Duration) (load, error) {
+	cpu, err := cpuTime(srv.pid)
+	if err != nil {
+		return load{}, err
+	}
+	begin := time.Now()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, p := range all {
+		wg.Go(func() {
+			first, received := p.s.next, int(p.r.count.Load())
+			p.s.latencies = p.s.latencies[:0]
+			errs[i] = p.s.window(window, func() bool { return time.Since(begin) < d })
+			if errs[i] == nil {
+				errs[i] = p.r.until(received + p.s.next - first)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return load{}, err
+	}
+	after, err := cpuTime(srv.pid)
+	l := load{cpu: after - cpu}
+	for _, p := range all {
+		l.messages += len(p.s.latencies)
+		l.latencies = append(l.latencies, p.s.latencies...)
+		l.took = max(l.took, time.Unix(0, p.r.last.Load()).Sub(begin))
+		if p.r.disorder > 0 {
+			return l, fmt.Errorf("%d messages came out of order", p.r.disorder)
+		}
+	}
+	return l, err
+}
+
+func (l load) perSecond() float64 { return float64(l.messages) / l.took.Seconds() }
+
+func (l load) values() []value {
+	p50, p99 := quantiles(l.latencies)
+	return []value{
+		{"messages", "/s", l.perSecond()}, {"ack p50", "us", p50}, {"ack p99", "us", p99},
+		{"server CPU", "us/message", micro(l.cpu) / float64(max(l.messages, 1))},
+	}
+}
+
+// throughput measures a closed loop of so many pairs.
+func throughput(s settings, srv *instance, n, window int) (values []value, err error) {
+	var all []pair
+	defer func() {
+		for _, p := range all {
+			err = errors.Join(err, p.leave(srv))
+		}
+	}()
+	for i := range n {
+		p, err := makePair(srv, i)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	if _, err := drive(srv, all, window, s.duration/5); err != nil { // to warm up
+		return nil, err
+	}
+	l, err := drive(srv, all, window, s.duration)
+	return l.values(), err
+}
+
+// fixedRate measures latency when there is no hurry.
+func fixedRate(s settings, srv *instance) (values []value, err error) {
+	p, err := makePair(srv, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.leave(srv)) }()
+	cpu, err := cpuTime(srv.pid)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.s.rate(1000, 2*s.duration); err != nil {
+		return nil, err
+	}
+	if err := p.r.until(p.s.next); err != nil {
+		return nil, err
+	}
+	after, err := cpuTime(srv.pid)
+	p50, p99 := quantiles(p.s.latencies)
+	return []value{{"ack p50", "us", p50}, {"ack p99", "us", p99},
+		{"server CPU", "us/message", micro(after-cpu) / float64(p.s.next)}}, err
+}
+
+// drain measures how fast a session gets what it has missed.
+func drain(s settings, srv *instance) (values []value, err error) {
+	id := fresh("offline")
+	c, err := connect(srv, srv.receiver(0), id, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(subscribe(c, srv.receiveFrom(0), 1), c.Close()); err != nil {
+		return nil, err
+	}
+	from, err := send(srv, 0, fresh("sender"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, from.c.Close()) }()
+	if err := from.window(500, func() bool { return from.next < s.backlog-500 }); err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	if c, err = connect(srv, srv.receiver(0), id, true); err != nil {
+		return nil, err
+	}
+	r := newReceiver(c)
+	go r.run()
+	missing := r.until(from.next)
+	took := time.Unix(0, r.last.Load()).Sub(begin)
+	if err := c.Close(); err != nil {
+		return nil, err
+	}
+	<-r.done
+	lost := from.next - int(r.count.Load())
+	if missing != nil && lost == 0 {
+		return nil, missing
+	}
+	return []value{{"messages", "/s", float64(r.count.Load()) / took.Seconds()}, {"lost", "", float64(lost)},
+		{"out of order", "", float64(r.disorder)}}, forget(srv, srv.receiver(0), id)
+}
+
+// stalled measures a pair alone, and beside another receiver of the same messages that has stopped reading.
+func stalled(s settings, srv *instance) (values []value, err error) {
+	p, err := makePair(srv, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.leave(srv)) }()
+	if _, err := drive(srv, []pair{p}, 64, s.duration/5); err != nil {
+		return nil, err
+	}
+	alone, err := drive(srv, []pair{p}, 64, s.duration)
+	if err != nil {
+		return nil, err
+	}
+	c, err := connect(srv, srv.receiver(0), fresh("stalled"), true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := subscribe(c, srv.receiveFrom(0), 1); err != nil {
+		return nil, err
+	}
+	beside, err := drive(srv, []pair{p}, 64, s.duration)
+	if err != nil {
+		return nil, err
+	}
+	_, p99Alone := quantiles(alone.latencies)
+	_, p99Beside := quantiles(beside.latencies)
+	return []value{{"throughput, of that alone", "%", 100 * beside.perSecond() / alone.perSecond()},
+		{"ack p99, of that alone", "%", 100 * p99Beside / p99Alone}}, nil
+}
+
+// idle measures what a connection costs that does nothing: one session with one subscription.
+func idle(s settings, srv *instance) (values []value, err error) {
+	before, err := resident(srv.pid)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*wire.Client, s.idle)
+	defer func() {
+		for _, c := range all {
+			if c != nil {
+				err = errors.Join(err, c.Close())
+			}
+		}
+	}()
+	begin := time.Now()
+	errs := make(chan error, 16)
+	for worker := range cap(errs) {
+		go func() {
+			for i := worker; i < len(all); i += cap(errs) {
+				// An address has no more ports than some ten thousand.
+				from := &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+i/250/250), byte(1+i/250%250))}
+				d := net.Dialer{Timeout: patience, LocalAddr: from}
+				c, err := connectFrom(d, srv, srv.receiver(i), "idle"+strconv.Itoa(i), false)
+				if err == nil {
+					all[i] = c
+					err = subscribe(c, srv.receiveFrom(i%pairs), 1)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range cap(errs) {
+		err = errors.Join(err, <-errs)
+	}
+	took := time.Since(begin)
+	if err != nil {
+		return nil, err
+	}
+	after, err := settled(srv.pid)
+	return []value{{"memory", "bytes each", float64(after-before) / float64(s.idle)},
+		{"connections made", "/s", float64(s.idle) / took.Seconds()}}, err
+}
+
+// settled gives the memory of a process once it does not change any more, or changes without end.
+func settled(pid int) (int64, error) {
+	last, err := resident(pid)
+	for range 20 {
+		time.Sleep(250 * time.Millisecond)
+		now, e := resident(pid)
+		if err = errors.Join(err, e); err != nil || now == last {
+			return now, err
+		}
+		last = now
+	}
+	return last, err
+}

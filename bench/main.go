@@ -1,0 +1,147 @@
+// Command bench measures a chat server and what others have for the same work, on one machine and in one run: magpie,
+// mosquitto, and NATS with JetStream behind its MQTT gateway. One load generator, raw MQTT 3.1.1 over loopback, is used
+// for all of them, they take turns, and what is printed are medians over several rounds. The generator runs on the same
+// cores as the servers: ratios mean something, absolute numbers are of this machine.
+//
+// What is compared is the nearest thing that each offers. With magpie every message is a chat message: accepted by the
+// rules of the conversation, stored and synced to the disk before the ack, numbered, counted as unread, delivered to the
+// peer's stream. With the others it is a message on a topic: mosquitto keeps it in memory, NATS writes it to a file and
+// syncs later.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settings are the flags.
+type settings struct {
+	magpie   string
+	duration time.Duration
+	rounds   int
+	cases    []string
+	targets  []string
+	idle     int
+	backlog  int
+	json     string
+}
+
+func main() {
+	var s settings
+	var cases, targets string
+	flag.StringVar(&s.magpie, "magpie", "", "magpie binary; empty: build it")
+	flag.DurationVar(&s.duration, "duration", 1500*time.Millisecond, "how long each throughput is measured")
+	flag.IntVar(&s.rounds, "rounds", 3, "how often everything is repeated")
+	flag.StringVar(&cases, "cases", "", "only these, separated by commas: "+strings.Join(caseNames(), ", "))
+	flag.StringVar(&targets, "targets", "", "only these, separated by commas: "+strings.Join(targetNames(), ", "))
+	flag.IntVar(&s.idle, "idle", 10_000, "idle connections")
+	flag.IntVar(&s.backlog, "backlog", 20_000, "messages that wait for an offline session")
+	flag.StringVar(&s.json, "json", "", "file for the results as JSON")
+	flag.Parse()
+	s.cases, s.targets = list(cases), list(targets)
+	if err := run(s, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// wanted says whether a name is in the list, or the list is empty.
+func wanted(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+
+func run(s settings, out io.Writer) error {
+	if err := raiseFileLimit(); err != nil {
+		return err
+	}
+	if s.magpie == "" {
+		dir, err := os.MkdirTemp("", "magpie-bench-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		s.magpie = filepath.Join(dir, "magpie")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.magpie,
+			"github.com/magpie-im/magpie/cmd/magpie")
+		if text, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build magpie: %w: %s", err, text)
+		}
+	}
+	results, err := measureAll(s)
+	if err != nil {
+		return err
+	}
+	report(out, results)
+	if s.json == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.json, append(text, '\n'), 0o644)
+}
+
+// measureAll lets the targets take turns: in each round each of them is started anew and does every case.
+func measureAll(s settings) (*results, error) {
+	all := &results{}
+	for round := range s.rounds {
+		for _, t := range targets {
+			if !wanted(s.targets, t.name) {
+				continue
+			}
+			if err := measureTarget(s, t, round, all); err != nil {
+				return nil, fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+	}
+	return all, nil
+}
+
+func measureTarget(s settings, t target, round int, all *results) (err error) {
+	var srv *instance
+	stop := func() error {
+		if srv == nil {
+			return nil
+		}
+		defer func() { srv = nil }()
+		return srv.close()
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	for _, c := range allCases() {
+		if !wanted(s.cases, c.group) || c.once && round > 0 || t.only != "" && t.only != c.name {
+			continue
+		}
+		if srv == nil || c.fresh {
+			if err := stop(); err != nil {
+				return err
+			}
+			if srv, err = t.start(s); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(os.Stderr, "round %d: %s, %s\n", round+1, t.name, c.name)
+		values, err := c.measure(s, srv)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		for _, v := range values {
+			all.add(c.name, v.name, v.unit, t.name, v.value)
+		}
+	}
+	return nil
+}
