@@ -22,6 +22,9 @@ func (c Config) accounts() accounts.Config {
 	out.HashMemory = uint32(c.Accounts.HashMemory / kibibyte)
 	out.HashTime = uint32(c.Accounts.HashPasses)
 	out.FailedPerMinute = c.Limits.LoginFailures
+	out.FailedPerAccount = c.Limits.AccountFailures
+	out.RegistrationsPerHour = c.Limits.Registrations
+	out.MaxTokens = c.Limits.TokensPerAccount
 	return out
 }
 
@@ -30,6 +33,7 @@ func (c Config) sessions() sessions.Config {
 	out.Window = c.Limits.Window
 	out.Inbound = c.Limits.Inbound
 	out.PerAccount = c.Limits.SessionsPerAccount
+	out.Subscriptions = c.Limits.Subscriptions
 	out.MaxExpiry = time.Duration(c.Sessions.Expiry)
 	out.HighWater = min(out.HighWater, int(c.Limits.WriteBuffer)/4)
 	return out
@@ -49,6 +53,7 @@ func (c Config) transport() transport.Config {
 	out.WriteBuffer = int(c.Limits.WriteBuffer)
 	out.WriteTimeout = time.Duration(c.Limits.WriteTimeout)
 	out.MaxConnections = c.Limits.Connections
+	out.MaxPerAddress = c.Limits.ConnectionsPerAddress
 	out.MaxPending = c.Limits.Handshakes
 	out.MaxPendingPerAddress = c.Limits.HandshakesPerAddress
 	for _, origin := range c.Web.Origins {

@@ -33,6 +33,9 @@ const (
 // longestSocketPath is what fits into a sockaddr_un on every system, its final 0 included.
 const longestSocketPath = 103
 
+// finishTimeout is how long a stop waits for requests that are being answered.
+const finishTimeout = 2 * time.Second
+
 // disabledReason is the DISCONNECT reason for a disabled account: administrative action (MQTT 5, 3.14.2.1).
 const disabledReason = 0x98
 
@@ -168,12 +171,15 @@ func (w *web) stopAccepting() error {
 	return nil
 }
 
-// close waits for the requests that are being answered, and ends the rest when ctx does.
+// close waits a moment for the requests that are being answered, and then ends them: one that a client does not finish
+// must not hold up the stop.
 func (w *web) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
 	var errs []error
 	for _, server := range w.servers {
 		if err := server.Shutdown(ctx); err != nil {
-			errs = append(errs, err, server.Close())
+			errs = append(errs, server.Close())
 		}
 	}
 	for i := len(w.cleanup) - 1; i >= 0; i-- {
