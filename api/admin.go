@@ -106,7 +106,8 @@ func adminRows(acc *accounts.Service, disconnect func(accounts.Name)) []*Operati
 			func(ctx context.Context, _ Caller, in adminInviteInput) (adminInviteOutput, chat.Commit, error) {
 				life, uses := defaultInvitationLife, max(in.Uses, 1)
 				if in.TTL > uint64(maxInvitationLife/time.Second) || uses > maxInvitationUses {
-					return adminInviteOutput{}, nil, malformed("an invitation is for at most %d uses and 366 days", maxInvitationUses)
+					return adminInviteOutput{}, nil, malformed(
+						"an invitation is for at most %d uses and 366 days", maxInvitationUses)
 				}
 				if in.TTL > 0 {
 					life = time.Duration(in.TTL) * time.Second

@@ -59,27 +59,37 @@ func fresh(what string) string {
 
 // pair is a sender and his receiver.
 type pair struct {
-	s *sender
-	r *receiver
+	n  int
+	id string // of both sessions
+	s  *sender
+	r  *receiver
 }
 
 func makePair(srv *instance, n int) (pair, error) {
-	r, err := receive(srv, n, fresh("receiver"))
+	id := fresh("pair")
+	r, err := receive(srv, n, id+"receiver")
 	if err != nil {
 		return pair{}, err
 	}
-	s, err := send(srv, n, fresh("sender"))
+	s, err := send(srv, n, id+"sender")
 	if err != nil {
 		return pair{}, errors.Join(err, r.c.Close())
 	}
-	return pair{s, r}, nil
+	return pair{n, id, s, r}, nil
 }
 
 // leave ends the pair's sessions, so that nothing waits for them.
 func (p pair) leave(srv *instance) error {
-	err := errors.Join(p.s.c.Close(), p.r.c.Close())
-	<-p.r.done
-	return err
+	goodbye := wire.Packet{Type: wire.DISCONNECT}
+	err := errors.Join(p.s.c.Send(goodbye), p.r.c.Send(goodbye))
+	<-p.r.done // the server has closed it
+	for {
+		if _, e := p.s.c.Read(time.Now().Add(patience)); e != nil {
+			break
+		}
+	}
+	return errors.Join(err, p.s.c.Close(), p.r.c.Close(),
+		forget(srv, srv.sender(p.n), p.id+"sender"), forget(srv, srv.receiver(p.n), p.id+"receiver"))
 }
 
 // forget makes a session that is kept into one that is not.

@@ -40,7 +40,7 @@ func connectFrom(d net.Dialer, srv *instance, who login, id string, keep bool) (
 		err = fmt.Errorf("CONNECT as %s was answered by %s %d", id, ack.Type, ack.Reason)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(fmt.Errorf("connect %s: %w", id, err), c.Close())
 	}
 	return c, nil
 }

@@ -34,7 +34,7 @@ var targets = []target{
 	{name: magpieName, start: startMagpie},
 	{name: "mosquitto", start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(false)) }},
 	{name: "NATS", start: func(settings) (*instance, error) { return wrap(peers.NATS()) }},
-	{name: "mosquitto, saving", only: window64, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
+	{name: "mosquitto+disk", only: window64, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
 }
 
 func targetNames() []string {

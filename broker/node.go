@@ -200,7 +200,8 @@ func (n *Node) listenMQTT(name, addr string, secure *tls.Config) (string, error)
 func (n *Node) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	errs := []error{n.transport.StopAccepting(), n.web.stopAccepting()}
+	n.web.stopAccepting()
+	errs := []error{n.transport.StopAccepting()}
 
 	leave, done := context.WithTimeout(ctx, leaveTimeout)
 	errs = append(errs, n.sessions.Close(leave))

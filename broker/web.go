@@ -166,10 +166,7 @@ func (w *web) serve(ln net.Listener, h http.Handler) {
 }
 
 // stopAccepting makes /readyz say so; requests that come are still answered until close.
-func (w *web) stopAccepting() error {
-	w.closing.Store(true)
-	return nil
-}
+func (w *web) stopAccepting() { w.closing.Store(true) }
 
 // close waits a moment for the requests that are being answered, and then ends them: one that a client does not finish
 // must not hold up the stop.

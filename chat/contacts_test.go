@@ -45,7 +45,8 @@ func TestAContactIsMadeByARequestAndItsAcceptance(t *testing.T) {
 	m.woken.take()
 	both := []accounts.Name{"alice", "carol"}
 	greeting := strings.Repeat("é", 299) + "\n"
-	if state, commit, err := m.RequestContact(t.Context(), "carol", "alice", greeting, nil); err != nil || commit == nil || state != chat.ContactPending {
+	state, commit, err := m.RequestContact(t.Context(), "carol", "alice", greeting, nil)
+	if err != nil || commit == nil || state != chat.ContactPending {
 		t.Fatalf("RequestContact = %q, %v, %v", state, commit, err)
 	}
 	if woken := m.woken.take(); !slices.Equal(woken, both) {
@@ -119,7 +120,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	if err := chat.DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	for field, break_ := range map[string]func(*chat.Config){
+	for field, spoil := range map[string]func(*chat.Config){
 		"MaxBody":     func(c *chat.Config) { c.MaxBody = -1 },
 		"MaxText":     func(c *chat.Config) { c.MaxText = -1 },
 		"MaxMID":      func(c *chat.Config) { c.MaxMID = 0 },
@@ -129,7 +130,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		"MaxUntold":   func(c *chat.Config) { c.MaxUntold = 0 },
 	} {
 		c := chat.DefaultConfig()
-		break_(&c)
+		spoil(&c)
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("Validate with a wrong %s: %v", field, err)
 		}

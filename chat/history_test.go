@@ -61,7 +61,8 @@ func TestHistoryInPages(t *testing.T) {
 			tt.query.Conversation = ab
 			page, err := m.History(t.Context(), "bob", tt.query)
 			if err != nil || seqs(page) != tt.want || page.Head != 130 || page.Floor > 1 {
-				t.Errorf("History(%+v) = %s, head %d, floor %d, %v, want %s", tt.query, seqs(page), page.Head, page.Floor, err, tt.want)
+				t.Errorf("History(%+v) = %s, head %d, floor %d, %v, want %s", tt.query, seqs(page), page.Head,
+					page.Floor, err, tt.want)
 			}
 		})
 	}

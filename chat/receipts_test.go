@@ -189,3 +189,42 @@ func TestReceiptsSurviveAStoreThatCannotServeForAWhile(t *testing.T) {
 		equal(t, "after the trouble", got, 2)
 	})
 }
+
+func TestAReceiptIsNotLostWhereEachTryFindsTheLastOneTooYoung(t *testing.T) {
+	for rounds := range uint64(6) {
+		synctest.Test(t, func(t *testing.T) {
+			m := running(t, chat.DefaultConfig(), nil, 20)
+			seq := uint64(1)
+			m.received(t, seq) // told at once
+			usn := uint64(0)
+			last := uint64(0)
+			read := func() { // alice is there, and sees everything at once
+				var got []uint64
+				if got, usn = m.receipts(t, usn); len(got) > 0 {
+					last = got[len(got)-1]
+				}
+			}
+			read()
+			pass(500 * time.Millisecond)
+			seq++
+			m.received(t, seq) // too young: due in a second
+			pass(550 * time.Millisecond)
+			for range rounds {
+				seq++
+				m.received(t, seq) // told, as the last one is old enough
+				read()
+				pass(150 * time.Millisecond)
+				seq++
+				m.received(t, seq) // too young, and still so when it is tried
+				pass(900 * time.Millisecond)
+			}
+			for range 5 {
+				pass(chat.ReceiptInterval)
+				read()
+			}
+			if last != seq {
+				t.Errorf("after %d rounds alice knows of %d, want %d", rounds, last, seq)
+			}
+		})
+	}
+}

@@ -62,7 +62,8 @@ func TestAPendingRequestGivesNoRightToWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	for from, to := range map[accounts.Name]accounts.Name{"carol": "alice", "alice": "carol"} {
-		if _, _, err := m.Send(t.Context(), from, chat.Target{User: to}, content(t, "hi"), nil); !errors.Is(err, chat.ErrNoRight) {
+		_, _, err := m.Send(t.Context(), from, chat.Target{User: to}, content(t, "hi"), nil)
+		if !errors.Is(err, chat.ErrNoRight) {
 			t.Errorf("%s sends to %s: %v, want ErrNoRight", from, to, err)
 		}
 	}
@@ -79,7 +80,8 @@ func TestASentMessageIsInBothStreamsAndWakesBoth(t *testing.T) {
 	if err := commit.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if want := (chat.Sent{Conversation: "d.alice.bob", Seq: 1, ID: sent.ID, MID: "m1", TS: m.clock.now().UnixMilli()}); sent != want {
+	want := chat.Sent{Conversation: ab, Seq: 1, ID: sent.ID, MID: "m1", TS: m.clock.now().UnixMilli()}
+	if sent != want {
 		t.Errorf("Send gave %+v, want %+v", sent, want)
 	}
 	if got, want := m.woken.take(), []accounts.Name{"alice", "bob"}; !slices.Equal(got, want) {
@@ -147,7 +149,8 @@ func TestTheSameMIDWithOtherContentIsAConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, changed := range []string{
-		`k="card"`, `body={"text":"hi "}`, `re=2`, `at=["alice","bob"]`, `at=["bobalice"]`, `ttl=61`, `fallback="ho"`, `fallback=null`,
+		`k="card"`, `body={"text":"hi "}`, `re=2`, `at=["alice","bob"]`, `at=["bobalice"]`, `ttl=61`, `fallback="ho"`,
+		`fallback=null`,
 	} {
 		_, _, err := m.Send(t.Context(), "alice", chat.Target{User: "bob"}, content(t, full(changed)), nil)
 		if !errors.Is(err, chat.ErrConflict) {
@@ -175,10 +178,12 @@ func TestAStoreThatCannotServeDecidesNothing(t *testing.T) {
 	})
 	m.woken.take()
 	store.set(true)
-	if _, commit, err := m.Send(t.Context(), "alice", chat.Target{User: "bob"}, content(t, "hi"), nil); !errors.Is(err, chat.ErrUnavailable) || commit != nil {
+	_, commit, err := m.Send(t.Context(), "alice", chat.Target{User: "bob"}, content(t, "hi"), nil)
+	if !errors.Is(err, chat.ErrUnavailable) || commit != nil {
 		t.Errorf("Send: %v, %v, want ErrUnavailable", commit, err)
 	}
-	if _, commit, err := m.MarkRead(t.Context(), "bob", "d.alice.bob", 1, nil); !errors.Is(err, chat.ErrUnavailable) || commit != nil {
+	_, commit, err = m.MarkRead(t.Context(), "bob", ab, 1, nil)
+	if !errors.Is(err, chat.ErrUnavailable) || commit != nil {
 		t.Errorf("MarkRead: %v, %v, want ErrUnavailable", commit, err)
 	}
 	if events, _, err := m.Events(t.Context(), "alice", 0, 10); !errors.Is(err, chat.ErrUnavailable) || len(events) > 0 {
@@ -190,7 +195,9 @@ func TestAStoreThatCannotServeDecidesNothing(t *testing.T) {
 }
 
 func FuzzParseConversation(f *testing.F) {
-	for _, s := range []string{"d.alice.bob", "d.bob.alice", "g.x1", "s.alice", "d.a.a", "d..", "", ".", "g.a.b", "d.a-_.b"} {
+	for _, s := range []string{
+		"d.alice.bob", "d.bob.alice", "g.x1", "s.alice", "d.a.a", "d..", "", ".", "g.a.b", "d.a-_.b",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -209,4 +216,34 @@ func FuzzParseConversation(f *testing.F) {
 			t.Errorf("ParseConversation(%q) is of %q and %q: %t", s, a, b, direct)
 		}
 	})
+}
+
+// BenchmarkOneToOne is what one message costs in the service and a store whose disk is memory: sent, given to both and
+// acknowledged by both.
+func BenchmarkOneToOne(b *testing.B) {
+	m := start(b)
+	c := content(b, "dinner at 7?")
+	at := map[accounts.Name]uint64{}
+	for _, who := range []accounts.Name{"alice", "bob"} {
+		at[who] = uint64(len(m.events(b, who, 0)))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := m.Send(b.Context(), "alice", chat.Target{User: "bob"}, c, nil); err != nil {
+			b.Fatal(err)
+		}
+		for _, who := range []accounts.Name{"alice", "bob"} {
+			events, head, err := m.Events(b.Context(), who, at[who], 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, e := range events {
+				e.AppendJSON(nil)
+			}
+			if err := m.Delivered(b.Context(), who, places(events)); err != nil {
+				b.Fatal(err)
+			}
+			at[who] = head
+		}
+	}
 }

@@ -145,7 +145,8 @@ func TestSyncGivesEverythingInPagesOfBoundedSize(t *testing.T) {
 			size += len(e.AppendJSON(nil))
 		}
 		if size > 300<<10 || len(page.Events) == 0 || page.USN != page.Events[len(page.Events)-1].USN || page.Total != 100 {
-			t.Fatalf("page after %d has %d events of %d bytes, usn %d, total %d", usn, len(page.Events), size, page.USN, page.Total)
+			t.Fatalf("page after %d has %d events of %d bytes, usn %d, total %d", usn, len(page.Events), size,
+				page.USN, page.Total)
 		}
 		got, usn = append(got, page.Events...), page.USN
 		if !page.More {
@@ -158,8 +159,9 @@ func TestSyncGivesEverythingInPagesOfBoundedSize(t *testing.T) {
 	if len(got) != len(all) || got[len(got)-1].USN != all[len(all)-1].USN {
 		t.Errorf("sync gave %d events, want %d", len(got), len(all))
 	}
-	page, err := m.Sync(t.Context(), "bob", all[len(all)-1].USN, 0)
-	if err != nil || page.More || page.Reset || len(page.Events) > 0 || page.USN != all[len(all)-1].USN || page.Total != 100 {
+	head := all[len(all)-1].USN
+	page, err := m.Sync(t.Context(), "bob", head, 0)
+	if err != nil || page.More || page.Reset || len(page.Events) > 0 || page.USN != head || page.Total != 100 {
 		t.Errorf("sync at the head = %+v, %v", page, err)
 	}
 }
@@ -214,7 +216,8 @@ func TestTypingIsForTheOther(t *testing.T) {
 		t.Errorf("Typing = %q, %+v, %v", to, e, err)
 	}
 	for c, want := range map[chat.Conversation]error{
-		"d.alice.bob": chat.ErrNotMember, "d.bob.carol": chat.ErrNoRight, "g.x": chat.ErrNoConversation, "bob": chat.ErrMalformed,
+		"d.alice.bob": chat.ErrNotMember, "d.bob.carol": chat.ErrNoRight, "d.carol.zed": chat.ErrNoConversation,
+		"g.x": chat.ErrNoConversation, "bob": chat.ErrMalformed,
 	} {
 		if _, _, err := m.Typing(t.Context(), "carol", c, true); !errors.Is(err, want) {
 			t.Errorf("carol types in %s: %v, want %v", c, err, want)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/magpie-im/magpie/e2e/wire"
 )
 
 // Peer is a running server.
@@ -63,7 +65,7 @@ mqtt { host: 127.0.0.1, port: %s, max_ack_pending: 65535, ack_wait: "60s" }
 	})
 }
 
-// run starts a program with a configuration file, and waits until it takes connections on the first of two ports.
+// run starts a program with a configuration file, and waits until it lets clients in on the first of two ports.
 func run(name string, configure func(dir string, ports []string) (config string, args []string)) (*Peer, error) {
 	dir, err := os.MkdirTemp("", "magpie-"+name+"-")
 	if err != nil {
@@ -117,15 +119,15 @@ func program(name string) string {
 	return "/usr/sbin/" + name
 }
 
-// answers waits until somebody listens on an address.
+// answers waits until a client gets in at an address.
 func answers(addr string) error {
-	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		c, _, err := wire.Open(addr, wire.V311, wire.Connect{ClientID: "probe", Clean: true})
 		if err == nil {
-			return conn.Close()
+			return errors.Join(c.Send(wire.Packet{Type: wire.DISCONNECT}), c.Close())
 		}
 		if time.Since(began) > 20*time.Second {
-			return errors.New("nobody answers")
+			return fmt.Errorf("not ready in time: %w", err)
 		}
 	}
 }
