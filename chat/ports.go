@@ -41,7 +41,7 @@ type Log interface {
 	// clamped to the last seq, Recv never less than Read. If Read moved, an EntryRead goes to who's own stream. If any mark
 	// moved, an EntryReceipt goes to the streams of the other members, unless the last one about who is younger than
 	// ReceiptInterval or still waits there, given to none of their readers: then the answer says Untold, and somebody has to
-	// call Tell later. The commit is nil if nothing moved. ErrNotMember, ErrNoConversation.
+	// call Tell later. If nothing moved, the commit is that of earlier changes, or nil. ErrNotMember, ErrNoConversation.
 	Mark(ctx context.Context, c Conversation, who accounts.Name, m Marks, origin any) (Marked, Commit, error)
 
 	// Tell adds the EntryReceipt that Mark left out, under the same condition; untold means that it still holds and
@@ -59,7 +59,8 @@ type Log interface {
 	// 0, the last ones before before; both bounds exclusive.
 	Messages(ctx context.Context, c Conversation, after, before uint64, limit int) (MessagePage, error)
 
-	// Stream gives up to limit entries of a user's stream in the order of usn, those after after.
+	// Stream gives up to limit entries of a user's stream in the order of usn, those after after; with limit 0 only the
+	// head and the floor.
 	Stream(ctx context.Context, user accounts.Name, after uint64, limit int) (StreamPage, error)
 
 	// Tallies gives a tally for every conversation of user in which something may be unread, all of the moment in which
