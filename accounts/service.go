@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type Service struct {
 	// changing holds a value while a stored password is compared and replaced, so that hashing a password anew, at a
 	// login, never brings back one that was changed meanwhile. A channel, because its holder waits for the store.
 	changing chan struct{}
+	revision atomic.Uint64 // see Revision
 }
 
 // New makes a service; cfg has passed Validate.
@@ -137,6 +139,7 @@ func (s *Service) SetPassword(ctx context.Context, name Name, password string) e
 	if err := s.replacePassword(ctx, name, "", hash); err != nil {
 		return fmt.Errorf("set password of %s: %w", name, err)
 	}
+	s.revision.Add(1)
 	// After the password: a login that is under way looks at it once more when its token is stored.
 	if _, err := s.store.DeleteTokens(ctx, name); err != nil {
 		return fmt.Errorf("revoke tokens of %s: %w", name, err)
@@ -167,8 +170,13 @@ func (s *Service) SetDisabled(ctx context.Context, name Name, disabled bool) err
 	if err := s.store.SetDisabled(ctx, name, disabled); err != nil {
 		return fmt.Errorf("set disabled of %s: %w", name, err)
 	}
+	s.revision.Add(1)
 	return nil
 }
+
+// Revision changes whenever a password is changed or an account is disabled. Who authenticated under another revision,
+// and could not be found by those who end connections for that, has to authenticate again.
+func (s *Service) Revision() uint64 { return s.revision.Load() }
 
 // Users gives up to limit accounts in the order of their names, those after after.
 func (s *Service) Users(ctx context.Context, after Name, limit int) ([]User, error) {
@@ -177,6 +185,18 @@ func (s *Service) Users(ctx context.Context, after Name, limit int) ([]User, err
 		return nil, fmt.Errorf("list users: %w", err)
 	}
 	return users, nil
+}
+
+// Active says whether name is a user that is not disabled.
+func (s *Service) Active(ctx context.Context, name Name) (bool, error) {
+	u, err := s.store.User(ctx, name)
+	switch {
+	case err == nil:
+		return !u.Disabled, nil
+	case errors.Is(err, ErrUnknown):
+		return false, nil
+	}
+	return false, fmt.Errorf("look up %s: %w", name, err)
 }
 
 // Exists says whether name is a user, disabled or not.

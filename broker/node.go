@@ -118,6 +118,9 @@ func (n *Node) Chat() *chat.Service { return n.chat }
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
+// Connections is how many clients are connected.
+func (n *Node) Connections() int { return n.gateway.Connections() }
+
 // Run listens and serves until ctx ends, the store fails or a listener dies. When it returns, every connection has been
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
@@ -109,6 +110,9 @@ func (w *web) listen(network, addr string, secure *tls.Config) (string, error) {
 		return "", err
 	}
 	bound := ln.Addr().String()
+	if most := w.node.cfg.Limits.Connections; most > 0 { // MQTT's own limit would be no use if these took all files
+		ln = netutil.LimitListener(ln, most)
+	}
 	if secure != nil {
 		secure = secure.Clone()
 		secure.NextProtos = []string{"http/1.1"} // WebSocket needs HTTP/1.1
@@ -138,12 +142,9 @@ func (w *web) listenAdmin(dir string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := listenPrivate(path)
 	if err != nil {
 		return err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return errors.Join(err, ln.Close())
 	}
 	w.serve(ln, w.admin)
 	return nil

@@ -56,6 +56,9 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if pk.Properties.AuthenticationMethod != "" {
 		return p.g.refuse(cl, packets.ErrBadAuthenticationMethod)
 	}
+	if len(c.id) > maxClientID {
+		return p.g.refuse(cl, packets.ErrClientIdentifierNotValid)
+	}
 	name, options, err := parseUserName(string(pk.Connect.Username))
 	if err != nil {
 		return p.g.refuse(cl, packets.ErrBadUsernameOrPassword)
@@ -63,9 +66,8 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	for _, u := range pk.Properties.User {
 		setOption(&options, u.Key, u.Val)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
-	defer cancel()
-	account, err := p.g.rooms.Accounts.Authenticate(ctx, name, string(pk.Connect.Password), c.conn.AddrPort().Addr())
+	c.revision = p.g.rooms.Accounts.Revision()
+	account, err := p.g.authenticate(c, name, string(pk.Connect.Password))
 	if err != nil {
 		return p.g.refuse(cl, connectCode(err))
 	}
@@ -77,6 +79,22 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	c.conn.Authenticated()
 	return nil
+}
+
+func (g *Gateway) authenticate(c *connection, name, secret string) (accounts.Name, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
+	defer cancel()
+	return g.rooms.Accounts.Authenticate(ctx, name, secret, c.conn.AddrPort().Addr())
+}
+
+// recheck is called when the session can be found by those who disable accounts and change passwords, and end their
+// sessions: what they did before that, and after authentication, nobody has told this connection.
+func (g *Gateway) recheck(c *connection, secret string) error {
+	if g.rooms.Accounts.Revision() == c.revision {
+		return nil
+	}
+	_, err := g.authenticate(c, string(c.account), secret)
+	return err
 }
 
 // refuse answers a CONNECT with a reason that the version knows, and gives the error that ends the connection.
@@ -109,6 +127,8 @@ func connectCode3(code packets.Code) packets.Code {
 	switch code.Code {
 	case packets.ErrBadUsernameOrPassword.Code:
 		return packets.ErrMalformedUsernameOrPassword
+	case packets.ErrClientIdentifierNotValid.Code:
+		return packets.Err3ClientIdentifierNotValid
 	case packets.ErrNotAuthorized.Code, packets.ErrBadAuthenticationMethod.Code:
 		return packets.Err3NotAuthorized
 	}

@@ -36,6 +36,9 @@ import (
 	"github.com/magpie-im/magpie/chat"
 )
 
+// maxClientID bounds client ids, which become part of keys, in bytes. MQTT asks for 23 at least (MQTT 5, 3.1.3.1).
+const maxClientID = 256
+
 // Config is what the plug-ins need to know. [DefaultConfig] gives the defaults.
 type Config struct {
 	PacketSize     uint32  // largest packet, in bytes; told to MQTT 5 clients
@@ -143,6 +146,8 @@ type connection struct {
 	link    *sessions.Link // nil until the session is connected
 	will    *sessions.Publish
 	limiter *rate.Limiter // nil: no limit
+	// revision is that of the accounts when authentication began.
+	revision uint64
 
 	ctx     context.Context // ends with the connection
 	readers chan struct{}   // one token per request that is being read
@@ -162,6 +167,9 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 		c.limiter = rate.NewLimiter(rate.Limit(g.cfg.PublishRate), g.cfg.PublishBurst)
 	}
 	conn.Attach(c)
+	// A reader that waits for room, for the store or for a client that does not take its answers is let go when the socket
+	// dies: mochi would not notice before it reads again.
+	conn.OnEnd(cancel)
 	g.guard(c, "connection", func() {
 		err := g.server.EstablishConnection(conn.Listener(), conn)
 		g.log.Debug("connection ended", "account", c.account, "client", c.id, "err", err)
@@ -170,12 +178,10 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 	// Whatever happened inside mochi, this is the one place where a connection ends.
 	cancel()
 	c.reading.Wait()
-	if c.client != nil {
-		g.server.Clients.Delete(c.client.ID)
-	}
 	if c.link == nil {
 		return
 	}
+	g.server.Clients.Delete(c.client.ID)
 	if c.will != nil && !c.said.Load() {
 		g.guard(c, "will", func() { g.publishWill(c) })
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// limitsPlugin reads a connection more slowly when it publishes too fast. Nothing is refused, and the pauses are short
+// limitsPlugin reads a connection more slowly when it publishes or subscribes too fast. Nothing is refused, and the pauses are short
 // against the keep-alive, whose deadline mochi moves on before each packet.
 type limitsPlugin struct{ mqtt.HookBase }
 
@@ -17,7 +17,12 @@ func (*limitsPlugin) Provides(b byte) bool { return b == mqtt.OnPacketRead }
 
 func (*limitsPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	c := of(cl)
-	if pk.FixedHeader.Type != packets.Publish || c.limiter == nil {
+	switch pk.FixedHeader.Type {
+	case packets.Publish, packets.Subscribe, packets.Unsubscribe:
+	default:
+		return pk, nil
+	}
+	if c.limiter == nil {
 		return pk, nil
 	}
 	pause := c.limiter.Reserve().Delay()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
@@ -344,5 +345,47 @@ func TestConnackTellsWhatThereIs(t *testing.T) {
 	}
 	if p, ok := ack.Props.Get(wire.AssignedClientID); !ok || p.Str == "" {
 		t.Error("no client id was assigned")
+	}
+}
+
+// A client that asks for much, reads nothing and goes leaves a reader that waits for room among the answers, answers that
+// wait for the client, and nobody who would read from the dead socket.
+func TestAConnectionEndsWhenTheSocketOfAClientThatReadsNothingDies(t *testing.T) {
+	n := start(t, func(c *broker.Config) {
+		c.Limits.Inbound = 8
+		c.Limits.WriteTimeout = broker.Duration(time.Second)
+	})
+	body, err := json.Marshal(map[string]string{"x": strings.Repeat("x", 60<<10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		_, commit, err := n.Chat().Send(t.Context(), "alice", chat.Target{User: "bob"}, chat.Content{Kind: "x.y", Body: body}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := commit.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "x", Clean: true})
+	c.subscribe(wire.Filter{Topic: "im/u/me/rsp", Options: 0})
+	for range 60 {
+		c.send(wire.Packet{Type: wire.PUBLISH, Topic: "im/rpc/history", Payload: []byte(`{"c":"d.alice.bob"}`)})
+	}
+	if err := c.Conn().SetWriteDeadline(time.Now().Add(brokertest.Deadline)); err != nil {
+		t.Fatal(err)
+	}
+	for id := uint16(1); id < 60_000; id++ { // until the server reads no more, and then ends the connection
+		read := wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: id, Topic: "im/c/d.alice.bob/read", Payload: []byte("1")}
+		if c.Send(read) != nil {
+			break
+		}
+	}
+	for deadline := time.Now().Add(brokertest.Deadline); n.Connections() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are left", n.Connections())
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -36,9 +36,12 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 	if !validText(pk.TopicName) {
 		return g.violation(cl, packets.ErrTopicNameInvalid)
 	}
-	if len(pk.TopicName) > g.cfg.TopicSize { // before it could fill the table of aliases
-		pk.TopicName = ""
-	} else if pk.Properties.TopicAliasFlag {
+	switch tooLong := len(pk.TopicName) > g.cfg.TopicSize; {
+	case tooLong && pk.Properties.TopicAliasFlag: // later packets would go to what the alias stood for before
+		return g.violation(cl, packets.ErrTopicNameInvalid)
+	case tooLong:
+		pk.TopicName = "" // nobody publishes there
+	case pk.Properties.TopicAliasFlag:
 		pk.TopicName = cl.State.TopicAliases.Inbound.Set(pk.Properties.TopicAlias, pk.TopicName)
 		if pk.TopicName == "" { // an alias that was never set (MQTT 5, 3.3.2.3.4)
 			return g.violation(cl, packets.ErrProtocolViolationNoTopic)
@@ -156,6 +159,9 @@ func (g *Gateway) typing(ctx context.Context, c *connection, cmd command, p sess
 func (g *Gateway) publishWill(c *connection) {
 	ctx, cancel := context.WithTimeout(context.Background(), willTimeout)
 	defer cancel()
+	if active, err := g.rooms.Accounts.Active(ctx, c.account); err != nil || !active {
+		return // it was disabled, and its connection ended for that
+	}
 	out := g.handle(ctx, c, *c.will, nil)
 	if out.Commit == nil {
 		return

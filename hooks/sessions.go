@@ -53,6 +53,9 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	c.link = link
 	c.conn.OnDrain(link.Drained)
+	if err := p.g.recheck(c, string(pk.Connect.Password)); err != nil {
+		return p.g.refuse(cl, connectCode(err))
+	}
 	return nil
 }
 

@@ -35,6 +35,10 @@ func (w *wire) Publish(p sessions.Publish) error {
 			User:                   userProperties(p.User),
 		}
 	}
+	return w.write(pk)
+}
+
+func (w *wire) write(pk packets.Packet) error {
 	err := w.client.WritePacket(pk)
 	if errors.Is(err, packets.ErrPacketTooLarge) {
 		return sessions.ErrPacketSize
@@ -54,17 +58,17 @@ func (w *wire) Ack(a sessions.Ack) error {
 	if w.client.Properties.ProtocolVersion == 5 {
 		pk.Properties = packets.Properties{ReasonString: a.Text, User: userProperties(a.User)}
 	}
-	return w.client.WritePacket(pk)
+	return w.write(pk)
 }
 
 func (w *wire) Suback(id uint16, codes []byte) error {
-	return w.client.WritePacket(packets.Packet{
+	return w.write(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: id, ReasonCodes: codes,
 	})
 }
 
 func (w *wire) Unsuback(id uint16, codes []byte) error {
-	return w.client.WritePacket(packets.Packet{
+	return w.write(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: id, ReasonCodes: codes,
 	})
 }

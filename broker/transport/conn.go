@@ -44,6 +44,7 @@ type Conn struct {
 	until    time.Time  // closed by Close: when lingering ends
 	linger   *time.Timer
 	onDrain  func()
+	onEnd    func()
 	attached any
 }
 
@@ -111,6 +112,28 @@ func (c *Conn) OnDrain(f func()) {
 	c.onDrain = f
 }
 
+// OnEnd sets a function to be called, once, when the connection is closed, by whomever, or has failed: whoever waits for
+// this peer, to read or to go on, waits in vain. It is called with no lock held, possibly from Write, and must not block.
+func (c *Conn) OnEnd(f func()) {
+	c.mu.Lock()
+	closed := c.closed
+	c.onEnd = f
+	c.mu.Unlock()
+	if closed {
+		f()
+	}
+}
+
+// ended calls what OnEnd has set. The caller has just set closed.
+func (c *Conn) ended() {
+	c.mu.Lock()
+	f := c.onEnd
+	c.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
 // SetDeadline sets the read deadline only: whoever keeps the peer alive by what it sends has nothing to say about how
 // fast it reads. See Config.WriteTimeout for that.
 func (c *Conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
@@ -137,6 +160,7 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	c.closed = true
+	defer c.ended()
 	if !c.spoke {
 		c.mu.Unlock()
 		c.shutdown(false)
@@ -155,12 +179,16 @@ func (c *Conn) Close() error {
 // fail ends the connection at once because of err, which the reader gets to see.
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
-	if !c.closed {
+	first := !c.closed
+	if first {
 		c.closed, c.cause = true, err
 		c.server.metrics.end(err)
 	}
 	c.mu.Unlock()
 	c.shutdown(true)
+	if first {
+		c.ended()
+	}
 }
 
 // shutdown closes the socket. reset: the kernel need not keep for a peer that does not read what it has not taken.
@@ -170,6 +198,7 @@ func (c *Conn) shutdown(reset bool) {
 		c.mu.Unlock()
 		return
 	}
+	first := !c.closed
 	c.closed, c.shut = true, true
 	if c.out != nil {
 		c.out.free()
@@ -183,6 +212,9 @@ func (c *Conn) shutdown(reset bool) {
 		_ = tcp.SetLinger(0)
 	}
 	_ = c.sock.Close() // nothing is left to be lost
+	if first {
+		c.ended()
+	}
 }
 
 // lastWords is how much of what the peer goes on sending is listened to when all is said.
