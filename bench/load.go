@@ -45,7 +45,8 @@ func connectFrom(d net.Dialer, srv *instance, who login, id string, keep bool) (
 	return c, nil
 }
 
-func subscribe(c *wire.Client, topic string, qos byte) error {
+func subscribe(c *wire.Client, topic string) error {
+	const qos = 1
 	err := c.Send(wire.Packet{Type: wire.SUBSCRIBE, ID: 1, Filters: []wire.Filter{{Topic: topic, Options: qos}}})
 	if err != nil {
 		return err
@@ -67,13 +68,15 @@ func subscribe(c *wire.Client, topic string, qos byte) error {
 // receiver is a subscriber that acknowledges what comes, and counts it.
 type receiver struct {
 	c     *wire.Client
-	count atomic.Int64
-	last  atomic.Int64 // when the last one came, Unix nanoseconds
-	done  chan error
+	count atomic.Int64  // different messages
+	last  atomic.Int64  // when the last one came, Unix nanoseconds
+	ended chan struct{} // closed at the end of the connection
 
-	mu       sync.Mutex
-	disorder int // messages whose number is not the next
-	next     int
+	// The rest is for whoever has waited for the end, or for the last message.
+	err      error  // why the connection ended
+	seen     []bool // by number
+	next     int    // the number after the highest
+	disorder int    // messages that came after one with a higher number
 }
 
 // receive subscribes and runs until the connection is closed.
@@ -82,37 +85,40 @@ func receive(srv *instance, n int, id string) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := subscribe(c, srv.receiveFrom(n), 1); err != nil {
+	if err := subscribe(c, srv.receiveFrom(n)); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	r := newReceiver(c)
-	go r.run()
+	r := &receiver{}
+	r.begin(c)
 	return r, nil
 }
 
-func newReceiver(c *wire.Client) *receiver { return &receiver{c: c, done: make(chan error, 1)} }
+// begin runs on a connection.
+func (r *receiver) begin(c *wire.Client) {
+	_ = c.Conn().SetReadDeadline(time.Time{}) // an error means that it is closed, which run finds out
+	r.c, r.ended = c, make(chan struct{})
+	go func() {
+		defer close(r.ended)
+		r.err = r.run()
+	}()
+}
 
-func (r *receiver) run() {
-	in := wire.NewReader(r.c.Conn())
+func (r *receiver) run() error {
+	in := r.c.Reader()
 	var acks []byte
 	for {
 		first, body, err := in.Next()
 		if err != nil {
-			r.done <- err
-			return
+			return err
 		}
-		if first>>4 != byte(wire.PUBLISH) {
-			continue
-		}
-		topic := int(binary.BigEndian.Uint16(body))
-		if first>>1&3 == 1 {
+		if first>>4 == byte(wire.PUBLISH) && first>>1&3 == 1 {
+			topic := int(binary.BigEndian.Uint16(body))
 			acks = append(acks, byte(wire.PUBACK)<<4, 2, body[2+topic], body[3+topic])
 			r.note(body[4+topic:])
 		}
 		if len(acks) > 0 && (!in.Buffered() || len(acks) > 4096) {
 			if err := r.c.SendRaw(acks); err != nil {
-				r.done <- err
-				return
+				return err
 			}
 			acks = acks[:0]
 		}
@@ -125,12 +131,17 @@ func (r *receiver) note(payload []byte) {
 	if !ok {
 		return
 	}
-	r.mu.Lock()
-	if n != r.next {
+	for len(r.seen) <= n {
+		r.seen = append(r.seen, false)
+	}
+	if r.seen[n] { // again, after a connection was lost
+		return
+	}
+	r.seen[n] = true
+	if n < r.next {
 		r.disorder++
 	}
-	r.next = n + 1
-	r.mu.Unlock()
+	r.next = max(r.next, n+1)
 	r.last.Store(time.Now().UnixNano())
 	r.count.Add(1)
 }
@@ -139,8 +150,8 @@ func (r *receiver) note(payload []byte) {
 func (r *receiver) until(n int) error {
 	for began := time.Now(); r.count.Load() < int64(n); time.Sleep(time.Millisecond) {
 		select {
-		case err := <-r.done:
-			return fmt.Errorf("receiver ended after %d of %d messages: %w", r.count.Load(), n, err)
+		case <-r.ended:
+			return fmt.Errorf("receiver ended after %d of %d messages: %w", r.count.Load(), n, r.err)
 		default:
 		}
 		if time.Since(began) > patience {
@@ -186,13 +197,14 @@ func send(srv *instance, n int, id string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sender{c: c, in: wire.NewReader(c.Conn()), topic: srv.sendTo(n), began: map[uint16]time.Time{}}, nil
+	return &sender{c: c, in: c.Reader(), topic: srv.sendTo(n), began: map[uint16]time.Time{}}, nil
 }
 
 // put prepares one message.
 func (s *sender) put(at time.Time) {
 	id := uint16(s.next%60_000) + 1
-	s.out = wire.Packet{Type: wire.PUBLISH, Topic: s.topic, QoS: 1, ID: id, Payload: []byte(payload(s.next))}.Append(s.out, wire.V311)
+	p := wire.Packet{Type: wire.PUBLISH, Topic: s.topic, QoS: 1, ID: id, Payload: []byte(payload(s.next))}
+	s.out = p.Append(s.out, wire.V311)
 	s.began[id] = at
 	s.next++
 }

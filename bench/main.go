@@ -4,9 +4,9 @@
 // cores as the servers: ratios mean something, absolute numbers are of this machine.
 //
 // What is compared is the nearest thing that each offers. With magpie every message is a chat message: accepted by the
-// rules of the conversation, stored and synced to the disk before the ack, numbered, counted as unread, delivered to the
-// peer's stream. With the others it is a message on a topic: mosquitto keeps it in memory, NATS writes it to a file and
-// syncs later.
+// rules of the conversation, stored and synced to the disk before the ack, numbered, counted as unread, delivered to
+// the peer's stream. With the others it is a message on a topic: mosquitto keeps it in memory, NATS writes it to a
+// file and syncs later.
 package main
 
 import (
@@ -85,9 +85,8 @@ func run(s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report(out, results)
-	if s.json == "" {
-		return nil
+	if err := report(out, results); err != nil || s.json == "" {
+		return err
 	}
 	text, err := json.MarshalIndent(results, "", "  ")
 	if err != nil {

@@ -50,36 +50,41 @@ func median(values []float64) float64 {
 func percentile[T any](sorted []T, p int) T { return sorted[min(len(sorted)*p/100, len(sorted)-1)] }
 
 // report prints one line for each number: the medians, and how magpie's relates to the others'.
-func report(out io.Writer, r *results) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+func report(out io.Writer, r *results) error {
 	var shown []string
 	for _, name := range targetNames() {
 		if slices.ContainsFunc(r.Rows, func(row *row) bool { return len(row.Values[name]) > 0 }) {
 			shown = append(shown, name)
 		}
 	}
-	fmt.Fprint(w, "case\tnumber\t", strings.Join(shown, "\t"))
-	for _, name := range shown[min(1, len(shown)):] {
-		fmt.Fprintf(w, "\tmagpie : %s", name)
+	others := shown[min(1, len(shown)):]
+	head := append([]string{"case", "number"}, shown...)
+	for _, name := range others {
+		head = append(head, magpieName+" : "+name)
 	}
-	fmt.Fprintln(w)
+	lines := [][]string{head}
 	last := ""
 	for _, row := range r.Rows {
-		title := row.Case
-		if title == last {
-			title = ""
+		line := []string{row.Case, row.Name}
+		if row.Case == last {
+			line[0] = ""
 		}
 		last = row.Case
-		fmt.Fprintf(w, "%s\t%s", title, row.Name)
 		for _, name := range shown {
-			fmt.Fprint(w, "\t", number(row, name))
+			line = append(line, number(row, name))
 		}
-		for _, name := range shown[min(1, len(shown)):] {
-			fmt.Fprint(w, "\t", ratio(row, name))
+		for _, name := range others {
+			line = append(line, ratio(row, name))
 		}
-		fmt.Fprintln(w)
+		lines = append(lines, line)
 	}
-	_ = w.Flush() // to standard output
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, strings.Join(line, "\t")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
 }
 
 func number(r *row, target string) string {

@@ -83,7 +83,8 @@ type magpie struct {
 
 const password = "a password for the benchmark"
 
-// startMagpie runs magpie with limits off that would measure themselves, and makes senders and receivers who are contacts.
+// startMagpie runs magpie with limits off that would measure themselves, and makes senders and receivers who are
+// contacts.
 func startMagpie(s settings) (*instance, error) {
 	dir, err := os.MkdirTemp("", "magpie-bench-data-")
 	if err != nil {
@@ -107,9 +108,12 @@ func startMagpie(s settings) (*instance, error) {
 			return login{user, m.tokens[user]}
 		}
 	}
-	return &instance{addr: m.addr.MQTT, pid: m.cmd.Process.Pid, close: m.close, sender: name("sender"), receiver: name("receiver"),
+	return &instance{
+		addr: m.addr.MQTT, pid: m.cmd.Process.Pid, close: m.close,
+		sender: name("sender"), receiver: name("receiver"),
 		sendTo:      func(n int) string { return "im/to/receiver" + strconv.Itoa(n) + "/send" },
-		receiveFrom: func(int) string { return "im/u/me/in" }}, nil
+		receiveFrom: func(int) string { return "im/u/me/in" },
+	}, nil
 }
 
 func (m *magpie) close() error {

@@ -143,7 +143,8 @@ func TestRealTextArrivesByteForByteOnEveryDevice(t *testing.T) {
 		sending.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*server.Deadline)
 			defer cancel()
-			if err := p.client.Publish(ctx, session("alice", fmt.Sprint("library", i)), "im/to/bob/send", 1, p.payloads(i)); err != nil {
+			from := session("alice", fmt.Sprint("library", i))
+			if err := p.client.Publish(ctx, from, "im/to/bob/send", 1, p.payloads(i)); err != nil {
 				t.Error(err)
 			}
 		})

@@ -127,7 +127,7 @@ func (p *party) chat(m *member) {
 		}
 		message := device.Message{To: to, Text: fmt.Sprintf("%s %d", m.Session(), i), QoS: byte(1 + dice.IntN(2))}
 		if dice.IntN(2) == 0 {
-			message.MID = strconv.Itoa(i)
+			message.MID = message.Text // a mid is the user's, not the session's
 		}
 		m.Send(message)
 	}

@@ -125,7 +125,8 @@ func FuzzPublish(f *testing.F) {
 	w := watch(f)
 	w.s.Befriend("bob", "carol")
 	f.Add("im/to/bob/send", []byte("hello"), "", byte(1))
-	f.Add("im/c/d.bob.carol/send", []byte(`{"k":"text","body":{"text":"x"},"mid":"m","re":1,"at":["bob"],"ttl":5}`), "", byte(2))
+	all := `{"k":"text","body":{"text":"x"},"mid":"m","re":1,"at":["bob"],"ttl":5}`
+	f.Add("im/c/d.bob.carol/send", []byte(all), "", byte(2))
 	f.Add("im/to/bob/send", []byte(`{"k":"x.y","body":[1,{"a":null}],"fallback":"?"}`), "application/json", byte(1))
 	f.Add("im/c/d.bob.carol/read", []byte("18446744073709551616"), "", byte(1))
 	f.Add("im/c/d.bob.carol/typing", []byte("1"), "", byte(0))
@@ -152,7 +153,9 @@ func FuzzPublish(f *testing.F) {
 
 func FuzzUserName(f *testing.F) {
 	w := watch(f)
-	for _, name := range []string{"carol", "carol?fmt=text&ack=event", "carol?fmt=text&fmt=json", "carol?", "carol?%zz", "?", "dev:x", "carol?sync=cursor;x", ""} {
+	for _, name := range []string{
+		"", "?", "carol", "carol?", "carol?fmt=text&ack=event", "carol?fmt=text&fmt=json", "carol?sync=cursor;x", "carol?%zz", "dev:x",
+	} {
 		f.Add(name, true)
 		f.Add(name, false)
 	}

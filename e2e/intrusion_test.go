@@ -77,10 +77,10 @@ func TestNobodyCanSubscribeToWhatIsNotHis(t *testing.T) {
 		"im/u/alice/rsp", "im/u/alice/eph", "im/u/bob/in", "im/u/me", "im/u/../alice/in", "im/u/me#", "im/u/carol#",
 		"im/u/carol", "im/u//in", "im/u/Alice/in", "IM/u/alice/in", "/im/u/alice/in", "im//u/alice/in", "im/u/mealice/in",
 		"$share/g/im/u/alice/in", "$share/g/im/u/+/in", "$share/g/im/u/me/in", "$share/g/im/u/carol/in", "$share/g/#",
-		"$share//im/u/alice/in", "$share/g", "$share", "$share/im/u/alice/in", "$queue/im/u/alice/in", "$exclusive/im/u/alice/in",
-		"im/c/d.alice.bob/live", "im/c/d.alice.bob/#", "im/c/+/live", "im/c/+/send", "im/c/#", "im/to/bob/send", "im/to/+/send",
-		"im/rpc/#", "im/rpc/sync", "im/p/alice", "im/p/+", "$SYS/#", "$SYS/broker/clients/total", "$SYS/+/+", "dev/#", "dev/+/state",
-		"m/#", "$aws/#", "$delayed/1/im/u/alice/in",
+		"$share//im/u/alice/in", "$share/g", "$share", "$share/im/u/alice/in", "$queue/im/u/alice/in",
+		"$exclusive/im/u/alice/in", "im/c/d.alice.bob/live", "im/c/d.alice.bob/#", "im/c/+/live", "im/c/+/send", "im/c/#", "im/to/bob/send",
+		"im/to/+/send", "im/rpc/#", "im/rpc/sync", "im/p/alice", "im/p/+", "$SYS/#", "$SYS/broker/clients/total", "$SYS/+/+",
+		"dev/#", "dev/+/state", "m/#", "$aws/#", "$delayed/1/im/u/alice/in",
 	}
 	for version, v := range versions {
 		t.Run(version, func(t *testing.T) {
@@ -98,8 +98,8 @@ func TestNobodyCanSubscribeToWhatIsNotHis(t *testing.T) {
 	}
 }
 
-// expectRefusal subscribes and wants a code that says no; for an invalid filter the connection may end instead, and then
-// is made again.
+// expectRefusal subscribes and wants a code that says no; for an invalid filter the connection may end instead, and
+// then is made again.
 func (p *peer) expectRefusal(filter string) {
 	p.t.Helper()
 	codes := p.subscribe(1, filter)
@@ -116,8 +116,8 @@ func TestNobodyCanPublishWhatIsNotHis(t *testing.T) {
 	topics := []string{
 		"im/u/alice/in", "im/u/alice/rsp", "im/u/alice/eph", "im/u/bob/in", "im/u/carol/in", "im/u/me/in", "im/u/me/rsp",
 		"im/c/d.alice.bob/send", "im/c/d.bob.alice/send", "im/c/d.alice.bob/read", "im/c/d.alice.bob/recv",
-		"im/c/d.alice.bob/typing", "im/c/d.alice.bob/op", "im/c/d.alice.bob/sig", "im/c/d.alice.bob/live", "im/c/d.alice.alice/send",
-		"im/c/d.alice.carol/send", "im/c//send", "im/to/alice/send", "im/to/alice/in", "im/to//send", "im/to/me/send",
+		"im/c/d.alice.bob/typing", "im/c/d.alice.bob/op", "im/c/d.alice.bob/sig", "im/c/d.alice.bob/live",
+		"im/c/d.alice.alice/send", "im/c/d.alice.carol/send", "im/c//send", "im/to/alice/send", "im/to/alice/in", "im/to//send", "im/to/me/send",
 		"im/p/alice", "im/rpc/history/x", "im/rpc/", "im/rpc", "$SYS/x", "$share/g/im/u/alice/in", "im", "/", "x",
 		"dev/alice/state", "im/u/alice", "im/to/Bob/send", "im/to/bob/send/", "/im/to/bob/send",
 	}
@@ -237,8 +237,8 @@ func TestARequestIsAnsweredToNobodyElse(t *testing.T) {
 	}
 	for _, method := range []string{"history", "conv.list", "sync", "unread.get", "contact.list"} {
 		id := a.carol.id()
-		a.carol.send(publish("im/rpc/"+method, `{"c":"d.alice.bob","usn":0}`, 1, id, wire.Str(wire.ResponseTopic, "im/u/me/rsp"),
-			wire.Str(wire.CorrelationData, method)))
+		a.carol.send(publish("im/rpc/"+method, `{"c":"d.alice.bob","usn":0}`, 1, id,
+			wire.Str(wire.ResponseTopic, "im/u/me/rsp"), wire.Str(wire.CorrelationData, method)))
 		answer := a.carol.await("the answer to "+method, func(p wire.Packet) bool {
 			correlation, _ := p.Props.Get(wire.CorrelationData)
 			return p.Type == wire.PUBLISH && p.Topic == "im/u/me/rsp" && correlation.Str == method
@@ -263,7 +263,9 @@ func TestAClientIdIsNoKeyToSomebodyElsesSession(t *testing.T) {
 			a := prepare(t, v)
 			a.alice.cut()
 			a.bob.say("alice", canary)
-			for _, id := range []string{"laptop", "alice/laptop", "alice\x00laptop", "alice:laptop", "../alice/laptop", "alice laptop"} {
+			for _, id := range []string{
+				"laptop", "alice/laptop", "alice\x00laptop", "alice:laptop", "../alice/laptop", "alice laptop",
+			} {
 				p := dial(t, a.s, "carol", id, v)
 				ack, err := p.receive()
 				if err == nil && ack.Reason == 0 && ack.Present {

@@ -9,8 +9,12 @@ import (
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
-// defaultWindow is how many messages the server has in flight to one client unless told otherwise (protocol.md section 8).
+// defaultWindow is how many messages the server has in flight to one client unless told otherwise (protocol.md section
+// 8).
 const defaultWindow = 64
+
+// backlog is how many messages wait.
+const backlog = 20_000
 
 // drain is a client that reads a backlog and keeps book of it.
 type drain struct {
@@ -86,7 +90,6 @@ func (d *drain) all(messages int) {
 
 func TestTwentyThousandMessagesWaitForAnOfflineSession(t *testing.T) {
 	long(t)
-	const messages = 20000
 	text := func(i int) string { return fmt.Sprintf("message %d of many", i) }
 	s := twoFriends(t)
 	type reader struct {
@@ -109,7 +112,7 @@ func TestTwentyThousandMessagesWaitForAnOfflineSession(t *testing.T) {
 	for _, r := range readers {
 		listen(t, s, "bob", r.name, r.version, r.qos).cut()
 	}
-	sendMany(t, s, messages, text)
+	sendMany(t, s, backlog, text)
 
 	for _, r := range readers {
 		t.Run(r.name, func(t *testing.T) {
@@ -130,7 +133,7 @@ func TestTwentyThousandMessagesWaitForAnOfflineSession(t *testing.T) {
 				return next
 			}
 			r.act(t, d, again)
-			d.all(messages)
+			d.all(backlog)
 			d.finish(len(d.flying))
 			d.ping()
 			for _, p := range d.waiting {
@@ -198,9 +201,10 @@ func cutAgainAndAgain(t *testing.T, d *drain, again func(changes ...with) *drain
 	d.finish(defaultWindow)
 }
 
-// oneAtATime drains a part with a Receive Maximum of 1.
+// oneAtATime drains with a Receive Maximum of 1: all of it with QoS 1, and a part with QoS 2, which takes the disk
+// twice for each message.
 func oneAtATime(_ *testing.T, d *drain, again func(changes ...with) *drain) {
-	const part = 3000
+	part := map[byte]int{1: backlog, 2: 3000}[d.qos]
 	d = again(receiveMaximum(1))
 	d.window = 1
 	d.all(part)

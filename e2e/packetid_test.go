@@ -8,8 +8,8 @@ import (
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
-// Packet ids of the two directions have nothing to do with each other (MQTT 5, 2.2.1), and a server that keeps both in one
-// table loses messages.
+// Packet ids of the two directions have nothing to do with each other (MQTT 5, 2.2.1), and a server that keeps both in
+// one table loses messages.
 func TestAClientMayUseTheIdsThatTheServerHasInFlight(t *testing.T) {
 	long(t)
 	const n = 10

@@ -44,7 +44,8 @@ func twoFriends(t testing.TB, options ...server.Option) *server.Server {
 	return s
 }
 
-// peer is a raw client under a test's control. Packets that nobody has asked for yet wait in the order in which they came.
+// peer is a raw client under a test's control. Packets that nobody has asked for yet wait in the order in which they
+// came.
 type peer struct {
 	*wire.Client
 	t       testing.TB

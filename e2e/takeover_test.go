@@ -63,7 +63,8 @@ func connectAtOnce(t *testing.T, s *server.Server) (left []*peer) {
 			t.Fatal(err)
 		}
 		all[i] = &peer{Client: c, t: t, name: fmt.Sprint("connect ", i)}
-		connect := wire.Packet{Type: wire.CONNECT, Connect: wire.Connect{ClientID: "phone", User: "bob", Password: s.Token("bob")}}
+		connect := wire.Packet{Type: wire.CONNECT,
+			Connect: wire.Connect{ClientID: "phone", User: "bob", Password: s.Token("bob")}}
 		if i%2 == 1 {
 			connect.Props = wire.Properties{wire.Num(wire.SessionExpiry, 3600)}
 		}

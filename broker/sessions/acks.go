@@ -1,15 +1,19 @@
 package sessions
 
-import "slices"
-
 // Puback finishes an outbound message of QoS 1. One for an id that is not in flight is ignored.
-func (l *Link) Puback(id uint16, _ byte) {
+func (l *Link) Puback(id uint16, reason byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch f := l.stream.byID(id); {
-	case f != nil && f.QoS == 1 && f.Stage == StageSent:
+	f, o := l.stream.byID(id), l.orphanLocked(id)
+	switch {
+	case f != nil && f.QoS == 1:
+		if reason >= firstFailure {
+			l.registry.metrics.dropped(dropRefused, 1)
+		}
 		l.finishLocked(f)
-	case l.replies.acked(id), l.orphanLocked(id, 1, StageSent):
+	case o != nil && o.qos == 1:
+		l.endOrphanLocked(id)
+	case l.replies.acked(id):
 		l.countLocked(-1)
 	default:
 		return
@@ -64,16 +68,16 @@ func (l *Link) releaseLocked(f *flight) {
 
 // strayPubrecLocked answers a PUBREC of something that was given up, or that we know nothing of.
 func (l *Link) strayPubrecLocked(id uint16, reason byte) {
-	i := slices.IndexFunc(l.orphans, func(f Flight) bool { return f.ID == id && f.QoS == 2 })
+	o := l.orphanLocked(id)
 	switch {
-	case i >= 0 && reason >= firstFailure:
-		l.orphans = slices.Delete(l.orphans, i, i+1)
-		l.countLocked(-1)
-	case i >= 0:
-		l.orphans[i].Stage = StageReleased
-		l.ackLocked(Ack{Kind: Pubrel, ID: id})
-	case reason < firstFailure:
+	case o == nil && reason < firstFailure:
 		l.ackLocked(Ack{Kind: Pubrel, ID: id, Reason: reasonUnknownID}) // so that the client forgets it
+	case o == nil || o.qos != 2 || !o.counted:
+	case reason >= firstFailure:
+		l.endOrphanLocked(id)
+	default:
+		o.waits, o.released = false, false
+		l.releaseOrphansLocked()
 	}
 }
 
@@ -81,22 +85,14 @@ func (l *Link) strayPubrecLocked(id uint16, reason byte) {
 func (l *Link) Pubcomp(id uint16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch f := l.stream.byID(id); {
+	f, o := l.stream.byID(id), l.orphanLocked(id)
+	switch {
 	case f != nil && f.released:
 		l.finishLocked(f)
-	case l.orphanLocked(id, 2, StageReleased):
-		l.countLocked(-1)
+	case o != nil && o.released:
+		l.endOrphanLocked(id)
 	default:
 		return
 	}
 	l.moveLocked()
-}
-
-// orphanLocked takes an orphan out. It says whether there was one.
-func (l *Link) orphanLocked(id uint16, qos byte, stage Stage) bool {
-	before := len(l.orphans)
-	l.orphans = slices.DeleteFunc(l.orphans, func(f Flight) bool {
-		return f.ID == id && f.QoS == qos && f.Stage == stage
-	})
-	return len(l.orphans) < before
 }

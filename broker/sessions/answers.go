@@ -65,8 +65,11 @@ func (q *answers) pending(id uint16, print [32]byte) bool {
 	return false
 }
 
-// placeLocked waits until the FIFO has room. An error means that the link is at its end.
-func (l *Link) placeLocked(ctx context.Context) error {
+// place waits until the FIFO has room. An error means that the link is at its end. Only the reader adds to the FIFO, so
+// that the room is still there when it does.
+func (l *Link) place(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for {
 		switch {
 		case l.closed:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"sync/atomic"
 	"testing"
 )
 
@@ -12,7 +11,6 @@ import (
 type benchWire struct {
 	publishes chan Publish
 	acks      chan Ack
-	dropped   atomic.Int64
 }
 
 func newBenchWire() *benchWire {

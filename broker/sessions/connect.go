@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -86,6 +85,7 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 	if err := r.write(ctx, l, fresh, stored.exists); err != nil {
 		return nil, err
 	}
+	r.unsaved.forget(c.Key)
 	if err := r.enter(l); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (r *Registry) over(st State, now time.Time) bool {
 	}
 	left := st.Left
 	if left.IsZero() { // by a process that crashed; it is not known when
-		left = r.born
+		left = r.unsaved.leftAt(st.Key, r.born)
 	}
 	return left.Add(time.Duration(st.ExpirySeconds) * time.Second).Before(now)
 }
@@ -186,13 +186,7 @@ func newLink(r *Registry, c Connect, st State) *Link {
 	}
 	l.inherited = st.Unacked
 	l.nextID = st.NextID
-	st.Flights = slices.DeleteFunc(slices.Clone(st.Flights), func(f Flight) bool {
-		orphan := !st.Streaming || f.Pos <= st.Acked // of a stream that was given up
-		if orphan && f.QoS == 2 && f.Stage != StageDone {
-			l.orphans = append(l.orphans, f)
-		}
-		return orphan
-	})
+	st.Flights = l.loadOrphans(st.Flights)
 	l.stream.load(st)
 	l.coverLocked()
 	return l

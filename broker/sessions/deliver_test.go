@@ -42,7 +42,6 @@ type receiver struct {
 	again   uint64 // newest position of the repetitions
 	unacked map[uint16]bool
 	waiting []pendingAck
-	most    int
 	subacks int
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -204,10 +203,10 @@ func (f *fakeStore) Fly(_ context.Context, k Key, flights []Flight) (Commit, err
 	f.flown++
 	f.mu.Unlock()
 	return f.update(k, func(st *State) {
-		all := slices.DeleteFunc(slices.Clone(st.Flights), func(x Flight) bool {
+		st.Flights = slices.DeleteFunc(slices.Clone(st.Flights), func(x Flight) bool {
 			return slices.ContainsFunc(flights, func(y Flight) bool { return x.Pos == y.Pos })
 		})
-		st.Flights = append(all, flights...)
+		st.Flights = append(st.Flights, flights...)
 		slices.SortFunc(st.Flights, func(a, b Flight) int { return cmp.Compare(a.Pos, b.Pos) })
 		st.Flights = slices.DeleteFunc(st.Flights, func(x Flight) bool { return x.Pos <= st.Acked })
 	})
@@ -572,7 +571,7 @@ func persistent(client string, version byte) Connect {
 	return Connect{Key: alice(client), Version: version, ExpirySeconds: 3600, ReplyTopic: "im/u/alice/rsp"}
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func emptyDisk() disk { return disk{sessions: map[Key]State{}} }
 

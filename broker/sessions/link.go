@@ -45,7 +45,7 @@ type Link struct {
 
 	subs    subscriptions
 	stream  stream
-	orphans []Flight // in flight from a stream that was given up
+	orphans []orphan
 	replies replies
 
 	answers   answers
@@ -89,10 +89,7 @@ func (l *Link) Start() {
 	}
 	l.mu.Lock()
 	l.started = true
-	for _, f := range l.orphans { // nobody waits for their PUBCOMP
-		l.ackLocked(Ack{Kind: Pubrel, ID: f.ID})
-	}
-	l.orphans = nil
+	l.releaseOrphansLocked()
 	l.moveLocked()
 	l.mu.Unlock()
 	l.free()
@@ -115,6 +112,9 @@ func (l *Link) End(e End) {
 	defer cancel()
 	if err := l.unload(ctx, e); err != nil {
 		// What is stored says that the session is open, as after a crash.
+		if l.persistent {
+			l.registry.unsaved.note(l.key, time.Now())
+		}
 		l.registry.log.Error("session not saved", "account", l.key.Account, "client", l.key.Client, "err", err)
 	}
 	l.registry.leave(l)
@@ -174,15 +174,10 @@ func (l *Link) stateLocked() State {
 		Streaming:     s.on, Acked: s.acked, NextID: l.nextID,
 		Flights: make([]Flight, 0, len(s.flights)+len(l.orphans)),
 	}
-	for _, f := range l.orphans {
-		if f.QoS == 2 {
-			f.Stage = StageReleased
-			st.Flights = append(st.Flights, f)
-		}
-	}
 	for _, f := range s.flights {
 		st.Flights = append(st.Flights, f.Flight)
 	}
+	st.Flights = l.appendOrphans(st.Flights)
 	return st
 }
 
@@ -235,16 +230,11 @@ func (l *Link) closeLocked() {
 	l.notifyLocked()
 }
 
-// ackLocked writes an ack; false means that it did not reach the wire.
-func (l *Link) ackLocked(a Ack) bool {
-	if l.closed {
-		return false
-	}
-	if err := l.wire.Ack(a); err != nil {
+// ackLocked writes an ack.
+func (l *Link) ackLocked(a Ack) {
+	if !l.closed && l.wire.Ack(a) != nil {
 		l.closeLocked() // the connection is gone, its End will come
-		return false
 	}
-	return true
 }
 
 // fullLocked says whether so much waits in the wire that nothing more is sent until Drained.

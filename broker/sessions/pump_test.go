@@ -456,3 +456,58 @@ func TestSyncCursorReplaysNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestManyFlightsAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 3 * maxFlights
+		st := State{Key: alice("phone"), ExpirySeconds: 60, Open: true, Streaming: true,
+			Subscriptions: []Subscription{{Filter: streamTopic, Spelling: streamTopic, QoS: 2}, {Filter: rsp, QoS: 1}}}
+		rec := newReceiver(t, 5, 64)
+		for pos := range uint64(n) {
+			f := Flight{ID: uint16(pos + 1), Pos: pos + 1, QoS: 2, Stage: StageReleased}
+			if pos >= n-64 {
+				f.Stage = StageSent
+			}
+			st.Flights = append(st.Flights, f)
+		}
+		rec.last = n - 64
+		d := emptyDisk()
+		d.sessions[st.Key] = st
+		store, log := newFakeStore(d), &fakeLog{}
+		log.head.Store(n)
+		r := newRegistry(store, log)
+		x := open(t, r, persistent("phone", 5))
+		x.link.Reply(reply("reply"))
+		rec.connected()
+		rec.until(x, n)
+		log.grow(r, 10)
+		rec.until(x, n+10)
+		time.Sleep(2 * time.Second)
+		if st, _ := store.stored(st.Key); st.Acked != n+10 || len(st.Flights) != 0 {
+			t.Errorf("stored: acked %d, %d flights", st.Acked, len(st.Flights))
+		}
+	})
+}
+
+func TestStoredFlightsDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, log := newFakeStore(emptyDisk()), &fakeLog{}
+		store.instant = true
+		r := newRegistry(store, log)
+		x := streaming(t, r, persistent("phone", 5), 2)
+		log.grow(r, 10*maxRows)
+		rec := newReceiver(t, 5, 64)
+		rec.connected()
+		began := time.Now()
+		for rec.last < 10*maxRows {
+			synctest.Wait()
+			rec.serve(x)
+			if st, _ := store.stored(alice("phone")); len(st.Flights) > 2*maxRows {
+				t.Fatalf("%d flights stored", len(st.Flights))
+			}
+		}
+		if d := time.Since(began); d > time.Second/2 {
+			t.Fatalf("took %v of the bubble's time: nothing was tested", d)
+		}
+	})
+}

@@ -33,10 +33,7 @@ func (r *receipts) take(id uint16) (receipt, bool) {
 // Receive takes an inbound PUBLISH, gives it to h unless it is a repetition, and answers it once the outcome is durable.
 // It blocks while Config.Inbound answers wait. An error means that the link is disconnected or the context over.
 func (l *Link) Receive(ctx context.Context, p Publish, h Handler) error {
-	l.mu.Lock()
-	err := l.placeLocked(ctx)
-	l.mu.Unlock()
-	if err != nil {
+	if err := l.place(ctx); err != nil {
 		return err
 	}
 	if p.QoS == 0 {
@@ -191,11 +188,10 @@ func (l *Link) fatal(ctx context.Context, o Outcome) error {
 
 // Pubrel ends an inbound QoS 2 message: its id is free, durably, before the PUBCOMP.
 func (l *Link) Pubrel(id uint16) {
-	l.mu.Lock()
-	if l.placeLocked(context.Background()) != nil {
-		l.mu.Unlock()
+	if l.place(context.Background()) != nil {
 		return
 	}
+	l.mu.Lock()
 	held, ok := l.receipts.take(id)
 	l.inherited = slices.DeleteFunc(l.inherited, func(a Answered) bool { return a.ID == id })
 	if held.counted {

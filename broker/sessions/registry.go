@@ -25,6 +25,7 @@ type Registry struct {
 	sources Sources
 	log     *slog.Logger
 	born    time.Time // a session that a crash left open counts as left then
+	unsaved unsaved
 	locks   keyLocks
 	index   *Index[*Link]
 	metrics *metrics
@@ -102,7 +103,6 @@ func (r *Registry) Close(ctx context.Context) error {
 
 // Reason codes of DISCONNECT that the registry decides on (MQTT 5, 3.14.2.1).
 const (
-	reasonUnspecified    = 0x80
 	reasonBusy           = 0x89
 	reasonShuttingDown   = 0x8B
 	reasonTakenOver      = 0x8E

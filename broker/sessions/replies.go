@@ -86,7 +86,7 @@ func (l *Link) trimLocked() {
 // sendReplyLocked sends the reply that waits longest. It says whether it could.
 func (l *Link) sendReplyLocked() bool {
 	r := &l.replies
-	if len(r.waiting) == 0 || r.waiting[0].QoS > 0 && !l.roomLocked() {
+	if len(r.waiting) == 0 || r.waiting[0].QoS > 0 && !l.replyRoomLocked() {
 		return false
 	}
 	w := r.pop()
@@ -98,6 +98,9 @@ func (l *Link) sendReplyLocked() bool {
 	l.publishReplyLocked(w.Publish)
 	return true
 }
+
+// replyRoomLocked says whether the window lets one more reply out.
+func (l *Link) replyRoomLocked() bool { return l.inFlight < l.window && l.idFreeLocked() }
 
 // publishReplyLocked sends p, which is ready but for its id.
 func (l *Link) publishReplyLocked(p Publish) {
@@ -123,7 +126,7 @@ func (l *Link) eventLocked(payload []byte) {
 		return
 	}
 	qos := min(route.qos, 1)
-	if !l.roomLocked() {
+	if !l.replyRoomLocked() {
 		qos = 0
 	}
 	l.publishReplyLocked(route.publish(Publish{Payload: payload}, qos))

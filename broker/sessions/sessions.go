@@ -1,7 +1,7 @@
 // Package sessions is what the broker remembers of a client between its connections, and how messages of QoS 1 and 2
 // flow. It knows MQTT's rules, and neither the library that speaks MQTT on the socket nor a database.
 //
-// A [Session] belongs to a [Key], an account and a client id, so that nobody can take over or read another account's
+// A session belongs to a [Key], an account and a client id, so that nobody can take over or read another account's
 // session by guessing its client id. A [Link] is one network connection of a session. Acks and replies belong to
 // the Link and die with it; packet ids, subscriptions, cursors and what is in flight belong to the Session and outlive it.
 //
@@ -81,7 +81,7 @@ const (
 // Flight is one outbound message that has a packet id.
 type Flight struct {
 	ID    uint16 // 0 with StageDone when nothing was sent
-	Pos   uint64 // position in the source
+	Pos   uint64 // position in the source; from 1<<63 on: of a stream that was given up, with no position any more
 	QoS   byte   // 1 or 2
 	Stage Stage
 }
@@ -104,11 +104,11 @@ type State struct {
 
 	// Inbound.
 	Received []uint16   // QoS 2 ids whose PUBLISH is stored and whose PUBREL has not come
-	Unacked  []Answered // QoS 1 outcomes whose PUBACK could not be written
+	Unacked  []Answered // outcomes whose PUBACK or PUBREC could not be written
 }
 
-// Answered is the outcome of an inbound QoS 1 PUBLISH whose ack never reached the wire. A retransmission (same id, same
-// content, DUP) gets the same answer.
+// Answered is the outcome of an inbound PUBLISH of QoS 1 or 2 whose ack never reached the wire. A retransmission (same
+// id, same content, DUP) on the next connection gets the same answer.
 type Answered struct {
 	ID          uint16
 	Fingerprint [32]byte // of topic and payload

@@ -31,6 +31,7 @@ type stream struct {
 
 	acked    uint64
 	advanced uint64 // what the store knows of acked
+	saved    uint64 // acked as of the last Save, which left out the flights before it: no Advance may go back behind it
 	read     uint64
 	behind   bool // there may be something after read
 	ended    bool // the last look at the source found nothing
@@ -44,6 +45,7 @@ type stream struct {
 	records []Flight // changes of flights to be stored, in the order in which the client caused them
 
 	lastAdvance time.Time
+	rows        int         // stored flights that were finished after it
 	timer       *time.Timer // wakes the pump when the next Advance is due; nil: none is
 }
 
@@ -60,6 +62,10 @@ const maxWindow = 1024
 
 // maxFlights bounds flights: a client that never acks one message gets no more than these after it.
 const maxFlights = 2 * maxWindow
+
+// maxRows is how many stored flights may be finished before an Advance forgets them: after a crash, each has to be gone
+// through again.
+const maxRows = 1024
 
 // load takes over what is stored.
 func (s *stream) load(st State) {
@@ -99,6 +105,9 @@ func (s *stream) slide() {
 	n := 0
 	for n < len(s.flights) && s.flights[n].Stage == StageDone {
 		s.acked = s.flights[n].Pos
+		if s.flights[n].QoS == 2 {
+			s.rows++
+		}
 		n++
 	}
 	if s.flights = s.flights[n:]; len(s.flights) == 0 {
@@ -217,7 +226,7 @@ func (s *stream) qosOf(d *Delivery) byte {
 	return s.route.qos
 }
 
-// newIDLocked gives a packet id that is not in flight.
+// newIDLocked gives a packet id that is not in flight. There has to be one.
 func (l *Link) newIDLocked() uint16 {
 	for {
 		id := max(l.nextID, 1)
@@ -225,7 +234,7 @@ func (l *Link) newIDLocked() uint16 {
 			l.nextID = 1
 		}
 		free := l.stream.byID(id) == nil && !slices.Contains(l.replies.inFlight, id) &&
-			!slices.ContainsFunc(l.orphans, func(f Flight) bool { return f.ID == id })
+			l.orphanLocked(id) == nil
 		if free {
 			return id
 		}
@@ -238,8 +247,16 @@ func (l *Link) countLocked(n int) {
 	l.registry.metrics.inFlight.Add(int64(n))
 }
 
-// roomLocked says whether the window lets one more packet out.
-func (l *Link) roomLocked() bool { return l.inFlight < l.window && len(l.stream.flights) < maxFlights }
+// roomLocked says whether the window lets one more packet of the stream out.
+func (l *Link) roomLocked() bool {
+	s := &l.stream
+	return l.inFlight < l.window && (s.resuming || len(s.flights) < maxFlights && l.idFreeLocked())
+}
+
+// idFreeLocked says whether newIDLocked has something to give.
+func (l *Link) idFreeLocked() bool {
+	return len(l.stream.flights)+len(l.orphans)+len(l.replies.inFlight) < int(l.registry.lastID)
+}
 
 // finishLocked ends a flight. It may move the others: pointers to them are void.
 func (l *Link) finishLocked(f *flight) {
@@ -253,31 +270,18 @@ func (l *Link) finishLocked(f *flight) {
 
 // giveUpLocked ends the stream. What was sent of it may still be acknowledged.
 func (l *Link) giveUpLocked() {
-	s := &l.stream
-	for _, f := range s.flights {
-		switch {
-		case f.counted && f.fresh:
-			l.countLocked(-1)
-		case f.counted && f.Stage != StageDone:
-			l.orphans = append(l.orphans, f.Flight)
-			if f.Stage == StageReleased && !f.released {
-				l.ackLocked(Ack{Kind: Pubrel, ID: f.ID})
-			}
-		case f.Stage != StageDone && f.QoS == 2:
-			l.ackLocked(Ack{Kind: Pubrel, ID: f.ID})
-		}
+	l.forgetLocked()
+	l.stream.on = false
+	l.stream.restart()
+	if l.started {
+		l.releaseOrphansLocked()
 	}
-	s.on = false
-	s.restart()
 }
 
-// forgetLocked gives up what was in flight before this link. The ids of QoS 2 are kept, because the client keeps them too:
-// until it is sent a PUBREL, it takes the next message with such an id for a repetition.
+// forgetLocked gives up what is in flight.
 func (l *Link) forgetLocked() {
 	for _, f := range l.stream.flights {
-		if f.QoS == 2 && f.Stage != StageDone {
-			l.orphans = append(l.orphans, f.Flight)
-		}
+		l.adoptLocked(f)
 	}
 	l.stream.flights = nil
 }

@@ -13,7 +13,13 @@ import (
 type subscriptions struct {
 	exact, wild []subscription
 	last        uint64 // order of the newest
+	bytes       int    // of all filters and spellings
 }
+
+// maxFilterBytes bounds the filters of one session, as written and as meant: all of them are stored anew with each change.
+const maxFilterBytes = 64 << 10
+
+func (s Subscription) size() int { return len(s.Filter) + len(s.Spelling) }
 
 type subscription struct {
 	Subscription
@@ -29,17 +35,19 @@ func (s *subscriptions) listOf(filter string) *[]subscription {
 	return &s.exact
 }
 
-// put adds a subscription, or replaces the one with the same filter. It says whether it is new.
-func (s *subscriptions) put(sub Subscription) bool {
+// put adds a subscription, or replaces the one with the same filter.
+func (s *subscriptions) put(sub Subscription) {
+	sub.Spelling = cmp.Or(sub.Spelling, sub.Filter)
 	list := s.listOf(sub.Filter)
 	s.last++
 	i, found := slices.BinarySearchFunc(*list, sub.Filter, byFilter)
+	s.bytes += sub.size()
 	if found {
+		s.bytes -= (*list)[i].size()
 		(*list)[i] = subscription{sub, s.last}
 	} else {
 		*list = slices.Insert(*list, i, subscription{sub, s.last})
 	}
-	return !found
 }
 
 // remove takes a filter out. It says whether it was there.
@@ -47,6 +55,7 @@ func (s *subscriptions) remove(filter string) bool {
 	list := s.listOf(filter)
 	i, found := slices.BinarySearchFunc(*list, filter, byFilter)
 	if found {
+		s.bytes -= (*list)[i].size()
 		*list = slices.Delete(*list, i, i+1)
 	}
 	return found
@@ -144,10 +153,13 @@ type Grant struct {
 // Subscribe adds or replaces subscriptions, and answers with a SUBACK once they are durable. The first one that covers the
 // stream's topic starts the stream at its head. An error means that the link is disconnected or the context over.
 func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
+	if err := l.place(ctx); err != nil {
+		return err
+	}
 	a := answer{kind: answerSubscribe, id: id, codes: make([]byte, len(grants))}
 	granted := make([]Subscription, 0, len(grants))
 	for i, g := range grants {
-		if g.Code < firstFailure && l.tooMany(g.Filter, granted) {
+		if g.Code < firstFailure && l.tooMany(g.Subscription, granted) {
 			g.Code = l.tooManyCode()
 		}
 		if a.codes[i] = g.Code; g.Code < firstFailure {
@@ -169,10 +181,19 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 	})
 }
 
-// tooMany says whether a filter would be one more than a session may have.
-func (l *Link) tooMany(filter string, more []Subscription) bool {
+// tooMany says whether a subscription would be one more, or larger, than a session may have.
+func (l *Link) tooMany(sub Subscription, more []Subscription) bool {
+	bytes := l.subs.bytes + sub.size()
+	list := *l.subs.listOf(sub.Filter)
+	i, found := slices.BinarySearchFunc(list, sub.Filter, byFilter)
+	if found {
+		bytes -= list[i].size()
+	}
+	for _, m := range more {
+		bytes += m.size()
+	}
 	most := l.registry.cfg.Subscriptions
-	return most > 0 && l.subs.len()+len(more) >= most && !l.subs.has(filter)
+	return bytes > maxFilterBytes || most > 0 && l.subs.len()+len(more) >= most && !found
 }
 
 func (l *Link) tooManyCode() byte {
@@ -196,6 +217,9 @@ func (l *Link) headFor(ctx context.Context, more []Subscription) (uint64, error)
 // Unsubscribe takes filters out, and answers with an UNSUBACK once that is durable. When none is left that covers the
 // stream's topic, the stream's cursor is given up. An error means that the link is disconnected or the context over.
 func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) error {
+	if err := l.place(ctx); err != nil {
+		return err
+	}
 	a := answer{kind: answerUnsubscribe, id: id, codes: make([]byte, len(filters))}
 	gone := make([]string, 0, len(filters))
 	for i, f := range filters {
@@ -216,16 +240,12 @@ func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) err
 
 // change applies a change of subscriptions, stores it and puts the answer into the FIFO.
 func (l *Link) change(ctx context.Context, a answer, changes bool, apply func()) error {
-	l.mu.Lock()
-	err := l.placeLocked(ctx)
-	l.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	if changes {
-		if a.commit, err = l.saveChanged(ctx, apply); err != nil {
+		commit, err := l.saveChanged(ctx, apply)
+		if err != nil {
 			return l.cannotStore(ctx, "save subscriptions", err)
 		}
+		a.commit = commit
 	}
 	l.answer(a)
 	return nil
@@ -242,7 +262,13 @@ func (l *Link) saveChanged(ctx context.Context, apply func()) (Commit, error) {
 	if !l.persistent {
 		return nil, nil
 	}
-	return l.registry.store.Save(ctx, st)
+	c, err := l.registry.store.Save(ctx, st)
+	if err == nil {
+		l.mu.Lock()
+		l.stream.saved = st.Acked
+		l.mu.Unlock()
+	}
+	return c, err
 }
 
 // cannotStore disconnects because the store does not serve.

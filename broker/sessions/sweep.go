@@ -72,6 +72,7 @@ func (r *Registry) expire(ctx context.Context, k Key) error {
 	if _, err := r.store.Drop(ctx, k); err != nil {
 		return err
 	}
+	r.unsaved.forget(k)
 	r.metrics.expired.Inc()
 	return nil
 }

@@ -20,7 +20,8 @@ import (
 	"time"
 )
 
-// AllEnv, when it is not empty, makes a missing client a failure; otherwise its tests are skipped.
+// AllEnv names the variable that, when it is not empty, makes a missing client a failure; otherwise its tests are
+// skipped.
 const AllEnv = "MAGPIE_TEST_ALL"
 
 // Session is what a client connects with. Sessions are persistent.
@@ -58,7 +59,8 @@ var (
 	MQTTJS5WS  = Client{"MQTT.js 5 WebSocket", 5, mqttjs{webSocket: true}}
 	PahoGo3    = Client{"paho.mqtt.golang 3.1.1", 4, pahoGo3{}}
 	PahoGo5    = Client{"paho.golang 5", 5, pahoGo5{}}
-	All        = []Client{Mosquitto3, Mosquitto5, Python3, Python5, MQTTJS3, MQTTJS5, MQTTJS3WS, MQTTJS5WS, PahoGo3, PahoGo5}
+	All        = []Client{Mosquitto3, Mosquitto5, Python3, Python5, MQTTJS3, MQTTJS5, MQTTJS3WS, MQTTJS5WS, PahoGo3,
+		PahoGo5}
 )
 
 // Need skips the test if the client is not installed, or fails it if everything has to be.

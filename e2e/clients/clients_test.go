@@ -44,13 +44,14 @@ func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
 			subscribed, stop := context.WithCancel(ctx)
 			ended := make(chan error, 1)
 			go func() {
-				ended <- c.Subscribe(subscribed, session("sub"), topic, 2, sync.OnceFunc(func() { close(ready) }), func(p string) {
+				each := func(p string) {
 					mu.Lock()
 					defer mu.Unlock()
 					if got = append(got, p); len(got) == 3*len(want) {
 						close(all)
 					}
-				})
+				}
+				ended <- c.Subscribe(subscribed, session("sub"), topic, 2, sync.OnceFunc(func() { close(ready) }), each)
 			}()
 			select {
 			case <-ready:

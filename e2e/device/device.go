@@ -32,8 +32,8 @@ type Config struct {
 	Up func(ctx context.Context) (addr string, boot int, err error)
 	// Journal is where it writes; nil: nowhere.
 	Journal *journal.Journal
-	// OnEvent, if not nil, is called with every event that comes on the stream for the first time or again, before it is
-	// acknowledged. It must not call the device.
+	// OnEvent, if not nil, is called with every event that comes on the stream for the first time or again, before it
+	// is acknowledged. It must not call the device.
 	OnEvent func(e journal.Event)
 }
 
@@ -54,8 +54,7 @@ type Device struct {
 	received   map[uint16]bool   // QoS 2 ids whose PUBREL has not come
 	results    map[uint16]result // from ack events, until the ack comes
 	last       uint64            // usn
-	sent       int
-	err        error // why it ended, if it did before Close
+	err        error             // why it ended, if it did before Close
 }
 
 // outgoing is a PUBLISH that waits for an answer.

@@ -187,8 +187,8 @@ func (c *checker) checkConversations() {
 	}
 }
 
-// checkStreams compares streams with histories: everything a stream points at is there, and a member's stream has all of
-// a conversation, in order.
+// checkStreams compares streams with histories: everything a stream points at is there, and a member's stream has all
+// of a conversation, in order.
 func (c *checker) checkStreams() {
 	for _, s := range c.streams {
 		next := map[string]uint64{} // by conversation: the seq that has to come next

@@ -1,10 +1,10 @@
 // Package journal keeps what clients did and saw while they did it, and decides afterwards whether the server kept its
 // word.
 //
-// A [Journal] is a file of JSON lines, one [Entry] each. What a client is about to do is written before it does it (Sent,
-// Marked), what it saw after it saw it (Acked, Got, Shown), so that the order of the lines is an order in which things
-// may have happened. When all is quiet, what the server says is there is written too: History, Stream, Unread. [Check]
-// needs nothing but the lines. It does not know how the server works, only what protocol.md promises:
+// A [Journal] is a file of JSON lines, one [Entry] each. What a client is about to do is written before it does it
+// (Sent, Marked), what it saw after it saw it (Acked, Got, Shown), so that the order of the lines is an order in which
+// things may have happened. When all is quiet, what the server says is there is written too: History, Stream, Unread.
+// [Check] needs nothing but the lines. It does not know how the server works, only what protocol.md promises:
 //
 //   - what was acknowledged is in the history, in the order of each publisher, at the seq that the ack told;
 //   - seq and usn have no gaps, and every member's stream has every message once and in order;

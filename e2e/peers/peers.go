@@ -1,14 +1,16 @@
-// Package peers runs other people's servers next to ours, to compare with and to try clients on: mosquitto, and NATS with
-// its MQTT gateway. Each runs on free ports of the loopback interface with a directory of its own.
+// Package peers runs other people's servers next to ours, to compare with and to try clients on: mosquitto, and NATS
+// with its MQTT gateway. Each runs on free ports of the loopback interface with a directory of its own.
 package peers
 
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -132,20 +134,21 @@ func answers(addr string) error {
 	}
 }
 
-// freePorts gives ports that nobody used a moment ago.
+// freePorts gives ports that nobody used a moment ago, and that the kernel does not give to clients: tens of thousands
+// of those may be around.
 func freePorts(n int) ([]string, error) {
+	const lowest, highest, attempts = 10_000, 32_000, 1000
 	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range attempts {
+		port := strconv.Itoa(lowest + rand.IntN(highest-lowest))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+			continue
 		}
 		defer func() { _ = l.Close() }() // all of them at the end, so that they differ
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, err
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
 		}
-		ports = append(ports, port)
 	}
-	return ports, nil
+	return nil, errors.New("no free ports")
 }

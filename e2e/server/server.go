@@ -1,6 +1,6 @@
-// Package server runs the real magpie binary for tests: builds it once, starts it on a data directory of the test's own,
-// waits until it is ready, kills it, stops it, starts it again on the same data, and keeps what it logged. What tests need
-// to know of it from outside, accounts and final states, goes through the command line and HTTP.
+// Package server runs the real magpie binary for tests: builds it once, starts it on a data directory of the test's
+// own, waits until it is ready, kills it, stops it, starts it again on the same data, and keeps what it logged. What
+// tests need to know of it from outside, accounts and final states, goes through the command line and HTTP.
 package server
 
 import (
@@ -23,11 +23,11 @@ import (
 // Deadline is how long anything may take that has to happen. It is generous, because it only matters when a test fails.
 const Deadline = 60 * time.Second
 
-// RaceEnv, when it is not empty, builds the binary with the race detector.
+// RaceEnv names the variable that, when it is not empty, builds the binary with the race detector.
 const RaceEnv = "MAGPIE_TEST_RACE"
 
-// BinaryEnv, when it is not empty, is the path of a binary to test, instead of one that is built. A test process that has
-// built one sets it for its children, the workers of a fuzz target.
+// BinaryEnv names the variable that may have the path of a binary to test, instead of one that is built. A test process
+// that has built one sets it for its children, the workers of a fuzz target.
 const BinaryEnv = "MAGPIE_TEST_BINARY"
 
 // built is the directory of the binary that this process has built, if it has.
@@ -159,7 +159,8 @@ func (s *Server) cleanup() {
 	}
 }
 
-// checkMetrics sees that nothing has collected in the parts of mochi that must stay empty, and that nothing has panicked.
+// checkMetrics sees that nothing has collected in the parts of mochi that must stay empty, and that nothing has
+// panicked.
 func (s *Server) checkMetrics() {
 	_, metrics := s.Get("/metrics")
 	for _, want := range []string{"magpie_mochi_residue 0", "magpie_panics_total 0"} {

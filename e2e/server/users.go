@@ -67,20 +67,21 @@ func (s *Server) Call(user, method string, in, out any) {
 	}
 }
 
-// TryCall is Call for what may be refused; the error wraps a *Problem then. It may be called while the server is killed.
+// TryCall is Call for what may be refused; the error wraps a *RefusalError then. It may be called while the server is
+// killed.
 func (s *Server) TryCall(user, method string, in, out any) error {
 	s.t.Helper()
 	return s.post(s.Token(user), method, in, out)
 }
 
-// Problem is a refusal by the HTTP API.
-type Problem struct {
+// RefusalError is a refusal by the HTTP API.
+type RefusalError struct {
 	Status int
 	Err    string `json:"err"`
 	body   string
 }
 
-func (p *Problem) Error() string { return fmt.Sprintf("status %d: %s", p.Status, p.body) }
+func (p *RefusalError) Error() string { return fmt.Sprintf("status %d: %s", p.Status, p.body) }
 
 // http gives the address for HTTP, or an error if the server is not running just now.
 func (s *Server) http() (string, error) {
@@ -123,7 +124,7 @@ func (s *Server) post(token, method string, in, out any) error {
 		return fmt.Errorf("call %s: %w", method, err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		p := &Problem{Status: answer.StatusCode, body: string(text)}
+		p := &RefusalError{Status: answer.StatusCode, body: string(text)}
 		_ = json.Unmarshal(text, p)
 		return fmt.Errorf("call %s: %w", method, p)
 	}

@@ -1,6 +1,6 @@
-// Package wire is an MQTT client for tests that does nothing by itself: every packet that leaves it was asked for, with
-// the packet id that was asked for, and nothing is acknowledged, answered, pinged or reconnected unless the test does it.
-// A client that is not read from leaves its socket unread, as a stalled peer does.
+// Package wire is an MQTT client for tests that does nothing by itself: every packet that leaves it was asked for,
+// with the packet id that was asked for, and nothing is acknowledged, answered, pinged or reconnected unless the test
+// does it. A client that is not read from leaves its socket unread, as a stalled peer does.
 //
 // It has a codec of its own for MQTT 3.1.1 and 5, a small one that shares nothing with the server's, so that an error
 // of one does not hide behind the same error of the other; a test compares it with the codecs of Paho.
@@ -71,7 +71,10 @@ func Open(addr string, version byte, c Connect, props ...Property) (*Client, Pac
 // Version gives the protocol version.
 func (c *Client) Version() byte { return c.version }
 
-// Conn gives the socket.
+// Reader gives what Read reads from, for who wants packets faster than they can be parsed.
+func (c *Client) Reader() *Reader { return c.in }
+
+// Conn gives the socket. Reading from it directly misses what Reader has buffered.
 func (c *Client) Conn() net.Conn { return c.conn }
 
 // Send writes packets in one piece.

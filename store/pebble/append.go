@@ -229,7 +229,7 @@ func (a *appending) claim(ctx context.Context) (*first, error) {
 // storedMID looks on the disk. What is there and was not among the claimed is durable.
 func (s *Store) storedMID(key mid) (*first, error) {
 	var row midRow
-	found, err := s.get(midKey(key.conversation, key.from, key.mid), "mid", &row)
+	found, err := s.getRarely(midKey(key.conversation, key.from, key.mid), "mid", &row)
 	if err != nil || !found {
 		return nil, err
 	}

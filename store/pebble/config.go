@@ -31,9 +31,10 @@ type Config struct {
 	// Conversations and Streams are how many of each are kept in memory when nobody uses them. Default 32,768 of each, at
 	// most some 20 MiB.
 	Conversations, Streams int
-	// Fatal is called, once, when the engine says that it cannot go on. Its caller is one of the engine's goroutines, which
-	// stays blocked for ever, whatever Fatal does: the engine holds locks then that nobody may have any more. nil: nothing
-	// is called. Either way Failed is closed, and ending the process is left to whoever watches it.
+	// Fatal is called, once, when the store fails: with the cause, by the goroutine that found it, which may be one of the
+	// engine and hold its locks, so that Fatal must not use the store. Ending the process there is allowed. nil: nothing is
+	// called. Either way Failed is closed, and whoever watches it has to end the process without waiting for calls that are
+	// under way: most fail, but one that the engine needs a new log for may never return, nor those behind it.
 	Fatal func(error)
 	// Clock tells the time; nil: time.Now.
 	Clock func() time.Time

@@ -17,8 +17,9 @@ const engineFormat = pebble.FormatTableFormatV6
 // options are for a machine of two cores and a store of some gigabytes.
 func options(cfg Config, h *health, log *slog.Logger) *pebble.Options {
 	o := &pebble.Options{
-		FS:                 cfg.FS,
-		CacheSize:          cfg.CacheSize,
+		FS: guard{cfg.FS, h, cfg.Dir},
+		// The engine takes the room of memtables out of its cache; two of them are there all the time.
+		CacheSize:          cfg.CacheSize + 2*int64(cfg.MemTableSize),
 		FormatMajorVersion: engineFormat,
 		MemTableSize:       cfg.MemTableSize,
 		// Writers stand still at four full memtables or twenty overlapping levels of young tables: a burst of seconds fits
@@ -60,9 +61,9 @@ func (l *engineLog) Errorf(format string, args ...any) {
 	l.log.Error("engine error", "text", fmt.Sprintf(format, args...))
 }
 
-// Fatalf must not return: its callers hold locks over a state that cannot be. In the middle of a write of ours it panics,
-// which apply catches: it is the engine's last call then, and our caller gets an error. Everywhere else the goroutine is
-// the engine's own or reading, and stops for ever.
+// Fatalf must not return: its callers cannot go on. In the middle of a write of ours it panics, which apply catches, so that
+// our caller gets an error. Otherwise it is called by one of the engine's own goroutines, and ends it. What the engine
+// still does then does no harm: it has stopped before it changed which files count.
 func (l *engineLog) Fatalf(format string, args ...any) {
 	err := &engineError{text: fmt.Sprintf(format, args...)}
 	for _, arg := range args {
@@ -71,15 +72,10 @@ func (l *engineLog) Fatalf(format string, args ...any) {
 		}
 	}
 	l.log.Error("engine cannot go on", "err", err)
-	l.health.stuck.Store(true)
-	l.health.fail(err)
 	if applying() {
 		panic(err)
 	}
-	if l.health.fatal != nil {
-		l.health.fatal(err)
-	}
-	select {}
+	l.health.quit(err)
 }
 
 // engineError is what the engine says when it cannot go on. It formats its causes away.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,12 +25,9 @@ type health struct {
 	failed chan struct{}
 	once   sync.Once
 	cause  atomic.Pointer[error]
-	// stuck means that the engine may hold locks for ever: it cannot be closed any more.
-	stuck atomic.Bool
-
 	low  atomic.Bool
 	free atomic.Uint64
-	// opening makes a full disk an error too: Open would wait for ever.
+	// opening makes a full disk an error too: Open would try for ever.
 	opening atomic.Bool
 }
 
@@ -44,7 +42,23 @@ func (h *health) fail(cause error) {
 		h.cause.Store(&err)
 		close(h.failed)
 		h.log.Error("store has failed", "err", cause)
+		if h.fatal != nil {
+			h.fatal(cause)
+		}
 	})
+}
+
+// quit is fail for a goroutine of the engine that must not go on: the engine's state is not to be trusted. What it holds
+// by a deferred call is given back, so that writers under way come to an end; what it was doing is never finished.
+func (h *health) quit(cause error) {
+	h.fail(cause)
+	runtime.Goexit()
+}
+
+// freeze is quit for a goroutine that is ours, or whose deferred calls would end the process: it stays where it is.
+func (h *health) freeze(cause error) {
+	h.fail(cause)
+	select {}
 }
 
 // err is nil as long as the store has not failed.
@@ -72,15 +86,20 @@ func (h *health) writable() error {
 	return nil
 }
 
-// background is told of errors of flushes and compactions. The engine tries those again at once and for ever, which helps
-// against a full disk only; after any other error writes would sooner or later stand still.
+// background is told of errors of flushes and compactions, on the goroutine that had them and with a lock of the engine
+// held. The engine tries again at once and for ever, which helps against a full disk only, and then not that soon. After
+// any other error writes would sooner or later stand still: the store fails.
 func (h *health) background(err error) {
 	if errors.Is(err, syscall.ENOSPC) && !h.opening.Load() {
 		h.setLow(true)
+		time.Sleep(fullPause)
 		return
 	}
-	h.fail(fmt.Errorf("background work: %w", err))
+	h.quit(fmt.Errorf("background work: %w", err))
 }
+
+// fullPause is how long the engine waits before it tries again to write to a full disk.
+const fullPause = 100 * time.Millisecond
 
 func (h *health) setLow(low bool) {
 	if h.low.Swap(low) == low {

@@ -20,11 +20,41 @@ func openEngine(cfg Config, h *health, log *slog.Logger) (*pebble.DB, *pebble.Lo
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := openLocked(cfg, lock, h, log)
-	if err != nil && !h.stuck.Load() {
-		err = errors.Join(refused(err), lock.Close())
+	db, err := guarded(h, func() (*pebble.DB, error) { return openLocked(cfg, lock, h, log) })
+	if err == nil {
+		return db, lock, nil
 	}
-	return db, lock, err
+	if h.err() == nil { // otherwise the engine may still be at it
+		err = errors.Join(err, lock.Close())
+	}
+	return nil, nil, refused(err)
+}
+
+// guarded runs what opens the engine on a goroutine of its own: on its way the engine may panic, and after an error of the
+// disk it may stand still or try again for ever. What is left of it then ends with the process.
+func guarded(h *health, open func() (*pebble.DB, error)) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	result := make(chan opened, 1)
+	h.opening.Store(true)
+	defer h.opening.Store(false)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				h.fail(fmt.Errorf("%w: engine: %v", ErrDamaged, r))
+			}
+		}()
+		db, err := open()
+		result <- opened{db, err}
+	}()
+	select {
+	case r := <-result:
+		return r.db, r.err
+	case <-h.failed:
+		return nil, h.err()
+	}
 }
 
 func lockDir(files vfs.FS, dir string) (*pebble.Lock, error) {
@@ -44,16 +74,24 @@ func openLocked(cfg Config, lock *pebble.Lock, h *health, log *slog.Logger) (*pe
 	if err != nil {
 		return nil, err
 	}
-	if exists {
-		// A first look that changes nothing, so that neither newer data nor damage that shows only now is touched.
-		o := options(cfg, h, log)
-		o.ReadOnly = true
-		o.ErrorIfNotExists = true
-		if err := look(cfg.Dir, o, lock, h); err != nil {
-			return nil, err
+	// A first look that changes nothing, so that neither newer data nor damage that shows only now is touched. A new
+	// store is made, and opened again: the log that comes with making it is of the engine's oldest format.
+	o := options(cfg, h, log)
+	o.Lock = lock
+	o.ReadOnly = exists
+	if err := openFor(cfg.Dir, o, func(db *pebble.DB) error {
+		if exists {
+			_, err := readFormat(db)
+			return err
 		}
+		return markFormat(db)
+	}); err != nil {
+		return nil, err
 	}
-	db, err := openGuarded(cfg.Dir, options(cfg, h, log), lock, h)
+	o = options(cfg, h, log)
+	o.Lock = lock
+	o.ErrorIfNotExists = true
+	db, err := pebble.Open(cfg.Dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -63,43 +101,13 @@ func openLocked(cfg Config, lock *pebble.Lock, h *health, log *slog.Logger) (*pe
 	return db, nil
 }
 
-func look(dir string, o *pebble.Options, lock *pebble.Lock, h *health) error {
-	db, err := openGuarded(dir, o, lock, h)
+// openFor opens the engine for one thing.
+func openFor(dir string, o *pebble.Options, do func(*pebble.DB) error) error {
+	db, err := pebble.Open(dir, o)
 	if err != nil {
 		return err
 	}
-	_, err = readFormat(db)
-	return errors.Join(err, db.Close())
-}
-
-// openGuarded opens the engine on a goroutine of its own: on its way it may panic, and after an error of the disk it may
-// try again for ever. What is left of it then ends with the process.
-func openGuarded(dir string, o *pebble.Options, lock *pebble.Lock, h *health) (*pebble.DB, error) {
-	type opened struct {
-		db  *pebble.DB
-		err error
-	}
-	result := make(chan opened, 1)
-	o.Lock = lock
-	h.opening.Store(true)
-	defer h.opening.Store(false)
-	go func() {
-		defer func() {
-			if r := recover(); r != nil {
-				h.stuck.Store(true)
-				result <- opened{err: fmt.Errorf("%w: engine: %v", ErrDamaged, r)}
-			}
-		}()
-		db, err := pebble.Open(dir, o)
-		result <- opened{db, err}
-	}()
-	select {
-	case r := <-result:
-		return r.db, r.err
-	case <-h.failed:
-		h.stuck.Store(true)
-		return nil, h.err()
-	}
+	return errors.Join(do(db), db.Close())
 }
 
 // readFormat checks the row that says what the rows are. There is none in a store that was never finished being made, and

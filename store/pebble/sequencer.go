@@ -148,12 +148,11 @@ func (q *sequencer) commitLocked(b *pebble.Batch) (*commit, error) {
 	return c, nil
 }
 
-// apply turns the ways in which Pebble gives up (a panic, Fatalf, which is one on this path) into an error. Locks of the
-// engine may then be held for ever.
+// apply turns the ways in which Pebble gives up (a panic, Fatalf, which is one on this path) into an error. The engine must
+// not be written to again.
 func (q *sequencer) apply(b *pebble.Batch) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			q.health.stuck.Store(true)
 			err = fmt.Errorf("engine: %v", r)
 		}
 	}()
@@ -212,13 +211,11 @@ func (q *sequencer) settled(ctx context.Context) error {
 	return q.health.err()
 }
 
-// close refuses further commits and waits for those that are on their way.
+// close refuses further commits and waits for those that are on their way. It is called once.
 func (q *sequencer) close() {
 	q.mu.Lock()
-	if !q.closed {
-		q.closed = true
-		close(q.applied)
-	}
+	q.closed = true
+	close(q.applied)
 	q.mu.Unlock()
 	<-q.done
 }

@@ -113,27 +113,18 @@ func (s *Store) Writable() error { return s.health.writable() }
 // Collectors are the store's metrics.
 func (s *Store) Collectors() []prometheus.Collector { return s.counts.collectors() }
 
-// closeTimeout bounds closing a store that has failed: the engine may wait for what cannot happen any more.
-const closeTimeout = 5 * time.Second
-
 // Close refuses further calls, waits for those that run and for pending commits, and closes the data. Closing again does
-// nothing. A store that has failed may leave goroutines of the engine and the lock of the directory behind; its error is
-// what it failed of.
+// nothing. A store that has failed, or does so now, gives what it failed of, and leaves behind goroutines of the engine
+// and the lock of the directory: only the end of the process ends them.
 func (s *Store) Close() error {
 	s.stop()
 	s.done.Wait()
-	if s.health.err() == nil {
-		return s.closeNow()
-	}
-	if s.health.stuck.Load() {
-		return s.health.err()
-	}
 	closed := make(chan error, 1)
 	go func() { closed <- s.closeNow() }()
 	select {
 	case err := <-closed:
-		return errors.Join(s.health.err(), err)
-	case <-time.After(closeTimeout):
+		return err
+	case <-s.health.failed:
 		return s.health.err()
 	}
 }
@@ -146,16 +137,11 @@ func (s *Store) closeNow() error {
 	}
 	s.closed = true
 	s.seq.close()
-	var errs []error
-	if s.health.err() == nil {
-		// An empty log makes the next start quick.
-		errs = append(errs, s.db.Flush())
+	if err := s.health.err(); err != nil {
+		return err
 	}
-	if s.health.stuck.Load() {
-		return s.health.err()
-	}
-	errs = append(errs, s.db.Close(), s.lock.Close())
-	if err := errors.Join(errs...); err != nil {
+	// Without a log to read the next start is quick.
+	if err := errors.Join(s.db.Flush(), s.db.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
@@ -190,6 +176,25 @@ func (s *Store) get(key []byte, what string, row any) (found bool, err error) {
 		return false, unavailable("read "+what, err)
 	}
 	return true, nil
+}
+
+// getRarely is get for a row that is hardly ever there: it asks the filters of the last level too, which get does not, and
+// which hold most of all keys.
+func (s *Store) getRarely(key []byte, what string, row any) (found bool, err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key, UpperBound: append(key, 0), UseL6Filters: true})
+	if err != nil {
+		return false, unavailable("read "+what, err)
+	}
+	if found = iter.SeekPrefixGE(key); found {
+		var value []byte
+		if value, err = iter.ValueAndErr(); err == nil {
+			err = decode(what, value, row)
+		}
+	}
+	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return false, unavailable("read "+what, err)
+	}
+	return found, nil
 }
 
 // scan calls visit for the rows in [from, to) in order until it says that it has enough.

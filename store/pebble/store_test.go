@@ -1,6 +1,7 @@
 package pebble_test
 
 import (
+	"flag"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -19,6 +20,17 @@ func logger() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// TestMain makes random tests shorter when little time is to be spent.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		if err := flag.Set("rapid.checks", "10"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
 }
 
 func TestStoreOnDisk(t *testing.T) {

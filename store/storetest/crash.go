@@ -2,7 +2,10 @@ package storetest
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"sync"
+	"testing"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
@@ -17,8 +20,17 @@ var crashTests = []test{
 	{"calls on a closed store fail", testClosed},
 }
 
-// rounds is how often a store is crashed. Each round goes on with what the last one left.
-const rounds = 6
+// rounds is how often a store is crashed; MAGPIE_TEST_ROUNDS says it for a long night. Each round goes on with what the
+// last one left.
+func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil && n > 0 {
+		return n
+	}
+	if testing.Short() {
+		return 2
+	}
+	return 6
+}
 
 // witness remembers what a store has said, until it crashes.
 type witness struct {
@@ -89,7 +101,7 @@ func testPowerLoss(k *kit) {
 		}
 	}
 	w := &witness{acked: map[string]string{}, tried: map[string]chat.Draft{}}
-	for round := range rounds {
+	for round := range rounds() {
 		knew := k.crashUnderLoad(w, goroutines, steps, func(store Store, g, step int) error {
 			return k.loaded(w, store, round, g, step)
 		})
@@ -201,7 +213,7 @@ func (k *kit) resend(w *witness) {
 func testOriginAtomic(k *kit) {
 	const goroutines, steps = 8, 50
 	conv := k.contacts(alice, bob)
-	for round := range rounds {
+	for round := range rounds() {
 		w := &witness{acked: map[string]string{}}
 		key := func(g int) sessions.Key {
 			return sessions.Key{Account: alice, Client: fmt.Sprintf("client %d of %d", g, round)}
@@ -243,7 +255,7 @@ func testOriginAtomic(k *kit) {
 
 func testContactsAtomic(k *kit) {
 	const people, goroutines, steps = 12, 8, 30
-	for round := range rounds {
+	for round := range rounds() {
 		w := &witness{acked: map[string]string{}}
 		knew := k.crashUnderLoad(w, goroutines, steps, func(store Store, g, step int) error {
 			a, b := user((g+round)%people), user((g*5+step*7+round+1)%people)
@@ -270,7 +282,7 @@ func testContactsAtomic(k *kit) {
 }
 
 func testAccountsCrash(k *kit) {
-	for round := range rounds {
+	for round := range rounds() {
 		w := &witness{acked: map[string]string{}}
 		knew := k.crashUnderLoad(w, 8, 20, func(store Store, g, step int) error {
 			u := accounts.User{Name: accounts.Name(fmt.Sprintf("u%d-%d-%d", round, g, step)), Password: "p"}

@@ -164,11 +164,11 @@ func testTalliesMoment(k *kit) {
 }
 
 func testTalliesWhileChanging(k *kit) {
-	const people = 40
+	const people = 20
 	for i := 1; i < people; i++ {
 		k.contacts(user(0), user(i))
 	}
-	for round := range 5 {
+	for round := range 3 {
 		k.reopen() // nothing is in memory
 		each(4, func(g int) {
 			for n := range 30 {

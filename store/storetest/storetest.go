@@ -154,7 +154,9 @@ func (k *kit) is(what string, err, want error) {
 }
 
 // waiter is what both kinds of commits are.
-type waiter interface{ Wait(ctx context.Context) error }
+type waiter interface {
+	Wait(ctx context.Context) error
+}
 
 // durable waits for a commit, which may be nil.
 func (k *kit) durable(what string, c waiter, err error) {

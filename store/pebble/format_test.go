@@ -1,0 +1,244 @@
+package pebble_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	engine "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/store/pebble"
+)
+
+// MAGPIE_TEST_UPDATE=1 writes the golden files anew. A change of rows.txt is a change of the format: data of older versions
+// has to stay readable. stores/ holds one small store written by each format version, and only ever grows.
+var update = os.Getenv("MAGPIE_TEST_UPDATE") != ""
+
+const rowsFile = "testdata/rows.txt"
+
+// everything writes at least one row into each table.
+func everything(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx := t.Context()
+	wait := func(commit chat.Commit, err error) {
+		t.Helper()
+		if err == nil && commit != nil {
+			err = commit.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatalf("write: %v", err)
+		}
+	}
+	ends := time.Date(2031, 5, 6, 7, 8, 9, 10, time.UTC)
+	acc := store.Accounts()
+	wait(nil, acc.CreateUser(ctx, accounts.User{Name: "alice", Password: "$argon2id$", Created: ends}))
+	wait(nil, acc.CreateUser(ctx, accounts.User{Name: "bob", Disabled: true}))
+	wait(nil, acc.PutToken(ctx, accounts.Token{
+		Digest: accounts.Digest{1, 31: 0xFF}, Owner: "alice", Label: "phone", Created: ends, Expires: ends}))
+	wait(nil, acc.PutInvitation(ctx, accounts.Invitation{Digest: accounts.Digest{2}, Uses: 3, Expires: ends}))
+
+	phone := sessions.Key{Account: "alice", Client: "phone\x00\xff"}
+	_, commit, err := store.Chat().Request(ctx, "alice", "bob", "", nil)
+	wait(commit, err)
+	contact, commit, err := store.Chat().Accept(ctx, "bob", "alice", nil)
+	wait(commit, err)
+	_, commit, err = store.Chat().Request(ctx, "carol", "alice", "hello", nil)
+	wait(commit, err)
+	c := contact.Conversation
+	drafts := []chat.Draft{
+		message(c, "alice", "mid\x00", "one"),
+		message(c, "bob", "", "two"),
+		{
+			Conversation: c, Members: []accounts.Name{"alice", "bob"}, From: "alice", ID: "id3", Kind: "x.poll",
+			Body: []byte(`{"a":1}`), Re: 2, At: []accounts.Name{"bob"}, TTL: 60, Fallback: "a poll", Silent: true,
+			Origin: sessions.Origin{Key: phone, ID: 258},
+		},
+	}
+	for _, d := range drafts {
+		_, commit, err := store.Chat().Append(ctx, d)
+		wait(commit, err)
+	}
+	for _, m := range []chat.Marks{{Recv: 1}, {Recv: 3, Read: 2}} { // the second one is not told
+		_, commit, err := store.Chat().Mark(ctx, c, "bob", m, nil)
+		wait(commit, err)
+	}
+	saved, err := store.Sessions().Save(ctx, sessions.State{
+		Key: phone, Version: 5, Options: sessions.Options{Text: true, AckEvents: true, SyncCursor: true},
+		Subscriptions: []sessions.Subscription{{
+			Filter: "im/u/alice/in", Spelling: "im/u/me/in", QoS: 1, NoLocal: true, RetainAsPublished: true,
+			RetainHandling: 2, ID: 7,
+		}},
+		ExpirySeconds: 3600, Open: true, Left: ends, Streaming: true, Acked: 4,
+		Flights: []sessions.Flight{{ID: 5, Pos: 6, QoS: 2, Stage: sessions.StageReleased}}, NextID: 9,
+		Unacked: []sessions.Answered{{ID: 3, Fingerprint: [32]byte{4}, Reply: sessions.Reply{
+			Reason: 0x87, Text: "no", User: []sessions.UserProperty{{Name: "a", Value: "b"}}, Event: []byte("{}"),
+		}}},
+	})
+	wait(saved, err)
+}
+
+// dump writes all rows of a store that is closed, for people to read.
+func dump(t *testing.T, fs vfs.FS, dir string) string {
+	t.Helper()
+	db, err := engine.Open(dir, &engine.Options{FS: fs, ReadOnly: true})
+	if err != nil {
+		t.Fatalf("open engine: %v", err)
+	}
+	iter, err := db.NewIter(nil)
+	if err != nil {
+		t.Fatalf("iterate: %v", err)
+	}
+	var out strings.Builder
+	for ok := iter.First(); ok; ok = iter.Next() {
+		fmt.Fprintf(&out, "%q\n", iter.Key())
+		for rest := iter.Value(); len(rest) > 0; {
+			if iter.Key()[0] == 'P' { // a bare number
+				fmt.Fprintf(&out, "\t%x\n", rest)
+				break
+			}
+			var text string
+			if text, rest, err = cbor.DiagnoseFirst(rest); err != nil {
+				t.Fatalf("value of %q: %v", iter.Key(), err)
+			}
+			fmt.Fprintf(&out, "\t%s\n", text)
+		}
+	}
+	if err := errors.Join(iter.Error(), iter.Close(), db.Close()); err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	return out.String()
+}
+
+func TestTheFormatStaysAsItIs(t *testing.T) {
+	mem := vfs.NewMem()
+	now := time.Date(2030, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	store := open(t, pebble.Config{FS: mem, Clock: func() time.Time { return now }})
+	everything(t, store)
+	if err := store.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	got := dump(t, mem, dataDir)
+	if update {
+		if err := os.WriteFile(rowsFile, []byte(got), 0o600); err != nil {
+			t.Fatalf("write: %v", err)
+		}
+	}
+	want, err := os.ReadFile(rowsFile)
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	if got != string(want) {
+		t.Errorf("rows: got\n%s\nwant\n%s", got, want)
+	}
+	tables := map[byte]bool{}
+	for line := range strings.Lines(got) {
+		if line[0] == '"' {
+			tables[line[1]] = true
+		}
+	}
+	for _, table := range "VAKkIeCMDBUWLRSPFQ" {
+		if !tables[byte(table)] {
+			t.Errorf("no row in table %c", table)
+		}
+	}
+}
+
+// TestOlderStoresOpen opens a copy of each store in testdata/stores, which hold what everything writes.
+func TestOlderStoresOpen(t *testing.T) {
+	const stores = "testdata/stores"
+	if newest := filepath.Join(stores, "1"); update {
+		if _, err := os.Stat(newest); err != nil {
+			store := open(t, pebble.Config{Dir: newest})
+			everything(t, store)
+			if err := store.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+		}
+	}
+	dirs, err := os.ReadDir(stores)
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("stores: got %d, %v", len(dirs), err)
+	}
+	for _, dir := range dirs {
+		t.Run(dir.Name(), func(t *testing.T) {
+			copied := t.TempDir()
+			if err := os.CopyFS(copied, os.DirFS(filepath.Join(stores, dir.Name()))); err != nil {
+				t.Fatalf("copy: %v", err)
+			}
+			store := open(t, pebble.Config{Dir: copied})
+			page, err := store.Chat().Stream(t.Context(), "bob", 0, 100)
+			if err != nil || page.Head != 6 {
+				t.Errorf("stream of bob: got head %d, %v, want 6", page.Head, err)
+			}
+			messages, err := store.Chat().Messages(t.Context(), "d.alice.bob", 0, 0, 100)
+			if err != nil || len(messages.Messages) != 3 || messages.Messages[2].Fallback != "a poll" {
+				t.Errorf("messages: got %+v, %v", messages, err)
+			}
+			state, err := store.Sessions().Load(t.Context(), sessions.Key{Account: "alice", Client: "phone\x00\xff"})
+			if err != nil || len(state.Flights) != 1 || len(state.Received) != 1 || state.Acked != 4 {
+				t.Errorf("session: got %+v, %v", state, err)
+			}
+			user, err := store.Accounts().User(t.Context(), "alice")
+			if err != nil || user.Password != "$argon2id$" {
+				t.Errorf("user: got %+v, %v", user, err)
+			}
+			_, _, err = store.Chat().Append(t.Context(), message("d.alice.bob", "alice", "mid\x00", "other"))
+			if !errors.Is(err, chat.ErrConflict) {
+				t.Errorf("repeated mid: got %v, want %v", err, chat.ErrConflict)
+			}
+			contacts(t, store, "alice", "dora") // can be written to
+		})
+	}
+}
+
+// Keys sort as what they are made of, and none is the beginning of another.
+func TestKeysSortAsTheirParts(t *testing.T) {
+	mem := vfs.NewMem()
+	store := open(t, pebble.Config{FS: mem})
+	parts := []string{"", "\x00", "\x00\x00", "\x00\x01", "\x00\xff", "\x01", "a", "a\x00", "a\x00\x01", "a\x01", "ab", "\xff"}
+	for _, account := range parts {
+		for _, client := range parts {
+			key := sessions.Key{Account: accounts.Name(account), Client: client}
+			if _, err := store.Sessions().Save(t.Context(), sessions.State{Key: key}); err != nil {
+				t.Fatalf("save: %v", err)
+			}
+		}
+	}
+	all, err := store.Sessions().Sessions(t.Context(), "", sessions.Key{}, 1000)
+	if err != nil || len(all) != len(parts)*len(parts) {
+		t.Fatalf("sessions: got %d, %v, want %d", len(all), err, len(parts)*len(parts))
+	}
+	for i, s := range all {
+		account, client := parts[i/len(parts)], parts[i%len(parts)]
+		if string(s.Key.Account) != account || s.Key.Client != client {
+			t.Errorf("session %d: got %q, want %q of %q", i, s.Key, client, account)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	db := openEngine(t, mem)
+	defer db.Close()
+	iter, err := db.NewIter(nil)
+	if err != nil {
+		t.Fatalf("iterate: %v", err)
+	}
+	defer iter.Close()
+	var last []byte
+	for ok := iter.First(); ok; ok = iter.Next() {
+		if last != nil && bytes.HasPrefix(iter.Key(), last) {
+			t.Errorf("key %q is the beginning of %q", last, iter.Key())
+		}
+		last = bytes.Clone(iter.Key())
+	}
+}
