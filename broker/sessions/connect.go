@@ -73,10 +73,6 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 	}
 	crashed := stored.State.Open
 	st := stored.State
-	st.Version, st.Options = c.Version, c.Options
-	st.ExpirySeconds = r.cfg.grant(c.Version, c.CleanStart, c.ExpirySeconds)
-	st.Open, st.Left = true, time.Time{}
-
 	l := newLink(r, c, st)
 	l.present = !fresh
 	if err := l.findPlace(ctx, crashed); err != nil {
@@ -170,11 +166,11 @@ func newLink(r *Registry, c Connect, st State) *Link {
 		replyTopic: c.ReplyTopic,
 		wire:       c.Wire,
 		window:     r.cfg.Window,
-		expiry:     st.ExpirySeconds,
-		persistent: st.ExpirySeconds > 0,
+		expiry:     r.cfg.grant(c.Version, c.CleanStart, c.ExpirySeconds),
 		ended:      make(chan struct{}),
 		source:     r.sources.Open(c.Key, c.Options),
 	}
+	l.persistent = l.expiry > 0
 	if c.ReceiveMaximum > 0 {
 		l.window = min(l.window, int(c.ReceiveMaximum))
 	}

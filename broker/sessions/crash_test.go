@@ -59,6 +59,7 @@ func crashRound(t *testing.T, seed uint64, version, qos byte) {
 		w.rec.rand = random
 	}
 	w.few = random.IntN(2) == 0
+	w.log.ackTime = time.Duration(random.IntN(3)) * syncTime
 	w.start()
 
 	w.open()
@@ -102,8 +103,10 @@ func (w *world) step() {
 		w.x.link.Reply(reply("reply"))
 	case k < 80:
 		time.Sleep(time.Duration(w.rand.IntN(3000)) * time.Microsecond)
-	case k < 94:
+	case k < 92:
 		synctest.Wait()
+	case k < 94: // saves the session while other writes are on their way
+		w.x.subscribe(9, Subscription{Filter: "im/p/bob"})
 	case k < 96:
 		time.Sleep(time.Second)
 	case k < 98:

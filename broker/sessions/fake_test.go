@@ -285,12 +285,13 @@ func (f *fakeStore) messages() []string {
 
 // fakeLog is the stream of every session: positions 1 to head, whose payload is their number.
 type fakeLog struct {
-	head  atomic.Uint64
-	floor atomic.Uint64 // what is before it is lost
-	size  atomic.Int64  // of a payload; 0: just the number
-	shape func(*Delivery)
-	acked atomic.Uint64
-	reads atomic.Int64
+	head    atomic.Uint64
+	floor   atomic.Uint64 // what is before it is lost
+	size    atomic.Int64  // of a payload; 0: just the number
+	shape   func(*Delivery)
+	acked   atomic.Uint64
+	reads   atomic.Int64
+	ackTime time.Duration // how long Acked takes
 }
 
 func (f *fakeLog) Open(k Key, _ Options) Source { return &fakeSource{log: f, user: k.Account} }
@@ -336,6 +337,7 @@ func (s *fakeSource) Next(ctx context.Context, pos uint64, limit int) ([]Deliver
 func (s *fakeSource) Acked(_ context.Context, pos uint64) error {
 	s.enter()
 	defer s.busy.Store(false)
+	time.Sleep(s.log.ackTime)
 	if before := s.log.acked.Swap(pos); before > pos {
 		s.log.acked.Store(before)
 	}

@@ -86,7 +86,7 @@ func (l *Link) mustStoreLocked() bool {
 		return false
 	}
 	again, d := s.front()
-	return again == nil && d != nil && s.qosOf(d) == 2 && !d.unwanted()
+	return again == nil && d != nil && s.route.qos == 2 && !d.unwanted()
 }
 
 // readSource reads the next deliveries.

@@ -511,3 +511,20 @@ func TestStoredFlightsDoNotPileUp(t *testing.T) {
 		}
 	})
 }
+
+func TestFlightThatIsAckedBeforeItIsResentIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &fakeLog{}
+		r := newRegistry(newFakeStore(emptyDisk()), log)
+		x := streaming(t, r, persistent("phone", 4), 1)
+		log.grow(r, 3)
+		wants(t, x, "publish 1 q1, publish 2 q1, publish 3 q1")
+		x.close()
+		c := persistent("phone", 5)
+		c.ReceiveMaximum = 1
+		x = open(t, r, c)
+		wants(t, x, "publish 1 q1 dup")
+		x.send(puback(2, 1)) // the client had read 2 before the cut
+		wants(t, x, "publish 3 q1 dup")
+	})
+}

@@ -50,7 +50,7 @@ func (l *Link) sendFrontLocked() bool {
 		s.pop()
 		return true
 	}
-	qos := s.qosOf(d)
+	qos := s.route.qos
 	if qos == 0 {
 		l.sendOnceLocked(d)
 		return true

@@ -217,15 +217,6 @@ func (s *stream) pop() {
 	}
 }
 
-// qosOf is the QoS for a delivery that is sent for the first time. What lies before a stored flight and has none itself
-// was in flight with QoS 1 when the server crashed.
-func (s *stream) qosOf(d *Delivery) byte {
-	if d.Pos < s.loaded {
-		return min(s.route.qos, 1)
-	}
-	return s.route.qos
-}
-
 // newIDLocked gives a packet id that is not in flight. There has to be one.
 func (l *Link) newIDLocked() uint16 {
 	for {

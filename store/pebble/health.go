@@ -25,8 +25,8 @@ type health struct {
 	failed chan struct{}
 	once   sync.Once
 	cause  atomic.Pointer[error]
-	low  atomic.Bool
-	free atomic.Uint64
+	low    atomic.Bool
+	free   atomic.Uint64
 	// opening makes a full disk an error too: Open would try for ever.
 	opening atomic.Bool
 }

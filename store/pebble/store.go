@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -47,9 +48,7 @@ type Store struct {
 	stop context.CancelFunc // of the goroutine that watches the disk
 	done sync.WaitGroup
 
-	// use is held for reading by every call, so that Close does not take the database away from under one.
-	use    sync.RWMutex
-	closed bool
+	calls gate
 }
 
 // Open opens the data in cfg.Dir, and makes an empty store if there is none. A refused directory is as it was before:
@@ -72,6 +71,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 
 		accountTurn: make(chan struct{}, 1),
 	}
+	s.calls.open()
 	s.counts = newCounts(s)
 	s.seq.observe = func(d time.Duration) { s.counts.commits.Observe(d.Seconds()) }
 	s.conversations = newCache(&s.seq.mu, cfg.Conversations, s.loadConversation)
@@ -117,6 +117,9 @@ func (s *Store) Collectors() []prometheus.Collector { return s.counts.collectors
 // nothing. A store that has failed, or does so now, gives what it failed of, and leaves behind goroutines of the engine
 // and the lock of the directory: only the end of the process ends them.
 func (s *Store) Close() error {
+	if !s.calls.shut() {
+		return nil
+	}
 	s.stop()
 	s.done.Wait()
 	closed := make(chan error, 1)
@@ -130,12 +133,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closeNow() error {
-	s.use.Lock()
-	defer s.use.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
+	<-s.calls.idle
 	s.seq.close()
 	if err := s.health.err(); err != nil {
 		return err
@@ -149,19 +147,61 @@ func (s *Store) closeNow() error {
 
 // enter begins a call; if it gives nil, leave has to end it.
 func (s *Store) enter() error {
-	s.use.RLock()
-	if s.closed {
-		s.use.RUnlock()
+	if !s.calls.enter() {
 		return errClosed
 	}
 	if err := s.health.err(); err != nil {
-		s.use.RUnlock()
+		s.calls.leave()
 		return err
 	}
 	return nil
 }
 
-func (s *Store) leave() { s.use.RUnlock() }
+func (s *Store) leave() { s.calls.leave() }
+
+// gate counts the calls that run, so that the database is not taken away from under one.
+type gate struct {
+	state  atomic.Int64  // calls that run, and gateShut
+	idle   chan struct{} // closed when the gate is shut and no call runs
+	settle func()        // closes idle, once
+}
+
+const gateShut = 1 << 62
+
+func (g *gate) open() {
+	g.idle = make(chan struct{})
+	g.settle = sync.OnceFunc(func() { close(g.idle) })
+}
+
+func (g *gate) enter() bool {
+	if g.state.Add(1) < gateShut {
+		return true
+	}
+	g.leave()
+	return false
+}
+
+func (g *gate) leave() {
+	if g.state.Add(-1) == gateShut {
+		g.settle()
+	}
+}
+
+// shut lets no further call in. It says whether this was the first time.
+func (g *gate) shut() bool {
+	for {
+		n := g.state.Load()
+		if n >= gateShut {
+			return false
+		}
+		if g.state.CompareAndSwap(n, n+gateShut) {
+			if n == 0 {
+				g.settle()
+			}
+			return true
+		}
+	}
+}
 
 // get reads one row. A row that is not there is no error.
 func (s *Store) get(key []byte, what string, row any) (found bool, err error) {
