@@ -101,7 +101,7 @@ func (a *appending) append(ctx context.Context) (chat.Message, *commit, error) {
 		put(b, midKey(m.Conversation, m.From, m.MID), encode(row))
 	}
 	putOrigin(b, a.origin)
-	commit, err := q.commitLocked(b)
+	commit, err := a.parties.commitLocked(b)
 	if err != nil {
 		return chat.Message{}, nil, err
 	}
@@ -124,9 +124,7 @@ func (p parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, to 
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))
 	pointer := encode(entryRow{Type: entryMessage, Conversation: c.name, Seq: c.head})
 	for _, i := range to {
-		st := p.stream(i)
-		st.head++
-		put(b, entryKey(st.user, st.head), pointer)
+		p.pushLocked(b, i, pointer)
 	}
 	for i := range c.members {
 		p.changedLocked(i)

@@ -52,14 +52,14 @@ func (c chatStore) Request(
 	switch mine := r.parties.conv.value.relations[r.me]; mine.State {
 	case relationAccepted:
 		s.seq.release()
-		return chat.ContactAccepted, s.pending(), nil
+		return chat.ContactAccepted, r.parties.pendingLocked(), nil
 	case relationRequested:
 		commit, err := r.acceptLocked()
 		return chat.ContactAccepted, commit, err
 	case relationPending:
 		if mine.Greeting == greeting {
 			s.seq.release()
-			return chat.ContactPending, s.pending(), nil
+			return chat.ContactPending, r.parties.pendingLocked(), nil
 		}
 	}
 	commit, err := r.requestLocked(greeting)
@@ -88,7 +88,7 @@ func (c chatStore) Accept(
 	switch conv.relations[r.me].State {
 	case relationAccepted:
 		s.seq.release()
-		return conv.relations[r.me].contact(who, requester), s.pending(), nil
+		return conv.relations[r.me].contact(who, requester), r.parties.pendingLocked(), nil
 	case relationRequested:
 		commit, err := r.acceptLocked()
 		return conv.relations[r.me].contact(who, requester), commit, err
@@ -195,12 +195,12 @@ func (r *relating) setLocked(b *pebble.Batch, i int, row relationRow) {
 	} else {
 		e.Greeting = row.Greeting
 	}
-	r.parties.pushLocked(b, i, e)
+	r.parties.pushLocked(b, i, encode(e))
 }
 
 func (r *relating) commitLocked(b *pebble.Batch) (chat.Commit, error) {
 	putOrigin(b, r.origin)
-	commit, err := r.store.seq.commitLocked(b)
+	commit, err := r.parties.commitLocked(b)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,8 @@ type conversation struct {
 
 	marks     [2]memberRow
 	relations [2]relationRow // what the other one is to each member
+
+	last *commit // covers all of this
 }
 
 // index says which of the two who is.
@@ -66,7 +68,7 @@ func ownOf(who, from accounts.Name, p placeRow) uint64 {
 }
 
 func (s *Store) loadConversation(_ context.Context, name chat.Conversation) (*conversation, error) {
-	c := &conversation{name: name}
+	c := &conversation{name: name, last: s.seq.current()} // nothing changes it while it is being loaded
 	var ok bool
 	if c.members[0], c.members[1], ok = name.Pair(); !ok {
 		return c, nil // there are no others yet
@@ -181,5 +183,31 @@ func (p parties) stream(i int) *stream { return p.users[i].value }
 
 // changedLocked tells member i's stream that the tally of the conversation is another.
 func (p parties) changedLocked(i int) {
-	p.stream(i).unread.noteLocked(p.conv.value.tallyLocked(i))
+	st := p.stream(i)
+	st.changed = true
+	st.unread.noteLocked(p.conv.value.tallyLocked(i))
+}
+
+// pushLocked adds an entry to the stream of member i.
+func (p parties) pushLocked(b *pebble.Batch, i int, row []byte) (usn uint64) {
+	st := p.stream(i)
+	st.changed = true
+	st.head++
+	put(b, entryKey(st.user, st.head), row)
+	return st.head
+}
+
+// commitLocked uses up a reserved place for a change of the conversation.
+func (p parties) commitLocked(b *pebble.Batch) (*commit, error) {
+	commit, err := p.store.seq.commitLocked(b)
+	if err != nil {
+		return nil, err
+	}
+	p.conv.value.last = commit
+	for _, e := range p.users {
+		if st := e.value; st.changed {
+			st.last, st.changed = commit, false
+		}
+	}
+	return commit, nil
 }

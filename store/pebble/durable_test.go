@@ -121,6 +121,42 @@ func TestNothingIsReadBeforeItIsDurable(t *testing.T) {
 	}
 }
 
+func TestReadersDoNotWaitForOthers(t *testing.T) {
+	faults, fs := newFaulty(vfs.NewMem())
+	store := open(t, pebble.Config{FS: fs})
+	conv, other := contacts(t, store, "alice", "bob"), contacts(t, store, "carol", "dora")
+	_, commit, err := store.Chat().Append(t.Context(), message(conv, "alice", "", "x"))
+	if err == nil {
+		err = commit.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	release := faults.hold()
+	defer release()
+	if _, _, err := store.Chat().Append(t.Context(), message(other, "carol", "", "x")); err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	// What bob has received changes his marks and alice's stream, and not what bob reads.
+	if _, _, err := store.Chat().Mark(t.Context(), conv, "bob", chat.Marks{Recv: 1}, nil); err != nil {
+		t.Fatalf("mark: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if page, err := store.Chat().Stream(ended, "bob", 0, 10); err != nil || len(page.Entries) != 3 {
+		t.Errorf("stream of bob: got %d entries, %v, want 3", len(page.Entries), err)
+	}
+	if tallies, _, err := store.Chat().Tallies(ended, "bob"); err != nil || len(tallies) != 1 {
+		t.Errorf("tallies of bob: got %d, %v, want 1", len(tallies), err)
+	}
+	if _, err := store.Chat().Stream(ended, "alice", 0, 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("stream of alice, who has a receipt: got %v, want %v", err, context.Canceled)
+	}
+	if _, err := store.Chat().Stream(ended, "dora", 0, 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("stream of dora: got %v, want %v", err, context.Canceled)
+	}
+}
+
 func ignore(err, expected error) error {
 	if errors.Is(err, expected) {
 		return nil

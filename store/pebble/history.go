@@ -23,15 +23,19 @@ func (c chatStore) Messages(
 		return chat.MessagePage{}, err
 	}
 	defer s.leave()
+	e, err := s.conversations.pin(ctx, name)
+	if err != nil {
+		return chat.MessagePage{}, err
+	}
+	defer s.conversations.unpin(e)
 	page, err := s.messagePage(name, after, before, limit)
 	if err != nil {
 		return chat.MessagePage{}, err
 	}
-	exists := true
-	if page.Head == 0 {
-		exists, err = s.get(key1(tableConversations, name), "conversation", &conversationRow{})
-	}
-	if err := errors.Join(err, s.seq.settled(ctx)); err != nil {
+	s.seq.mu.Lock()
+	exists, commit := e.value.exists, e.value.last
+	s.seq.mu.Unlock()
+	if err := commit.Wait(ctx); err != nil {
 		return chat.MessagePage{}, err
 	}
 	if !exists {

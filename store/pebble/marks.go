@@ -75,7 +75,7 @@ func (s *Store) tryMark(
 	case was.Read:
 		if next.Recv == was.Recv {
 			s.seq.release()
-			return chat.Marked{Marks: was.marks()}, s.pending(), 0, nil
+			return chat.Marked{Marks: was.marks()}, p.pendingLocked(), 0, nil
 		}
 	case conv.head:
 		next.ReadN, next.ReadOwn = conv.n, conv.own[i]
@@ -89,7 +89,9 @@ func (s *Store) tryMark(
 	b := s.batch()
 	now := s.now()
 	if next.Read != was.Read {
-		p.pushLocked(b, i, entryRow{Type: entryRead, TS: now, Conversation: conv.name, Recv: next.Recv, Read: next.Read})
+		p.pushLocked(b, i, encode(entryRow{
+			Type: entryRead, TS: now, Conversation: conv.name, Recv: next.Recv, Read: next.Read,
+		}))
 		p.changedLocked(i)
 	}
 	told := p.tellLocked(b, i, now)
@@ -101,27 +103,19 @@ func (s *Store) tryMark(
 	}
 	put(b, key2(tableMembers, conv.name, who), encode(conv.marks[i]))
 	putOrigin(b, origin)
-	written, err := s.seq.commitLocked(b)
+	written, err := p.commitLocked(b)
 	if err != nil {
 		return chat.Marked{}, nil, 0, err
 	}
 	return chat.Marked{Marks: next.marks(), Moved: true, Untold: !told}, written, 0, nil
 }
 
-// pending is what an answer that changes nothing waits for: nil if all that it may rest on is durable.
-func (s *Store) pending() chat.Commit {
-	if c := s.seq.current(); !c.isDurable() {
+// pendingLocked is what an answer that changes nothing waits for: nil if all that it rests on is durable.
+func (p parties) pendingLocked() chat.Commit {
+	if c := p.conv.value.last; !c.isDurable() {
 		return c
 	}
 	return nil
-}
-
-// pushLocked adds an entry to the stream of member i.
-func (p parties) pushLocked(b *pebble.Batch, i int, row entryRow) (usn uint64) {
-	st := p.stream(i)
-	st.head++
-	put(b, entryKey(st.user, st.head), encode(row))
-	return st.head
 }
 
 // tellLocked adds a receipt about member i to the other's stream, unless the last one is too young or still waits there.
@@ -137,9 +131,9 @@ func (p parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
 		}
 	}
 	m.ToldRecv, m.ToldRead, m.ToldTS = m.Recv, m.Read, now
-	m.ToldUSN = p.pushLocked(b, 1-i, entryRow{
+	m.ToldUSN = p.pushLocked(b, 1-i, encode(entryRow{
 		Type: entryReceipt, TS: now, Conversation: c.name, Who: c.members[i], Recv: m.Recv, Read: m.Read,
-	})
+	}))
 	return true
 }
 
@@ -172,7 +166,7 @@ func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who account
 	}
 	remove(b, key2(tableUntold, conv.name, who))
 	put(b, key2(tableMembers, conv.name, who), encode(conv.marks[i]))
-	commit, err := s.seq.commitLocked(b)
+	commit, err := p.commitLocked(b)
 	if err != nil {
 		return false, nil, err
 	}
@@ -223,7 +217,7 @@ func (c chatStore) Membership(
 	defer s.conversations.unpin(e)
 	s.seq.mu.Lock()
 	i, err := e.value.memberLocked(who)
-	marks, commit := e.value.marks[i].marks(), s.seq.current()
+	marks, commit := e.value.marks[i].marks(), e.value.last
 	s.seq.mu.Unlock()
 	if waitErr := commit.Wait(ctx); waitErr != nil {
 		return chat.Marks{}, waitErr

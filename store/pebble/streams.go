@@ -19,6 +19,9 @@ type stream struct {
 	// stream was not used for long, everything counts as seen, and at worst one more receipt is written.
 	seen   uint64
 	unread unread
+
+	last    *commit // covers every entry and tally
+	changed bool    // by the batch that is being made
 }
 
 // weightLocked counts what a long list of tallies takes besides the stream itself.
@@ -70,7 +73,7 @@ func (s *Store) loadStream(_ context.Context, user accounts.Name) (*stream, erro
 	if err != nil {
 		return nil, unavailable("read head of stream", err)
 	}
-	st := &stream{user: user}
+	st := &stream{user: user, last: s.seq.current()} // nothing changes it while it is being loaded
 	if iter.Last() {
 		st.head, _, err = cutNumber(iter.Key()[len(prefix):])
 		st.seen = st.head
@@ -87,27 +90,28 @@ func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64,
 		return chat.StreamPage{}, err
 	}
 	defer s.leave()
+	e, err := s.streams.pin(ctx, user)
+	if err != nil {
+		return chat.StreamPage{}, err
+	}
+	defer s.streams.unpin(e)
 	page, err := s.streamPage(user, after, limit)
 	if err != nil {
 		return chat.StreamPage{}, err
 	}
-	if err := s.seq.settled(ctx); err != nil {
+	// Not the last commit of all: who catches up has not to wait for what others write, or he himself by acknowledging.
+	s.seq.mu.Lock()
+	commit := e.value.last
+	s.seq.mu.Unlock()
+	if err := commit.Wait(ctx); err != nil {
 		return chat.StreamPage{}, err
 	}
 	if n := len(page.Entries); n > 0 {
-		s.handedOut(user, page.Entries[n-1].USN)
+		s.seq.mu.Lock()
+		e.value.seen = max(e.value.seen, page.Entries[n-1].USN)
+		s.seq.mu.Unlock()
 	}
 	return page, nil
-}
-
-// handedOut remembers how far a stream has been read. A stream that is not in memory counts as read up to its head when
-// it comes back.
-func (s *Store) handedOut(user accounts.Name, usn uint64) {
-	s.seq.mu.Lock()
-	defer s.seq.mu.Unlock()
-	if st, ok := s.streams.peekLocked(user); ok {
-		st.seen = max(st.seen, usn)
-	}
 }
 
 // streamPage reads pointers, and the messages they point at, which were written with them and never change.
@@ -174,7 +178,7 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tall
 		s.seq.mu.Lock()
 		u := &e.value.unread
 		if u.complete {
-			tallies, asOf, commit := slices.Clone(u.tallies), e.value.head, s.seq.current()
+			tallies, asOf, commit := slices.Clone(u.tallies), e.value.head, e.value.last
 			s.seq.mu.Unlock()
 			if err := commit.Wait(ctx); err != nil {
 				return nil, 0, err
@@ -213,9 +217,7 @@ func (s *Store) buildUnread(user accounts.Name, u *unread) error {
 	}
 	u.complete = true
 	for _, t := range read {
-		if _, newer := changed[t.Conversation]; !newer {
-			u.put(t)
-		}
+		u.put(t)
 	}
 	for _, t := range changed {
 		u.put(t)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 )
 
@@ -164,34 +163,41 @@ func testTalliesMoment(k *kit) {
 }
 
 func testTalliesWhileChanging(k *kit) {
-	const people = 20
+	const people, busy = 40, 4
+	unread := make([]uint64, people)
 	for i := 1; i < people; i++ {
 		k.contacts(user(0), user(i))
 	}
-	for round := range 3 {
+	for range 10 {
 		k.reopen() // nothing is in memory
-		each(4, func(g int) {
-			for n := range 30 {
-				other := user(1 + (n*4+g+round)%(people-1))
-				conv := chat.Direct(user(0), other)
-				var err error
-				switch n % 3 {
-				case 0, 1:
-					from := []accounts.Name{other, user(0)}[n%2]
-					_, _, err = k.chat().Append(k.ctx(), draft(conv, from, "", fmt.Sprint(round, g, n)))
-				case 2:
-					_, _, err = k.chat().Mark(k.ctx(), conv, user(0), chat.Marks{Read: uint64(n % 7)}, nil)
-				}
-				if err != nil {
-					k.Errorf("change: %v", err)
-				}
-				if n%10 == g {
-					if _, _, err := k.chat().Tallies(k.ctx(), user(0)); err != nil {
-						k.Errorf("tallies: %v", err)
-					}
-				}
+		send := func(i int) {
+			if _, _, err := k.chat().Append(k.ctx(), draft(chat.Direct(user(0), user(i)), user(i), "", "x")); err != nil {
+				k.Errorf("append: %v", err)
 			}
-		})
-		k.audit(user(0))
+			unread[i]++
+		}
+		for g := range busy { // now what these need is
+			send(people - 1 - g)
+		}
+		var changing sync.WaitGroup
+		for g := range busy {
+			changing.Go(func() {
+				for range 20 {
+					send(people - 1 - g)
+				}
+			})
+		}
+		k.tallies(user(0))
+		changing.Wait()
+		tallies, _ := k.tallies(user(0))
+		got := map[chat.Conversation]uint64{}
+		for _, t := range tallies {
+			got[t.Conversation] = t.Unread()
+		}
+		for i := 1; i < people; i++ {
+			c := chat.Direct(user(0), user(i))
+			equal(k, "unread in "+string(c), got[c], unread[i])
+		}
 	}
+	k.audit(user(0))
 }
