@@ -91,14 +91,13 @@ func (f serveCommand) Run(c *console) (err error) {
 	}
 	err = serve(ctx, node, func() error {
 		a := node.Addresses()
-		if err := writeAddresses(cfg.Data, a); err != nil {
-			return err
-		}
 		log.Info("ready", "mqtt", a.MQTT, "http", a.HTTP, "mqtts", a.MQTTS, "https", a.HTTPS, "data", cfg.Data)
 		if f.Demo {
-			return printDemo(c.out, c.args, a)
+			if err := printDemo(c.out, c.args, a); err != nil {
+				return err
+			}
 		}
-		return nil
+		return writeAddresses(cfg.Data, a) // last: who waits for the file finds everything said
 	})
 	if failed := store.Err(); failed != nil {
 		return fmt.Errorf("%w failed, and the server ends rather than acknowledge what it cannot keep: %w", errStore, failed)
