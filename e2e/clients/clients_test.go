@@ -13,7 +13,8 @@ import (
 )
 
 // The drivers are tried on mosquitto, so that what fails against Magpie is not theirs.
-func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
+// QoS 0 is left out: a client may lose it between its last packet and the end of its connection, and mosquitto_pub does.
+func TestEveryDriverCarriesQoS1And2InOrder(t *testing.T) {
 	if peers.Missing("mosquitto") {
 		t.Skip("mosquitto is not installed")
 	}
@@ -35,7 +36,7 @@ func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
 			topic := fmt.Sprintf("t/%d", i)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			var want [3][]string // by QoS
+			want := map[byte][]string{1: nil, 2: nil} // by QoS
 			for qos := range want {
 				for n := range 30 {
 					want[qos] = append(want[qos], fmt.Sprintf(`{"q":%d,"text":"第%d条 ok"}`, qos, n))
@@ -50,7 +51,7 @@ func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
 				each := func(p string) {
 					mu.Lock()
 					defer mu.Unlock()
-					if got = append(got, p); len(got) == 3*len(want[0]) {
+					if got = append(got, p); len(got) == len(want[1])+len(want[2]) {
 						close(all)
 					}
 				}
@@ -61,7 +62,7 @@ func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
 			case err := <-ended:
 				t.Fatalf("subscriber ended: %v", err)
 			}
-			for qos := range byte(3) {
+			for _, qos := range []byte{1, 2} {
 				if err := c.Publish(ctx, session(fmt.Sprint("pub", qos)), topic, qos, want[qos]); err != nil {
 					t.Fatal(err)
 				}
@@ -76,7 +77,7 @@ func TestEveryDriverCarriesEveryQoSInOrder(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			// Each QoS has a connection of its own: what came with QoS 0, which nobody acknowledges, may meet the next one's.
+			// Each QoS has a connection of its own, and order is that of a connection.
 			for qos := range want {
 				only := slices.DeleteFunc(slices.Clone(got), func(p string) bool {
 					return !strings.HasPrefix(p, fmt.Sprintf(`{"q":%d`, qos))
