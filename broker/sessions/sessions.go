@@ -102,6 +102,11 @@ type State struct {
 	Flights   []Flight // sorted by Pos; all > Acked
 	NextID    uint16   // the packet id to try next
 
+	// Free topics.
+	Number  Number   // of its queue; 0: it has none yet
+	Queue   Cursor   // how far it has come there
+	Replays []Replay // retained messages that are still to be appended to it
+
 	// Inbound.
 	Received []uint16   // QoS 2 ids whose PUBLISH is stored and whose PUBREL has not come
 	Unacked  []Answered // outcomes whose PUBACK or PUBREC could not be written
