@@ -8,6 +8,10 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // Config is everything that can be set about a node. [Default] runs on a laptop with no file at all. The comments here are
@@ -32,6 +36,9 @@ type Config struct {
 	Store    StoreConfig    `toml:"store"`
 	Metrics  MetricsConfig  `toml:"metrics"`
 	Log      LogConfig      `toml:"log"`
+
+	ACL    []ACLConfig   `toml:"acl"`
+	Mounts []MountConfig `toml:"mount"`
 }
 
 // TLSConfig is about encrypted listeners. They are beside those of the first lines, not instead of them.
@@ -74,6 +81,21 @@ type SessionsConfig struct {
 	// How long a persistent session is kept after its last connection. MQTT 5 clients may ask for less; for 3.1.1 clients
 	// with CleanSession 0 it is this. 0: as long as the client says, for 3.1.1 for ever.
 	Expiry Duration `toml:"expiry"`
+	// Messages of QoS 1 and 2 on free topics that may wait on the disk for one persistent session. 0: any number.
+	QueueCount int `toml:"queue_count"`
+	// Bytes of these: topics, payloads and properties. 0: any number; otherwise not less than limits.packet_size.
+	QueueBytes Bytes `toml:"queue_bytes"`
+	// How long one of them waits before it is dropped; also the expiry of messages of which the publisher said none. 0: for
+	// ever.
+	QueueAge Duration `toml:"queue_age"`
+	// What becomes of a message for which a queue has no room: "drop" takes the oldest out for it, and counts them;
+	// "refuse" lets nobody have it, and tells the publisher (0x97), who so depends on the slowest subscriber.
+	QueueFull string `toml:"queue_full"`
+	// Messages that may wait in memory for one client whose session ends with its connection; with more it is
+	// disconnected (0x97). 1 or more.
+	VolatileCount int `toml:"volatile_count"`
+	// Bytes of these; not less than limits.packet_size.
+	VolatileBytes Bytes `toml:"volatile_bytes"`
 }
 
 // LimitsConfig bounds what one client, one account or one address may cost. 0 switches a limit off, unless its comment
@@ -127,6 +149,26 @@ type LimitsConfig struct {
 	Registrations int `toml:"registrations"`
 	// Tokens that one account may have; the oldest one is revoked for a new one. 1 to 10000, cannot be switched off.
 	TokensPerAccount int `toml:"tokens_per_account"`
+	// Publishes a second that all connections of one account together may go on sending; over it they are read more
+	// slowly. It counts beside publish_rate, which is for one connection.
+	AccountPublishRate int `toml:"account_publish_rate"`
+	// Publishes that may come at once before account_publish_rate counts.
+	AccountPublishBurst int `toml:"account_publish_burst"`
+	// Connections at a time of one account; more are refused (0x97). sessions_per_account bounds them as well.
+	AccountConnections int `toml:"account_connections"`
+	// Connections at a time that came through one listener: mqtt, tls.mqtt, and WebSocket is a third. With so many it
+	// accepts no more until one has ended, and others wait in the kernel; over WebSocket they are refused (HTTP 503).
+	ConnectionsPerListener int `toml:"connections_per_listener"`
+	// New connections a second through one listener; as many may come at once. Over it they wait or are refused, likewise.
+	ConnectRate int `toml:"connect_rate"`
+	// Retained messages, one for each topic that has one; a publish that would make one more is refused (0x97).
+	Retained int `toml:"retained"`
+	// Messages published to $delayed/... that wait for their time; more are refused (0x97).
+	Delayed int `toml:"delayed"`
+	// Memory that the process may have before new connections and subscriptions are refused and messages of QoS 0 are
+	// dropped; what is there goes on. A size, or a part of what the machine or its container has: "75%". Where that cannot
+	// be told, a part is no limit.
+	Memory Ceiling `toml:"memory"`
 }
 
 // StoreConfig is about the embedded store.
@@ -138,11 +180,14 @@ type StoreConfig struct {
 	MinFree Bytes `toml:"min_free"`
 }
 
-// MetricsConfig is about /metrics.
+// MetricsConfig is about /metrics and the topics below $SYS.
 type MetricsConfig struct {
 	// Who wants to read /metrics has to send this as a bearer token. "file:/path" takes the first line of that file.
 	// Empty: everybody who reaches the HTTP address may.
 	Token Secret `toml:"token"`
+	// How often what has changed below $SYS is published; at least 1s, or 0 for never. Nobody may subscribe to it unless
+	// an [[acl]] says so.
+	SysInterval Duration `toml:"sys_interval"`
 }
 
 // LogConfig is about the log, which goes to standard error.
@@ -151,6 +196,27 @@ type LogConfig struct {
 	Level string `toml:"level"`
 	// "text" or "json".
 	Format string `toml:"format"`
+}
+
+// ACLConfig grants free topics: those that mean nothing to the server but MQTT. Nothing is granted but by such entries, one
+// after the other; topics under im/ and dev/ have rules of their own and never are.
+type ACLConfig struct {
+	// An MQTT topic filter. A level %u stands for the name of the account; so does a level "me", which the client may
+	// also write so. "#" is everything but topics that begin with $; of these, $SYS/# may be granted, for "sub" only.
+	Topic string `toml:"topic"`
+	// Whom it is granted to: "users", "devices" (there are none yet), "all", or the name of an account.
+	Who string `toml:"who"`
+	// "pub" to publish there, "sub" to subscribe to every filter that lies within topic.
+	Allow []string `toml:"allow"`
+}
+
+// MountConfig puts the topics of one account into a place of their own: what it calls x is at/x for everybody else, who need
+// an [[acl]] for it. There it may publish and subscribe as it likes; of other free topics only $SYS is in its reach.
+type MountConfig struct {
+	// Name of the account.
+	Who string `toml:"who"`
+	// The place, a topic without wildcards.
+	At string `toml:"at"`
 }
 
 // Default is the configuration of a node of which nothing was said.
@@ -167,7 +233,15 @@ func Default() Config {
 			HashMemory:     19 * mebibyte,
 			HashPasses:     2,
 		},
-		Sessions: SessionsConfig{Expiry: 30 * day},
+		Sessions: SessionsConfig{
+			Expiry:        30 * day,
+			QueueCount:    100_000,
+			QueueBytes:    256 * mebibyte,
+			QueueAge:      7 * day,
+			QueueFull:     "drop",
+			VolatileCount: 10_000,
+			VolatileBytes: 8 * mebibyte,
+		},
 		Limits: LimitsConfig{
 			PacketSize:           1 * mebibyte,
 			BodySize:             64 * kibibyte,
@@ -189,9 +263,14 @@ func Default() Config {
 			AccountFailures:      20,
 			Registrations:        20,
 			TokensPerAccount:     100,
+			AccountPublishBurst:  1000,
+			Retained:             1_000_000,
+			Delayed:              100_000,
+			Memory:               Ceiling{Percent: 75},
 		},
-		Store: StoreConfig{Cache: 64 * mebibyte, MinFree: 128 * mebibyte},
-		Log:   LogConfig{Level: "info", Format: "text"},
+		Store:   StoreConfig{Cache: 64 * mebibyte, MinFree: 128 * mebibyte},
+		Metrics: MetricsConfig{SysInterval: 10 * second},
+		Log:     LogConfig{Level: "info", Format: "text"},
 	}
 }
 
@@ -211,13 +290,23 @@ func (c Config) Validate() error {
 	v.check(8*kibibyte <= c.Accounts.HashMemory && c.Accounts.HashMemory <= 256*mebibyte, "accounts.hash_memory",
 		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
-	v.check(c.Sessions.Expiry == 0 || c.Sessions.Expiry >= second, "sessions.expiry", "%s is less than a second",
-		c.Sessions.Expiry)
+	c.Sessions.validate(&v, c.Limits.PacketSize)
 	c.Limits.validate(&v)
 	atLeast(&v, "store.cache", c.Store.Cache, mebibyte)
 	atLeast(&v, "store.min_free", c.Store.MinFree, Bytes(0))
+	v.atLeastSecond("metrics.sys_interval", c.Metrics.SysInterval)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
+	for i, entry := range c.ACL {
+		entry.validate(&v, fmt.Sprintf("acl[%d].", i))
+	}
+	mounted := map[string]bool{}
+	for i, entry := range c.Mounts {
+		key := fmt.Sprintf("mount[%d].", i)
+		entry.validate(&v, key)
+		v.check(!mounted[entry.Who], key+"who", "%q has a mount already", entry.Who)
+		mounted[entry.Who] = true
+	}
 	return errors.Join(v...)
 }
 
@@ -226,6 +315,18 @@ func (c TLSConfig) validate(v *violations) {
 	v.address("tls.https", c.HTTPS)
 	v.check((c.Cert == "") == (c.Key == ""), "tls", "cert and key belong together, and one is empty")
 	v.check(c.Cert != "" || c.MQTT == "" && c.HTTPS == "", "tls", "an address without cert and key")
+}
+
+func (c SessionsConfig) validate(v *violations, packet Bytes) {
+	v.atLeastSecond("sessions.expiry", c.Expiry)
+	atLeast(v, "sessions.queue_count", c.QueueCount, 0)
+	v.check(c.QueueBytes == 0 || c.QueueBytes >= packet, "sessions.queue_bytes",
+		"%s is less than limits.packet_size, %s", c.QueueBytes, packet)
+	v.atLeastSecond("sessions.queue_age", c.QueueAge)
+	v.oneOf("sessions.queue_full", c.QueueFull, "drop", "refuse")
+	atLeast(v, "sessions.volatile_count", c.VolatileCount, 1)
+	v.check(c.VolatileBytes >= packet, "sessions.volatile_bytes",
+		"%s is less than limits.packet_size, %s", c.VolatileBytes, packet)
 }
 
 func (c LimitsConfig) validate(v *violations) {
@@ -253,6 +354,66 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.account_failures", c.AccountFailures, 0)
 	atLeast(v, "limits.registrations", c.Registrations, 0)
 	v.between("limits.tokens_per_account", c.TokensPerAccount, 1, 10_000)
+	atLeast(v, "limits.account_publish_rate", c.AccountPublishRate, 0)
+	atLeast(v, "limits.account_publish_burst", c.AccountPublishBurst, 0)
+	v.check(c.AccountPublishRate == 0 || c.AccountPublishBurst > 0, "limits.account_publish_burst",
+		"has to be 1 or more with account_publish_rate")
+	atLeast(v, "limits.account_connections", c.AccountConnections, 0)
+	atLeast(v, "limits.connections_per_listener", c.ConnectionsPerListener, 0)
+	atLeast(v, "limits.connect_rate", c.ConnectRate, 0)
+	atLeast(v, "limits.retained", c.Retained, 0)
+	atLeast(v, "limits.delayed", c.Delayed, 0)
+	v.check(c.Memory.Size == 0 || c.Memory.Size >= 64*mebibyte, "limits.memory", "%s is less than 64MiB", c.Memory)
+}
+
+func (c ACLConfig) validate(v *violations, key string) {
+	first, _, _ := strings.Cut(c.Topic, "/")
+	dollar := strings.HasPrefix(first, "$")
+	switch {
+	case !validFilter(c.Topic):
+		v.check(false, key+"topic", "%q is no topic filter", c.Topic)
+	case first == "im" || first == "dev":
+		v.check(false, key+"topic", "%q: topics under im/ and dev/ cannot be granted", c.Topic)
+	case dollar && first != "$SYS":
+		v.check(false, key+"topic", "%q: of the topics that begin with $ only those under $SYS/ can be granted", c.Topic)
+	case dollar && slices.Contains(c.Allow, "pub"):
+		v.check(false, key+"allow", "only the server publishes to %q", c.Topic)
+	}
+	if c.Who != "users" && c.Who != "devices" && c.Who != "all" {
+		_, err := accounts.ParseUser(c.Who)
+		v.check(err == nil, key+"who", `%q is no account, "users", "devices" or "all"`, c.Who)
+	}
+	v.check(len(c.Allow) > 0, key+"allow", `is empty; "pub", "sub" or both`)
+	for _, right := range c.Allow {
+		v.oneOf(key+"allow", right, "pub", "sub")
+	}
+}
+
+func (c MountConfig) validate(v *violations, key string) {
+	_, err := accounts.ParseUser(c.Who)
+	v.check(err == nil, key+"who", "%q is no account", c.Who)
+	first, _, _ := strings.Cut(c.At, "/")
+	switch {
+	case !validFilter(c.At) || strings.ContainsAny(c.At, "+#") || slices.Contains(strings.Split(c.At, "/"), ""):
+		v.check(false, key+"at", "%q is no place like m/home1", c.At)
+	case first == "im" || first == "dev" || strings.HasPrefix(first, "$"):
+		v.check(false, key+"at", "%q: nothing is mounted under im/, dev/ or $", c.At)
+	}
+}
+
+// validFilter follows MQTT 5, 4.7, but that a level %u is the only one that may have a %u.
+func validFilter(filter string) bool {
+	if filter == "" || len(filter) > 65535 || !utf8.ValidString(filter) || strings.Contains(filter, "\x00") {
+		return false
+	}
+	levels := strings.Split(filter, "/")
+	for i, level := range levels {
+		if len(level) > 1 && strings.ContainsAny(level, "+#") || level == "#" && i < len(levels)-1 ||
+			level != "%u" && strings.Contains(level, "%u") {
+			return false
+		}
+	}
+	return true
 }
 
 // violations are the errors of a configuration, each naming its key.
@@ -273,6 +434,11 @@ func (v *violations) address(key, addr string) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	v.check(err == nil, key, "%q is no address like 127.0.0.1:1883 or :1883", addr)
+}
+
+// atLeastSecond is for times that 0 switches off.
+func (v *violations) atLeastSecond(key string, value Duration) {
+	v.check(value == 0 || value >= second, key, "%s is less than a second", value)
 }
 
 func (v *violations) oneOf(key, value string, allowed ...string) {

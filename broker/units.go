@@ -99,6 +99,43 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
+// Ceiling is a size that a person writes as such ("2GiB") or as a part of the machine's memory ("75%"). The zero value is
+// none.
+type Ceiling struct {
+	Size    Bytes
+	Percent int // 1 to 100, with a Size of 0
+}
+
+// UnmarshalText takes what [Bytes] takes, and whole percentages up to 100.
+func (c *Ceiling) UnmarshalText(text []byte) error {
+	number, isPart := strings.CutSuffix(string(text), "%")
+	if !isPart {
+		var size Bytes
+		if size.UnmarshalText(text) != nil {
+			return fmt.Errorf("%q is neither a size like 2GiB nor a part like 75%%", text)
+		}
+		*c = Ceiling{Size: size}
+		return nil
+	}
+	percent, err := strconv.ParseUint(strings.TrimSpace(number), 10, 8)
+	if err != nil || percent < 1 || percent > 100 {
+		return fmt.Errorf("%q is not between 1%% and 100%%", text)
+	}
+	*c = Ceiling{Percent: int(percent)}
+	return nil
+}
+
+// MarshalText gives the shortest form that UnmarshalText takes.
+func (c Ceiling) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// String is the text of MarshalText.
+func (c Ceiling) String() string {
+	if c.Percent > 0 {
+		return strconv.Itoa(c.Percent) + "%"
+	}
+	return c.Size.String()
+}
+
 // Secret is a value that never shows: printed, logged and in magpie check it is "***". The zero value is no secret.
 type Secret struct{ value string }
 

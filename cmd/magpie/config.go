@@ -59,7 +59,7 @@ func override(to, flag *string) {
 
 // setting is one value of the configuration.
 type setting struct {
-	key   string // limits.publish_rate
+	key   string // limits.publish_rate, acl[0].topic
 	value reflect.Value
 }
 
@@ -67,7 +67,7 @@ func (s setting) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
 }
 
-// settings gives every value of cfg, in the order in which they are declared.
+// settings gives every value of cfg that there is once, in the order in which they are declared.
 func settings(cfg *broker.Config) []setting {
 	return collect(nil, "", reflect.ValueOf(cfg).Elem())
 }
@@ -75,13 +75,60 @@ func settings(cfg *broker.Config) []setting {
 func collect(to []setting, prefix string, section reflect.Value) []setting {
 	for i := range section.NumField() {
 		value, key := section.Field(i), prefix+section.Type().Field(i).Tag.Get("toml")
-		if _, isText := value.Addr().Interface().(encoding.TextUnmarshaler); value.Kind() == reflect.Struct && !isText {
+		_, isText := value.Addr().Interface().(encoding.TextUnmarshaler)
+		switch {
+		case value.Kind() == reflect.Struct && !isText:
 			to = collect(to, key+".", value)
-		} else {
+		case !isTable(value):
 			to = append(to, setting{key, value})
 		}
 	}
 	return to
+}
+
+// isTable says whether value is what TOML calls an array of tables: [[acl]].
+func isTable(value reflect.Value) bool {
+	return value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct
+}
+
+// makeTables gives every table of cfg as many entries as the file has, and their values; out of the file it takes those
+// that have none.
+func makeTables(cfg *broker.Config, file map[string]any) ([]setting, error) {
+	var entries []setting
+	config := reflect.ValueOf(cfg).Elem()
+	for i := range config.NumField() {
+		table, key := config.Field(i), config.Type().Field(i).Tag.Get("toml")
+		raw, ok := file[key]
+		if !isTable(table) || !ok {
+			continue
+		}
+		items, ok := tables(raw)
+		if !ok {
+			return nil, fmt.Errorf("%s: is a list; each entry begins with [[%s]]", key, key)
+		}
+		if len(items) == 0 {
+			delete(file, key)
+		}
+		table.Set(reflect.MakeSlice(table.Type(), len(items), len(items)))
+		for j := range items {
+			entries = collect(entries, entry(key, j), table.Index(j))
+		}
+	}
+	return entries, nil
+}
+
+// entry begins the keys of one entry of a table, counted from 0.
+func entry(key string, i int) string { return fmt.Sprintf("%s[%d].", key, i) }
+
+// tables takes a list of tables.
+func tables(raw any) ([]map[string]any, bool) {
+	items, ok := raw.([]any)
+	list := make([]map[string]any, len(items))
+	for i, item := range items {
+		table, isTable := item.(map[string]any)
+		list[i], ok = table, ok && isTable
+	}
+	return list, ok
 }
 
 // set takes a value as TOML has it, or as text.
@@ -157,8 +204,12 @@ func loadFile(cfg *broker.Config, path string) error {
 		}
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	entries, err := makeTables(cfg, file)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	known := map[string]setting{}
-	for _, s := range settings(cfg) {
+	for _, s := range append(settings(cfg), entries...) {
 		known[s.key] = s
 	}
 	return apply(known, flatten(nil, "", file), func(name string, err error) error {
@@ -177,6 +228,10 @@ func flatten(to []given, prefix string, table map[string]any) []given {
 	for key, raw := range table {
 		if inner, ok := raw.(map[string]any); ok {
 			to = flatten(to, prefix+key+".", inner)
+		} else if items, ok := tables(raw); ok && len(items) > 0 {
+			for i, item := range items {
+				to = flatten(to, prefix+entry(key, i), item)
+			}
 		} else {
 			to = append(to, given{prefix + key, raw})
 		}

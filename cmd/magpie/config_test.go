@@ -113,7 +113,31 @@ func TestBadConfigurationsNameTheKey(t *testing.T) {
 		"half of TLS":        {file: "[tls]\ncert = 'x'", want: "tls: cert and key belong together"},
 		"TLS without cert":   {file: "[tls]\nmqtt = ':8883'", want: "tls: an address without cert and key"},
 		"origin":             {file: "[web]\norigins = ['a.example']", want: `web.origins: "a.example" is not like`},
-		"missing secret":     {file: "[metrics]\ntoken = 'file:/nowhere'", want: "metrics.token: read secret: open /nowhere"},
+		"queue policy":       {file: "[sessions]\nqueue_full = 'wait'", want: `sessions.queue_full: "wait" is none of ["drop" "refuse"]`},
+		"queue under packet": {file: "[sessions]\nqueue_bytes = '64KiB'", want: "sessions.queue_bytes: 64KiB is less than limits.packet_size, 1MiB"},
+		"no volatile queue":  {file: "[sessions]\nvolatile_count = 0", want: "sessions.volatile_count: 0 is less than 1"},
+		"no ceiling":         {file: "[limits]\nmemory = '101%'", want: `limits.memory: "101%" is not between 1% and 100%`},
+		"low ceiling":        {file: "[limits]\nmemory = '1MiB'", want: "limits.memory: 1MiB is less than 64MiB"},
+		"busy $SYS":          {file: "[metrics]\nsys_interval = '10ms'", want: "metrics.sys_interval: 10ms is less than a second"},
+		"acl as a section":   {file: "[acl]\ntopic = 'x'", want: "acl: is a list; each entry begins with [[acl]]"},
+		"acl as a value":     {file: "acl = 3", want: "acl: is a list; each entry begins with [[acl]]"},
+		"acl in environment": {environ: []string{"MAGPIE_ACL=x"}, want: "MAGPIE_ACL: unknown key"},
+		"acl with a misspelt key": {file: anACL + "[[acl]]\ntopc = 'x'",
+			want: "acl[1].topc: unknown key; did you mean acl[1].topic?"},
+		"acl with a wrong type": {file: "[[acl]]\ntopic = 3", want: "acl[0].topic: the value has the wrong type"},
+		"acl with a table":      {file: anACL + "x = [{y = 1}]", want: "acl[0].x[0].y: unknown key"},
+		"acl without allow":     {file: "[[acl]]\ntopic = 'x'\nwho = 'all'", want: "acl[0].allow: is empty"},
+		"acl for nobody":        {file: "[[acl]]\ntopic = 'x'\nallow = ['pub']", want: `acl[0].who: "" is no account`},
+		"acl for what":          {file: anACL + "[[acl]]\ntopic = 'x'\nwho = 'all'\nallow = ['publish']", want: `acl[1].allow: "publish" is none of`},
+		"acl no filter":         {file: "[[acl]]\ntopic = 'x/#/y'", want: `acl[0].topic: "x/#/y" is no topic filter`},
+		"acl for chat":          {file: "[[acl]]\ntopic = 'im/c/+/send'", want: `acl[0].topic: "im/c/+/send": topics under im/`},
+		"acl for system topics": {file: "[[acl]]\ntopic = '$share/g/x'", want: `acl[0].topic: "$share/g/x": of the topics that begin with $`},
+		"acl for writing $SYS":  {file: "[[acl]]\ntopic = '$SYS/#'\nwho = 'all'\nallow = ['pub']", want: "acl[0].allow: only the server publishes"},
+		"mount on a filter":     {file: "[[mount]]\nwho = 'b'\nat = 'm/+'", want: `mount[0].at: "m/+" is no place like m/home1`},
+		"mount with a slash":    {file: "[[mount]]\nwho = 'b'\nat = 'm/'", want: `mount[0].at: "m/" is no place like m/home1`},
+		"mount on chat":         {file: "[[mount]]\nwho = 'b'\nat = 'im/x'", want: "mount[0].at: \"im/x\": nothing is mounted under im/"},
+		"two mounts":            {file: "[[mount]]\nwho = 'b'\nat = 'x'\n[[mount]]\nwho = 'b'\nat = 'y'", want: `mount[1].who: "b" has a mount already`},
+		"missing secret":        {file: "[metrics]\ntoken = 'file:/nowhere'", want: "metrics.token: read secret: open /nowhere"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +146,31 @@ func TestBadConfigurationsNameTheKey(t *testing.T) {
 				t.Errorf("got %v, want a configuration error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// anACL is an entry without faults.
+const anACL = "[[acl]]\ntopic = 'x'\nwho = 'all'\nallow = ['pub']\n"
+
+func TestTablesHaveAnyNumberOfEntries(t *testing.T) {
+	cfg, err := configFlags{Config: writeConfig(t, `
+		data = "x"
+		acl = []
+		[[mount]]
+		who = "bridge1"
+		at = "m/home1"
+		[limits]
+		window = 3
+		[[mount]]
+		at = "m/home2"
+		who = "bridge2"
+	`)}.load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []broker.MountConfig{{Who: "bridge1", At: "m/home1"}, {Who: "bridge2", At: "m/home2"}}
+	if !reflect.DeepEqual(cfg.Mounts, want) || len(cfg.ACL) != 0 || cfg.Limits.Window != 3 {
+		t.Errorf("got %+v, want the mounts %+v, no ACL and window 3", cfg, want)
 	}
 }
 
@@ -148,6 +197,12 @@ func TestUnitsReadWhatTheyWrite(t *testing.T) {
 		var b broker.Bytes
 		if err := b.UnmarshalText([]byte(text)); err != nil || int64(b) != want || b.String() != text {
 			t.Errorf("%q gives %d, %v, written %q", text, int64(b), err, b)
+		}
+	}
+	for text, want := range map[string]broker.Ceiling{"0": {}, "2GiB": {Size: 2 << 30}, "75%": {Percent: 75}, "100%": {Percent: 100}} {
+		var c broker.Ceiling
+		if err := c.UnmarshalText([]byte(text)); err != nil || c != want || c.String() != text {
+			t.Errorf("%q gives %+v, %v, written %q", text, c, err, c)
 		}
 	}
 }
@@ -178,7 +233,8 @@ func TestCheckShowsWhatIsInForceWithoutSecrets(t *testing.T) {
 func TestWhatCheckPrintsIsAConfigurationFile(t *testing.T) {
 	var out bytes.Buffer
 	c := &console{ctx: context.Background(), out: &out, environ: []string{"MAGPIE_LIMITS_WINDOW=7", "MAGPIE_WEB_ORIGINS=https://a.example, https://b.example"}}
-	if err := (checkCommand{}).Run(c); err != nil {
+	flags := serveFlags{configFlags: configFlags{Config: writeConfig(t, anACL+"[[mount]]\nwho = 'b'\nat = 'm/x'")}}
+	if err := (checkCommand{flags}).Run(c); err != nil {
 		t.Fatal(err)
 	}
 	again, err := configFlags{Config: writeConfig(t, out.String())}.load(nil)
@@ -187,5 +243,9 @@ func TestWhatCheckPrintsIsAConfigurationFile(t *testing.T) {
 	}
 	if want := []string{"https://a.example", "https://b.example"}; again.Limits.Window != 7 || !reflect.DeepEqual(again.Web.Origins, want) {
 		t.Errorf("read back as window %d, origins %q", again.Limits.Window, again.Web.Origins)
+	}
+	if !reflect.DeepEqual(again.ACL, []broker.ACLConfig{{Topic: "x", Who: "all", Allow: []string{"pub"}}}) ||
+		!reflect.DeepEqual(again.Mounts, []broker.MountConfig{{Who: "b", At: "m/x"}}) {
+		t.Errorf("read back as ACL %+v, mounts %+v", again.ACL, again.Mounts)
 	}
 }

@@ -40,7 +40,7 @@ func TestTheExampleIsMadeFromTheComments(t *testing.T) {
 }
 
 func TestTheExampleUncommentedIsTheDefault(t *testing.T) {
-	commented := regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+	commented := regexp.MustCompile(`(?m)^#([a-z_]+ = |\[\[)`)
 	path := filepath.Join(t.TempDir(), "magpie.toml")
 	if err := os.WriteFile(path, []byte(commented.ReplaceAllString(example(t), "$1")), 0o600); err != nil {
 		t.Fatal(err)
@@ -49,9 +49,20 @@ func TestTheExampleUncommentedIsTheDefault(t *testing.T) {
 	if err := loadFile(&cfg, path); err != nil {
 		t.Fatal(err)
 	}
-	if want := broker.Default(); !reflect.DeepEqual(cfg, want) {
-		t.Errorf("the example sets\n%+v, want the default\n%+v", cfg, want)
+	if want := exampleConfig(); !reflect.DeepEqual(cfg, want) {
+		t.Errorf("the example sets\n%+v, want the default and the entries\n%+v", cfg, want)
 	}
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// exampleConfig is the default, with an entry in each table to show what one looks like.
+func exampleConfig() broker.Config {
+	cfg := broker.Default()
+	cfg.ACL = []broker.ACLConfig{{Topic: "bench/#", Who: "users", Allow: []string{"pub", "sub"}}}
+	cfg.Mounts = []broker.MountConfig{{Who: "bridge1", At: "m/home1"}}
+	return cfg
 }
 
 // example is a configuration file with every key, its comment and its default.
@@ -59,23 +70,29 @@ func example(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("# Magpie runs without this file. Every key is here with its default; each can also be set in the environment\n" +
-		"# (limits.window is MAGPIE_LIMITS_WINDOW) and the first ones by flags. magpie check says what is in force.\n")
-	writeSection(t, &b, structs(t), reflect.ValueOf(broker.Default()), "")
+		"# (limits.window is MAGPIE_LIMITS_WINDOW) and the first ones by flags. magpie check says what is in force. What begins\n" +
+		"# with two brackets, at the end, can only be set here, may be there any number of times, and by default is not.\n")
+	writeSection(t, &b, structs(t), reflect.ValueOf(exampleConfig()), "")
 	return b.String()
 }
 
-func writeSection(t *testing.T, b *strings.Builder, docs map[string]*ast.TypeSpec, section reflect.Value, name string) {
+func writeSection(t *testing.T, b *strings.Builder, docs map[string]*ast.TypeSpec, section reflect.Value, header string) {
 	t.Helper()
 	spec := docs[section.Type().Name()]
-	if name != "" {
+	if header != "" {
 		doc := strings.TrimPrefix(strings.TrimPrefix(spec.Doc.Text(), spec.Name.Name+" "), "is ")
-		b.WriteString("\n" + comment(doc) + "[" + name + "]\n")
+		b.WriteString("\n" + comment(doc) + header + "\n")
 	}
 	for i, field := range spec.Type.(*ast.StructType).Fields.List {
 		key := section.Type().Field(i).Tag.Get("toml")
-		if value := section.Field(i); docs[value.Type().Name()] != nil {
-			writeSection(t, b, docs, value, key)
-		} else {
+		switch value := section.Field(i); {
+		case docs[value.Type().Name()] != nil:
+			writeSection(t, b, docs, value, "["+key+"]")
+		case isTable(value):
+			for j := range value.Len() {
+				writeSection(t, b, docs, value.Index(j), "#[["+key+"]]")
+			}
+		default:
 			fmt.Fprintf(b, "\n%s#%s", comment(field.Doc.Text()), line(t, key, value.Interface()))
 		}
 	}
