@@ -8,10 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode/utf8"
-
-	"github.com/magpie-im/magpie/accounts"
 )
 
 // Config is everything that can be set about a node. [Default] runs on a laptop with no file at all. The comments here are
@@ -298,14 +294,14 @@ func (c Config) Validate() error {
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
 	for i, entry := range c.ACL {
-		entry.validate(&v, fmt.Sprintf("acl[%d].", i))
+		key := fmt.Sprintf("acl[%d].allow", i)
+		v.check(len(entry.Allow) > 0, key, `is empty; "pub", "sub" or both`)
+		for _, right := range entry.Allow {
+			v.oneOf(key, right, "pub", "sub")
+		}
 	}
-	mounted := map[string]bool{}
-	for i, entry := range c.Mounts {
-		key := fmt.Sprintf("mount[%d].", i)
-		entry.validate(&v, key)
-		v.check(!mounted[entry.Who], key+"who", "%q has a mount already", entry.Who)
-		mounted[entry.Who] = true
+	if _, err := c.acl(); err != nil {
+		v = append(v, err)
 	}
 	return errors.Join(v...)
 }
@@ -364,56 +360,6 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.retained", c.Retained, 0)
 	atLeast(v, "limits.delayed", c.Delayed, 0)
 	v.check(c.Memory.Size == 0 || c.Memory.Size >= 64*mebibyte, "limits.memory", "%s is less than 64MiB", c.Memory)
-}
-
-func (c ACLConfig) validate(v *violations, key string) {
-	first, _, _ := strings.Cut(c.Topic, "/")
-	dollar := strings.HasPrefix(first, "$")
-	switch {
-	case !validFilter(c.Topic):
-		v.check(false, key+"topic", "%q is no topic filter", c.Topic)
-	case first == "im" || first == "dev":
-		v.check(false, key+"topic", "%q: topics under im/ and dev/ cannot be granted", c.Topic)
-	case dollar && first != "$SYS":
-		v.check(false, key+"topic", "%q: of the topics that begin with $ only those under $SYS/ can be granted", c.Topic)
-	case dollar && slices.Contains(c.Allow, "pub"):
-		v.check(false, key+"allow", "only the server publishes to %q", c.Topic)
-	}
-	if c.Who != "users" && c.Who != "devices" && c.Who != "all" {
-		_, err := accounts.ParseUser(c.Who)
-		v.check(err == nil, key+"who", `%q is no account, "users", "devices" or "all"`, c.Who)
-	}
-	v.check(len(c.Allow) > 0, key+"allow", `is empty; "pub", "sub" or both`)
-	for _, right := range c.Allow {
-		v.oneOf(key+"allow", right, "pub", "sub")
-	}
-}
-
-func (c MountConfig) validate(v *violations, key string) {
-	_, err := accounts.ParseUser(c.Who)
-	v.check(err == nil, key+"who", "%q is no account", c.Who)
-	first, _, _ := strings.Cut(c.At, "/")
-	switch {
-	case !validFilter(c.At) || strings.ContainsAny(c.At, "+#") || slices.Contains(strings.Split(c.At, "/"), ""):
-		v.check(false, key+"at", "%q is no place like m/home1", c.At)
-	case first == "im" || first == "dev" || strings.HasPrefix(first, "$"):
-		v.check(false, key+"at", "%q: nothing is mounted under im/, dev/ or $", c.At)
-	}
-}
-
-// validFilter follows MQTT 5, 4.7, but that a level %u is the only one that may have a %u.
-func validFilter(filter string) bool {
-	if filter == "" || len(filter) > 65535 || !utf8.ValidString(filter) || strings.Contains(filter, "\x00") {
-		return false
-	}
-	levels := strings.Split(filter, "/")
-	for i, level := range levels {
-		if len(level) > 1 && strings.ContainsAny(level, "+#") || level == "#" && i < len(levels)-1 ||
-			level != "%u" && strings.Contains(level, "%u") {
-			return false
-		}
-	}
-	return true
 }
 
 // violations are the errors of a configuration, each naming its key.

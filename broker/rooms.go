@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,21 @@ func (c Config) rest() rest.Config {
 	out := rest.DefaultConfig()
 	out.Origins = c.Web.Origins
 	return out
+}
+
+func (c Config) acl() (*hooks.ACL, error) {
+	var rules []hooks.Rule
+	for _, entry := range c.ACL {
+		rules = append(rules, hooks.Rule{
+			Topic: entry.Topic, Who: entry.Who,
+			Pub: slices.Contains(entry.Allow, "pub"), Sub: slices.Contains(entry.Allow, "sub"),
+		})
+	}
+	var mounts []hooks.Mount
+	for _, entry := range c.Mounts {
+		mounts = append(mounts, hooks.Mount{Who: entry.Who, At: entry.At})
+	}
+	return hooks.NewACL(rules, mounts)
 }
 
 func (c Config) hooks() hooks.Config {
