@@ -152,10 +152,11 @@ type LimitsConfig struct {
 	AccountPublishBurst int `toml:"account_publish_burst"`
 	// Connections at a time of one account; more are refused (0x97). sessions_per_account bounds them as well.
 	AccountConnections int `toml:"account_connections"`
-	// Connections at a time that came through one listener: mqtt, tls.mqtt, and WebSocket is a third. With so many it
-	// accepts no more until one has ended, and others wait in the kernel; over WebSocket they are refused (HTTP 503).
+	// Connections at a time that came through one listener: mqtt, tls.mqtt, and WebSocket is a third. More are closed at
+	// once, over WebSocket with HTTP 503.
 	ConnectionsPerListener int `toml:"connections_per_listener"`
-	// New connections a second through one listener; as many may come at once. Over it they wait or are refused, likewise.
+	// New connections a second through one listener; as many may come at once. Over it they wait in the kernel until they
+	// are accepted; over WebSocket they are refused with HTTP 503.
 	ConnectRate int `toml:"connect_rate"`
 	// Retained messages, one for each topic that has one; a publish that would make one more is refused (0x97).
 	Retained int `toml:"retained"`

@@ -54,6 +54,8 @@ func (c Config) transport() transport.Config {
 	out.WriteBuffer = int(c.Limits.WriteBuffer)
 	out.WriteTimeout = time.Duration(c.Limits.WriteTimeout)
 	out.MaxConnections = c.Limits.Connections
+	out.MaxPerListener = c.Limits.ConnectionsPerListener
+	out.ConnectRate = c.Limits.ConnectRate
 	out.MaxPerAddress = c.Limits.ConnectionsPerAddress
 	out.MaxPending = c.Limits.Handshakes
 	out.MaxPendingPerAddress = c.Limits.HandshakesPerAddress

@@ -56,6 +56,13 @@ type Config struct {
 	// MaxPending is how many of them may be unauthenticated. Default 10,000, so that the devices of a whole town can
 	// come back at once. 0: no limit.
 	MaxPending int
+	// MaxPerListener is the number of connections at a time that came through one listener; all WebSocket connections came
+	// through one. Default 0, no limit.
+	MaxPerListener int
+	// ConnectRate is how many new connections a second one listener takes, and how many it takes at once. Over it, TCP and
+	// TLS connections wait in the kernel's backlog until they are accepted, and fail when that is full; WebSocket
+	// connections are refused (503), because the HTTP server has accepted them already. Default 0, no limit.
+	ConnectRate int
 	// MaxPerAddress is the number of connections of one address (an IPv6 address counts by its /64; loopback counts
 	// too). Default 0, no limit: thousands may share an address behind a carrier's NAT or a proxy.
 	MaxPerAddress int
@@ -67,6 +74,11 @@ type Config struct {
 	// "localhost:5173", "*.example.org" (every host below it), or "*" (every page). Clients that are no browser send no
 	// Origin and are not asked. Default none.
 	Origins []string
+
+	// Tight, if not nil, says that no new connection is wanted just now. It is asked before a WebSocket upgrade, which then
+	// is refused (503); whom a TCP connection belongs to, and so what to tell him, only the function knows that serves it.
+	// It is called concurrently, and must be quick.
+	Tight func() bool
 }
 
 // DefaultConfig gives the defaults.
@@ -98,6 +110,8 @@ func (c Config) Validate() error {
 		{"Linger", int64(c.Linger), 0},
 		{"MaxConnections", int64(c.MaxConnections), 0},
 		{"MaxPending", int64(c.MaxPending), 0},
+		{"MaxPerListener", int64(c.MaxPerListener), 0},
+		{"ConnectRate", int64(c.ConnectRate), 0},
 		{"MaxPerAddress", int64(c.MaxPerAddress), 0},
 		{"MaxPendingPerAddress", int64(c.MaxPendingPerAddress), 0},
 	} {

@@ -12,10 +12,10 @@ import (
 // Conn is one connection. It is a net.Conn whose Write never blocks. One goroutine at a time may read; everything else
 // may be called concurrently.
 type Conn struct {
-	server   *Server
-	listener string
-	remote   netip.AddrPort
-	done     chan struct{}
+	server *Server
+	door   *door
+	remote netip.AddrPort
+	done   chan struct{}
 
 	sock net.Conn // the socket: deadlines, and the end
 	raw  net.Conn // what bytes are written to: sock, or TLS over it
@@ -51,7 +51,7 @@ type Conn struct {
 var _ net.Conn = (*Conn)(nil)
 
 // Listener is the name of the listener that accepted the connection: "websocket", or what Listen was given.
-func (c *Conn) Listener() string { return c.listener }
+func (c *Conn) Listener() string { return c.door.name }
 
 // AddrPort is the address of the peer.
 func (c *Conn) AddrPort() netip.AddrPort { return c.remote }

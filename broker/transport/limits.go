@@ -3,10 +3,51 @@ package transport
 import (
 	"net"
 	"net/netip"
+	"time"
+
+	"golang.org/x/time/rate"
 )
 
+// door is what connections come through.
+type door struct {
+	name string
+	rate *rate.Limiter // nil: no limit
+	open int           // connections that came through it; guarded by Server.mu
+}
+
+func (c Config) door(name string) *door {
+	d := &door{name: name}
+	if c.ConnectRate > 0 {
+		d.rate = rate.NewLimiter(rate.Limit(c.ConnectRate), c.ConnectRate)
+	}
+	return d
+}
+
+// pause waits until one more connection may come through d; false: until the server stopped.
+func (s *Server) pause(d *door) bool {
+	if d.rate == nil {
+		return true
+	}
+	wait := d.rate.Reserve().Delay()
+	if wait == 0 {
+		return true
+	}
+	s.metrics.pauses.Inc()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stop:
+		return false
+	}
+}
+
+// overrun says whether connections come through d faster than it lets them.
+func (d *door) overrun() bool { return d.rate != nil && !d.rate.Allow() }
+
 // admit counts a new connection in, unless that is one too many.
-func (s *Server) admit(addr netip.Addr) bool {
+func (s *Server) admit(d *door, addr netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	addr = network(addr)
@@ -19,6 +60,8 @@ func (s *Server) admit(addr netip.Addr) bool {
 		reason = "connections"
 	case reached(s.all.pending, s.cfg.MaxPending):
 		reason = "pending"
+	case reached(d.open, s.cfg.MaxPerListener):
+		reason = "listener"
 	case reached(one.admitted, s.cfg.MaxPerAddress):
 		reason = "address"
 	case reached(one.pending, s.cfg.MaxPendingPerAddress):
@@ -31,6 +74,7 @@ func (s *Server) admit(addr netip.Addr) bool {
 	s.running.Add(1)
 	s.metrics.accepted.Inc()
 	s.countLocked(addr, 1, 1)
+	d.open++
 	return true
 }
 
@@ -50,13 +94,14 @@ func (s *Server) remove(c *Conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.dismiss(c.remote.Addr(), pending)
+	s.dismiss(c.door, c.remote.Addr(), pending)
 }
 
 // dismiss takes back an admit.
-func (s *Server) dismiss(addr netip.Addr, pending bool) {
+func (s *Server) dismiss(d *door, addr netip.Addr, pending bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	d.open--
 	if pending {
 		s.countLocked(network(addr), -1, -1)
 	} else {

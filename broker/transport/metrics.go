@@ -13,6 +13,7 @@ type metrics struct {
 
 	accepted     prometheus.Counter
 	acceptErrors prometheus.Counter
+	pauses       prometheus.Counter
 	refused      *prometheus.CounterVec
 	ended        *prometheus.CounterVec
 }
@@ -26,6 +27,10 @@ func newMetrics() *metrics {
 		acceptErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "magpie_accept_errors_total",
 			Help: "Connections that could not be accepted, for want of file descriptors above all.",
+		}),
+		pauses: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "magpie_accept_pauses_total",
+			Help: "Times that a listener waited before it accepted the next connection, because of the connect rate.",
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "magpie_connections_refused_total",
@@ -59,7 +64,7 @@ func (s *Server) Collectors() []prometheus.Collector {
 		})
 	}
 	return []prometheus.Collector{
-		s.metrics.accepted, s.metrics.acceptErrors, s.metrics.refused, s.metrics.ended,
+		s.metrics.accepted, s.metrics.acceptErrors, s.metrics.pauses, s.metrics.refused, s.metrics.ended,
 		total(&s.metrics.received, "magpie_received_bytes_total", "Bytes of MQTT received."),
 		total(&s.metrics.sent, "magpie_sent_bytes_total", "Bytes of MQTT sent."),
 		total(&s.metrics.flushes, "magpie_socket_writes_total", "Writes to sockets, each of one packet or many."),

@@ -21,6 +21,7 @@ type Server struct {
 	metrics     *metrics
 	running     sync.WaitGroup // accept loops, and connections from admit to the end of run
 	stop        chan struct{}  // closed by StopAccepting
+	websocket   *door
 
 	mu        sync.Mutex // guards what follows; nothing is waited for under it
 	stopped   bool
@@ -43,6 +44,7 @@ func New(cfg Config, serve func(*Conn), log *slog.Logger) *Server {
 		log:         log,
 		metrics:     newMetrics(),
 		stop:        make(chan struct{}),
+		websocket:   cfg.door("websocket"),
 		conns:       map[*Conn]struct{}{},
 		addresses:   map[netip.Addr]tally{},
 	}
@@ -78,7 +80,7 @@ func (s *Server) attend(name string, ln net.Listener, secure *tls.Config) error 
 		return net.ErrClosed
 	}
 	s.listeners = append(s.listeners, ln)
-	s.running.Go(func() { s.accept(name, ln, secure) })
+	s.running.Go(func() { s.accept(s.cfg.door(name), ln, secure) })
 	return nil
 }
 
@@ -88,13 +90,16 @@ const (
 	longestPause = time.Second
 )
 
-func (s *Server) accept(name string, ln net.Listener, secure *tls.Config) {
+func (s *Server) accept(d *door, ln net.Listener, secure *tls.Config) {
 	pause := time.Duration(0)
 	for {
 		sock, err := ln.Accept()
 		if err == nil {
 			pause = 0
-			s.take(name, sock, secure)
+			s.take(d, sock, secure)
+			if !s.pause(d) {
+				return
+			}
 			continue
 		}
 		select {
@@ -104,7 +109,7 @@ func (s *Server) accept(name string, ln net.Listener, secure *tls.Config) {
 		}
 		s.metrics.acceptErrors.Inc()
 		if pause == 0 {
-			s.log.Warn("accept failed, trying again", "listener", name, "err", err)
+			s.log.Warn("accept failed, trying again", "listener", d.name, "err", err)
 		}
 		pause = min(max(2*pause, firstPause), longestPause)
 		select {
@@ -116,10 +121,10 @@ func (s *Server) accept(name string, ln net.Listener, secure *tls.Config) {
 }
 
 // take starts an accepted connection, or refuses it.
-func (s *Server) take(name string, sock net.Conn, secure *tls.Config) {
+func (s *Server) take(d *door, sock net.Conn, secure *tls.Config) {
 	accepted := time.Now()
 	remote := plain(addrPort(sock.RemoteAddr()))
-	if !s.admit(remote.Addr()) {
+	if !s.admit(d, remote.Addr()) {
 		_ = sock.Close()
 		return
 	}
@@ -128,7 +133,7 @@ func (s *Server) take(name string, sock net.Conn, secure *tls.Config) {
 		raw = tls.Server(sock, secure)
 	}
 	s.start(&Conn{
-		server: s, listener: name, remote: remote, done: make(chan struct{}),
+		server: s, door: d, remote: remote, done: make(chan struct{}),
 		sock: sock, raw: raw, in: raw,
 	}, accepted)
 }
@@ -152,7 +157,7 @@ func (s *Server) run(c *Conn) {
 	if err := c.begin(); err == nil {
 		s.serve(c)
 	} else {
-		s.log.Debug("connection ended before CONNECT", "listener", c.listener, "remote", c.remote.String(), "err", err)
+		s.log.Debug("connection ended before CONNECT", "listener", c.door.name, "remote", c.remote.String(), "err", err)
 	}
 	_ = c.Close()
 	close(c.done)

@@ -51,6 +51,9 @@ func TestLimits(t *testing.T) {
 		"pending": {func(c *Config) { c.MaxPending = 2 }, []step{
 			{near, false, ""}, {near, true, ""}, {far, false, ""}, {near, true, "pending"}, {far, true, "pending"},
 		}},
+		"one listener": {func(c *Config) { c.MaxPerListener = 2 }, []step{
+			{near, true, ""}, {far, false, ""}, {far, true, "listener"},
+		}},
 		"one address": {func(c *Config) { c.MaxPerAddress = 2 }, []step{
 			{near, true, ""}, {near, false, ""}, {near, true, "address"}, {far, true, ""},
 		}},
@@ -94,6 +97,51 @@ func TestLimits(t *testing.T) {
 			eventually(t, "left", func() bool { return sum(s) == len(in)-1 })
 		})
 	}
+}
+
+func TestAListenerThatIsFullLeavesTheOthersOpen(t *testing.T) {
+	s, addr := listen(t, func(c *Config) { c.MaxPerListener = 1 }, unserved(t))
+	other, err := s.Listen("other", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := dial(t, addr)
+	eventually(t, "admitted", func() bool { return sum(s) == 1 })
+	isGone(t, dial(t, addr))
+	dial(t, other.String())
+	eventually(t, "admitted by the other", func() bool { return sum(s) == 2 })
+	first.Close()
+	eventually(t, "left", func() bool { return sum(s) == 1 })
+	dial(t, addr)
+	eventually(t, "admitted in its place", func() bool { return sum(s) == 2 })
+}
+
+func TestConnectionsOverTheRateWaitToBeAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := pipe(t, func(c *Config) { c.ConnectRate = 10 }, unserved(t))
+		start := time.Now()
+		for i := range 30 {
+			defer p.dial().Close() // returns when the connection is accepted
+			want := time.Duration(max(0, i-10)) * 100 * time.Millisecond
+			if waited := time.Since(start); waited != want {
+				t.Errorf("connection %d is accepted after %v, want %v", i, waited, want)
+			}
+		}
+		if n := refused(s, "rate"); n != 0 {
+			t.Errorf("%d were refused", n)
+		}
+		if n := count(s.metrics.pauses); n == 0 {
+			t.Error("no pause was counted")
+		}
+		start = time.Now()
+		if err := s.StopAccepting(); err != nil { // in the middle of a pause
+			t.Error(err)
+		}
+		synctest.Wait()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("stopped after %v", took)
+		}
+	})
 }
 
 // sum is the number of connections that are admitted.

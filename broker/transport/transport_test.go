@@ -233,6 +233,8 @@ func TestConfigValidateNamesTheField(t *testing.T) {
 		"WriteBuffer":    func(c *Config) { c.WriteBuffer = c.PacketSize - 1 },
 		"WriteTimeout":   func(c *Config) { c.WriteTimeout = -1 },
 		"Linger":         func(c *Config) { c.Linger = -1 },
+		"MaxPerListener": func(c *Config) { c.MaxPerListener = -1 },
+		"ConnectRate":    func(c *Config) { c.ConnectRate = -1 },
 		"MaxPending":     func(c *Config) { c.MaxPending = -1 },
 		"Origins":        func(c *Config) { c.Origins = []string{"https://example.org"} },
 	} {

@@ -34,25 +34,38 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	remote = plain(remote)
-	if !s.admit(remote.Addr()) {
+	if !s.welcomes(remote.Addr()) {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many connections", http.StatusServiceUnavailable)
 		return
 	}
 	raw, early, err := hijack(w, websocketAccept(r), accepted.Add(s.cfg.ConnectTimeout))
 	if err != nil {
-		s.dismiss(remote.Addr(), true)
+		s.dismiss(s.websocket, remote.Addr(), true)
 		s.log.Debug("websocket upgrade failed", "remote", remote.String(), "err", err)
 		return
 	}
 	c := &Conn{
-		server: s, listener: "websocket", remote: remote, done: make(chan struct{}),
+		server: s, door: s.websocket, remote: remote, done: make(chan struct{}),
 		sock: bottom(raw), raw: raw,
 		spoke: true,
 	}
 	c.ws = &frames{src: raw, early: early, pong: c.answerPing}
 	c.in = c.ws
 	s.start(c, accepted)
+}
+
+// welcomes counts a new connection in, unless there are too many already, or they come too fast.
+func (s *Server) welcomes(addr netip.Addr) bool {
+	switch {
+	case s.cfg.Tight != nil && s.cfg.Tight():
+		s.metrics.refused.WithLabelValues("memory").Inc()
+	case s.websocket.overrun():
+		s.metrics.refused.WithLabelValues("rate").Inc()
+	default:
+		return s.admit(s.websocket, addr)
+	}
+	return false
 }
 
 // judge gives the status and the text of a refusal, or 0.

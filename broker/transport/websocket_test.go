@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -193,6 +194,36 @@ func TestWebSocketRefusals(t *testing.T) {
 	}
 	if n := refused(s, "connections"); n != 1 {
 		t.Errorf("counted %d refusals, want 1", n)
+	}
+}
+
+func TestWebSocketsAreRefusedWhenTheyAreTooMuch(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		reason string
+	}{
+		"in number": {func(c *Config) { c.MaxPerListener = 1 }, "listener"},
+		"in time":   {func(c *Config) { c.ConnectRate = 1 }, "rate"},
+		"in memory": {func(c *Config) {
+			var asked atomic.Int32
+			c.Tight = func() bool { return asked.Add(1) > 1 }
+		}, "memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, h := web(t, false, tt.change, echo(t))
+			if s.websocket.rate != nil {
+				s.websocket.rate.SetLimit(0) // it stays at those that may come at once, however long the test takes
+			}
+			if _, _, err := dialWeb(t, h); err != nil {
+				t.Fatal(err)
+			}
+			if _, status, err := dialWeb(t, h); err == nil || status != http.StatusServiceUnavailable {
+				t.Errorf("one too many: status %d, %v", status, err)
+			}
+			if n := refused(s, tt.reason); n != 1 {
+				t.Errorf("counted %d refusals, want 1", n)
+			}
+		})
 	}
 }
 
