@@ -268,7 +268,7 @@ func firstLevel(topic string) string {
 // covers says whether a filter matches all that another one, or a topic, does. Wildcards at the beginning do not match
 // topics with $ there (MQTT 5, 4.7.2).
 func covers(filter, other string) bool {
-	if strings.HasPrefix(other, "$") && (filter == "#" || filter[0] == '+') {
+	if strings.HasPrefix(other, "$") && (filter == "#" || strings.HasPrefix(filter, "+")) {
 		return false
 	}
 	if other == "#" && filter == "+/#" { // no topic has less than one level
