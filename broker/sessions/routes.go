@@ -222,10 +222,10 @@ func (x *Routes) putInTreeLocked(filter string, who Subscriber) effect {
 
 func (x *Routes) removeFromTreeLocked(filter string, n Number) effect {
 	e := x.tree.remove(filter, n)
-	if e.filter {
-		x.inTree.Add(-1)
-	}
 	x.changed(e, -1)
+	if e.filter {
+		x.inTree.Add(-1) // last: a match that sees none does not wait for mu, and must see the new version
+	}
 	return e
 }
 
