@@ -119,7 +119,7 @@ func (c *crowd) reaches(home, at, next int) bool {
 // rebuild gives it the slots that n want.
 func (c *crowd) rebuild(n int) {
 	old := c.slots
-	c.slots = make([]Subscriber, (n+n/4+1)&^1) // even, as sizes of allocations are
+	c.slots = make([]Subscriber, (n+n*3/8+1)&^1) // even, as sizes of allocations are
 	for _, who := range old {
 		if who != 0 {
 			at, _ := c.find(who.Number())
