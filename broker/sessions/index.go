@@ -144,6 +144,9 @@ func hasWildcard(filter string) bool {
 	return false
 }
 
+// Matches says whether a filter matches a topic (MQTT 5, 4.7).
+func Matches(filter, topic string) bool { return matches(filter, topic) }
+
 // matches says whether a filter matches a topic (MQTT 5, 4.7).
 func matches(filter, topic string) bool {
 	if strings.HasPrefix(topic, "$") && !strings.HasPrefix(filter, "$") {

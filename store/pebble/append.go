@@ -46,7 +46,7 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (chat.Appended, cha
 type appending struct {
 	store   *Store
 	draft   chat.Draft
-	origin  []byte // key; nil: none
+	origin  originRow
 	parties parties
 	to      []int       // members that get a pointer
 	content []byte      // encoded
@@ -145,20 +145,31 @@ func remove(b *pebble.Batch, key []byte) {
 	}
 }
 
-// originKey gives the row that remembers the inbound packet of a change.
-func originKey(origin any) ([]byte, error) {
-	switch o := origin.(type) {
-	case nil:
-		return nil, nil
-	case sessions.Origin:
-		return receivedKey(o.Key, o.ID), nil
-	}
-	return nil, fmt.Errorf("origin is a %T, which this store does not know", origin)
+// originRow is the row that remembers the inbound packet of a change, or the one of the will that it was.
+type originRow struct {
+	key    []byte // nil: none
+	remove bool
 }
 
-func putOrigin(b *pebble.Batch, key []byte) {
-	if key != nil {
-		put(b, key, nil)
+func originKey(origin any) (originRow, error) {
+	switch o := origin.(type) {
+	case nil:
+		return originRow{}, nil
+	case sessions.Origin:
+		return originRow{key: receivedKey(o.Key, o.ID)}, nil
+	case sessions.WillOrigin:
+		return originRow{key: sessionKey(tableWills, o.Key), remove: true}, nil
+	}
+	return originRow{}, fmt.Errorf("origin is a %T, which this store does not know", origin)
+}
+
+func putOrigin(b *pebble.Batch, row originRow) {
+	switch {
+	case row.key == nil:
+	case row.remove:
+		remove(b, row.key)
+	default:
+		put(b, row.key, nil)
 	}
 }
 

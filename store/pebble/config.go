@@ -31,6 +31,14 @@ type Config struct {
 	// Conversations and Streams are how many of each are kept in memory when nobody uses them. Default 32,768 of each, at
 	// most some 20 MiB.
 	Conversations, Streams int
+	// Queues is how many queues' sizes are kept in memory. Default 65,536, some 10 MiB, and 16 MiB for what is known of
+	// their entries; the size of a queue that was forgotten is found again by reading it, in the background.
+	Queues int
+	// QueueAge is the age at which entries of queues are removed. 0: at none.
+	QueueAge time.Duration
+	// SweepEvery is how often expired entries, retained messages and content that is not used are removed at least; the first
+	// time is a minute after Open at the latest. Default one hour.
+	SweepEvery time.Duration
 	// Fatal is called, once, when the store fails: with the cause, by the goroutine that found it, which may be one of the
 	// engine and hold its locks, so that Fatal must not use the store. Ending the process there is allowed. nil: nothing is
 	// called. Either way Failed is closed, and whoever watches it has to end the process without waiting for calls that are
@@ -39,6 +47,10 @@ type Config struct {
 	// Clock tells the time; nil: time.Now.
 	Clock func() time.Time
 }
+
+// contentRoom is how many bytes of messages that went to several queues are kept in memory, for those who are about to read
+// them.
+const contentRoom = 16 << 20
 
 // maxPending leaves some of Pebble's 4095 places to itself.
 const maxPending = 4000
@@ -60,6 +72,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("store: Conversations is %d", c.Conversations)
 	case c.Streams < 0:
 		return fmt.Errorf("store: Streams is %d", c.Streams)
+	case c.Queues < 0:
+		return fmt.Errorf("store: Queues is %d", c.Queues)
+	case c.QueueAge < 0:
+		return fmt.Errorf("store: QueueAge is %s", c.QueueAge)
+	case c.SweepEvery < 0:
+		return fmt.Errorf("store: SweepEvery is %s", c.SweepEvery)
 	}
 	return nil
 }
@@ -72,6 +90,8 @@ func (c Config) withDefaults() Config {
 	set(&c.Pending, 2048)
 	set(&c.Conversations, 32768)
 	set(&c.Streams, 32768)
+	set(&c.Queues, 65536)
+	set(&c.SweepEvery, time.Hour)
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

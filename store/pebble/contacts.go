@@ -111,7 +111,7 @@ type relating struct {
 	store    *Store
 	parties  parties
 	me, them int
-	origin   []byte
+	origin   originRow
 	id       string // of the first message
 }
 

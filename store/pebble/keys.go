@@ -31,6 +31,18 @@ const (
 	tableAcked         table = 'P' // account, client -> 8 bytes: the position up to which everything is finished
 	tableFlights       table = 'F' // account, client, position -> flightRow
 	tableReceived      table = 'Q' // account, client, packet id -> nothing
+
+	tablePositions    table = 'n' // -> 8 bytes: positions up to here may have been given
+	tableQueues       table = 'q' // number (4 bytes), position -> entry, with its content if no other queue has it
+	tableContents     table = 'm' // position -> content that several queues have
+	tableQueueAcked   table = 'p' // account, client -> 8 bytes, as tableAcked
+	tableQueueFlights table = 'f' // account, client, position -> flightRow
+	tableReplays      table = 'y' // account, client, id -> replayRow
+	tableRetained     table = 'r' // topic, as it is -> position, times, content
+	tableWills        table = 'w' // account, client -> willRow
+	tableDelayed      table = 'd' // due in Unix milliseconds, position -> times, content
+	tableGroups       table = 'g' // name -> 4 bytes: number
+	tableBeat         table = 'b' // -> 8 bytes: Unix milliseconds
 )
 
 // A string in a key ends in 0x00 0x01, and a 0x00 in it is written 0x00 0xFF: keys sort as their strings do, no string is
@@ -119,8 +131,60 @@ func endKey(end moment, t table, d accounts.Digest) []byte {
 
 func sessionKey(t table, k sessions.Key) []byte { return key2(t, k.Account, k.Client) }
 
-func flightKey(k sessions.Key, pos uint64) []byte {
-	return binary.BigEndian.AppendUint64(sessionKey(tableFlights, k), pos)
+func flightKey(t table, k sessions.Key, pos uint64) []byte {
+	return binary.BigEndian.AppendUint64(sessionKey(t, k), pos)
+}
+
+func replayKey(k sessions.Key, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(sessionKey(tableReplays, k), id)
+}
+
+const (
+	queueKeySize   = 1 + 4 + 8
+	contentKeySize = 1 + 8
+)
+
+func queueKey(n sessions.Number, pos uint64) []byte {
+	return appendQueueKey(make([]byte, 0, queueKeySize), n, pos)
+}
+
+func appendQueueKey(key []byte, n sessions.Number, pos uint64) []byte {
+	key = binary.BigEndian.AppendUint32(append(key, byte(tableQueues)), uint32(n))
+	return binary.BigEndian.AppendUint64(key, pos)
+}
+
+// queueRange is where the entries of a queue are that come after after, up to and with until.
+func queueRange(n sessions.Number, after, until uint64) (from, to []byte) {
+	if after >= until {
+		return queueKey(n, 0), queueKey(n, 0)
+	}
+	return queueKey(n, after+1), append(queueKey(n, until), 0)
+}
+
+func parseQueueKey(key []byte) (n sessions.Number, pos uint64, err error) {
+	if len(key) != queueKeySize {
+		return 0, 0, errKey
+	}
+	return sessions.Number(binary.BigEndian.Uint32(key[1:])), binary.BigEndian.Uint64(key[5:]), nil
+}
+
+func contentKey(pos uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{byte(tableContents)}, pos)
+}
+
+func retainedKey(topic string) []byte { return append([]byte{byte(tableRetained)}, topic...) }
+
+// delayedKey sorts by the time, also if it lies before 1970.
+func delayedKey(due int64, pos uint64) []byte {
+	key := binary.BigEndian.AppendUint64([]byte{byte(tableDelayed)}, uint64(due)^1<<63)
+	return binary.BigEndian.AppendUint64(key, pos)
+}
+
+func parseDelayedKey(key []byte) (due int64, pos uint64, err error) {
+	if len(key) != 1+8+8 {
+		return 0, 0, errKey
+	}
+	return int64(binary.BigEndian.Uint64(key[1:]) ^ 1<<63), binary.BigEndian.Uint64(key[9:]), nil
 }
 
 func receivedKey(k sessions.Key, id uint16) []byte {

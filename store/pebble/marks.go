@@ -36,7 +36,7 @@ type ordinals struct{ seq, n, own uint64 }
 // mark tries until it knows the ordinals of the message that is read: those of the last one are in memory, any other's
 // are read without the lock, and may by then be behind what somebody else has marked.
 func (s *Store) mark(
-	ctx context.Context, p parties, who accounts.Name, m chat.Marks, origin []byte,
+	ctx context.Context, p parties, who accounts.Name, m chat.Marks, origin originRow,
 ) (chat.Marked, chat.Commit, error) {
 	var known ordinals
 	for {
@@ -57,7 +57,7 @@ func (s *Store) mark(
 
 // tryMark uses up or gives back a reserved place. missing is the seq whose ordinals have to be known first.
 func (s *Store) tryMark(
-	p parties, who accounts.Name, m chat.Marks, origin []byte, known ordinals,
+	p parties, who accounts.Name, m chat.Marks, origin originRow, known ordinals,
 ) (marked chat.Marked, commit chat.Commit, missing uint64, err error) {
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()

@@ -205,6 +205,7 @@ type sessionRow struct {
 	Streaming     bool              `cbor:"9,keyasint,omitempty"`
 	NextID        uint16            `cbor:"10,keyasint,omitempty"`
 	Unacked       []answeredRow     `cbor:"11,keyasint,omitempty"`
+	Number        sessions.Number   `cbor:"12,keyasint,omitempty"`
 }
 
 type subscriptionRow struct {
@@ -235,6 +236,70 @@ type flightRow struct {
 	ID    uint16         `cbor:"1,keyasint,omitempty"`
 	QoS   byte           `cbor:"2,keyasint,omitempty"`
 	Stage sessions.Stage `cbor:"3,keyasint"`
+}
+
+type replayRow struct {
+	Filter  string `cbor:"1,keyasint"`
+	QoS     byte   `cbor:"2,keyasint,omitempty"`
+	SubID   int    `cbor:"3,keyasint,omitempty"`
+	NoLocal bool   `cbor:"4,keyasint,omitempty"`
+	After   string `cbor:"5,keyasint,omitempty"`
+	Until   uint64 `cbor:"6,keyasint,omitempty"`
+}
+
+func replayRowOf(r sessions.Replay) replayRow {
+	return replayRow{Filter: r.Filter, QoS: r.QoS, SubID: r.SubID, NoLocal: r.NoLocal, After: r.After, Until: r.Until}
+}
+
+func (r replayRow) replay(id uint64) sessions.Replay {
+	return sessions.Replay{
+		ID: id, Filter: r.Filter, QoS: r.QoS, SubID: r.SubID, NoLocal: r.NoLocal, After: r.After, Until: r.Until,
+	}
+}
+
+type willRow struct {
+	Version         byte              `cbor:"1,keyasint,omitempty"`
+	Topic           string            `cbor:"2,keyasint"`
+	Payload         []byte            `cbor:"3,keyasint,omitempty"`
+	QoS             byte              `cbor:"4,keyasint,omitempty"`
+	Retain          bool              `cbor:"5,keyasint,omitempty"`
+	ContentType     string            `cbor:"6,keyasint,omitempty"`
+	ResponseTopic   string            `cbor:"7,keyasint,omitempty"`
+	Correlation     []byte            `cbor:"8,keyasint,omitempty"`
+	User            []userPropertyRow `cbor:"9,keyasint,omitempty"`
+	Expiry          uint32            `cbor:"10,keyasint,omitempty"`
+	PayloadFormat   byte              `cbor:"11,keyasint,omitempty"`
+	SubscriptionIDs []int             `cbor:"12,keyasint,omitempty"`
+	DelaySeconds    uint32            `cbor:"13,keyasint,omitempty"`
+	Due             moment            `cbor:"14,keyasint"`
+}
+
+func willRowOf(w sessions.Will) willRow {
+	p := w.Publish
+	r := willRow{
+		Version: w.Version, Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, ContentType: p.ContentType,
+		ResponseTopic: p.ResponseTopic, Correlation: p.Correlation, Expiry: p.Expiry, PayloadFormat: p.PayloadFormat,
+		SubscriptionIDs: p.SubscriptionIDs, DelaySeconds: w.DelaySeconds, Due: momentOf(w.Due),
+	}
+	for _, u := range p.User {
+		r.User = append(r.User, userPropertyRow(u))
+	}
+	return r
+}
+
+func (r willRow) will(k sessions.Key) sessions.Will {
+	w := sessions.Will{
+		Key: k, Version: r.Version, DelaySeconds: r.DelaySeconds, Due: r.Due.time(),
+		Publish: sessions.Publish{
+			Topic: r.Topic, Payload: r.Payload, QoS: r.QoS, Retain: r.Retain, ContentType: r.ContentType,
+			ResponseTopic: r.ResponseTopic, Correlation: r.Correlation, Expiry: r.Expiry, PayloadFormat: r.PayloadFormat,
+			SubscriptionIDs: r.SubscriptionIDs,
+		},
+	}
+	for _, u := range r.User {
+		w.Publish.User = append(w.Publish.User, sessions.UserProperty(u))
+	}
+	return w
 }
 
 // The encoding is deterministic; the golden files depend on it. Strings may hold any bytes: client ids and what clients

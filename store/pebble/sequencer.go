@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -10,11 +11,17 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/magpie-im/magpie/broker/sessions"
 )
 
 // sequencer gives every change its place in one order, which is also that of the log on the disk. mu is held for
 // work in memory and for handing a batch to Pebble, which copies it; one goroutine then waits for the disk, batch after
 // batch, and moves durable on.
+//
+// A change is either handed over at once, with a batch of its own (commitLocked), or joins the open batch, which is handed
+// over when the disk has nothing to do, when it has got large, or before the next batch of the first kind. So the busier
+// the disk is, the more changes share a batch. What has joined cannot be read before it is handed over.
 //
 // What is applied can be read at once, and is not durable yet. The rule that keeps readers honest: last is set before a
 // batch becomes visible, so whoever loads last after reading has a commit that covers all he read.
@@ -22,30 +29,51 @@ type sequencer struct {
 	db     *pebble.DB
 	health *health
 	clock  func() time.Time
-	// observe is told how long a commit took.
-	observe func(time.Duration)
+	// observe is told how long a commit took, and of how many changes it was.
+	observe func(took time.Duration, changes int)
 
 	// slots has room for the commits that may wait for the disk. A place in it is taken before mu: with mu held nobody
 	// waits for the disk, and Pebble would block beyond its own bound.
 	slots chan struct{}
 
-	mu     sync.Mutex
-	closed bool
-	number uint64 // of the last commit
+	mu       sync.Mutex
+	closed   bool
+	number   uint64        // of the last commit, the open one included
+	open     *commit       // the batch that changes join; nil: none has
+	flying   int           // commits that are handed over and wait for the disk
+	loose    int           // those of them that have no place in slots
+	freed    chan struct{} // closed when open is handed over; nil: nobody waits for that
+	position uint64        // the last one given on free topics
+	reserved uint64        // positions up to here may be in use after a crash
 
-	last    atomic.Pointer[commit]
+	last    atomic.Pointer[commit] // handed over
 	durable atomic.Uint64
+	reached atomic.Uint64 // positions up to here are durable; moves before durable does
 
-	applied chan *commit // as long as slots: sending to it never blocks
+	applied chan *commit // as long as slots and maxLoose: sending to it never blocks
 	done    chan struct{}
 }
 
+const (
+	// maxLoose is how many commits without a place in slots may wait for the disk, and one.
+	maxLoose = 8
+	// joinSize is from where on the open batch does not wait for the disk.
+	joinSize = 1 << 20
+	// maxOpen is from where on changes wait before they join the open batch.
+	maxOpen = 8 << 20
+)
+
 // commit is one batch on its way to the disk.
 type commit struct {
-	seq    *sequencer
-	number uint64
-	batch  *pebble.Batch
-	since  time.Time
+	seq     *sequencer
+	number  uint64
+	batch   *pebble.Batch
+	since   time.Time
+	slot    bool // it has a place in slots
+	changes int
+	reached uint64 // the last position given when it was handed over
+	// flown are the sessions whose flights have joined it; nil: none. Guarded by sequencer.mu.
+	flown map[sessions.Key]struct{}
 	// closed is the channel that is closed when the commit is durable; nil until somebody waits.
 	closed atomic.Pointer[chan struct{}]
 }
@@ -62,9 +90,9 @@ func newSequencer(db *pebble.DB, h *health, pending int, clock func() time.Time)
 		db:      db,
 		health:  h,
 		clock:   clock,
-		observe: func(time.Duration) {},
+		observe: func(time.Duration, int) {},
 		slots:   make(chan struct{}, pending),
-		applied: make(chan *commit, pending),
+		applied: make(chan *commit, pending+2*maxLoose),
 		done:    make(chan struct{}),
 	}
 	q.last.Store(&commit{seq: q})
@@ -117,6 +145,11 @@ func (q *sequencer) reserve(ctx context.Context) error {
 	if err := q.health.writable(); err != nil {
 		return err
 	}
+	return q.place(ctx)
+}
+
+// place is reserve for what has to go on when there is little space.
+func (q *sequencer) place(ctx context.Context) error {
 	select {
 	case q.slots <- struct{}{}:
 		return nil
@@ -129,23 +162,172 @@ func (q *sequencer) reserve(ctx context.Context) error {
 
 func (q *sequencer) release() { <-q.slots }
 
-// commitLocked hands a batch over, whose place was reserved. The caller has changed what it keeps in memory already, or
-// does so before it lets go of mu: there is no way back. An error means that the store has failed for good.
+// commitLocked hands a batch over, whose place was reserved, together with the open one. The caller has changed what it
+// keeps in memory already, or does so before it lets go of mu: there is no way back. An error means that the store has
+// failed for good.
 func (q *sequencer) commitLocked(b *pebble.Batch) (*commit, error) {
 	if q.closed {
 		q.release()
 		return nil, errClosed
 	}
-	q.number++
-	c := &commit{seq: q, number: q.number, batch: b, since: q.clock()}
-	q.last.Store(c) // before the batch can be seen
-	if err := q.apply(b); err != nil {
+	if q.open == nil {
+		q.number++
+		q.open = &commit{seq: q, number: q.number, batch: b, since: q.clock()}
+	} else if err := errors.Join(q.open.batch.Apply(b, nil), b.Close()); err != nil {
 		q.release()
-		q.health.fail(fmt.Errorf("apply commit %d: %w", c.number, err))
+		q.health.fail(fmt.Errorf("join batches of commit %d: %w", q.open.number, err))
 		return nil, q.health.Err()
 	}
-	q.applied <- c
+	c := q.open
+	c.changes++
+	if err := q.handOverLocked(true); err != nil {
+		return nil, err
+	}
 	return c, nil
+}
+
+// openLocked gives the commit that a change is to join. joinedLocked has to follow, with the change in the batch.
+func (q *sequencer) openLocked() *commit {
+	if q.open == nil {
+		q.number++
+		q.open = &commit{seq: q, number: q.number, batch: q.db.NewBatch(), since: q.clock()}
+	}
+	return q.open
+}
+
+// joinedLocked says that a change has joined the open commit.
+func (q *sequencer) joinedLocked() error {
+	q.open.changes++
+	if q.flying == 0 || q.open.batch.Len() >= joinSize && q.loose < maxLoose {
+		return q.handOverLocked(false)
+	}
+	return nil
+}
+
+// handOverLocked hands the open batch to the engine.
+func (q *sequencer) handOverLocked(slot bool) error {
+	c := q.open
+	q.open = nil
+	c.slot, c.reached = slot, q.position
+	q.last.Store(c) // before the batch can be seen
+	if q.freed != nil {
+		close(q.freed)
+		q.freed = nil
+	}
+	if err := q.apply(c.batch); err != nil {
+		if slot {
+			q.release()
+		}
+		q.health.fail(fmt.Errorf("apply commit %d: %w", c.number, err))
+		return q.health.Err()
+	}
+	q.flying++
+	if !slot {
+		q.loose++
+	}
+	q.applied <- c
+	return nil
+}
+
+// room waits while the open batch is so large that nothing should join it.
+func (q *sequencer) room(ctx context.Context) error {
+	if err := q.health.writable(); err != nil {
+		return err
+	}
+	return q.waitOpen(ctx)
+}
+
+// waitOpen is room for what has to go on when there is little space.
+func (q *sequencer) waitOpen(ctx context.Context) error {
+	for {
+		if err := q.health.err(); err != nil {
+			return err
+		}
+		q.mu.Lock()
+		if q.open == nil || q.open.batch.Len() < maxOpen {
+			q.mu.Unlock()
+			return nil
+		}
+		if q.freed == nil {
+			q.freed = make(chan struct{})
+		}
+		freed := q.freed
+		q.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-q.health.failed:
+			return q.health.Err()
+		}
+	}
+}
+
+// join adds a change that needs nothing but a batch to the open one.
+func (q *sequencer) join(ctx context.Context, fill func(c *commit)) (*commit, error) {
+	if err := q.health.writable(); err != nil {
+		return nil, err
+	}
+	return q.joinAnyway(ctx, fill)
+}
+
+// joinAnyway is join for what has to go on when there is little space.
+func (q *sequencer) joinAnyway(ctx context.Context, fill func(c *commit)) (*commit, error) {
+	if err := q.waitOpen(ctx); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil, errClosed
+	}
+	c := q.openLocked()
+	fill(c)
+	return c, q.joinedLocked()
+}
+
+// show makes what has joined the open batch readable.
+func (q *sequencer) show(ctx context.Context) error {
+	return q.showIf(ctx, func(*commit) bool { return true })
+}
+
+// showIf is show if the open commit is one that matters.
+func (q *sequencer) showIf(ctx context.Context, matters func(c *commit) bool) error {
+	q.mu.Lock()
+	pending := q.open != nil && matters(q.open)
+	q.mu.Unlock()
+	if !pending {
+		return nil
+	}
+	if err := q.place(ctx); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.showLocked()
+}
+
+// showLocked uses up or gives back a place.
+func (q *sequencer) showLocked() error {
+	if q.open == nil || q.closed {
+		q.release()
+		return nil
+	}
+	return q.handOverLocked(true)
+}
+
+// newest gives a commit that covers every change until now.
+func (q *sequencer) newest() *commit {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.newestLocked()
+}
+
+func (q *sequencer) newestLocked() *commit {
+	if q.open != nil {
+		return q.open
+	}
+	return q.last.Load()
 }
 
 // apply turns the ways in which Pebble gives up (a panic, Fatalf, which is one on this path) into an error. The engine must
@@ -188,14 +370,30 @@ func (q *sequencer) run() {
 		}
 		// A failed commit stays in the way of all that come after it, even if the engine says that those went well.
 		if q.health.err() == nil {
+			q.reached.Store(c.reached)
 			q.durable.Store(c.number)
-			q.observe(q.clock().Sub(c.since))
+			q.observe(q.clock().Sub(c.since), c.changes)
 			batch := c.batch
 			c.complete()
 			if err := batch.Close(); err != nil {
 				q.health.fail(fmt.Errorf("close batch of commit %d: %w", c.number, err))
 			}
 		}
+		q.landed(c)
+	}
+}
+
+// landed makes room for the open batch, which takes the place of the commit that is done.
+func (q *sequencer) landed(c *commit) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.flying--
+	if !c.slot {
+		q.loose--
+	}
+	if q.open != nil && !q.closed && q.health.err() == nil {
+		_ = q.handOverLocked(c.slot) // the store has failed then, and all who wait are told
+	} else if c.slot {
 		q.release()
 	}
 }
@@ -214,6 +412,9 @@ func (q *sequencer) settled(ctx context.Context) error {
 // close refuses further commits and waits for those that are on their way. It is called once.
 func (q *sequencer) close() {
 	q.mu.Lock()
+	if q.open != nil && q.health.err() == nil {
+		_ = q.handOverLocked(false) // as in landed
+	}
 	q.closed = true
 	close(q.applied)
 	q.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,10 +13,15 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 )
 
-// sessionStore implements sessions.Store. Nothing of a session is kept in memory here: who uses it has it there. Calls for
+// sessionStore implements sessions.Store and sessions.Queues. Nothing of a session is kept in memory here: who uses it has it there. Calls for
 // one key do not overlap, so that what a call reads before it writes stays as it is; only rows of tableReceived come and go
 // on their own.
 type sessionStore struct{ *Store }
+
+var (
+	_ sessions.Store  = sessionStore{}
+	_ sessions.Queues = sessionStore{}
+)
 
 func (st sessionStore) Load(ctx context.Context, k sessions.Key) (sessions.State, error) {
 	s := st.Store
@@ -23,6 +29,9 @@ func (st sessionStore) Load(ctx context.Context, k sessions.Key) (sessions.State
 		return sessions.State{}, err
 	}
 	defer s.leave()
+	if err := s.seq.show(ctx); err != nil {
+		return sessions.State{}, err
+	}
 	state, err := st.load(k)
 	if err := s.seq.settled(ctx); err != nil {
 		return sessions.State{}, err
@@ -40,10 +49,24 @@ func (st sessionStore) load(k sessions.Key) (sessions.State, error) {
 		return sessions.State{}, fmt.Errorf("load session of %s: %w", k.Account, sessions.ErrNoSession)
 	}
 	state := row.state(k)
-	if state.Acked, err = st.acked(k); err != nil {
-		return state, err
+	for _, c := range []struct {
+		acked, flights table
+		cursor         *sessions.Cursor
+	}{
+		{tableAcked, tableFlights, &sessions.Cursor{}},
+		{tableQueueAcked, tableQueueFlights, &state.Queue},
+	} {
+		if c.cursor.Acked, err = st.acked(c.acked, k); err != nil {
+			return state, err
+		}
+		if c.cursor.Flights, err = st.flights(c.flights, k, c.cursor.Acked); err != nil {
+			return state, err
+		}
+		if c.acked == tableAcked {
+			state.Acked, state.Flights = c.cursor.Acked, c.cursor.Flights
+		}
 	}
-	if state.Flights, err = st.flights(k, state.Acked); err != nil {
+	if state.Replays, err = st.replays(k); err != nil {
 		return state, err
 	}
 	prefix := sessionKey(tableReceived, k)
@@ -57,8 +80,8 @@ func (st sessionStore) load(k sessions.Key) (sessions.State, error) {
 	return state, err
 }
 
-func (st sessionStore) acked(k sessions.Key) (uint64, error) {
-	value, closer, err := st.db.Get(sessionKey(tableAcked, k))
+func (st sessionStore) acked(t table, k sessions.Key) (uint64, error) {
+	value, closer, err := st.db.Get(sessionKey(t, k))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return 0, nil
 	}
@@ -73,13 +96,13 @@ func (st sessionStore) acked(k sessions.Key) (uint64, error) {
 }
 
 // flights gives those after a position.
-func (st sessionStore) flights(k sessions.Key, after uint64) ([]sessions.Flight, error) {
-	prefix := sessionKey(tableFlights, k)
+func (st sessionStore) flights(t table, k sessions.Key, after uint64) ([]sessions.Flight, error) {
+	prefix := sessionKey(t, k)
 	if after+1 == 0 {
 		return nil, nil
 	}
 	var out []sessions.Flight
-	from := flightKey(k, after+1)
+	from := flightKey(t, k, after+1)
 	err := st.scan(from, prefixEnd(prefix), "flights", func(key, value []byte) (bool, error) {
 		pos, _, err := cutNumber(key[len(prefix):])
 		if err != nil {
@@ -95,26 +118,61 @@ func (st sessionStore) flights(k sessions.Key, after uint64) ([]sessions.Flight,
 	return out, err
 }
 
-func putFlight(b *pebble.Batch, k sessions.Key, f sessions.Flight) {
-	put(b, flightKey(k, f.Pos), encode(flightRow{ID: f.ID, QoS: f.QoS, Stage: f.Stage}))
+func putFlight(b *pebble.Batch, t table, k sessions.Key, f sessions.Flight) {
+	put(b, flightKey(t, k, f.Pos), encode(flightRow{ID: f.ID, QoS: f.QoS, Stage: f.Stage}))
 }
 
-// write puts what fill gives into the order.
+func (st sessionStore) replays(k sessions.Key) (out []sessions.Replay, err error) {
+	prefix := sessionKey(tableReplays, k)
+	err = st.scan(prefix, prefixEnd(prefix), "replays", func(key, value []byte) (bool, error) {
+		id, _, err := cutNumber(key[len(prefix):])
+		if err != nil {
+			return false, err
+		}
+		var row replayRow
+		if err := decode("replay", value, &row); err != nil {
+			return false, err
+		}
+		out = append(out, row.replay(id))
+		return true, nil
+	})
+	return out, err
+}
+
+// write puts what fill gives into the order, with a batch of its own. fill reads what it depends on: all that has its
+// place is there to be read.
 func (st sessionStore) write(ctx context.Context, fill func(b *pebble.Batch) error) (sessions.Commit, error) {
 	s := st.Store
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.leave()
+	if err := s.seq.show(ctx); err != nil {
+		return nil, err
+	}
 	b := s.batch()
 	if err := fill(b); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	if b.Empty() {
-		commit := s.seq.current()
+		commit := s.seq.newest()
 		return commit, b.Close()
 	}
 	commit, err := s.seq.write(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return commit, nil
+}
+
+// join adds a change to the open batch. fill must not read.
+func (st sessionStore) join(ctx context.Context, fill func(b *pebble.Batch)) (sessions.Commit, error) {
+	s := st.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	commit, err := s.seq.join(ctx, func(c *commit) { fill(c.batch) })
 	if err != nil {
 		return nil, err
 	}
@@ -126,33 +184,107 @@ func (st sessionStore) Save(ctx context.Context, state sessions.State) (sessions
 		k := state.Key
 		put(b, sessionKey(tableSessions, k), encode(sessionRowOf(state)))
 		put(b, sessionKey(tableAcked, k), binary.BigEndian.AppendUint64(nil, state.Acked))
-		old, err := st.flights(k, 0)
+		if err := st.replaceFlights(b, tableFlights, k, state.Flights); err != nil {
+			return err
+		}
+		if err := st.replaceFlights(b, tableQueueFlights, k, state.Queue.Flights); err != nil {
+			return err
+		}
+		was, err := st.acked(tableQueueAcked, k)
 		if err != nil {
 			return err
 		}
-		kept := make(map[uint64]bool, len(state.Flights))
-		for _, f := range state.Flights {
-			kept[f.Pos] = true
-			putFlight(b, k, f)
+		switch acked := state.Queue.Acked; {
+		case acked != 0:
+			put(b, sessionKey(tableQueueAcked, k), binary.BigEndian.AppendUint64(nil, acked))
+		case was != 0:
+			remove(b, sessionKey(tableQueueAcked, k))
 		}
-		for _, f := range old {
-			if !kept[f.Pos] {
-				remove(b, flightKey(k, f.Pos))
-			}
-		}
-		return nil
+		return st.replaceReplays(b, k, state.Replays)
 	})
 }
 
+func (st sessionStore) replaceFlights(b *pebble.Batch, t table, k sessions.Key, flights []sessions.Flight) error {
+	old, err := st.flights(t, k, 0)
+	if err != nil {
+		return err
+	}
+	kept := make(map[uint64]bool, len(flights))
+	for _, f := range flights {
+		kept[f.Pos] = true
+		putFlight(b, t, k, f)
+	}
+	for _, f := range old {
+		if !kept[f.Pos] {
+			remove(b, flightKey(t, k, f.Pos))
+		}
+	}
+	return nil
+}
+
+func (st sessionStore) replaceReplays(b *pebble.Batch, k sessions.Key, replays []sessions.Replay) error {
+	old, err := st.replays(k)
+	if err != nil {
+		return err
+	}
+	kept := make(map[uint64]bool, len(replays))
+	for _, r := range replays {
+		kept[r.ID] = true
+		put(b, replayKey(k, r.ID), encode(replayRowOf(r)))
+	}
+	for _, r := range old {
+		if !kept[r.ID] {
+			remove(b, replayKey(k, r.ID))
+		}
+	}
+	return nil
+}
+
+// Drop leaves the will: it is published when the session has ended.
 func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commit, error) {
 	return st.write(ctx, func(b *pebble.Batch) error {
-		for _, t := range []table{tableSessions, tableAcked, tableFlights, tableReceived} {
+		var row sessionRow
+		if _, err := st.get(sessionKey(tableSessions, k), "session", &row); err != nil {
+			return err
+		}
+		if err := st.dropQueue(b, row.Number); err != nil {
+			return err
+		}
+		for _, t := range []table{
+			tableSessions, tableAcked, tableFlights, tableReceived, tableQueueAcked, tableQueueFlights, tableReplays,
+		} {
 			if err := st.dropRows(b, t, k); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// dropQueue removes a queue as a range: entries may come until the batch is handed over.
+func (st sessionStore) dropQueue(b *pebble.Batch, n sessions.Number) error {
+	if n == 0 {
+		return nil
+	}
+	s := st.Store
+	s.seq.mu.Lock()
+	used := s.backlogs.byNumber[n] != nil
+	s.backlogs.dropLocked(n)
+	s.seq.mu.Unlock()
+	from, to := queueRange(n, 0, math.MaxUint64)
+	if !used {
+		err := s.scan(from, to, "queue", func(_, _ []byte) (bool, error) {
+			used = true
+			return false, nil
+		})
+		if err != nil || !used {
+			return err
+		}
+	}
+	if err := b.DeleteRange(from, to, nil); err != nil {
+		return unavailable("drop queue", err)
+	}
+	return nil
 }
 
 // manyRows is where removing a range costs less than removing its rows. A removed range slows down reading around it
@@ -183,40 +315,87 @@ func (st sessionStore) dropRows(b *pebble.Batch, t table, k sessions.Key) error 
 }
 
 func (st sessionStore) Fly(ctx context.Context, k sessions.Key, flights []sessions.Flight) (sessions.Commit, error) {
-	return st.write(ctx, func(b *pebble.Batch) error {
-		for _, f := range flights {
-			putFlight(b, k, f)
+	return st.fly(ctx, tableFlights, k, flights)
+}
+
+func (st sessionStore) fly(
+	ctx context.Context, t table, k sessions.Key, flights []sessions.Flight,
+) (sessions.Commit, error) {
+	s := st.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if len(flights) == 0 {
+		return s.seq.newest(), nil
+	}
+	commit, err := s.seq.join(ctx, func(c *commit) {
+		if c.flown == nil {
+			c.flown = map[sessions.Key]struct{}{}
 		}
-		return nil
+		c.flown[k] = struct{}{}
+		for _, f := range flights {
+			putFlight(c.batch, t, k, f)
+		}
 	})
+	if err != nil {
+		return nil, err
+	}
+	return commit, nil
+}
+
+// landedFlights gives the positions of flights up to acked.
+func (st sessionStore) landedFlights(ctx context.Context, t table, k sessions.Key, acked uint64) ([]uint64, error) {
+	err := st.seq.showIf(ctx, func(c *commit) bool {
+		_, flown := c.flown[k]
+		return flown
+	})
+	if err != nil {
+		return nil, err
+	}
+	// An Advance that waits in the open batch cannot be read: what it removes is found again, and removed twice.
+	acked0 := tableAcked
+	if t == tableQueueFlights {
+		acked0 = tableQueueAcked
+	}
+	was, err := st.acked(acked0, k)
+	if err != nil {
+		return nil, err
+	}
+	flights, err := st.flights(t, k, min(was, acked))
+	if err != nil {
+		return nil, err
+	}
+	var out []uint64
+	for _, f := range flights {
+		if f.Pos <= acked {
+			out = append(out, f.Pos)
+		}
+	}
+	return out, nil
 }
 
 func (st sessionStore) Advance(ctx context.Context, k sessions.Key, acked uint64) error {
-	_, err := st.write(ctx, func(b *pebble.Batch) error {
-		was, err := st.acked(k)
-		if err != nil {
-			return err
+	s := st.Store
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	landed, err := st.landedFlights(ctx, tableFlights, k, acked)
+	if err != nil {
+		return err
+	}
+	_, err = s.seq.join(ctx, func(c *commit) {
+		for _, pos := range landed {
+			remove(c.batch, flightKey(tableFlights, k, pos))
 		}
-		flights, err := st.flights(k, min(was, acked))
-		if err != nil {
-			return err
-		}
-		for _, f := range flights {
-			if f.Pos <= acked {
-				remove(b, flightKey(k, f.Pos))
-			}
-		}
-		put(b, sessionKey(tableAcked, k), binary.BigEndian.AppendUint64(nil, acked))
-		return nil
+		put(c.batch, sessionKey(tableAcked, k), binary.BigEndian.AppendUint64(nil, acked))
 	})
 	return err
 }
 
 func (st sessionStore) Release(ctx context.Context, k sessions.Key, id uint16) (sessions.Commit, error) {
-	return st.write(ctx, func(b *pebble.Batch) error {
-		remove(b, receivedKey(k, id))
-		return nil
-	})
+	return st.join(ctx, func(b *pebble.Batch) { remove(b, receivedKey(k, id)) })
 }
 
 func (st sessionStore) Sessions(
@@ -252,12 +431,60 @@ func (st sessionStore) Sessions(
 	if err != nil {
 		return nil, err
 	}
-	for i := range out {
-		if out[i].Acked, err = st.acked(out[i].Key); err != nil {
-			return nil, err
-		}
+	if err := st.addCursors(out); err != nil {
+		return nil, err
 	}
 	return out, s.seq.settled(ctx)
+}
+
+// addCursors adds what is in other tables to a page of sessions, reading each of them once.
+func (st sessionStore) addCursors(page []sessions.State) error {
+	if len(page) == 0 {
+		return nil
+	}
+	at := make(map[sessions.Key]*sessions.State, len(page))
+	for i := range page {
+		at[page[i].Key] = &page[i]
+	}
+	add := map[table]func(s *sessions.State, rest, value []byte) error{
+		tableAcked: func(s *sessions.State, _, value []byte) (err error) {
+			s.Acked, _, err = cutNumber(value)
+			return err
+		},
+		tableQueueAcked: func(s *sessions.State, _, value []byte) (err error) {
+			s.Queue.Acked, _, err = cutNumber(value)
+			return err
+		},
+		tableReplays: func(s *sessions.State, rest, value []byte) error {
+			id, _, err := cutNumber(rest)
+			if err != nil {
+				return err
+			}
+			var row replayRow
+			if err := decode("replay", value, &row); err != nil {
+				return err
+			}
+			s.Replays = append(s.Replays, row.replay(id))
+			return nil
+		},
+	}
+	for t, add := range add {
+		from, to := sessionKey(t, page[0].Key), prefixEnd(sessionKey(t, page[len(page)-1].Key))
+		err := st.scan(from, to, "sessions", func(key, value []byte) (bool, error) {
+			k, rest, err := cutSessionKey(key)
+			if err != nil {
+				return false, err
+			}
+			if s := at[k]; s != nil {
+				return true, add(s, rest, value)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sessionRange is where the sessions of an account are, or all of them.
@@ -270,12 +497,18 @@ func sessionRange(account accounts.Name) (from, to []byte) {
 }
 
 func parseSessionKey(key []byte) (k sessions.Key, err error) {
+	k, _, err = cutSessionKey(key)
+	return k, err
+}
+
+// cutSessionKey takes the table and the session off a key.
+func cutSessionKey(key []byte) (k sessions.Key, rest []byte, err error) {
 	account, rest, err := cutString(key[1:])
 	if err != nil {
-		return k, err
+		return k, nil, err
 	}
-	client, _, err := cutString(rest)
-	return sessions.Key{Account: accounts.Name(account), Client: client}, err
+	client, rest, err := cutString(rest)
+	return sessions.Key{Account: accounts.Name(account), Client: client}, rest, err
 }
 
 func (st sessionStore) Count(ctx context.Context, account accounts.Name) (int, error) {
@@ -300,6 +533,7 @@ func sessionRowOf(s sessions.State) sessionRow {
 	row := sessionRow{
 		Version: s.Version, Text: s.Options.Text, AckEvents: s.Options.AckEvents, SyncCursor: s.Options.SyncCursor,
 		ExpirySeconds: s.ExpirySeconds, Open: s.Open, Left: momentOf(s.Left), Streaming: s.Streaming, NextID: s.NextID,
+		Number: s.Number,
 	}
 	for _, sub := range s.Subscriptions {
 		row.Subscriptions = append(row.Subscriptions, subscriptionRow(sub))
@@ -321,6 +555,7 @@ func (r sessionRow) state(k sessions.Key) sessions.State {
 		Key: k, Version: r.Version,
 		Options:       sessions.Options{Text: r.Text, AckEvents: r.AckEvents, SyncCursor: r.SyncCursor},
 		ExpirySeconds: r.ExpirySeconds, Open: r.Open, Left: r.Left.time(), Streaming: r.Streaming, NextID: r.NextID,
+		Number: r.Number,
 	}
 	for _, sub := range r.Subscriptions {
 		s.Subscriptions = append(s.Subscriptions, sessions.Subscription(sub))

@@ -5,6 +5,10 @@
 // time. Nothing that was read is returned before it is durable. keys.go and rows.go hold the format; docs/storage.md
 // explains it.
 //
+// Small changes share a batch when the disk is busy. Queues of free topics (queues.go) get their entries without reading
+// anything; what is needed to keep them within their bounds (backlog.go) and to remove what nobody needs any more
+// (sweep.go) is done by one goroutine in the background, the tender.
+//
 // Chat keeps what it needs to find the next place of a message in memory: conversations and streams are loaded when they
 // are used and stay as long as there is room (cache.go). What is in memory can always be computed from what is on the
 // disk; no total is stored anywhere.
@@ -42,11 +46,18 @@ type Store struct {
 	// Guarded by seq.mu.
 	conversations *cache[chat.Conversation, *conversation]
 	streams       *cache[accounts.Name, *stream]
+	backlogs      *backlogs
+	retained      *retained
+	unswept       int64 // bytes of content written since the last sweep
+	sweepAt       int64 // and how many of them make the next one due
 	mids          map[mid]*claimedMID
 	appendedMIDs  []*claimedMID // applied, oldest first; those that are durable are dropped as new ones come
 
-	stop context.CancelFunc // of the goroutine that watches the disk
-	done sync.WaitGroup
+	contents *contentCache
+	tender   *tender
+
+	stop context.CancelFunc // of the goroutines below
+	done sync.WaitGroup     // of the goroutine that watches the disk
 
 	calls gate
 }
@@ -73,9 +84,19 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s.calls.open()
 	s.counts = newCounts(s)
-	s.seq.observe = func(d time.Duration) { s.counts.commits.Observe(d.Seconds()) }
+	s.seq.observe = func(d time.Duration, changes int) {
+		s.counts.commits.Observe(d.Seconds())
+		s.counts.changes.Observe(float64(changes))
+	}
 	s.conversations = newCache(&s.seq.mu, cfg.Conversations, s.loadConversation)
 	s.streams = newCache(&s.seq.mu, cfg.Streams, s.loadStream)
+	s.backlogs, s.retained, s.sweepAt = newBacklogs(s, cfg.Queues), newRetained(), minSweep
+	s.contents = newContentCache(contentRoom)
+	s.tender = &tender{Store: s, sweeps: make(chan sweepRequest), ended: make(chan struct{})}
+	if err := s.loadPosition(); err != nil {
+		s.seq.close()
+		return nil, fmt.Errorf("open store: %w", errors.Join(err, db.Close(), lock.Close()))
+	}
 	s.watch()
 	log.Info("store opened", "dir", cfg.Dir, "took", time.Since(started))
 	return s, nil
@@ -88,6 +109,7 @@ func (s *Store) watch() {
 	if err := s.health.checkSpace(s.cfg.FS, s.cfg.Dir, s.cfg.MinFree); err != nil {
 		s.log.Warn("free disk space is unknown", "dir", s.cfg.Dir, "err", err)
 	}
+	go s.tender.run(ctx)
 	s.done.Go(func() { s.health.watchSpace(ctx, s.cfg.FS, s.cfg.Dir, s.cfg.MinFree, s.cfg.CheckEvery) })
 }
 
@@ -97,7 +119,7 @@ func (s *Store) Accounts() accounts.Store { return accountStore{s} }
 // Chat is the store of chat.
 func (s *Store) Chat() chat.Store { return chatStore{s} }
 
-// Sessions is the store of sessions.
+// Sessions is the store of sessions. It is their sessions.Queues too.
 func (s *Store) Sessions() sessions.Store { return sessionStore{s} }
 
 // Failed is closed when the store has failed. Nothing is acknowledged from then on, and only a new process can find out
@@ -134,6 +156,7 @@ func (s *Store) Close() error {
 
 func (s *Store) closeNow() error {
 	<-s.calls.idle
+	<-s.tender.ended
 	s.seq.close()
 	if err := s.health.err(); err != nil {
 		return err

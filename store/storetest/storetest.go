@@ -23,7 +23,7 @@ import (
 type Store interface {
 	Accounts() accounts.Store
 	Chat() chat.Store
-	Sessions() sessions.Store
+	Sessions() sessions.Store // a sessions.Queues too
 	Close() error
 }
 
@@ -50,6 +50,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"reading", readingTests},
 		{"model", modelTests},
 		{"sessions", sessionTests},
+		{"queues", queueTests},
 		{"crash", crashTests},
 	}
 	for _, group := range groups {
@@ -116,6 +117,16 @@ func (k *kit) chat() chat.Store         { return k.store.Chat() }
 func (k *kit) accounts() accounts.Store { return k.store.Accounts() }
 func (k *kit) sessions() sessions.Store { return k.store.Sessions() }
 func (k *kit) ctx() context.Context     { return k.Context() }
+
+func (k *kit) queues() sessions.Queues { return queuesOf(k.store) }
+
+func queuesOf(s Store) sessions.Queues {
+	q, ok := s.Sessions().(sessions.Queues)
+	if !ok {
+		panic(fmt.Sprintf("the store of sessions is a %T, which has no queues", s.Sessions()))
+	}
+	return q
+}
 
 // clock is a clock that stands until it is moved.
 type clock struct {
