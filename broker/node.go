@@ -52,6 +52,7 @@ type Node struct {
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
+	memory    *hooks.Memory
 	metrics   *prometheus.Registry
 	web       *web
 
@@ -84,7 +85,16 @@ func New(cfg Config, store Store, log *slog.Logger) (*Node, error) {
 	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
 	streams.Bind(messenger)
 	table := api.New(acc, messenger)
-	gateway, err := hooks.New(cfg.hooks(), hooks.Rooms{
+	plugins := cfg.hooks()
+	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
+	listeners := cfg.transport()
+	listeners.Tight = plugins.Memory.Tight
+	acl, err := cfg.acl()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	plugins.ACL = acl
+	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry,
 	}, log)
 	if err != nil {
@@ -92,8 +102,8 @@ func New(cfg Config, store Store, log *slog.Logger) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, sessions: registry, gateway: gateway,
-		transport: transport.New(cfg.transport(), gateway.Serve, log),
+		accounts: acc, chat: messenger, sessions: registry, gateway: gateway, memory: plugins.Memory,
+		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
 	}
 	if n.metrics, err = n.collect(); err != nil {
@@ -125,6 +135,9 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
+	if err := n.sessions.Load(ctx); err != nil {
+		return errors.Join(err, n.stop())
+	}
 	if err := n.listen(); err != nil {
 		return errors.Join(err, n.stop())
 	}
@@ -218,7 +231,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	all := append([]prometheus.Collector{}, processCollectors()...)
 	for _, more := range [][]prometheus.Collector{
-		n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(), n.transport.Collectors(), n.gateway.Collectors(),
+		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(), n.transport.Collectors(), n.gateway.Collectors(),
 	} {
 		all = append(all, more...)
 	}

@@ -37,6 +37,12 @@ func (c Config) sessions() sessions.Config {
 	out.Subscriptions = c.Limits.Subscriptions
 	out.MaxExpiry = time.Duration(c.Sessions.Expiry)
 	out.HighWater = min(out.HighWater, int(c.Limits.WriteBuffer)/4)
+	out.Queue = sessions.Bounds{
+		Count: c.Sessions.QueueCount, Bytes: int64(c.Sessions.QueueBytes), Age: time.Duration(c.Sessions.QueueAge),
+		Refuse: c.Sessions.QueueFull == "refuse",
+	}
+	out.VolatileCount, out.VolatileBytes = c.Sessions.VolatileCount, int(c.Sessions.VolatileBytes)
+	out.Retained, out.Delayed = c.Limits.Retained, c.Limits.Delayed
 	return out
 }
 
@@ -100,5 +106,8 @@ func (c Config) hooks() hooks.Config {
 	out.PublishRate = float64(c.Limits.PublishRate)
 	out.PublishBurst = c.Limits.PublishBurst
 	out.ReceiveMaximum = uint16(c.Limits.Inbound)
+	out.AccountConnections = c.Limits.AccountConnections
+	out.AccountPublishRate = float64(c.Limits.AccountPublishRate)
+	out.AccountPublishBurst = c.Limits.AccountPublishBurst
 	return out
 }

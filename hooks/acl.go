@@ -254,6 +254,14 @@ func (g *Grants) Spell(topic string) string {
 	return topic
 }
 
+// speller gives Spell, or nil if it changes nothing.
+func (g *Grants) speller() func(string) string {
+	if g.mount == "" {
+		return nil
+	}
+	return g.Spell
+}
+
 // free says whether a topic or filter is free: it begins neither with im/ or dev/ nor with $.
 func free(topic string) bool {
 	first := firstLevel(topic)

@@ -41,7 +41,7 @@ func (*authPlugin) OnACLCheck(*mqtt.Client, string, bool) bool { return false }
 
 func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	c := of(cl)
-	c.client, c.id = cl, cl.ID
+	c.client, c.id, c.version = cl, cl.ID, cl.Properties.ProtocolVersion
 
 	// Switch off what mochi must not do: its send quota, its aliases, its will.
 	cl.Properties.Props.ReceiveMaximum = 0
@@ -59,6 +59,9 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if len(c.id) > maxClientID {
 		return p.g.refuse(cl, packets.ErrClientIdentifierNotValid)
 	}
+	if p.g.cfg.Memory.Tight() {
+		return p.g.refuse(cl, packets.ErrQuotaExceeded)
+	}
 	name, options, err := parseUserName(string(pk.Connect.Username))
 	if err != nil {
 		return p.g.refuse(cl, packets.ErrBadUsernameOrPassword)
@@ -71,11 +74,15 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if err != nil {
 		return p.g.refuse(cl, connectCode(err))
 	}
-	c.account, c.options = account, options
+	c.account, c.options, c.grants = account, options, p.g.cfg.ACL.For(account)
 	if pk.Connect.WillFlag {
-		if c.will, err = parseWill(pk); err != nil {
+		if c.will, err = c.parseWill(pk); err != nil {
 			return p.g.refuse(cl, packets.ErrNotAuthorized)
 		}
+	}
+	var ok bool
+	if c.place, ok = p.g.limits.enter(account, c.id); !ok {
+		return p.g.refuse(cl, packets.ErrQuotaExceeded)
 	}
 	c.conn.Authenticated()
 	return nil
@@ -172,18 +179,28 @@ func setOption(o *sessions.Options, key, value string) bool {
 	return true
 }
 
-// parseWill gives the will of a CONNECT, or an error if nobody may publish to its topic, or would be there for the answer.
-func parseWill(pk packets.Packet) (*sessions.Publish, error) {
-	cmd, ok := parseCommand(pk.Connect.WillTopic)
-	if !ok || cmd.verb == verbRPC || pk.Connect.WillRetain {
+// parseWill gives the will of a CONNECT, or an error if the account may not publish to its topic, or would have to be there
+// for the answer.
+func (c *connection) parseWill(pk packets.Packet) (*sessions.Will, error) {
+	props := pk.Connect.WillProperties
+	p := sessions.Publish{
+		Topic:            c.canonical(pk.Connect.WillTopic),
+		Payload:          pk.Connect.WillPayload,
+		QoS:              pk.Connect.WillQos,
+		Retain:           pk.Connect.WillRetain,
+		ContentType:      props.ContentType,
+		ResponseTopic:    c.canonical(props.ResponseTopic),
+		Correlation:      props.CorrelationData,
+		User:             fromUserProperties(props.User),
+		Expiry:           props.MessageExpiryInterval,
+		PayloadFormat:    props.PayloadFormat,
+		HasPayloadFormat: props.PayloadFormatFlag,
+	}
+	if !validTopic(p.Topic) || !validText(props.ResponseTopic) {
 		return nil, errNoTopic
 	}
-	props := pk.Connect.WillProperties
-	return &sessions.Publish{
-		Topic:       pk.Connect.WillTopic,
-		Payload:     pk.Connect.WillPayload,
-		QoS:         pk.Connect.WillQos,
-		ContentType: props.ContentType,
-		User:        fromUserProperties(props.User),
-	}, nil
+	if cmd, ok := parseCommand(p.Topic); !ok && !c.grants.MayPublish(p.Topic) || cmd.verb == verbRPC {
+		return nil, errNoTopic
+	}
+	return &sessions.Will{Publish: p, DelaySeconds: props.WillDelayInterval}, nil
 }

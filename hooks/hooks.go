@@ -5,7 +5,7 @@
 //	auth     CONNECT: who is it, and which options did he choose
 //	sessions CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT: his session (broker/sessions)
 //	acks     PUBACK, PUBREC, PUBREL, PUBCOMP: the session's as well
-//	publish  PUBLISH: topic to command, command to chat or to the table of operations (api)
+//	publish  PUBLISH: topic to command, command to chat or to the table of operations (api); free topics to the sessions
 //
 // A panic in any of them ends one connection, not the process (guard.go).
 //
@@ -48,6 +48,13 @@ type Config struct {
 	ReceiveMaximum uint16  // unacknowledged PUBLISH packets a client may have; told to MQTT 5 clients
 	TopicAliases   uint16  // topic aliases a client may use
 	Readers        int     // requests that only read, at the same time, of one connection
+
+	ACL    *ACL    // who may do what with free topics; nil: nobody may do anything
+	Memory *Memory // when new work is refused; nil: never
+
+	AccountConnections  int     // connections of one account at a time; 0: any number
+	AccountPublishRate  float64 // as PublishRate, for all connections of an account together; 0: any number
+	AccountPublishBurst int
 }
 
 // DefaultConfig is what docs/protocol.md promises.
@@ -69,6 +76,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("PublishRate %v with PublishBurst %d: nothing could be published", c.PublishRate, c.PublishBurst)
 	case c.ReceiveMaximum == 0:
 		return fmt.Errorf("ReceiveMaximum 0: nothing could be published")
+	case c.AccountConnections < 0 || c.AccountPublishRate < 0 || c.AccountPublishRate > 0 && c.AccountPublishBurst < 1:
+		return fmt.Errorf("AccountConnections %d, AccountPublishRate %v, AccountPublishBurst %d: nobody could connect, or publish",
+			c.AccountConnections, c.AccountPublishRate, c.AccountPublishBurst)
 	case c.Readers < 1:
 		return fmt.Errorf("Readers %d: less than 1", c.Readers)
 	}
@@ -89,10 +99,12 @@ type Gateway struct {
 	rooms  Rooms
 	log    *slog.Logger
 	server *mqtt.Server
+	limits *accountLimits
 	serial atomic.Uint64 // numbers connections, so that mochi never sees one client id twice
 
 	panics  prometheus.Counter
 	answers *prometheus.CounterVec // by outcome: "ok", or the err of protocol.md section 3
+	okay    prometheus.Counter     // that of "ok"
 	residue *prometheus.Desc
 }
 
@@ -105,12 +117,14 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	capabilities.MaximumPacketSize = cfg.PacketSize
 	capabilities.ReceiveMaximum = cfg.ReceiveMaximum
 	capabilities.TopicAliasMaximum = cfg.TopicAliases
-	capabilities.RetainAvailable = 0
-	capabilities.SharedSubAvailable = 0
 	capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
 
+	if cfg.ACL == nil {
+		cfg.ACL = &ACL{}
+	}
 	g := &Gateway{
 		cfg: cfg, rooms: rooms, log: log,
+		limits: newAccountLimits(cfg.AccountConnections, cfg.AccountPublishRate, cfg.AccountPublishBurst),
 		server: mqtt.New(&mqtt.Options{
 			Capabilities:            capabilities,
 			ClientNetReadBufferSize: 1024,
@@ -132,6 +146,12 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 			return nil, fmt.Errorf("add plug-in %s: %w", plugin.ID(), err)
 		}
 	}
+	g.okay = g.answers.WithLabelValues("ok")
+	rooms.Sessions.SetWillHandler(g.publishWill)
+	rooms.Sessions.SetGrants(func(who accounts.Name, filter string) bool {
+		c := &connection{account: who, grants: cfg.ACL.For(who)}
+		return c.grantFilter(filter, longestTopic) == 0
+	})
 	return g, nil
 }
 
@@ -142,9 +162,13 @@ type connection struct {
 	client  *mqtt.Client // set with the CONNECT
 	account accounts.Name
 	id      string // the client id as the client gave it, or as it was assigned
+	version byte   // of MQTT: 4 or 5
 	options sessions.Options
+	grants  *Grants        // what the account may do with free topics
+	place   *place         // among the connections of the account
 	link    *sessions.Link // nil until the session is connected
-	will    *sessions.Publish
+	number  sessions.Number
+	will    *sessions.Will
 	limiter *rate.Limiter // nil: no limit
 	// revision is that of the accounts when authentication began.
 	revision uint64
@@ -178,17 +202,15 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 	// Whatever happened inside mochi, this is the one place where a connection ends.
 	cancel()
 	c.reading.Wait()
+	defer c.place.leave()
 	if c.link == nil {
 		return
 	}
 	g.server.Clients.Delete(c.client.ID)
-	if c.will != nil && !c.said.Load() {
-		g.guard(c, "will", func() { g.publishWill(c) })
-	}
 	c.mu.Lock()
 	expiry := c.expiry
 	c.mu.Unlock()
-	c.link.End(sessions.End{ExpirySeconds: expiry})
+	c.link.End(sessions.End{ExpirySeconds: expiry, NoWill: c.said.Load()})
 }
 
 // of gives the connection behind a client of mochi.

@@ -27,7 +27,7 @@ func (*limitsPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.P
 	switch pk.FixedHeader.Type {
 	case packets.Publish, packets.Subscribe, packets.Unsubscribe:
 		c := of(cl)
-		wait(c.ctx, pause(time.Now(), mostPause(cl.State.Keepalive), c.limiter))
+		wait(c.ctx, pause(time.Now(), mostPause(cl.State.Keepalive), c.limiter, c.place.limiter()))
 	}
 	return pk, nil
 }

@@ -336,7 +336,7 @@ func TestConnackTellsWhatThereIs(t *testing.T) {
 	}
 	want := map[byte]uint32{
 		wire.ReceiveMaximum: 1024, wire.MaximumPacketSize: 1 << 20, wire.TopicAliasMaximum: 32,
-		wire.RetainAvailable: 0, wire.SharedAvailable: 0,
+		wire.RetainAvailable: 1, wire.SharedAvailable: 1,
 	}
 	for id, value := range want {
 		if p, ok := ack.Props.Get(id); !ok || p.Num != value {

@@ -36,6 +36,11 @@ func faultOf(err error) (api.Fault, bool) {
 	if errors.Is(err, errNoTopic) {
 		return api.Fault{Err: "no_right", Text: errNoTopic.Error()}, true
 	}
+	for _, full := range []error{sessions.ErrQueueFull, sessions.ErrRetainedFull, sessions.ErrDelayedFull} {
+		if errors.Is(err, full) {
+			return api.Fault{Err: "quota", Text: full.Error()}, true
+		}
+	}
 	return api.FaultOf(err)
 }
 
@@ -70,7 +75,7 @@ func (g *Gateway) accepted(c *connection, p sessions.Publish, commit chat.Commit
 	if commit != nil { // a nil chat.Commit would not be a nil sessions.Commit
 		out.Commit = commit
 	}
-	if c.link.Version() == 5 && done.Seq != 0 {
+	if c.version == 5 && done.Seq != 0 {
 		out.Reply.User = []sessions.UserProperty{
 			{Name: "c", Value: string(done.Conversation)},
 			{Name: "seq", Value: strconv.FormatUint(done.Seq, 10)},
@@ -123,7 +128,7 @@ func (g *Gateway) undecided(c *connection, err error) sessions.Outcome {
 
 // event encodes an ack event for those who get one: 3.1.1, and who asked for it; never for QoS 0.
 func (g *Gateway) event(c *connection, p sessions.Publish, e ackEvent) []byte {
-	if p.QoS == 0 || c.link.Version() == 5 && !c.options.AckEvents {
+	if p.QoS == 0 || c.version == 5 && !c.options.AckEvents {
 		return nil
 	}
 	e.Type, e.PacketID = "ack", p.ID

@@ -2,8 +2,9 @@ package hooks
 
 import (
 	"context"
+	"runtime/debug"
 	"strconv"
-	"time"
+	"strings"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -30,10 +31,7 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 	if code := pk.PublishValidate(g.cfg.TopicAliases); code != packets.CodeSuccess {
 		return g.violation(cl, code)
 	}
-	if c.link.Version() == 5 && pk.FixedHeader.Retain {
-		return g.violation(cl, packets.ErrRetainNotSupported) // MQTT 5, 3.2.2.3.5
-	}
-	if !validText(pk.TopicName) {
+	if !validText(pk.TopicName) || strings.ContainsAny(pk.TopicName, "+#") { // MQTT 5, 3.3.2.1
 		return g.violation(cl, packets.ErrTopicNameInvalid)
 	}
 	switch tooLong := len(pk.TopicName) > g.cfg.TopicSize; {
@@ -50,7 +48,9 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 	handle := func(ctx context.Context, _ *sessions.Link, p sessions.Publish, origin any) sessions.Outcome {
 		return g.handle(ctx, c, p, origin)
 	}
-	return taken(c.link.Receive(c.ctx, fromPacket(pk), handle))
+	received := fromPacket(pk)
+	received.Topic, received.ResponseTopic = c.canonical(received.Topic), c.canonical(received.ResponseTopic)
+	return taken(c.link.Receive(c.ctx, received, handle))
 }
 
 // fromPacket translates mochi's PUBLISH into ours.
@@ -68,6 +68,8 @@ func fromPacket(pk packets.Packet) sessions.Publish {
 		User:          fromUserProperties(pk.Properties.User),
 		Expiry:        pk.Properties.MessageExpiryInterval,
 		PayloadFormat: pk.Properties.PayloadFormat,
+
+		HasPayloadFormat: pk.Properties.PayloadFormatFlag,
 	}
 }
 
@@ -86,7 +88,7 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
 	if !ok {
-		return g.refused(c, p, "", errNoTopic)
+		return g.free(ctx, c, p, origin)
 	}
 	switch cmd.verb {
 	case verbSend:
@@ -154,22 +156,24 @@ func (g *Gateway) typing(ctx context.Context, c *connection, cmd command, p sess
 	return g.accepted(c, p, nil, ackEvent{Conversation: cmd.target.Conversation})
 }
 
-// publishWill publishes the will of a connection that ended without a DISCONNECT, with the rights of its account
-// (MQTT 5, 3.1.2.5). Nobody is left to be told what became of it.
-func (g *Gateway) publishWill(c *connection) {
-	ctx, cancel := context.WithTimeout(context.Background(), willTimeout)
-	defer cancel()
-	if active, err := g.rooms.Accounts.Active(ctx, c.account); err != nil || !active {
-		return // it was disabled, and its connection ended for that
+// publishWill is the sessions.WillHandler: it publishes a will with the rights of its account (MQTT 5, 3.1.2.5). Nobody is
+// left to be told what became of it.
+func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from sessions.Number, origin any) (out sessions.Outcome) {
+	c := &connection{account: w.Key.Account, id: w.Key.Client, version: w.Version, grants: g.cfg.ACL.For(w.Key.Account),
+		will: &w, number: from, ctx: ctx}
+	defer func() {
+		if what := recover(); what != nil {
+			g.panics.Inc()
+			g.log.Error("panic", "where", "will", "account", c.account, "client", c.id, "panic", what, "stack", string(debug.Stack()))
+			out = sessions.Outcome{}
+		}
+	}()
+	active, err := g.rooms.Accounts.Active(ctx, c.account)
+	switch {
+	case err != nil:
+		return sessions.Outcome{Fatal: packets.ErrServerBusy.Code}
+	case !active: // it was disabled, and its connection ended for that
+		return sessions.Outcome{}
 	}
-	out := g.handle(ctx, c, *c.will, nil)
-	if out.Commit == nil {
-		return
-	}
-	if err := out.Commit.Wait(ctx); err != nil {
-		g.log.Warn("will not stored", "account", c.account, "client", c.id, "err", err)
-	}
+	return g.handle(ctx, c, w.Publish, origin)
 }
-
-// willTimeout bounds how long a will holds up the end of its connection, and so the next one of the session.
-const willTimeout = 5 * time.Second

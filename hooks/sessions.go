@@ -44,6 +44,8 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		ReceiveMaximum: pk.Properties.ReceiveMaximum,
 		Options:        c.options,
 		Wire:           &wire{server: p.g.server, client: cl, c: c},
+		Will:           c.will,
+		Spell:          c.grants.speller(),
 		Remote:         c.conn.AddrPort().String(),
 		ReplyTopic:     replyTopic(c.account),
 	})
@@ -51,7 +53,7 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		p.g.log.Debug("session refused", "account", c.account, "client", c.id, "err", err)
 		return p.g.refuse(cl, connectCode(err))
 	}
-	c.link = link
+	c.link, c.number = link, link.Number()
 	c.conn.OnDrain(link.Drained)
 	if err := p.g.recheck(c, string(pk.Connect.Password)); err != nil {
 		return p.g.refuse(cl, connectCode(err))
@@ -81,8 +83,10 @@ func (p *sessionsPlugin) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) pack
 	}
 	pk.Properties.MaximumPacketSize = p.g.cfg.PacketSize
 	pk.Properties.TopicAliasMaximum = p.g.cfg.TopicAliases
-	pk.Properties.RetainAvailable, pk.Properties.RetainAvailableFlag = 0, true
-	pk.Properties.SharedSubAvailable, pk.Properties.SharedSubAvailableFlag = 0, true
+	pk.Properties.RetainAvailable, pk.Properties.RetainAvailableFlag = 1, true
+	pk.Properties.WildcardSubAvailable, pk.Properties.WildcardSubAvailableFlag = 1, true
+	pk.Properties.SubIDAvailable, pk.Properties.SubIDAvailableFlag = 1, true
+	pk.Properties.SharedSubAvailable, pk.Properties.SharedSubAvailableFlag = 1, true
 	return pk
 }
 
@@ -110,12 +114,18 @@ func (p *sessionsPlugin) subscribe(cl *mqtt.Client, pk packets.Packet) (packets.
 	c := of(cl)
 	grants := make([]sessions.Grant, len(pk.Filters))
 	for i, f := range pk.Filters {
-		filter := canonical(f.Filter, c.account)
-		code := grantFilter(filter, c.account, p.g.cfg.TopicSize)
+		filter := c.canonical(f.Filter)
+		code := c.grantFilter(filter, p.g.cfg.TopicSize)
+		if isShared(filter) && f.NoLocal { // MQTT 5, 3.8.3.1
+			return p.g.violation(cl, packets.ErrProtocolViolation)
+		}
+		if code == 0 && p.g.cfg.Memory.Tight() {
+			code = packets.ErrQuotaExceeded.Code
+		}
 		switch {
 		case code == 0:
 			code = f.Qos
-		case c.link.Version() < 5:
+		case c.version < 5:
 			code = packets.ErrUnspecifiedError.Code // MQTT 3.1.1, 3.9.3: 0x80 is the only failure
 		}
 		grants[i] = sessions.Grant{
@@ -139,7 +149,7 @@ func (p *sessionsPlugin) unsubscribe(cl *mqtt.Client, pk packets.Packet) (packet
 	c := of(cl)
 	filters := make([]string, len(pk.Filters))
 	for i, f := range pk.Filters {
-		filters[i] = canonical(f.Filter, c.account)
+		filters[i] = c.canonical(f.Filter)
 	}
 	return taken(c.link.Unsubscribe(c.ctx, pk.PacketID, filters))
 }
@@ -151,7 +161,7 @@ func (p *sessionsPlugin) disconnect(cl *mqtt.Client, pk packets.Packet) {
 	if reason, ok := c.conn.LastDisconnect(); !ok || reason != packets.CodeDisconnectWillMessage.Code {
 		c.said.Store(true)
 	}
-	if c.link.Version() == 5 && pk.Properties.SessionExpiryIntervalFlag && c.link.ExpirySeconds() > 0 {
+	if c.version == 5 && pk.Properties.SessionExpiryIntervalFlag && c.link.ExpirySeconds() > 0 {
 		c.mu.Lock()
 		expiry := pk.Properties.SessionExpiryInterval
 		c.expiry = &expiry

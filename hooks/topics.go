@@ -68,19 +68,38 @@ func canonical(topic string, self accounts.Name) string {
 	return topic
 }
 
-// grantFilter says whether self may subscribe to a filter, which canonical has seen: 0, or the reason code of the SUBACK
-// (MQTT 5, 3.9.3). Granted is what lies in the account's own branch.
-func grantFilter(filter string, self accounts.Name, longest int) byte {
+// grantFilter says whether the account may subscribe to a filter, which canonical has seen: 0, or the reason code of the
+// SUBACK (MQTT 5, 3.9.3). Granted is what lies in the account's own branch, and what the ACL says of free topics.
+func (c *connection) grantFilter(filter string, longest int) byte {
 	if len(filter) > longest || !validFilter(filter) {
 		return packets.ErrTopicFilterInvalid.Code
 	}
-	if filter == "$share" || strings.HasPrefix(filter, "$share/") {
-		return packets.ErrSharedSubscriptionsNotSupported.Code
+	shared := isShared(filter)
+	if shared {
+		group, inner, _ := strings.Cut(strings.TrimPrefix(filter, "$share/"), "/")
+		if group == "" || strings.ContainsAny(group, "+#") || !validFilter(inner) { // MQTT 5, 4.8.2
+			return packets.ErrTopicFilterInvalid.Code
+		}
+		filter = inner
 	}
-	if below, ok := strings.CutPrefix(filter, "im/u/"+string(self)+"/"); ok && below != "" {
+	if c.grants.MaySubscribe(filter) {
+		return 0
+	}
+	if below, ok := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/"); ok && below != "" {
+		if shared {
+			return packets.ErrSharedSubscriptionsNotSupported.Code
+		}
 		return 0
 	}
 	return packets.ErrNotAuthorized.Code
+}
+
+// isShared says whether a filter is that of a shared subscription.
+func isShared(filter string) bool { return filter == "$share" || strings.HasPrefix(filter, "$share/") }
+
+// validTopic follows MQTT 5, 4.7.
+func validTopic(topic string) bool {
+	return topic != "" && len(topic) <= longestTopic && validText(topic) && !strings.ContainsAny(topic, "+#")
 }
 
 // validFilter follows MQTT 5, 4.7.1: + and # stand for whole levels, # only for the last.

@@ -83,8 +83,8 @@ func TestGrantFilterCoversOnesOwnBranchOnly(t *testing.T) {
 		"im/c/d.bob.carol/live":      notAuthorized,
 		"im/u/mean/in":               notAuthorized,
 		"$share/g/im/u/me/in":        shared,
-		"$share/g/im/u/bob/in":       shared,
-		"$share":                     shared,
+		"$share/g/im/u/bob/in":       0x87,
+		"$share":                     invalid,
 		"im/u/me/#/x":                invalid,
 		"im/u/me/a#":                 invalid,
 		"im/u/me/+a":                 invalid,
@@ -96,12 +96,15 @@ func TestGrantFilterCoversOnesOwnBranchOnly(t *testing.T) {
 	}
 	for filter, want := range tests {
 		t.Run(filter, func(t *testing.T) {
-			if got := grantFilter(canonical(filter, "alice"), "alice", 1024); got != want {
+			if got := alice.grantFilter(alice.canonical(filter), 1024); got != want {
 				t.Errorf("grantFilter(%q) for alice = %#x, want %#x", filter, got, want)
 			}
 		})
 	}
 }
+
+// alice is a connection of an account to which no free topic is granted.
+var alice = &connection{account: "alice", grants: &Grants{}}
 
 func TestParseUserName(t *testing.T) {
 	tests := map[string]struct {
@@ -159,8 +162,8 @@ func FuzzTopics(f *testing.F) {
 		if cmd, ok := parseCommand(topic); ok && strings.HasPrefix(topic, "im/u/") {
 			t.Errorf("parseCommand(%q) = %+v: clients must not publish to down topics", topic, cmd)
 		}
-		filter := canonical(topic, "alice")
-		if grantFilter(filter, "alice", 1024) == 0 && !strings.HasPrefix(filter, "im/u/alice/") {
+		filter := alice.canonical(topic)
+		if alice.grantFilter(filter, 1024) == 0 && !strings.HasPrefix(filter, "im/u/alice/") {
 			t.Errorf("grantFilter(%q) grants alice what is not hers", filter)
 		}
 	})

@@ -30,7 +30,7 @@ func (w *wire) Publish(p sessions.Publish) error {
 			CorrelationData:        p.Correlation,
 			MessageExpiryInterval:  p.Expiry,
 			PayloadFormat:          p.PayloadFormat,
-			PayloadFormatFlag:      p.PayloadFormat != 0,
+			PayloadFormatFlag:      p.PayloadFormat != 0 || p.HasPayloadFormat,
 			SubscriptionIdentifier: p.SubscriptionIDs,
 			User:                   userProperties(p.User),
 		}

@@ -65,7 +65,9 @@ func (n *Node) start() {
 	if os.Getenv("MAGPIE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	store, err := pebble.Open(pebble.Config{Dir: cfg.Data, MinFree: uint64(cfg.Store.MinFree)}, log)
+	store, err := pebble.Open(pebble.Config{
+		Dir: cfg.Data, MinFree: uint64(cfg.Store.MinFree), QueueAge: time.Duration(cfg.Sessions.QueueAge),
+	}, log)
 	if err != nil {
 		n.t.Fatalf("open store: %v", err)
 	}

@@ -4,13 +4,16 @@ package sessions
 func (l *Link) Puback(id uint16, reason byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, o := l.stream.byID(id), l.orphanLocked(id)
+	s, f := l.feedOfLocked(id)
+	o := l.orphanLocked(id)
 	switch {
 	case f != nil && f.QoS == 1:
 		if reason >= firstFailure {
 			l.registry.metrics.dropped(dropRefused, 1)
 		}
-		l.finishLocked(f)
+		l.finishLocked(s, f)
+	case l.shared[id] != nil && l.shared[id].QoS == 1:
+		l.finishSharedLocked(id)
 	case o != nil && o.qos == 1:
 		l.endOrphanLocked(id)
 	case l.replies.acked(id):
@@ -26,8 +29,10 @@ func (l *Link) Puback(id uint16, reason byte) {
 func (l *Link) Pubrec(id uint16, reason byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := l.stream.byID(id)
+	s, f := l.feedOfLocked(id)
 	switch {
+	case f == nil && l.shared[id] != nil:
+		l.sharedPubrecLocked(id, reason)
 	case f == nil:
 		l.strayPubrecLocked(id, reason)
 	case f.QoS != 2 || f.fresh || !f.counted:
@@ -39,13 +44,13 @@ func (l *Link) Pubrec(id uint16, reason byte) {
 	case reason >= firstFailure:
 		done := f.Flight
 		done.Stage = StageDone
-		l.recordLocked(done)
-		l.finishLocked(f)
+		l.recordLocked(s, done)
+		l.finishLocked(s, f)
 		l.registry.metrics.dropped(dropRefused, 1)
 	default:
 		f.Stage = StageReleased
 		if l.persistent {
-			l.recordLocked(f.Flight)
+			l.recordLocked(s, f.Flight)
 		} else {
 			l.releaseLocked(f)
 		}
@@ -54,9 +59,9 @@ func (l *Link) Pubrec(id uint16, reason byte) {
 }
 
 // recordLocked has a change of a flight stored.
-func (l *Link) recordLocked(f Flight) {
+func (l *Link) recordLocked(s *feed, f Flight) {
 	if l.persistent {
-		l.stream.records = append(l.stream.records, f)
+		s.records = append(s.records, f)
 	}
 }
 
@@ -85,10 +90,13 @@ func (l *Link) strayPubrecLocked(id uint16, reason byte) {
 func (l *Link) Pubcomp(id uint16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, o := l.stream.byID(id), l.orphanLocked(id)
+	s, f := l.feedOfLocked(id)
+	o := l.orphanLocked(id)
 	switch {
 	case f != nil && f.released:
-		l.finishLocked(f)
+		l.finishLocked(s, f)
+	case l.shared[id] != nil && l.shared[id].released:
+		l.finishSharedLocked(id)
 	case o != nil && o.released:
 		l.endOrphanLocked(id)
 	default:

@@ -14,6 +14,7 @@ type answer struct {
 	reply   Reply
 	print   [32]byte // fingerprint of a PUBLISH
 	codes   []byte   // of a SUBACK or UNSUBACK
+	deliver func()   // called when the commit is durable, before the answer is written; nil: nothing
 	done    func(error)
 }
 
@@ -91,6 +92,13 @@ func (l *Link) answer(a answer) {
 	if a.counted {
 		l.unacked++
 	}
+	if a.commit == nil && !l.answers.writing && a.deliver != nil {
+		// Only the reader adds to the FIFO, so that nothing overtakes while the lock is given up.
+		l.mu.Unlock()
+		a.deliver()
+		a.deliver = nil
+		l.mu.Lock()
+	}
 	if a.commit == nil && !l.answers.writing && !l.closed && !l.overfullLocked() {
 		reason := l.writeLocked(a, nil)
 		l.mu.Unlock()
@@ -131,6 +139,9 @@ func (l *Link) writeAnswers() {
 		a := l.answers.list[l.answers.first]
 		l.mu.Unlock()
 		err := wait(context.Background(), a.commit) // the store ends it, one way or the other
+		if err == nil && a.deliver != nil {
+			a.deliver()
+		}
 		l.mu.Lock()
 		for l.overfullLocked() {
 			_ = l.awaitLocked(context.Background())

@@ -28,6 +28,16 @@ type Config struct {
 	ReplyBytes int
 	// ReplyWait is how long a reply may wait before it is dropped: the client has given up. Default one minute.
 	ReplyWait time.Duration
+	// Queue bounds the queue of one stored session, or of a shared group. Its Age is also how long a message is worth
+	// something that says nothing about it. Default 100,000 messages, 256 MiB, 7 days; the oldest are dropped.
+	Queue Bounds
+	// VolatileCount and VolatileBytes are how much may wait for a client whose session ends with its connection; then
+	// it is disconnected. Default 10,000 messages, 8 MiB.
+	VolatileCount, VolatileBytes int
+	// Retained is how many retained messages there may be; 0: any number. Default 1,000,000.
+	Retained int
+	// Delayed is how many delayed messages may wait; 0: any number. Default 100,000.
+	Delayed int
 	// Subscriptions is how many filters one session may have; 0: any number. Default 10,000.
 	Subscriptions int
 	// Takeover is how long a CONNECT waits for the end of the connection that had the session. Default 30 s.
@@ -47,6 +57,11 @@ func DefaultConfig() Config {
 		Replies:       1000,
 		ReplyBytes:    1 << 20,
 		ReplyWait:     time.Minute,
+		Queue:         Bounds{Count: 100_000, Bytes: 256 << 20, Age: 7 * 24 * time.Hour},
+		VolatileCount: 10_000,
+		VolatileBytes: 8 << 20,
+		Retained:      1_000_000,
+		Delayed:       100_000,
 		Subscriptions: 10_000,
 		Takeover:      30 * time.Second,
 		Sweep:         time.Minute,
@@ -72,6 +87,14 @@ func (c Config) Validate() error {
 		return fmt.Errorf("ReplyBytes %d: less than 1", c.ReplyBytes)
 	case c.ReplyWait <= 0:
 		return fmt.Errorf("ReplyWait %v: not positive", c.ReplyWait)
+	case c.Queue.Count < 0 || c.Queue.Bytes < 0 || c.Queue.Age < 0:
+		return fmt.Errorf("Queue %+v: negative", c.Queue)
+	case c.VolatileCount < 1 || c.VolatileBytes < 1:
+		return fmt.Errorf("VolatileCount %d, VolatileBytes %d: less than 1", c.VolatileCount, c.VolatileBytes)
+	case c.Retained < 0:
+		return fmt.Errorf("Retained %d: negative", c.Retained)
+	case c.Delayed < 0:
+		return fmt.Errorf("Delayed %d: negative", c.Delayed)
 	case c.Subscriptions < 0:
 		return fmt.Errorf("Subscriptions %d: negative", c.Subscriptions)
 	case c.Takeover <= 0:

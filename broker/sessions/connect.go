@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type Connect struct {
 	Options        Options
 	Wire           Wire
 	Remote         string // the peer's address, for people
+	Will           *Will  // nil: none; its Key is set by Connect
+	// Spell gives a canonical free topic as the client knows it; nil: as it is.
+	Spell func(topic string) string
 	// ReplyTopic is the canonical topic that Reply.Event is sent to. Empty: events of replies are dropped.
 	ReplyTopic string
 }
@@ -69,24 +73,83 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 	}
 	fresh := c.CleanStart || !found
 	if fresh {
-		stored.State = State{Key: c.Key}
+		if err := r.replace(ctx, stored); err != nil {
+			return nil, err
+		}
+		stored = row{}
 	}
-	crashed := stored.State.Open
-	st := stored.State
-	l := newLink(r, c, st)
+	l := newLink(r, c, stored.State)
 	l.present = !fresh
-	if err := l.findPlace(ctx, crashed); err != nil {
+	// A session that goes on, and ends with this connection, is kept until then: it has things waiting.
+	l.persistent = l.expiry > 0 || !fresh
+	if err := l.settleNumber(stored.Open); err != nil {
 		return nil, err
 	}
-	if err := r.write(ctx, l, fresh, stored.exists); err != nil {
-		return nil, err
-	}
-	r.unsaved.forget(c.Key)
-	if err := r.enter(l); err != nil {
+	r.attach(l)
+	if err := r.settleConnect(ctx, l, stored.Open, fresh); err != nil {
+		r.detach(l)
+		if stored.Number == 0 {
+			r.freeNumber(l.number)
+		}
 		return nil, err
 	}
 	return l, nil
 }
+
+// replace ends the session that a new one takes the place of, durably: its client may be told.
+func (r *Registry) replace(ctx context.Context, old row) error {
+	if !old.exists {
+		return nil
+	}
+	commit, err := r.end(ctx, old.State)
+	if err != nil {
+		return err
+	}
+	return wait(ctx, commit)
+}
+
+// settleConnect finds out where the streams go on, and makes durable what was decided. What was published before attach is
+// durable then too.
+func (r *Registry) settleConnect(ctx context.Context, l *Link, crashed, fresh bool) error {
+	if err := l.findPlace(ctx, crashed); err != nil {
+		return err
+	}
+	if err := r.replaceWill(ctx, l, fresh); err != nil {
+		return err
+	}
+	if err := r.write(ctx, l, fresh); err != nil {
+		return err
+	}
+	r.unsaved.forget(l.key)
+	return r.enter(l)
+}
+
+// settleNumber gives the session a number, if it has none, and its queue a beginning.
+func (l *Link) settleNumber(crashed bool) error {
+	r := l.registry
+	l.tail = tail{count: tailCount, bytes: tailBytes}
+	switch {
+	case l.number != 0:
+		if crashed {
+			l.queue.repeated = r.store.Last()
+		}
+		return nil
+	case l.persistent:
+		l.number = r.stored.take()
+		l.queue.read = startHere
+	default:
+		l.number = r.volatile.take()
+		l.tail = tail{count: r.cfg.VolatileCount, bytes: r.cfg.VolatileBytes, whole: true}
+		l.queue.whole = true
+	}
+	if l.number == 0 {
+		return fmt.Errorf("no number is free: %w", ErrUnavailable)
+	}
+	return nil
+}
+
+// startHere stands for the position at which the queue of a new session begins.
+const startHere = math.MaxUint64
 
 // row is a stored session.
 type row struct {
@@ -119,21 +182,12 @@ func (r *Registry) over(st State, now time.Time) bool {
 }
 
 // write makes durable what Connect decided.
-func (r *Registry) write(ctx context.Context, l *Link, fresh, exists bool) error {
-	if fresh && !exists { // otherwise it is counted already
+func (r *Registry) write(ctx context.Context, l *Link, fresh bool) error {
+	if fresh {
 		if err := r.reserve(ctx, l.key.Account); err != nil {
 			return err
 		}
 		defer r.opening(l.key.Account, -1)
-	}
-	if exists && (fresh || !l.persistent) {
-		dropped, err := r.store.Drop(ctx, l.key)
-		if err == nil {
-			err = wait(ctx, dropped)
-		}
-		if err != nil {
-			return fmt.Errorf("drop session: %w", err)
-		}
 	}
 	if !l.persistent {
 		return nil
@@ -168,24 +222,65 @@ func newLink(r *Registry, c Connect, st State) *Link {
 		window:     r.cfg.Window,
 		expiry:     r.cfg.grant(c.Version, c.CleanStart, c.ExpirySeconds),
 		ended:      make(chan struct{}),
-		source:     r.sources.Open(c.Key, c.Options),
+		number:     st.Number,
+		spell:      c.Spell,
 	}
-	l.persistent = l.expiry > 0
+	if c.Will != nil {
+		w := *c.Will
+		w.Key, w.Version, w.Due = c.Key, c.Version, time.Time{}
+		w.DelaySeconds = min(w.DelaySeconds, l.expiry) // it does not outlive the session
+		l.will = &w
+	}
 	if c.ReceiveMaximum > 0 {
 		l.window = min(l.window, int(c.ReceiveMaximum))
 	}
-	for _, s := range st.Subscriptions {
+	for _, s := range r.granted(c.Key.Account, st.Subscriptions) {
 		l.subs.put(s)
 	}
 	for _, id := range st.Received {
 		l.receipts.put(id, receipt{stored: true})
 	}
 	l.inherited = st.Unacked
-	l.nextID = st.NextID
-	st.Flights = l.loadOrphans(st.Flights)
-	l.stream.load(st)
+	l.nextID, l.firstID = st.NextID, st.NextID
+	l.stream.source = r.sources.Open(c.Key, c.Options)
+	l.stream.load(st.Streaming, Cursor{Acked: st.Acked, Flights: l.loadOrphans(st.Flights)})
+	l.queue.queued, l.queue.source = true, queueSource{l}
+	l.queue.load(true, st.Queue)
+	for _, p := range st.Replays {
+		l.replays = append(l.replays, p)
+		l.lastReplay = max(l.lastReplay, p.ID)
+	}
 	l.coverLocked()
 	return l
+}
+
+// queueSource reads a session's queue from the store.
+type queueSource struct{ link *Link }
+
+func (q queueSource) Topic() string { return "" }
+
+func (q queueSource) Next(ctx context.Context, pos uint64, limit int) ([]Delivery, error) {
+	if q.link.queue.whole {
+		return nil, nil
+	}
+	return q.link.registry.readQueue(ctx, q.link.number, pos, limit)
+}
+
+func (q queueSource) Acked(context.Context, uint64) error { return nil }
+
+func (q queueSource) Head(context.Context) (uint64, error) { return q.link.registry.store.Last(), nil }
+
+// readQueue reads what is in a queue after a position.
+func (r *Registry) readQueue(ctx context.Context, n Number, pos uint64, limit int) ([]Delivery, error) {
+	entries, err := r.store.Queue(ctx, n, pos, limit, r.cfg.Queue.Age)
+	if err != nil {
+		return nil, fmt.Errorf("read queue: %w", err)
+	}
+	out := make([]Delivery, len(entries))
+	for i, e := range entries {
+		out[i] = Delivery{Pos: e.Pos, QoS: e.QoS, Retain: e.Retain, IDs: e.IDs, Message: e.Message, Expires: e.Message.Expires}
+	}
+	return out, nil
 }
 
 // findPlace says where the stream goes on. crashed means that the stored place may be behind what was sent.
@@ -199,7 +294,7 @@ func (l *Link) findPlace(ctx context.Context, crashed bool) error {
 	if !fromHead && !crashed {
 		return nil
 	}
-	head, err := l.source.Head(ctx)
+	head, err := s.source.Head(ctx)
 	if err != nil {
 		return fmt.Errorf("head of stream: %w", err)
 	}

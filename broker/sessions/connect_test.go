@@ -187,9 +187,9 @@ func TestSessionExpiry(t *testing.T) {
 		"3.1.1 expired":                  {old, End{}, 8 * 24 * time.Hour, old, 7 * 86400, false, true},
 		"3.1.1 clean":                    {oldClean, End{}, time.Minute, old, 0, false, false},
 		"3.1.1 then 5":                   {old, End{}, time.Minute, hour, 7 * 86400, true, true},
-		"ended by the DISCONNECT":        {hour, End{&zero}, time.Minute, hour, 3600, false, false},
-		"prolonged by the DISCONNECT":    {hour, End{&day}, 20 * time.Hour, hour, 3600, true, true},
-		"not prolonged if it was 0":      {ends, End{&day}, time.Minute, hour, 0, false, false},
+		"ended by the DISCONNECT":        {hour, End{ExpirySeconds: &zero}, time.Minute, hour, 3600, false, false},
+		"prolonged by the DISCONNECT":    {hour, End{ExpirySeconds: &day}, 20 * time.Hour, hour, 3600, true, true},
+		"not prolonged if it was 0":      {ends, End{ExpirySeconds: &day}, time.Minute, hour, 0, false, false},
 		"more than the server's longest": {Connect{Key: alice("phone"), Version: 5, ExpirySeconds: forever}, End{}, 8 * 24 * time.Hour, hour, 7 * 86400, false, true},
 	}
 	for name, tt := range tests {

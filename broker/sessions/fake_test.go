@@ -25,10 +25,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type disk struct {
 	sessions map[Key]State
 	messages []string
+	topics
 }
 
 func (d disk) clone() disk {
-	c := disk{sessions: make(map[Key]State, len(d.sessions)), messages: slices.Clone(d.messages)}
+	c := disk{sessions: make(map[Key]State, len(d.sessions)), messages: slices.Clone(d.messages), topics: d.topics.clone()}
 	for k, st := range d.sessions {
 		c.sessions[k] = cloneState(st)
 	}
@@ -38,6 +39,7 @@ func (d disk) clone() disk {
 func cloneState(st State) State {
 	st.Subscriptions, st.Flights = slices.Clone(st.Subscriptions), slices.Clone(st.Flights)
 	st.Received, st.Unacked = slices.Clone(st.Received), slices.Clone(st.Unacked)
+	st.Queue.Flights, st.Replays = slices.Clone(st.Queue.Flights), slices.Clone(st.Replays)
 	return st
 }
 
@@ -57,12 +59,14 @@ type fakeStore struct {
 	hold    bool  // nothing becomes durable
 	instant bool  // everything is durable at once
 
+	positions uint64 // the last that was given
+
 	flown    int // calls of Fly
 	advances []time.Time
 }
 
 func newFakeStore(d disk) *fakeStore {
-	return &fakeStore{durable: d.clone(), applied: d.clone(), changed: make(chan struct{})}
+	return &fakeStore{durable: d.clone(), applied: d.clone(), changed: make(chan struct{}), positions: d.last + 1000}
 }
 
 const syncTime = time.Millisecond
@@ -185,7 +189,10 @@ func (f *fakeStore) Save(_ context.Context, s State) (Commit, error) {
 }
 
 func (f *fakeStore) Drop(_ context.Context, k Key) (Commit, error) {
-	return f.write(func(d *disk) { delete(d.sessions, k) })
+	return f.write(func(d *disk) {
+		delete(d.queues, d.sessions[k].Number)
+		delete(d.sessions, k)
+	})
 }
 
 func (f *fakeStore) update(k Key, change func(*State)) (Commit, error) {
@@ -263,9 +270,7 @@ func (f *fakeStore) publish(text string, origin any) (Commit, error) {
 	return f.write(func(d *disk) {
 		d.messages = append(d.messages, text)
 		if o, ok := origin.(Origin); ok {
-			st := d.sessions[o.Key]
-			st.Received = append(slices.Clone(st.Received), o.ID)
-			d.sessions[o.Key] = st
+			d.receive(o)
 		}
 	})
 }
@@ -577,7 +582,7 @@ func persistent(client string, version byte) Connect {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func emptyDisk() disk { return disk{sessions: map[Key]State{}} }
+func emptyDisk() disk { return disk{sessions: map[Key]State{}}.clone() }
 
 func newRegistry(store Store, log *fakeLog, change ...func(*Config)) *Registry {
 	cfg := DefaultConfig()
@@ -587,7 +592,11 @@ func newRegistry(store Store, log *fakeLog, change ...func(*Config)) *Registry {
 	if err := cfg.Validate(); err != nil {
 		panic(err)
 	}
-	return New(cfg, store, log, quiet())
+	r := New(cfg, store, log, quiet())
+	if err := r.Load(context.Background()); err != nil {
+		panic(err)
+	}
+	return r
 }
 
 func (w *fakeWire) setSilent(on bool) {

@@ -19,13 +19,16 @@ type Link struct {
 	remote     string
 	replyTopic string
 	wire       Wire
-	source     Source // used by the pump, and by End after it
+	number     Number // of the session's queue
 	window     int
 	expiry     uint32
 	present    bool
-	persistent bool
-	unlock     func()        // gives the key free; called by Start or End
-	ended      chan struct{} // closed by End
+	persistent bool                // what happens to the session is stored
+	will       *Will               // nil: none
+	spell      func(string) string // a canonical topic as the client knows it; nil: as it is
+	unlock     func()              // gives the key free; called by Start or End
+	ended      chan struct{}       // closed by End
+	tail       tail
 
 	// writing makes calls of the store one at a time (but for Release), and what they write of one moment. It is held
 	// while the store gives a write its place, never while that becomes durable.
@@ -40,13 +43,24 @@ type Link struct {
 	draining bool          // the end has been put into the FIFO of answers; nothing is taken in any more
 	full     bool          // the wire was over high water; Drained will come
 	changed  chan struct{} // closed when something changed that the reader or the answers wait for; nil: nobody waits
+	firstID  uint16        // the first packet id of this link, if no other is in use
 	nextID   uint16
 	inFlight int // packets of QoS 1 and 2 that the client has to answer
 
 	subs    subscriptions
-	stream  stream
+	turn    int  // whose turn it is to send
+	stream  feed // the user's stream
+	queue   feed // what is published on free topics
 	orphans []orphan
 	replies replies
+
+	replays    []Replay // retained messages that are to be looked up
+	lastReplay uint64
+
+	groups    []membership // shared groups it takes from
+	groupTurn int          // of groups
+	shared    map[uint16]*sharedFlight
+	moves     []move
 
 	answers   answers
 	receipts  receipts
@@ -61,6 +75,7 @@ type Link struct {
 // End says how a connection ended.
 type End struct {
 	ExpirySeconds *uint32 // session expiry as changed by the DISCONNECT (MQTT 5, 3.14.2.2.2); nil: not changed
+	NoWill        bool    // the client said goodbye, and its will is not published
 }
 
 // Present says whether the session was there before (MQTT 5, 3.2.2.1.1).
@@ -68,6 +83,9 @@ func (l *Link) Present() bool { return l.present }
 
 // Key names the session.
 func (l *Link) Key() Key { return l.key }
+
+// Number is that of the session's queue.
+func (l *Link) Number() Number { return l.number }
 
 // Version is 4 for MQTT 3.1.1, or 5.
 func (l *Link) Version() byte { return l.version }
@@ -84,11 +102,14 @@ func (l *Link) ExpirySeconds() uint32 { return l.expiry }
 // Start is called once the CONNACK has been written: what is in flight is sent again, and the stream goes on. The next
 // Connect of the key may go on too.
 func (l *Link) Start() {
-	for _, s := range l.subs.all() {
-		l.registry.index.Subscribe(s.Filter, l)
-	}
 	l.mu.Lock()
+	for _, s := range l.subs.all() {
+		if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) { // the others are there as long as the session is
+			l.registry.routeLocked(l, s)
+		}
+	}
 	l.started = true
+	l.queue.behind = true
 	l.releaseOrphansLocked()
 	l.moveLocked()
 	l.mu.Unlock()
@@ -101,22 +122,24 @@ func (l *Link) End(e End) {
 	l.mu.Lock()
 	l.closeLocked()
 	l.mu.Unlock()
-	if l.started {
-		for _, s := range l.subs.all() {
-			l.registry.index.Unsubscribe(s.Filter, l)
-		}
-	}
 	l.running.Wait()
+	l.registry.detach(l)
+	l.leaveGroups()
 
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if err := l.unload(ctx, e); err != nil {
+	expiry := l.expiry
+	if e.ExpirySeconds != nil && l.version == 5 && expiry > 0 {
+		expiry = l.registry.cfg.grant(l.version, false, *e.ExpirySeconds)
+	}
+	if err := l.unload(ctx, expiry); err != nil {
 		// What is stored says that the session is open, as after a crash.
 		if l.persistent {
 			l.registry.unsaved.note(l.key, time.Now())
 		}
 		l.registry.log.Error("session not saved", "account", l.key.Account, "client", l.key.Client, "err", err)
 	}
+	l.endWill(ctx, e.NoWill, expiry)
 	l.registry.leave(l)
 	l.registry.metrics.inFlight.Add(-int64(l.inFlight))
 	close(l.ended)
@@ -135,28 +158,21 @@ func (l *Link) free() {
 }
 
 // unload writes the session for the last time, or forgets it. Nothing else uses l any more.
-func (l *Link) unload(ctx context.Context, e End) error {
+func (l *Link) unload(ctx context.Context, expiry uint32) error {
 	s := &l.stream
 	if s.on && s.acked > s.advanced {
-		if err := l.source.Acked(ctx, s.acked); err != nil {
+		if err := s.source.Acked(ctx, s.acked); err != nil {
 			return err
 		}
 	}
-	if !l.persistent {
-		return nil
-	}
-	expiry := l.expiry
-	if e.ExpirySeconds != nil && l.version == 5 {
-		expiry = l.registry.cfg.grant(l.version, false, *e.ExpirySeconds)
-	}
-	if expiry == 0 {
-		_, err := l.registry.store.Drop(ctx, l.key)
+	if !l.persistent || expiry == 0 {
+		_, err := l.registry.forget(ctx, l.key, l.number, l.subs.all(), l.persistent)
 		return err
 	}
 	l.mu.Lock()
 	st := l.stateLocked()
 	l.mu.Unlock()
-	st.Open, st.Left, st.ExpirySeconds = s.uncertain(), time.Now(), expiry
+	st.Open, st.Left, st.ExpirySeconds = s.uncertain() || l.queue.uncertain(), time.Now(), expiry
 	st.Unacked = l.unwritten
 	if !l.started { // the client had no chance to repeat anything
 		st.Unacked = append(l.inherited, st.Unacked...)
@@ -172,12 +188,15 @@ func (l *Link) stateLocked() State {
 		Key: l.key, Version: l.version, Options: l.options, ExpirySeconds: l.expiry, Open: true,
 		Subscriptions: l.subs.all(),
 		Streaming:     s.on, Acked: s.acked, NextID: l.nextID,
-		Flights: make([]Flight, 0, len(s.flights)+len(l.orphans)),
+		Flights: l.appendOrphans(s.stored()),
+		Number:  l.number,
+		Queue:   Cursor{Acked: l.queue.acked, Flights: l.queue.stored()},
 	}
-	for _, f := range s.flights {
-		st.Flights = append(st.Flights, f.Flight)
+	for _, p := range l.replays {
+		if p.QoS > 0 {
+			st.Replays = append(st.Replays, p)
+		}
 	}
-	st.Flights = l.appendOrphans(st.Flights)
 	return st
 }
 
@@ -223,9 +242,11 @@ func (l *Link) closeLocked() {
 	if l.stop != nil {
 		l.stop()
 	}
-	if l.stream.timer != nil {
-		l.stream.timer.Stop()
-		l.stream.timer = nil
+	for _, s := range l.feeds() {
+		if s.timer != nil {
+			s.timer.Stop()
+			s.timer = nil
+		}
 	}
 	l.notifyLocked()
 }

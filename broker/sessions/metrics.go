@@ -14,6 +14,7 @@ type metrics struct {
 	drops      [dropReasons]prometheus.Counter
 	repeats    [3]prometheus.Counter // by QoS; 0 is never counted
 	expired    prometheus.Counter
+	wills      prometheus.Counter
 
 	collectors []prometheus.Collector
 }
@@ -29,16 +30,21 @@ const (
 	dropReplyOld                     // a reply waited too long
 	dropRefused                      // the client refused it
 	dropSkipped                      // there was nothing to send for this session
+	dropQueueFull                    // the oldest of a queue, for a new one
+	dropVolatile                     // too much waited for a session that ends with its connection, which was ended
 	dropReasons
 )
 
 func (d dropReason) String() string {
-	return [...]string{"oversize", "expired", "shed", "reply_queue", "reply_old", "refused", "skipped"}[d]
+	return [...]string{"oversize", "expired", "shed", "reply_queue", "reply_old", "refused", "skipped",
+		"queue_full", "volatile_full"}[d]
 }
 
 func newMetrics(r *Registry) *metrics {
 	m := &metrics{expired: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "magpie_sessions_expired_total", Help: "Stored sessions forgotten because their expiry passed."})}
+		Name: "magpie_sessions_expired_total", Help: "Stored sessions forgotten because their expiry passed."}),
+		wills: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "magpie_session_wills_total", Help: "Wills published."})}
 	delivered := counterVec("magpie_session_deliveries_total", "Messages written to clients, repetitions included.", "qos")
 	dropped := counterVec("magpie_session_dropped_total", "Messages not delivered, by reason.", "reason")
 	repeated := counterVec("magpie_session_repeated_total",
@@ -53,13 +59,13 @@ func newMetrics(r *Registry) *metrics {
 		m.drops[reason] = dropped.WithLabelValues(reason.String())
 	}
 	m.collectors = []prometheus.Collector{
-		delivered, dropped, repeated, m.expired,
+		delivered, dropped, repeated, m.expired, m.wills,
 		gauge("magpie_sessions_loaded", "Sessions in memory; each has one connection.",
 			func() float64 { return float64(r.Loaded()) }),
 		gauge("magpie_session_in_flight", "Messages of QoS 1 and 2 that clients have to acknowledge.",
 			func() float64 { return float64(m.inFlight.Load()) }),
-		gauge("magpie_session_subscriptions", "Subscriptions of connected sessions.",
-			func() float64 { return float64(r.index.Len()) }),
+		gauge("magpie_session_subscriptions", "Subscriptions to free topics, of connected sessions and others.",
+			func() float64 { return float64(r.routes.Len()) }),
 	}
 	return m
 }
@@ -72,9 +78,13 @@ func gauge(name, help string, value func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 }
 
-func (m *metrics) sent(qos byte)                    { m.deliveries[qos].Inc() }
-func (m *metrics) repeated(qos byte)                { m.repeats[qos].Inc() }
-func (m *metrics) dropped(reason dropReason, n int) { m.drops[reason].Add(float64(n)) }
+func (m *metrics) sent(qos byte)     { m.deliveries[qos].Inc() }
+func (m *metrics) repeated(qos byte) { m.repeats[qos].Inc() }
+func (m *metrics) dropped(reason dropReason, n int) {
+	if n > 0 {
+		m.drops[reason].Add(float64(n))
+	}
+}
 
 // Collectors gives the registry's metrics.
 func (r *Registry) Collectors() []prometheus.Collector { return r.metrics.collectors }

@@ -19,7 +19,7 @@ var (
 	ErrUnavailable = accounts.ErrUnavailable
 )
 
-// Store keeps sessions. Writing methods give what they write its place in the order before they return, and it is
+// Store keeps sessions and their queues. Writing methods give what they write its place in the order before they return, and it is
 // durable once Wait of the returned commit gives nil. Different keys may be used concurrently; calls for one key are made
 // by one goroutine at a time, except Release and the effect of an Origin.
 type Store interface {
@@ -40,6 +40,8 @@ type Store interface {
 	Sessions(ctx context.Context, account accounts.Name, after Key, limit int) ([]State, error)
 	// Count gives the number of sessions of an account.
 	Count(ctx context.Context, account accounts.Name) (int, error)
+
+	Queues
 }
 
 // Sources opens the streams that feed sessions.
@@ -50,10 +52,10 @@ type Sources interface {
 
 // Source is a durable log read from a position. One goroutine uses a Source at a time, except for Head.
 type Source interface {
-	// Topic is the canonical topic of what it delivers.
+	// Topic is the canonical topic of what it delivers; empty: that is said with each delivery.
 	Topic() string
 	// Next gives up to limit deliveries after position pos, in order, and only what would survive a crash. None means that
-	// the end was reached; Wake tells when to look again. Positions grow by one. Reading again gives the same content.
+	// the end was reached; Wake tells when to look again. Positions grow. Reading again gives the same content.
 	// If the log no longer reaches back to pos, the first delivery says so and its Pos may be any later position.
 	Next(ctx context.Context, pos uint64, limit int) ([]Delivery, error)
 	// Acked tells that the client has everything that Next gave up to pos. When it returns, what follows from it
@@ -70,6 +72,19 @@ type Delivery struct {
 	ContentType string
 	Expires     time.Time // zero: never
 	Skip        bool      // nothing to send for this session: it counts as delivered
+
+	// Of a queue, where Payload and ContentType are those of the Message.
+	Message *Message
+	QoS     byte
+	Retain  bool
+	IDs     []int
+}
+
+func (d *Delivery) size() int {
+	if d.Message != nil {
+		return d.Message.size()
+	}
+	return len(d.Payload)
 }
 
 // Wire writes the packets of one connection. No method blocks on the peer; what is written after the connection ended is

@@ -20,6 +20,11 @@ type step func(context.Context) error
 // moveLocked sends what can be sent at once, and starts the pump if there is something for it to do.
 func (l *Link) moveLocked() {
 	l.flushLocked(!l.pumping)
+	l.pumpLocked()
+}
+
+// pumpLocked starts the pump if there is something for it to do.
+func (l *Link) pumpLocked() {
 	if l.pumping || l.nextLocked() == nil {
 		return
 	}
@@ -56,50 +61,69 @@ func (l *Link) pump(ctx context.Context) {
 
 // nextLocked gives the pump its next step; nil: there is none.
 func (l *Link) nextLocked() step {
-	s := &l.stream
-	switch {
-	case !l.started || l.closed:
+	if !l.started || l.closed {
 		return nil
-	case l.advanceDueLocked():
+	}
+	feeds := l.feeds()
+	for i := range feeds {
+		s := feeds[(i+l.turn)%len(feeds)] // in turn, as they are sent from
+		if next := l.nextOfLocked(s); next != nil {
+			return func(ctx context.Context) error { return next(ctx, s) }
+		}
+	}
+	switch {
+	case len(l.moves) > 0:
+		return l.storeMoves
+	case l.mustReplayLocked():
+		return l.replay
+	}
+	return nil
+}
+
+// nextOfLocked gives the next step for a feed.
+func (l *Link) nextOfLocked(s *feed) func(context.Context, *feed) error {
+	switch {
+	case l.advanceDueLocked(s):
 		return l.advance
-	case len(s.records) > 0 || l.mustStoreLocked() && !l.fullLocked():
+	case len(s.records) > 0 || l.mustStoreLocked(s) && !l.fullLocked():
 		return l.storeFlights
-	case s.on && s.route.qos == 0 && (s.behind || len(s.ahead) > 0) && l.fullLocked():
+	case s.on && s.live() && (s.behind || len(s.ahead) > 0) && l.fullLocked():
 		return l.skipToHead
-	case l.mustReadLocked() && !l.fullLocked():
+	case l.mustReadLocked(s) && !l.fullLocked():
 		return l.readSource
 	}
 	return nil
 }
 
-// mustReadLocked says whether something of the stream may be sent, and the pump has to look what.
-func (l *Link) mustReadLocked() bool {
-	s := &l.stream
-	return s.on && s.behind && len(s.ahead) == 0 && (s.route.qos == 0 || l.roomLocked())
+// mustReadLocked says whether something of the feed may be sent, and the pump has to look what.
+func (l *Link) mustReadLocked(s *feed) bool {
+	if !s.on || !s.behind || len(s.ahead) > 0 || !s.live() && !l.roomLocked(s) {
+		return false
+	}
+	return !s.queued || !l.tail.covers(s.read)
 }
 
 // mustStoreLocked says whether the next delivery is a new one of QoS 2, which the pump has to store before it is sent, and
 // may be sent now.
-func (l *Link) mustStoreLocked() bool {
-	s := &l.stream
-	if !l.persistent || len(s.ahead) == 0 || !l.roomLocked() {
+func (l *Link) mustStoreLocked(s *feed) bool {
+	if !l.persistent || len(s.ahead) == 0 || !l.roomLocked(s) || l.waitsLocked(s) {
 		return false
 	}
 	again, d := s.front()
-	return again == nil && d != nil && s.route.qos == 2 && !d.unwanted()
+	return again == nil && d != nil && s.qos(d) == 2 && !d.unwanted()
 }
 
 // readSource reads the next deliveries.
-func (l *Link) readSource(ctx context.Context) error {
+func (l *Link) readSource(ctx context.Context, s *feed) error {
 	l.mu.Lock()
-	s := &l.stream
 	epoch, read := s.epoch, s.read
 	s.behind = false
-	source := l.source
-	if s.route.qos == 0 { // what a source remembers for Acked would never be taken out
+	source := s.source
+	if s.live() { // what a source remembers for Acked would never be taken out
 		source = l.registry.sources.Open(l.key, l.options)
 	}
 	l.mu.Unlock()
+	durable := l.registry.durable.Load()
 	ds, err := source.Next(ctx, read, chunk)
 	if err != nil {
 		return err
@@ -112,6 +136,9 @@ func (l *Link) readSource(ctx context.Context) error {
 	}
 	s.ended = len(ds) == 0
 	if s.ended {
+		if s.queued {
+			s.behind = l.tail.skip(&s.read, durable) || s.behind
+		}
 		return nil
 	}
 	s.ahead, s.behind = ds, true
@@ -122,10 +149,10 @@ func (l *Link) readSource(ctx context.Context) error {
 }
 
 // trim forgets what is too much to be kept until the window has room for it. It is read again.
-func (s *stream) trim() {
+func (s *feed) trim() {
 	bytes := 0
 	for i := range s.ahead {
-		if bytes += len(s.ahead[i].Payload); i > 0 && bytes > aheadBytes {
+		if bytes += s.ahead[i].size(); i > 0 && bytes > aheadBytes {
 			clear(s.ahead[i:])
 			s.ahead = s.ahead[:i]
 			s.read, s.behind = s.ahead[i-1].Pos, true
@@ -135,19 +162,22 @@ func (s *stream) trim() {
 }
 
 // storeFlights makes durable what the client has received, and what it is sent next with QoS 2, and sends it then.
-func (l *Link) storeFlights(ctx context.Context) error {
-	s := &l.stream
+func (l *Link) storeFlights(ctx context.Context, s *feed) error {
 	l.writing.Lock()
 	l.mu.Lock()
 	epoch, records := s.epoch, s.records
 	s.records = nil
-	plan := l.planLocked()
+	plan := l.planLocked(s)
 	l.mu.Unlock()
 	rows := records
 	for _, p := range plan {
 		rows = append(rows, p.flight)
 	}
-	commit, err := l.registry.store.Fly(ctx, l.key, rows)
+	fly := l.registry.store.Fly
+	if s.queued {
+		fly = l.registry.store.FlyQueue
+	}
+	commit, err := fly(ctx, l.key, rows)
 	l.writing.Unlock()
 	if err == nil {
 		err = wait(ctx, commit)
@@ -170,7 +200,7 @@ func (l *Link) storeFlights(ctx context.Context) error {
 		if l.closed {
 			return nil
 		}
-		l.sendLocked(plan[i].flight.Pos, &plan[i].delivery, false)
+		l.sendLocked(s, plan[i].flight.Pos, &plan[i].delivery, false)
 	}
 	return nil
 }
@@ -182,27 +212,29 @@ type planned struct {
 }
 
 // planLocked takes out of ahead what may be sent with QoS 2 now, and gives it its ids.
-func (l *Link) planLocked() []planned {
-	s := &l.stream
+func (l *Link) planLocked(s *feed) []planned {
 	var plan []planned
-	for bytes := 0; bytes < l.registry.cfg.HighWater && !l.closed && !l.fullLocked() && l.mustStoreLocked(); {
+	for bytes := 0; bytes < l.registry.cfg.HighWater && !l.closed && !l.fullLocked() && l.mustStoreLocked(s); {
 		d := s.ahead[0]
-		bytes += len(d.Payload)
+		bytes += d.size()
 		f := Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: 2, Stage: StageSent}
 		s.insert(flight{Flight: f, counted: true, fresh: true})
 		l.countLocked(1)
 		plan = append(plan, planned{f, d})
 		s.pop()
+		l.pullLocked(s)
 	}
 	if plan != nil {
-		l.replies.turn = true
+		l.turn = turnShared
+		if s == &l.stream {
+			l.turn = turnQueue
+		}
 	}
 	return plan
 }
 
 // skipToHead leaves out what cannot be sent with QoS 0 because the wire is full.
-func (l *Link) skipToHead(ctx context.Context) error {
-	s := &l.stream
+func (l *Link) skipToHead(ctx context.Context, s *feed) error {
 	l.mu.Lock()
 	if len(s.ahead) > 0 {
 		s.read = s.ahead[0].Pos - 1
@@ -210,13 +242,13 @@ func (l *Link) skipToHead(ctx context.Context) error {
 	s.ahead, s.behind = nil, false
 	epoch := s.epoch
 	l.mu.Unlock()
-	head, err := l.source.Head(ctx)
+	head, err := s.source.Head(ctx)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.epoch == epoch && s.route.qos == 0 && head > s.read {
+	if s.epoch == epoch && s.live() && head > s.read {
 		l.registry.metrics.dropped(dropShed, int(head-s.read))
 		s.read = head
 		s.pass(head)
@@ -225,8 +257,7 @@ func (l *Link) skipToHead(ctx context.Context) error {
 }
 
 // advanceDueLocked says whether the cursor is to be written now. If it is to be written later, a timer will ask again.
-func (l *Link) advanceDueLocked() bool {
-	s := &l.stream
+func (l *Link) advanceDueLocked(s *feed) bool {
 	if s.acked <= s.advanced {
 		return false
 	}
@@ -235,27 +266,26 @@ func (l *Link) advanceDueLocked() bool {
 		return true
 	}
 	if s.timer == nil {
-		s.timer = time.AfterFunc(wait, l.advanceLater)
+		s.timer = time.AfterFunc(wait, func() { l.advanceLater(s) })
 	}
 	return false
 }
 
-func (l *Link) advanceLater() {
+func (l *Link) advanceLater(s *feed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stream.timer = nil
+	s.timer = nil
 	l.moveLocked()
 }
 
 // advance tells the source and the store how far the client has come. That it fails is no reason to disconnect: it is
 // tried again, and nobody waits for it.
-func (l *Link) advance(ctx context.Context) error {
-	s := &l.stream
+func (l *Link) advance(ctx context.Context, s *feed) error {
 	l.mu.Lock()
 	epoch, acked := s.epoch, s.acked
 	s.lastAdvance, s.rows = time.Now(), 0
 	l.mu.Unlock()
-	if l.source.Acked(ctx, acked) != nil {
+	if s.source.Acked(ctx, acked) != nil {
 		return nil
 	}
 
@@ -267,11 +297,18 @@ func (l *Link) advance(ctx context.Context) error {
 	if !same {
 		return nil
 	}
-	if l.persistent && !behind && l.registry.store.Advance(ctx, l.key, acked) != nil {
+	if l.persistent && !behind && l.storeAdvance(ctx, s, acked) != nil {
 		return nil
 	}
 	l.mu.Lock()
 	s.advanced = acked
 	l.mu.Unlock()
 	return nil
+}
+
+func (l *Link) storeAdvance(ctx context.Context, s *feed, acked uint64) error {
+	if s.queued {
+		return l.registry.store.AdvanceQueue(ctx, l.key, l.number, acked)
+	}
+	return l.registry.store.Advance(ctx, l.key, acked)
 }

@@ -147,6 +147,9 @@ type Cursor struct {
 	Flights []Flight // sorted by Pos; all > Acked
 }
 
+// ErrDelayedFull means that as many messages wait for their time as may.
+var ErrDelayedFull = errors.New("too many delayed messages")
+
 // ErrQueueFull means that a queue has no room, and is bounded by refusing.
 var ErrQueueFull = errors.New("queue is full")
 
@@ -178,6 +181,11 @@ type Queues interface {
 	// Retained gives up to limit retained messages whose topics match filter and come after after, in the order of topics,
 	// and only what would survive a crash. Expired ones are left out. next is where to go on; empty: there is no more.
 	Retained(ctx context.Context, filter, after string, limit int) (found []Retained, next string, err error)
+
+	// RetainedCount and DelayedCount are how many retained and delayed messages there are. For a moment after the start
+	// they may say less.
+	RetainedCount() int64
+	DelayedCount() int64
 
 	// PutWill adds or replaces the will of a session.
 	PutWill(ctx context.Context, w Will) (Commit, error)

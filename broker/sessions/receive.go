@@ -113,14 +113,14 @@ func (l *Link) inheritedLocked(p Publish, print [32]byte) (Reply, bool) {
 
 // decide puts what the handler decided into the FIFO.
 func (l *Link) decide(ctx context.Context, o Outcome, a answer) error {
-	a.done = o.Done
+	a.done, a.deliver = o.Done, o.Deliver
 	if o.Fatal != 0 {
 		return l.fatal(ctx, o)
 	}
 	a.commit = o.Commit
 	switch a.kind {
 	case answerNothing:
-		if o.Done == nil {
+		if o.Done == nil && o.Deliver == nil {
 			return nil
 		}
 	case answerPublish2:

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -17,8 +19,9 @@ import (
 // Safe for concurrent use.
 //
 // Order of locks: the lock of a key (held from Connect to Start, over waits) comes before Link.writing, that before
-// Link.mu. Registry.mu, keyLocks.mu and those of the Index are taken alone or last, and nothing is called under them.
-// Neither the store nor a source is called under Link.mu or Registry.mu.
+// Link.mu, that before Registry.order. shares.mu comes before Link.mu's followers too, and is only taken alone with one of
+// those held. Registry.mu, keyLocks.mu, wills.mu and those of groups, tails and Routes are taken last, and nothing but a
+// tail is called under them. Neither the store nor a source is called under Link.mu or Registry.mu.
 type Registry struct {
 	cfg     Config
 	store   Store
@@ -27,14 +30,43 @@ type Registry struct {
 	born    time.Time // a session that a crash left open counts as left then
 	unsaved unsaved
 	locks   keyLocks
-	index   *Index[*Link]
+	routes  *Routes // who subscribes to free topics, connected or not
+	lives   *Routes // who subscribes to topics of the server's own; connected ones only
 	metrics *metrics
 	lastID  uint16 // the highest packet id; less in tests
 
-	mu       sync.RWMutex
-	closing  bool
-	links    map[Key]*Link
-	accounts map[accounts.Name]*account
+	stored   numbers // of sessions that are stored
+	volatile numbers // of the others
+	shares   shares
+	wills    wills
+	clock    chan struct{} // has room for one: something is due sooner than was thought
+	live     func(filter string) []*Message
+
+	willHandler WillHandler
+	grants      func(accounts.Name, string) bool
+
+	// order makes the order of positions that of the ends of queues in memory, and of the index: whoever appends, or needs
+	// to know what was appended when something changed, holds it. Nobody waits for the disk under it.
+	order   sync.Mutex
+	durable atomic.Uint64 // everything up to this position is durable
+
+	running    context.Context // until Close
+	halt       context.CancelFunc
+	background sync.WaitGroup
+
+	mu        sync.RWMutex
+	closing   bool
+	links     map[Key]*Link
+	accounts  map[accounts.Name]*account
+	connected map[Number]*Link
+	groups    map[Number]*group
+}
+
+// wills are those that wait for their time.
+type wills struct {
+	mu    sync.Mutex
+	queue willQueue
+	byKey map[Key]*pendingWill
 }
 
 // account is what the registry knows of one account while it has connections.
@@ -47,11 +79,31 @@ type account struct {
 func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
 	r := &Registry{
 		cfg: cfg, store: store, sources: sources, log: log, born: time.Now(),
-		index: NewIndex[*Link](), lastID: math.MaxUint16,
-		links: make(map[Key]*Link), accounts: make(map[accounts.Name]*account),
+		routes: NewRoutes(), lives: NewRoutes(), lastID: math.MaxUint16,
+		stored:   numbers{first: 1, end: FirstVolatile},
+		volatile: numbers{first: FirstVolatile, end: FirstGroup},
+		shares:   shares{numbers: numbers{first: FirstGroup, end: math.MaxUint32}, byName: make(map[string]*group)},
+		wills:    wills{byKey: make(map[Key]*pendingWill)},
+		clock:    make(chan struct{}, 1),
+		links:    make(map[Key]*Link), accounts: make(map[accounts.Name]*account),
+		connected: make(map[Number]*Link), groups: make(map[Number]*group),
 	}
+	r.running, r.halt = context.WithCancel(context.Background())
+	r.durable.Store(store.Last()) // what a store opens with is durable
 	r.metrics = newMetrics(r)
 	return r
+}
+
+// SetGrants tells whether an account may subscribe to a filter, so that what was granted once and is not any more is
+// taken out of stored sessions when they are loaded. It is called once, before Load.
+func (r *Registry) SetGrants(may func(who accounts.Name, filter string) bool) { r.grants = may }
+
+// granted takes out what the account may not subscribe to any more.
+func (r *Registry) granted(who accounts.Name, subs []Subscription) []Subscription {
+	if r.grants == nil {
+		return subs
+	}
+	return slices.DeleteFunc(subs, func(s Subscription) bool { return !r.grants(who, s.Filter) })
 }
 
 // Wake makes the sessions of these users look at their streams. It never blocks.
@@ -98,7 +150,18 @@ func (r *Registry) Close(ctx context.Context) error {
 			l.disconnect(reasonShuttingDown)
 		}
 	}
+	r.halt()
+	r.background.Wait()
+	for _, g := range r.allGroups() {
+		g.remove()
+	}
 	return err
+}
+
+func (r *Registry) allGroups() []*group {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Values(r.groups))
 }
 
 // Reason codes of DISCONNECT that the registry decides on (MQTT 5, 3.14.2.1).
@@ -108,6 +171,7 @@ const (
 	reasonTakenOver      = 0x8E
 	reasonReceiveMaximum = 0x93
 	reasonQuotaExceeded  = 0x97
+	reasonAdministrative = 0x98
 	reasonUnknownID      = 0x92 // of PUBREL and PUBCOMP
 	reasonNoSubscription = 0x11 // of UNSUBACK
 	reasonFailed3        = 0x80 // of SUBACK, the only one MQTT 3.1.1 has
@@ -143,7 +207,7 @@ func (r *Registry) reserve(ctx context.Context, name accounts.Name) error {
 	}
 	opening := r.opening(name, 1) // before counting, so that two that are created at once see each other
 	stored, err := r.store.Count(ctx, name)
-	if err == nil && stored+r.volatile(name)+opening > r.cfg.PerAccount {
+	if err == nil && stored+r.unstored(name)+opening > r.cfg.PerAccount {
 		err = ErrTooMany
 	}
 	if err != nil {
@@ -163,8 +227,8 @@ func (r *Registry) opening(name accounts.Name, n int) int {
 	return a.opening
 }
 
-// volatile is how many sessions of the account are in no store.
-func (r *Registry) volatile(name accounts.Name) int {
+// unstored is how many sessions of the account are in no store.
+func (r *Registry) unstored(name accounts.Name) int {
 	n := 0
 	for _, l := range r.linksOf(name) {
 		if !l.persistent {
@@ -186,6 +250,49 @@ func (r *Registry) accountLocked(name accounts.Name) *account {
 func (r *Registry) tidyLocked(name accounts.Name, a *account) {
 	if len(a.links) == 0 && a.opening == 0 {
 		delete(r.accounts, name)
+	}
+}
+
+// attach gives l what is published from now on, at the end of its queue.
+func (r *Registry) attach(l *Link) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	last := r.store.Last()
+	if l.persistent {
+		l.tail.start(last)
+	}
+	if l.queue.read == startHere {
+		l.queue.startAt(last)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.connected[l.number] = l
+}
+
+// detach is the opposite of attach: from now on the store alone has what is published.
+func (r *Registry) detach(l *Link) {
+	for _, s := range l.subs.all() {
+		if reserved(s.Filter) {
+			r.lives.Unsubscribe(s.Filter, l.number)
+		}
+	}
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.connected[l.number] == l {
+		delete(r.connected, l.number)
+	}
+}
+
+// freeNumber makes a number free for another session.
+func (r *Registry) freeNumber(n Number) {
+	switch {
+	case n == 0:
+	case n < FirstVolatile:
+		r.stored.free(n)
+	default:
+		r.volatile.free(n)
 	}
 }
 
@@ -222,7 +329,13 @@ func (r *Registry) takeOver(ctx context.Context, k Key) error {
 	if old == nil || err != nil {
 		return err
 	}
-	old.disconnect(reasonTakenOver)
+	return r.endConnection(ctx, old, reasonTakenOver)
+}
+
+// endConnection ends a connection and waits for its End.
+func (r *Registry) endConnection(ctx context.Context, old *Link, reason byte) error {
+	k := old.key
+	old.disconnect(reason)
 	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.Takeover, errTakeover)
 	defer cancel()
 	select {

@@ -11,7 +11,6 @@ type replies struct {
 	waiting  []waiting
 	bytes    int      // of waiting
 	inFlight []uint16 // ids
-	turn     bool     // it is their turn, not that of the stream
 }
 
 type waiting struct {
@@ -90,7 +89,6 @@ func (l *Link) sendReplyLocked() bool {
 		return false
 	}
 	w := r.pop()
-	r.turn = false
 	if time.Since(w.since) > l.registry.cfg.ReplyWait {
 		l.registry.metrics.dropped(dropReplyOld, 1)
 		return true

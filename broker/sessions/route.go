@@ -1,24 +1,25 @@
 package sessions
 
-import "errors"
+import "slices"
 
-// Route sends p with QoS 0 to every connected session that subscribes to p.Topic, once to each, and says to how many. A
-// client that does not keep up with reading misses it.
+// Route sends p with QoS 0 to every connected session that subscribes to p.Topic, one of the server's own, once to each,
+// and says to how many. A client that does not keep up with reading misses it.
 func (r *Registry) Route(p Publish) int {
-	found := r.index.Match(p.Topic, nil)
-	sent := 0
-	var seen map[*Link]struct{}
-	for i, m := range found {
-		if len(found) > 1 {
-			if seen == nil {
-				seen = make(map[*Link]struct{}, len(found)-i)
-			}
-			if _, again := seen[m.Who]; again {
-				continue
-			}
-			seen[m.Who] = struct{}{}
+	found, filters := r.lives.Match(p.Topic, nil)
+	links := make([]*Link, 0, len(found))
+	r.mu.RLock()
+	for i, s := range found {
+		again := func(o Subscriber) bool { return o.Number() == s.Number() }
+		l := r.connected[s.Number()]
+		if l == nil || filters > 1 && slices.ContainsFunc(found[:i], again) {
+			continue
 		}
-		if m.Who.route(p) {
+		links = append(links, l)
+	}
+	r.mu.RUnlock()
+	sent := 0
+	for _, l := range links {
+		if l.route(p) {
 			sent++
 		}
 	}
@@ -40,14 +41,5 @@ func (l *Link) route(p Publish) bool {
 		l.registry.metrics.dropped(dropShed, 1)
 		return false
 	}
-	err := l.wire.Publish(route.publish(p, 0))
-	switch {
-	case errors.Is(err, ErrPacketSize):
-		l.registry.metrics.dropped(dropOversize, 1)
-	case err != nil:
-		l.closeLocked()
-	default:
-		l.registry.metrics.sent(0)
-	}
-	return err == nil
+	return l.writePublishLocked(route.publish(p, 0)) == nil
 }

@@ -93,14 +93,14 @@ func benchmarkRoutes(b *testing.B, f *fleet) {
 		for b.Loop() {
 			b.StopTimer()
 			x = nil
-			before := heap()
+			before := heapBytes()
 			b.StartTimer()
 			x = NewRoutes()
 			for i, filter := range filters {
 				x.Subscribe(filter, subscriber(Number(i+1), Subscription{QoS: 1}))
 			}
 			b.StopTimer()
-			b.ReportMetric(float64(heap()-before)/float64(f.subscriptions), "B/subscription")
+			b.ReportMetric(float64(heapBytes()-before)/float64(f.subscriptions), "B/subscription")
 			b.StartTimer()
 		}
 	})
@@ -124,7 +124,7 @@ func benchmarkRoutes(b *testing.B, f *fleet) {
 	runtime.KeepAlive(filters)
 }
 
-func heap() uint64 {
+func heapBytes() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

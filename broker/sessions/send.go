@@ -5,25 +5,50 @@ import (
 	"time"
 )
 
-// flushLocked sends, without the store, everything that the window and the wire let out: replies and, if stream is set,
-// what has been read from the source; in turn, so that neither starves the other.
-func (l *Link) flushLocked(stream bool) {
-	for l.started && !l.closed && !l.idleLocked() && !l.fullLocked() {
-		switch {
-		case l.replies.turn && l.sendReplyLocked():
-		case stream && l.sendFrontLocked():
-		case stream && (l.mustStoreLocked() || l.mustReadLocked()):
-			return // it is the pump's turn
-		case l.sendReplyLocked():
-		default:
-			return
-		}
+// Whose turn it is to send, so that no source of a session starves another.
+const (
+	turnReplies = iota
+	turnStream
+	turnQueue
+	turnShared
+	turns
+)
+
+// flushLocked sends, without the store, everything that the window and the wire let out: replies and, if all is set, what
+// has come from the sources.
+func (l *Link) flushLocked(all bool) {
+	for l.started && !l.closed && !l.idleLocked() && !l.fullLocked() && l.sendNextLocked(all) {
 	}
 }
 
-// idleLocked says that nothing waits to be sent.
+// sendNextLocked sends the next thing, in turn. It says whether there was one that needs no pump.
+func (l *Link) sendNextLocked(all bool) bool {
+	for range turns {
+		sent := false
+		switch {
+		case l.turn == turnReplies:
+			sent = l.sendReplyLocked()
+		case !all: // the pump has the sources
+		case l.turn == turnShared:
+			sent = l.sendSharedLocked()
+		default:
+			s := l.feeds()[l.turn-turnStream]
+			if sent = l.sendFrontLocked(s); !sent && (l.mustStoreLocked(s) || l.mustReadLocked(s)) {
+				return false // it is still its turn, and that of the pump to look
+			}
+		}
+		l.turn = (l.turn + 1) % turns
+		if sent || l.closed {
+			return sent
+		}
+	}
+	return false
+}
+
+// idleLocked says that nothing waits to be sent, or that only the pump can tell.
 func (l *Link) idleLocked() bool {
-	return len(l.replies.waiting) == 0 && len(l.stream.ahead) == 0 && !l.stream.resuming
+	return len(l.replies.waiting) == 0 && len(l.stream.ahead) == 0 && !l.stream.resuming &&
+		len(l.queue.ahead) == 0 && !l.queue.resuming && !l.queue.behind && len(l.groups) == 0
 }
 
 // unwanted says whether a delivery is finished without being sent.
@@ -31,13 +56,16 @@ func (d *Delivery) unwanted() bool {
 	return d.Skip || !d.Expires.IsZero() && !d.Expires.After(time.Now())
 }
 
-// sendFrontLocked does the next thing for the stream that needs no storing. It says whether it could.
-func (l *Link) sendFrontLocked() bool {
-	s := &l.stream
+// sendFrontLocked does the next thing for a feed that needs no storing. It says whether it could.
+func (l *Link) sendFrontLocked(s *feed) bool {
+	l.pullLocked(s)
+	if !s.on || len(s.ahead) == 0 && !s.resuming || l.waitsLocked(s) {
+		return false
+	}
 	again, d := s.front()
 	switch {
 	case again != nil:
-		return l.resendLocked(again, d)
+		return l.resendLocked(s, again, d)
 	case d == nil:
 		return false
 	case d.unwanted():
@@ -50,45 +78,43 @@ func (l *Link) sendFrontLocked() bool {
 		s.pop()
 		return true
 	}
-	qos := s.route.qos
+	qos := s.qos(d)
 	if qos == 0 {
-		l.sendOnceLocked(d)
+		l.sendOnceLocked(s, d)
 		return true
 	}
-	if !l.roomLocked() || qos == 2 && l.persistent {
+	if !l.roomLocked(s) || qos == 2 && l.persistent {
 		return false
 	}
 	f := flight{Flight: Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: qos, Stage: StageSent}, counted: true}
 	s.insert(f)
 	l.countLocked(1)
-	l.sendLocked(f.Pos, d, qos == 1 && d.Pos <= s.repeated)
+	l.sendLocked(s, f.Pos, d, qos == 1 && d.Pos <= s.repeated)
 	s.pop()
 	return true
 }
 
 // sendOnceLocked sends a delivery with QoS 0.
-func (l *Link) sendOnceLocked(d *Delivery) {
-	s := &l.stream
-	_ = l.publishLocked(d, Publish{}) // too large counts as sent
+func (l *Link) sendOnceLocked(s *feed, d *Delivery) {
+	_ = l.publishLocked(s, d, Publish{}) // too large counts as sent
 	s.pass(d.Pos)
 	s.pop()
 }
 
 // resendLocked sends a flight of an earlier link again. d is nil if the source has lost its content.
-func (l *Link) resendLocked(f *flight, d *Delivery) bool {
-	if !l.roomLocked() {
+func (l *Link) resendLocked(s *feed, f *flight, d *Delivery) bool {
+	if !l.roomLocked(s) {
 		return false
 	}
-	s := &l.stream
 	f.counted = true
 	l.countLocked(1)
 	switch {
 	case f.Stage == StageReleased:
 		l.releaseLocked(f)
 	case d == nil || d.Skip:
-		l.abandonLocked(f)
+		l.abandonLocked(s, f)
 	default:
-		l.sendLocked(f.Pos, d, true)
+		l.sendLocked(s, f.Pos, d, true)
 	}
 	if d != nil {
 		s.pop()
@@ -97,44 +123,82 @@ func (l *Link) resendLocked(f *flight, d *Delivery) bool {
 }
 
 // abandonLocked ends a flight that cannot be sent again. The client may hold an id of QoS 2, which a PUBREL frees.
-func (l *Link) abandonLocked(f *flight) {
+func (l *Link) abandonLocked(s *feed, f *flight) {
 	if f.QoS == 2 {
 		f.Stage = StageReleased
 		l.releaseLocked(f)
 		return
 	}
-	l.finishLocked(f)
+	l.finishLocked(s, f)
 }
 
 // sendLocked sends the delivery of the flight at pos.
-func (l *Link) sendLocked(pos uint64, d *Delivery, dup bool) {
-	s := &l.stream
+func (l *Link) sendLocked(s *feed, pos uint64, d *Delivery, dup bool) {
 	f := s.at(pos)
-	err := l.publishLocked(d, Publish{ID: f.ID, QoS: f.QoS, Dup: dup})
+	err := l.publishLocked(s, d, Publish{ID: f.ID, QoS: f.QoS, Dup: dup})
 	f.fresh = false
 	if !errors.Is(err, ErrPacketSize) {
 		return
 	}
 	if dup && f.QoS == 2 {
-		l.abandonLocked(f) // an earlier connection may have allowed it
+		l.abandonLocked(s, f) // an earlier connection may have allowed it
 		return
 	}
 	done := f.Flight
 	done.Stage = StageDone
 	if f.QoS == 2 {
-		l.recordLocked(done)
+		l.recordLocked(s, done)
 	}
-	l.finishLocked(f)
+	l.finishLocked(s, f)
 }
 
 // publishLocked writes a PUBLISH with the content of d. An error was dealt with, but for that of ErrPacketSize.
-func (l *Link) publishLocked(d *Delivery, p Publish) error {
-	p.Topic, p.SubscriptionIDs = l.stream.route.topic, l.stream.route.ids
-	p.Payload, p.ContentType = d.Payload, d.ContentType
-	if !d.Expires.IsZero() {
-		p.Expiry = uint32(max(1, (time.Until(d.Expires)+time.Second-1)/time.Second))
+func (l *Link) publishLocked(s *feed, d *Delivery, p Publish) error {
+	if s.queued {
+		l.contentLocked(&p, d.Message, d.Retain, d.IDs)
+	} else {
+		p.Topic, p.SubscriptionIDs = s.route.topic, s.route.ids
+		p.Payload, p.ContentType = d.Payload, d.ContentType
+		p.Expiry = secondsUntil(d.Expires)
 	}
-	l.replies.turn = true
+	return l.writePublishLocked(p)
+}
+
+// contentLocked fills p with what m says to this session.
+func (l *Link) contentLocked(p *Publish, m *Message, retain bool, ids []int) {
+	p.Topic, p.Payload, p.Retain, p.SubscriptionIDs = l.spellLocked(m.Topic), m.Payload, retain, ids
+	p.PayloadFormat, p.HasPayloadFormat = m.PayloadFormat, m.HasPayloadFormat
+	p.ContentType, p.ResponseTopic, p.Correlation, p.User = m.ContentType, m.ResponseTopic, m.Correlation, m.User
+	p.Expiry = secondsUntil(m.Expires)
+	p.Shared = m
+	if l.spell != nil && p.ResponseTopic != "" {
+		p.ResponseTopic = l.spell(p.ResponseTopic)
+	}
+}
+
+// spellLocked gives a topic as the client knows it.
+func (l *Link) spellLocked(topic string) string {
+	switch {
+	case l.spell != nil:
+		return l.spell(topic)
+	case l.subs.respelled > 0:
+		if r := l.subs.route(topic); r.ok {
+			return r.topic
+		}
+	}
+	return topic
+}
+
+// secondsUntil is the message expiry interval that is left; 0: none was set (MQTT 5, 3.3.2.3.3).
+func secondsUntil(t time.Time) uint32 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint32(max(1, (time.Until(t)+time.Second-1)/time.Second))
+}
+
+// writePublishLocked writes a PUBLISH. An error was dealt with, but for that of ErrPacketSize.
+func (l *Link) writePublishLocked(p Publish) error {
 	err := l.wire.Publish(p)
 	switch {
 	case err == nil:

@@ -48,6 +48,10 @@ type Publish struct {
 	Expiry          uint32 // seconds
 	PayloadFormat   byte
 	SubscriptionIDs []int // outbound only
+
+	HasPayloadFormat bool // a PayloadFormat of 0 was said
+	// Shared, outbound only, is the message that p was made of; nil: none. A Wire may keep with it what it encodes.
+	Shared *Message
 }
 
 // Subscription is one filter of a session, with the options of the SUBSCRIBE that made it.
@@ -96,7 +100,7 @@ type State struct {
 	Open          bool      // a connection is using it, or was at a crash: what was in flight is not known exactly
 	Left          time.Time // when the last connection ended; zero while there is one, and after a crash
 
-	// The stream. Streaming is true from the SUBSCRIBE that covers it to the UNSUBSCRIBE that no longer does.
+	// The user's stream. Streaming is true from the SUBSCRIBE that covers it to the UNSUBSCRIBE that no longer does.
 	Streaming bool
 	Acked     uint64   // every position up to here is finished
 	Flights   []Flight // sorted by Pos; all > Acked
@@ -147,6 +151,8 @@ type Outcome struct {
 	// Fatal, if not 0, means that nothing was decided: no ack, and the link is disconnected with this reason code (3.1.1:
 	// closed), so that the client resends.
 	Fatal byte
+	// Deliver, if not nil, is called once Commit is durable, before the answer is written.
+	Deliver func()
 	// Done, if not nil, is called after the answer was written or dropped; err is that of Commit. It must not block.
 	Done func(err error)
 }

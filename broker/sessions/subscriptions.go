@@ -14,12 +14,27 @@ type subscriptions struct {
 	exact, wild []subscription
 	last        uint64 // order of the newest
 	bytes       int    // of all filters and spellings
+	respelled   int    // filters of free topics that are written otherwise
 }
 
 // maxFilterBytes bounds the filters of one session, as written and as meant: all of them are stored anew with each change.
 const maxFilterBytes = 64 << 10
 
 func (s Subscription) size() int { return len(s.Filter) + len(s.Spelling) }
+
+// respells is 1 if deliveries of a free topic have to be written otherwise.
+func (s Subscription) respells() int {
+	if s.Spelling == s.Filter || reserved(s.Filter) {
+		return 0
+	}
+	return 1
+}
+
+// reserved says whether the topics of a filter are the server's own: what it says there goes to those who are connected
+// (Registry.Route), or is a source of its own.
+func reserved(filter string) bool {
+	return strings.HasPrefix(filter, "im/") || strings.HasPrefix(filter, "dev/")
+}
 
 type subscription struct {
 	Subscription
@@ -42,8 +57,10 @@ func (s *subscriptions) put(sub Subscription) {
 	s.last++
 	i, found := slices.BinarySearchFunc(*list, sub.Filter, byFilter)
 	s.bytes += sub.size()
+	s.respelled += sub.respells()
 	if found {
 		s.bytes -= (*list)[i].size()
+		s.respelled -= (*list)[i].respells()
 		(*list)[i] = subscription{sub, s.last}
 	} else {
 		*list = slices.Insert(*list, i, subscription{sub, s.last})
@@ -56,6 +73,7 @@ func (s *subscriptions) remove(filter string) bool {
 	i, found := slices.BinarySearchFunc(*list, filter, byFilter)
 	if found {
 		s.bytes -= (*list)[i].size()
+		s.respelled -= (*list)[i].respells()
 		*list = slices.Delete(*list, i, i+1)
 	}
 	return found
@@ -158,6 +176,7 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 	}
 	a := answer{kind: answerSubscribe, id: id, codes: make([]byte, len(grants))}
 	granted := make([]Subscription, 0, len(grants))
+	known := make(map[string]bool, len(grants)) // filters, and whether they were there before
 	for i, g := range grants {
 		if g.Code < firstFailure && l.tooMany(g.Subscription, granted) {
 			g.Code = l.tooManyCode()
@@ -167,13 +186,25 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 		}
 	}
 	head, err := l.headFor(ctx, granted)
+	for _, s := range granted {
+		if _, again := known[s.Filter]; again {
+			continue
+		}
+		known[s.Filter] = l.subs.has(s.Filter)
+		if _, shared := splitShare(s.Filter); shared && err == nil {
+			err = l.registry.countGroup(ctx, s, known[s.Filter])
+		}
+	}
 	if err != nil {
 		return l.cannotStore(ctx, "subscribe", err)
 	}
 	return l.change(ctx, a, len(granted) > 0, func() {
 		for _, s := range granted {
 			l.subs.put(s)
-			l.registry.index.Subscribe(s.Filter, l)
+			until := l.registry.routeLocked(l, s)
+			if until > 0 && s.replays(known[s.Filter]) {
+				l.startReplayLocked(s, until)
+			}
 		}
 		if l.coverLocked() {
 			l.stream.startAt(head)
@@ -206,12 +237,75 @@ func (l *Link) tooManyCode() byte {
 // headFor gives the head of the stream if more subscriptions would start it. Only the reader changes subscriptions, so
 // that they are the same when it comes back with the lock.
 func (l *Link) headFor(ctx context.Context, more []Subscription) (uint64, error) {
-	topic := l.source.Topic()
+	topic := l.stream.source.Topic()
 	starts := slices.ContainsFunc(more, func(s Subscription) bool { return matches(s.Filter, topic) })
 	if !starts || l.stream.route.ok {
 		return math.MaxUint64, nil
 	}
-	return l.source.Head(ctx)
+	return l.stream.source.Head(ctx)
+}
+
+// replays says whether a SUBSCRIBE asks for retained messages (MQTT 5, 3.8.3.1). known means that the session had the
+// filter before.
+func (s Subscription) replays(known bool) bool {
+	return s.RetainHandling == 0 || s.RetainHandling == 1 && !known
+}
+
+// routeLocked puts a subscription of a link into the index. until is the last position that does not come to it by that;
+// 0: what was retained is not for it.
+func (r *Registry) routeLocked(l *Link, s Subscription) (until uint64) {
+	who := subscriber(l.number, s)
+	if reserved(s.Filter) {
+		r.lives.Subscribe(s.Filter, who)
+		return 0
+	}
+	if _, shared := splitShare(s.Filter); shared {
+		l.joinLocked(s)
+		return 0
+	}
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.routes.Subscribe(s.Filter, who)
+	return max(1, r.store.Last())
+}
+
+// unroute takes a filter of a session out of the index.
+func (r *Registry) unroute(ctx context.Context, n Number, filter string) error {
+	if reserved(filter) {
+		r.lives.Unsubscribe(filter, n)
+		return nil
+	}
+	if _, shared := splitShare(filter); shared {
+		return r.closeGroup(ctx, filter)
+	}
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.routes.Unsubscribe(filter, n)
+	return nil
+}
+
+// joinLocked makes the link a member of a shared group, or one with other options.
+func (l *Link) joinLocked(s Subscription) {
+	g := l.registry.groupOf(s.Filter)
+	if g == nil {
+		return
+	}
+	if i := slices.IndexFunc(l.groups, func(m membership) bool { return m.group == g }); i >= 0 {
+		l.groups[i].sub = s
+		return
+	}
+	l.groups = append(l.groups, membership{g, s})
+	g.join(l)
+}
+
+// quitLocked takes the link out of a shared group. What it has in flight stays with it.
+func (l *Link) quitLocked(filter string) {
+	i := slices.IndexFunc(l.groups, func(m membership) bool { return m.group.name == filter })
+	if i < 0 {
+		return
+	}
+	l.groups[i].group.leave(l)
+	l.groups = slices.Delete(l.groups, i, i+1)
 }
 
 // Unsubscribe takes filters out, and answers with an UNSUBACK once that is durable. When none is left that covers the
@@ -232,14 +326,21 @@ func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) err
 	return l.change(ctx, a, len(gone) > 0, func() {
 		for _, f := range gone {
 			l.subs.remove(f)
-			l.registry.index.Unsubscribe(f, l)
+			l.stopReplayLocked(f)
+			l.quitLocked(f)
 		}
 		l.coverLocked()
-	})
+	}, gone...)
 }
 
-// change applies a change of subscriptions, stores it and puts the answer into the FIFO.
-func (l *Link) change(ctx context.Context, a answer, changes bool, apply func()) error {
+// change applies a change of subscriptions, takes what is gone out of the index, stores the session and puts the answer into
+// the FIFO.
+func (l *Link) change(ctx context.Context, a answer, changes bool, apply func(), gone ...string) error {
+	for _, f := range gone {
+		if err := l.registry.unroute(ctx, l.number, f); err != nil {
+			return l.cannotStore(ctx, "unsubscribe", err)
+		}
+	}
 	if changes {
 		commit, err := l.saveChanged(ctx, apply)
 		if err != nil {
@@ -265,7 +366,7 @@ func (l *Link) saveChanged(ctx context.Context, apply func()) (Commit, error) {
 	c, err := l.registry.store.Save(ctx, st)
 	if err == nil {
 		l.mu.Lock()
-		l.stream.saved = st.Acked
+		l.stream.saved, l.queue.saved = st.Acked, st.Queue.Acked
 		l.mu.Unlock()
 	}
 	return c, err
@@ -284,7 +385,7 @@ func (l *Link) cannotStore(ctx context.Context, step string, err error) error {
 // it does not any more. It says whether the stream has to be started.
 func (l *Link) coverLocked() (starts bool) {
 	s := &l.stream
-	s.route = l.subs.route(l.source.Topic())
+	s.route = l.subs.route(s.source.Topic())
 	switch {
 	case s.on && !s.route.ok:
 		l.giveUpLocked()

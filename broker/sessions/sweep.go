@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -13,8 +14,65 @@ const (
 	sweepPages = 20 // in one round
 )
 
-// Run forgets sessions whose expiry has passed, until ctx ends. It looks at a bounded number of sessions in each round.
+// Load reads what the index and the clock need of everything that is stored: the filters of all sessions, shared groups,
+// wills. It is called once, before the first Connect and Publish.
+func (r *Registry) Load(ctx context.Context) error {
+	beat, err := r.store.LastBeat(ctx)
+	if err != nil {
+		return fmt.Errorf("last beat: %w", err)
+	}
+	if !beat.IsZero() && beat.Before(r.born) {
+		r.born = beat // nobody was connected after it, as far as is known
+	}
+	if err := r.loadGroups(ctx); err != nil {
+		return err
+	}
+	for after := (Key{}); ; {
+		page, err := r.store.Sessions(ctx, "", after, sweepPage)
+		if err != nil {
+			return fmt.Errorf("load sessions: %w", err)
+		}
+		for _, st := range page {
+			after = st.Key
+			r.loadSession(st)
+		}
+		if len(page) < sweepPage {
+			break
+		}
+	}
+	if err := r.dropEmptyGroups(ctx); err != nil {
+		return err
+	}
+	return r.loadWills(ctx)
+}
+
+// loadSession puts a stored session into the index.
+func (r *Registry) loadSession(st State) {
+	if st.Number == 0 { // from before there were queues: it gets one with its next connection
+		return
+	}
+	r.stored.use(st.Number)
+	for _, s := range r.granted(st.Key.Account, st.Subscriptions) {
+		if _, shared := splitShare(s.Filter); shared {
+			r.loadShare(s)
+		} else if !reserved(s.Filter) {
+			r.routes.Subscribe(s.Filter, subscriber(st.Number, s))
+		}
+	}
+}
+
+// Run does what has its time: it forgets sessions whose expiry has passed, and publishes wills and delayed messages, until
+// ctx ends.
 func (r *Registry) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { r.runClock(ctx) })
+	running.Go(func() { r.runBeat(ctx) })
+	return r.runSweep(ctx)
+}
+
+// runSweep looks at a bounded number of sessions in each round.
+func (r *Registry) runSweep(ctx context.Context) error {
 	tick := time.NewTicker(r.cfg.Sweep)
 	defer tick.Stop()
 	var after Key
@@ -66,15 +124,48 @@ func (r *Registry) expire(ctx context.Context, k Key) error {
 	if l, err := r.current(k); l != nil || err != nil {
 		return err
 	}
-	if _, found, err := r.find(ctx, k); found || err != nil {
+	stored, found, err := r.find(ctx, k)
+	if found || !stored.exists || err != nil {
 		return err
 	}
-	if _, err := r.store.Drop(ctx, k); err != nil {
+	if _, err := r.end(ctx, stored.State); err != nil {
 		return err
 	}
-	r.unsaved.forget(k)
 	r.metrics.expired.Inc()
 	return nil
+}
+
+// end ends a stored session that has no connection: its will is published, and all is forgotten. The caller holds the key.
+func (r *Registry) end(ctx context.Context, st State) (Commit, error) {
+	commit, err := r.forget(ctx, st.Key, st.Number, st.Subscriptions, true)
+	if err != nil {
+		return nil, err
+	}
+	r.unsaved.forget(st.Key)
+	if w := r.takeWill(st.Key); w != nil {
+		r.fire(ctx, w)
+	}
+	return commit, nil
+}
+
+// forget takes a session out of the index, its groups and, if it is stored, the store.
+func (r *Registry) forget(
+	ctx context.Context, k Key, n Number, subs []Subscription, stored bool,
+) (commit Commit, err error) {
+	for _, s := range subs {
+		if failed := r.unroute(ctx, n, s.Filter); failed != nil {
+			err = failed
+		}
+	}
+	if stored {
+		dropped, err := r.store.Drop(ctx, k)
+		if err != nil {
+			return nil, fmt.Errorf("drop session: %w", err)
+		}
+		commit = dropped
+	}
+	r.freeNumber(n)
+	return commit, err
 }
 
 // Info is what an administrator sees of a session.
@@ -87,7 +178,11 @@ type Info struct {
 	Left          time.Time // of the last connection; zero while connected, and after a crash
 	Subscriptions int
 	InFlight      int
-	Behind        bool // connected: there is more for it than it has been sent
+	Behind        bool          // connected: there is more for it than it has been sent
+	Expiry        time.Duration // after its connection; -1: never
+	Queued        int           // messages in its queue
+	QueuedBytes   int64
+	Oldest        time.Time // of them
 }
 
 // Sessions gives the sessions of an account, stored ones first.
@@ -109,6 +204,11 @@ func (r *Registry) Sessions(ctx context.Context, account accounts.Name) ([]Info,
 				info = Info{Key: st.Key, Version: st.Version, Persistent: true, Left: st.Left,
 					Subscriptions: len(st.Subscriptions), InFlight: len(st.Flights)}
 			}
+			info.Expiry = expiryOf(st.ExpirySeconds)
+			info.Queued, info.QueuedBytes, info.Oldest, err = r.store.QueueSize(ctx, st.Number, st.Queue.Acked)
+			if err != nil {
+				return nil, fmt.Errorf("sessions of %s: %w", account, err)
+			}
 			delete(loaded, st.Key)
 			out = append(out, info)
 		}
@@ -122,6 +222,48 @@ func (r *Registry) Sessions(ctx context.Context, account accounts.Name) ([]Info,
 	return out, nil
 }
 
+// expiryOf gives a session expiry as a time; -1: never.
+func expiryOf(seconds uint32) time.Duration {
+	if seconds == forever {
+		return -1
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// Drop ends a session, connected or not, as an administrator wants it: its connection with the reason "administrative
+// action" (0x98), and all that is stored of it. ErrNoSession: there is none.
+func (r *Registry) Drop(ctx context.Context, k Key) error {
+	if err := r.drop(ctx, k); err != nil {
+		return fmt.Errorf("drop %s %.80q: %w", k.Account, k.Client, err)
+	}
+	return nil
+}
+
+func (r *Registry) drop(ctx context.Context, k Key) error {
+	unlock, err := r.lock(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old, err := r.current(k)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		if err := r.endConnection(ctx, old, reasonAdministrative); err != nil {
+			return err
+		}
+	}
+	stored, _, err := r.find(ctx, k)
+	if err != nil {
+		return err
+	}
+	if !stored.exists && old == nil {
+		return ErrNoSession
+	}
+	return r.replace(ctx, stored)
+}
+
 // Loaded is the number of sessions in memory, which is that of connections.
 func (r *Registry) Loaded() int {
 	r.mu.RLock()
@@ -133,5 +275,6 @@ func (l *Link) info() Info {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Info{Key: l.key, Version: l.version, Remote: l.remote, Connected: true, Persistent: l.persistent,
-		Subscriptions: l.subs.len(), InFlight: l.inFlight, Behind: l.stream.behind || len(l.stream.ahead) > 0}
+		Subscriptions: l.subs.len(), InFlight: l.inFlight, Expiry: expiryOf(l.expiry),
+		Behind: l.stream.behind || len(l.stream.ahead) > 0 || len(l.queue.ahead) > 0}
 }

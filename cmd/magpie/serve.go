@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -79,6 +80,9 @@ func (f serveCommand) Run(c *console) (err error) {
 	}()
 	if err := forgetAddresses(cfg.Data); err != nil {
 		return err
+	}
+	if ceiling := cfg.MemoryCeiling(); ceiling > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(ceiling)) // garbage is collected before it passes the ceiling
 	}
 	node, err := broker.New(cfg, store, log)
 	if err != nil {
@@ -163,6 +167,7 @@ func openStore(cfg broker.Config, log *slog.Logger) (*pebble.Store, error) {
 		Dir:       cfg.Data,
 		CacheSize: int64(cfg.Store.Cache),
 		MinFree:   uint64(cfg.Store.MinFree),
+		QueueAge:  time.Duration(cfg.Sessions.QueueAge),
 	}, log)
 	switch {
 	case errors.Is(err, pebble.ErrInUse):

@@ -95,6 +95,18 @@ func (st sessionStore) Delayed(
 	return due, next, s.seq.settled(ctx)
 }
 
+// DelayedCount is how many delayed messages there are.
+func (s *Store) DelayedCount() int64 { return s.delayed.Load() }
+
+// countDelayed counts them at the start.
+func (s *Store) countDelayed() error {
+	from := []byte{byte(tableDelayed)}
+	return s.scan(from, prefixEnd(from), "delayed messages", func(_, _ []byte) (bool, error) {
+		s.delayed.Add(1)
+		return true, nil
+	})
+}
+
 func (st sessionStore) Groups(ctx context.Context) (map[string]sessions.Number, error) {
 	s := st.Store
 	if err := s.enter(); err != nil {

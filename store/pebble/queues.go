@@ -61,6 +61,7 @@ type written struct {
 type origin struct {
 	put, value []byte // a row that comes
 	remove     []byte // a row that goes
+	undelays   bool   // that of a delayed message
 	move       sessions.MoveOrigin
 }
 
@@ -98,7 +99,7 @@ func originOf(from any) (o origin, err error) {
 	switch from := from.(type) {
 	case nil:
 	case sessions.DelayedOrigin:
-		o.remove = delayedKey(millis(from.Due), from.Pos)
+		o.remove, o.undelays = delayedKey(millis(from.Due), from.Pos), true
 	case sessions.MoveOrigin:
 		o.move = from
 	case sessions.ReplayOrigin:
@@ -204,6 +205,7 @@ func (s *Store) putStepLocked(c *commit, bounds sessions.Bounds, w *written, con
 	if !w.Due.IsZero() {
 		value := appendStamp(make([]byte, 0, len(content)+32), w.stamp)
 		put(b, delayedKey(millis(w.Due), pos), append(value, content...))
+		s.delayed.Add(1)
 	}
 	s.putStepOriginLocked(b, w)
 	return dropped
@@ -231,6 +233,9 @@ func (s *Store) putStepOriginLocked(b *pebble.Batch, w *written) {
 	}
 	if o.remove != nil {
 		remove(b, o.remove)
+	}
+	if o.undelays {
+		s.delayed.Add(-1)
 	}
 	if o.move != (sessions.MoveOrigin{}) {
 		removeEntry(b, o.move.Number, o.move.Pos)

@@ -59,6 +59,8 @@ type Store struct {
 	stop context.CancelFunc // of the goroutines below
 	done sync.WaitGroup     // of the goroutine that watches the disk
 
+	delayed atomic.Int64 // messages
+
 	calls gate
 }
 
@@ -93,7 +95,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	s.backlogs, s.retained, s.sweepAt = newBacklogs(s, cfg.Queues), newRetained(), minSweep
 	s.contents = newContentCache(contentRoom)
 	s.tender = &tender{Store: s, sweeps: make(chan sweepRequest), ended: make(chan struct{})}
-	if err := s.loadPosition(); err != nil {
+	if err := errors.Join(s.loadPosition(), s.countDelayed()); err != nil {
 		s.seq.close()
 		return nil, fmt.Errorf("open store: %w", errors.Join(err, db.Close(), lock.Close()))
 	}

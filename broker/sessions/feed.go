@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// stream is how far a session has come in its source. Guarded by Link.mu.
+// feed is how far a session has come in one of its sources. Guarded by Link.mu.
 //
 //	acked      everything up to here is finished
 //	flights    what is in flight, or finished behind something that is not
@@ -24,10 +24,14 @@ import (
 //   - Two rows with one id: an id is only used again when its flight is finished, so the older one is.
 //
 // Flights of QoS 1 are only stored at the end of a connection. After a crash, what was there already is sent with DUP.
-type stream struct {
+type feed struct {
+	source Source // used by the pump, and by End after it
+	queued bool   // it is the session's queue; otherwise it is the user's stream
+	whole  bool   // nothing of it is stored, so no cursor is kept
+
 	on    bool
-	epoch int // changes when the stream starts or is given up: work that began before is thrown away
-	route route
+	epoch int   // changes when the feed starts or is given up: work that began before is thrown away
+	route route // of the stream: how the session subscribes to it
 
 	acked    uint64
 	advanced uint64 // what the store knows of acked
@@ -68,12 +72,12 @@ const maxFlights = 2 * maxWindow
 const maxRows = 1024
 
 // load takes over what is stored.
-func (s *stream) load(st State) {
-	s.on = st.Streaming
-	s.acked, s.advanced, s.read = st.Acked, st.Acked, st.Acked
+func (s *feed) load(on bool, c Cursor) {
+	s.on = on
+	s.acked, s.advanced, s.read = c.Acked, c.Acked, c.Acked
 	s.behind = true
-	for i, f := range st.Flights {
-		older := slices.ContainsFunc(st.Flights[i+1:], func(g Flight) bool { return g.ID == f.ID })
+	for i, f := range c.Flights {
+		older := slices.ContainsFunc(c.Flights[i+1:], func(g Flight) bool { return g.ID == f.ID })
 		if older { // see "two rows with one id"
 			f.Stage = StageDone
 		}
@@ -85,15 +89,26 @@ func (s *stream) load(st State) {
 }
 
 // startAt begins, or begins again, after this position.
-func (s *stream) startAt(pos uint64) {
+func (s *feed) startAt(pos uint64) {
 	s.on = true
 	s.restart()
 	s.acked, s.advanced, s.read = pos, pos, pos
 	s.behind = true
 }
 
+// live says that the feed is sent with QoS 0 and from its head only.
+func (s *feed) live() bool { return !s.queued && s.route.qos == 0 }
+
+// qos is what a delivery is sent with.
+func (s *feed) qos(d *Delivery) byte {
+	if s.queued {
+		return d.QoS
+	}
+	return s.route.qos
+}
+
 // restart forgets everything but the cursor.
-func (s *stream) restart() {
+func (s *feed) restart() {
 	s.epoch++
 	s.flights, s.ahead, s.records = nil, nil, nil
 	s.loaded, s.repeated = 0, 0
@@ -101,7 +116,7 @@ func (s *stream) restart() {
 }
 
 // slide moves acked over what is finished without a gap.
-func (s *stream) slide() {
+func (s *feed) slide() {
 	n := 0
 	for n < len(s.flights) && s.flights[n].Stage == StageDone {
 		s.acked = s.flights[n].Pos
@@ -113,13 +128,13 @@ func (s *stream) slide() {
 	if s.flights = s.flights[n:]; len(s.flights) == 0 {
 		s.flights = nil
 	}
-	if s.route.qos == 0 { // live only, no cursor is kept
+	if s.whole || s.live() { // no cursor is kept
 		s.advanced = s.acked
 	}
 }
 
 // pass finishes a position that has no flight.
-func (s *stream) pass(pos uint64) {
+func (s *feed) pass(pos uint64) {
 	if len(s.flights) > 0 {
 		s.insert(flight{Flight: Flight{Pos: pos, Stage: StageDone}})
 	} else {
@@ -128,8 +143,17 @@ func (s *stream) pass(pos uint64) {
 	s.slide()
 }
 
+// stored gives the flights as they are stored.
+func (s *feed) stored() []Flight {
+	var out []Flight
+	for _, f := range s.flights {
+		out = append(out, f.Flight)
+	}
+	return out
+}
+
 // insert adds a flight at its place, nearly always the end.
-func (s *stream) insert(f flight) {
+func (s *feed) insert(f flight) {
 	i := len(s.flights)
 	for i > 0 && s.flights[i-1].Pos > f.Pos {
 		i--
@@ -138,7 +162,7 @@ func (s *stream) insert(f flight) {
 }
 
 // byID finds what is in flight under an id.
-func (s *stream) byID(id uint16) *flight {
+func (s *feed) byID(id uint16) *flight {
 	for i := range s.flights {
 		if f := &s.flights[i]; f.ID == id && f.Stage != StageDone {
 			return f
@@ -148,7 +172,7 @@ func (s *stream) byID(id uint16) *flight {
 }
 
 // unsent finds the first flight that was loaded and not yet sent again.
-func (s *stream) unsent() *flight {
+func (s *feed) unsent() *flight {
 	if !s.resuming {
 		return nil
 	}
@@ -162,7 +186,7 @@ func (s *stream) unsent() *flight {
 }
 
 // at finds the flight of a position, nearly always the last.
-func (s *stream) at(pos uint64) *flight {
+func (s *feed) at(pos uint64) *flight {
 	for i := len(s.flights) - 1; i >= 0; i-- {
 		if s.flights[i].Pos == pos {
 			return &s.flights[i]
@@ -172,7 +196,7 @@ func (s *stream) at(pos uint64) *flight {
 }
 
 // uncertain says whether something that may have been sent before a crash has not been sent since.
-func (s *stream) uncertain() bool {
+func (s *feed) uncertain() bool {
 	last := s.acked
 	if n := len(s.flights); n > 0 {
 		last = s.flights[n-1].Pos
@@ -182,7 +206,7 @@ func (s *stream) uncertain() bool {
 
 // front is the next thing to do for the stream: the flight to be sent again, the delivery to be sent, or both. Neither:
 // the source has to be read.
-func (s *stream) front() (again *flight, d *Delivery) {
+func (s *feed) front() (again *flight, d *Delivery) {
 	for len(s.ahead) > 0 && s.finished(s.ahead[0].Pos) {
 		s.pop()
 	}
@@ -202,7 +226,7 @@ func (s *stream) front() (again *flight, d *Delivery) {
 }
 
 // finished says whether a position that was read again was finished before.
-func (s *stream) finished(pos uint64) bool {
+func (s *feed) finished(pos uint64) bool {
 	if pos > s.loaded {
 		return pos <= s.acked
 	}
@@ -210,7 +234,7 @@ func (s *stream) finished(pos uint64) bool {
 	return pos <= s.acked || f != nil && f.Stage == StageDone
 }
 
-func (s *stream) pop() {
+func (s *feed) pop() {
 	s.ahead[0] = Delivery{}
 	if s.ahead = s.ahead[1:]; len(s.ahead) == 0 {
 		s.ahead = nil
@@ -224,13 +248,25 @@ func (l *Link) newIDLocked() uint16 {
 		if l.nextID = id + 1; id >= l.registry.lastID {
 			l.nextID = 1
 		}
-		free := l.stream.byID(id) == nil && !slices.Contains(l.replies.inFlight, id) &&
-			l.orphanLocked(id) == nil
-		if free {
+		_, f := l.feedOfLocked(id)
+		if f == nil && l.shared[id] == nil && !slices.Contains(l.replies.inFlight, id) && l.orphanLocked(id) == nil {
 			return id
 		}
 	}
 }
+
+// feedOfLocked gives the feed that has a flight with this id, and the flight; or nil.
+func (l *Link) feedOfLocked(id uint16) (*feed, *flight) {
+	for _, s := range l.feeds() {
+		if f := s.byID(id); f != nil {
+			return s, f
+		}
+	}
+	return nil, nil
+}
+
+// feeds are the link's feeds. What is guarded in them needs the lock.
+func (l *Link) feeds() [2]*feed { return [2]*feed{&l.stream, &l.queue} }
 
 // count adds n to what the client has to answer.
 func (l *Link) countLocked(n int) {
@@ -238,25 +274,41 @@ func (l *Link) countLocked(n int) {
 	l.registry.metrics.inFlight.Add(int64(n))
 }
 
-// roomLocked says whether the window lets one more packet of the stream out.
-func (l *Link) roomLocked() bool {
-	s := &l.stream
+// roomLocked says whether the window lets one more packet of the feed out.
+func (l *Link) roomLocked(s *feed) bool {
 	return l.inFlight < l.window && (s.resuming || len(s.flights) < maxFlights && l.idFreeLocked())
 }
 
 // idFreeLocked says whether newIDLocked has something to give.
 func (l *Link) idFreeLocked() bool {
-	return len(l.stream.flights)+len(l.orphans)+len(l.replies.inFlight) < int(l.registry.lastID)
+	used := len(l.stream.flights) + len(l.queue.flights) + len(l.orphans) + len(l.replies.inFlight) + len(l.shared)
+	return used < int(l.registry.lastID)
+}
+
+// waitsLocked says whether something has to be sent again before anything of s goes out: what was in flight at the end of
+// the last connection comes first, in the order in which it was sent then (MQTT 5, 4.4 and 4.6). Packet ids tell that
+// order: they are given in turn.
+func (l *Link) waitsLocked(s *feed) bool {
+	other := &l.stream
+	if other == s {
+		other = &l.queue
+	}
+	theirs := other.unsent()
+	if theirs == nil {
+		return false
+	}
+	ours := s.unsent()
+	return ours == nil || theirs.ID-l.firstID < ours.ID-l.firstID
 }
 
 // finishLocked ends a flight. It may move the others: pointers to them are void.
-func (l *Link) finishLocked(f *flight) {
+func (l *Link) finishLocked(s *feed, f *flight) {
 	if f.counted {
 		f.counted = false
 		l.countLocked(-1)
 	}
 	f.Stage, f.ID = StageDone, 0 // the id is free
-	l.stream.slide()
+	s.slide()
 }
 
 // giveUpLocked ends the stream. What was sent of it may still be acknowledged.
@@ -269,7 +321,7 @@ func (l *Link) giveUpLocked() {
 	}
 }
 
-// forgetLocked gives up what is in flight.
+// forgetLocked gives up what is in flight of the stream.
 func (l *Link) forgetLocked() {
 	for _, f := range l.stream.flights {
 		l.adoptLocked(f)

@@ -1,0 +1,137 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// beatEvery is how often the registry notes that it lives: how exactly it is known, after a crash, when connections ended.
+const beatEvery = 10 * time.Second
+
+// delayedPage is how many delayed messages are read at once.
+const delayedPage = 64
+
+// Delay keeps a message for later. It counts towards expiry from then on. ErrDelayedFull, ErrUnavailable, or the error of
+// ctx.
+func (r *Registry) Delay(ctx context.Context, m *Message, due time.Time, origin any) (Commit, error) {
+	if most := r.cfg.Delayed; most > 0 && r.store.DelayedCount() >= int64(most) {
+		return nil, fmt.Errorf("%d wait: %w", most, ErrDelayedFull)
+	}
+	if err := r.store.Room(ctx); err != nil {
+		return nil, fmt.Errorf("delay: %w", err)
+	}
+	a, err := r.store.Append(Bounds{}, Step{Message: m, Due: due, Origin: origin})
+	if err != nil {
+		return nil, fmt.Errorf("delay: %w", err)
+	}
+	r.wakeClock()
+	return a.Commit, nil
+}
+
+// wakeClock makes the clock look what is due next.
+func (r *Registry) wakeClock() {
+	select {
+	case r.clock <- struct{}{}:
+	default:
+	}
+}
+
+// runClock publishes what is due, wills and delayed messages, until ctx ends.
+func (r *Registry) runClock(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.clock:
+		}
+		next := r.publishDue(ctx)
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(max(0, time.Until(next)))
+		}
+	}
+}
+
+// publishDue publishes what is due, and says when the next is; zero: nothing waits.
+func (r *Registry) publishDue(ctx context.Context) time.Time {
+	for ctx.Err() == nil {
+		w, next := r.dueWill(time.Now())
+		if w == nil {
+			later := r.publishDelayed(ctx)
+			if next.IsZero() || !later.IsZero() && later.Before(next) {
+				next = later
+			}
+			return next
+		}
+		r.fire(ctx, w)
+	}
+	return time.Time{}
+}
+
+// publishDelayed publishes the delayed messages that are due, and says when the next one is.
+func (r *Registry) publishDelayed(ctx context.Context) time.Time {
+	for {
+		due, next, err := r.store.Delayed(ctx, time.Now(), delayedPage)
+		for i := range due {
+			if err == nil {
+				err = r.publishLater(ctx, due[i])
+			}
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				r.log.Warn("delayed messages not published", "err", err)
+			}
+			return time.Now().Add(willRetry)
+		}
+		if len(due) < delayedPage {
+			return next
+		}
+	}
+}
+
+// publishLater publishes a delayed message now. It is taken out in the same durable step.
+func (r *Registry) publishLater(ctx context.Context, d Delayed) error {
+	m := *d.Message
+	m.Time = time.Now().Truncate(time.Millisecond)
+	p, err := r.Publish(ctx, Posting{Message: &m, From: r.numberOf(m.From), Origin: DelayedOrigin{Due: d.Due, Pos: d.Pos}})
+	if err != nil {
+		return err
+	}
+	if err := wait(ctx, p.Commit); err != nil {
+		return err
+	}
+	if p.Deliver != nil {
+		p.Deliver()
+	}
+	return nil
+}
+
+// numberOf gives the number of a session that is connected, or 0.
+func (r *Registry) numberOf(k Key) Number {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if l := r.links[k]; l != nil {
+		return l.number
+	}
+	return 0
+}
+
+// runBeat notes that the registry lives, until ctx ends.
+func (r *Registry) runBeat(ctx context.Context) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		if err := r.store.Beat(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			r.log.Debug("beat not stored", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package sessions
+
+import "sync"
+
+// tail is the end of a session's queue in memory: what has been published since its connection is there, so that a client
+// that keeps up is served without reading from the store. Of a session that ends with its connection it is the whole queue.
+// Safe for concurrent use; its lock is taken last.
+type tail struct {
+	whole bool // there is no more of the queue in a store
+	count int  // how many entries there may be
+	bytes int  // and how large
+
+	mu    sync.Mutex
+	list  []tailEntry // guarded by mu, as all below; sorted by pos
+	first int         // in list
+	size  int         // bytes of list
+	from  uint64      // everything after this position is in list
+}
+
+// tailEntry is a message in a tail.
+type tailEntry struct {
+	pos    uint64
+	needs  uint64 // the position that has to be durable before anybody sees it
+	qos    byte
+	retain bool
+	ids    []int
+	m      *Message
+}
+
+// Bounds of a tail whose queue is stored.
+const (
+	tailCount = 1024
+	tailBytes = 1 << 20
+)
+
+// push adds an entry, whose position is after all others; for a whole tail, that is given here. If there are too many,
+// the oldest goes, which is stored; of a whole tail none may go: ok is false, and nothing was added.
+func (q *tail) push(e tailEntry) (ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.list) - q.first
+	over := n >= q.count || n > 0 && q.size+e.m.size() > q.bytes
+	if q.whole {
+		if over {
+			return false
+		}
+		e.pos = q.from + uint64(n) + 1
+	} else {
+		for ; over; over = q.first < len(q.list) && q.size+e.m.size() > q.bytes {
+			q.dropLocked()
+		}
+	}
+	q.list = append(q.list, e)
+	q.size += e.m.size()
+	return true
+}
+
+// dropLocked takes the first entry out.
+func (q *tail) dropLocked() {
+	e := &q.list[q.first]
+	q.from = e.pos
+	q.size -= e.m.size()
+	*e = tailEntry{}
+	q.first++
+	switch {
+	case q.first == len(q.list):
+		q.list, q.first = q.list[:0], 0
+		if cap(q.list) > 64 {
+			q.list = nil
+		}
+	case q.first >= 64 && 2*q.first >= len(q.list):
+		n := copy(q.list, q.list[q.first:])
+		clear(q.list[n:])
+		q.list, q.first = q.list[:n], 0
+	}
+}
+
+// start says that everything after a position will be pushed.
+func (q *tail) start(from uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.from = from
+}
+
+// covers says whether everything after a position is here.
+func (q *tail) covers(read uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.from <= read
+}
+
+// pull takes out what comes after read and is durable, if the tail covers that, and appends it to into: up to limit
+// entries, and not much more than so many bytes.
+func (q *tail) pull(read, durable uint64, limit, bytes int, into []Delivery) []Delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.from > read {
+		return into
+	}
+	for q.first < len(q.list) && len(into) < limit && bytes > 0 {
+		e := &q.list[q.first]
+		if e.needs > durable {
+			break
+		}
+		if e.pos > read {
+			into = append(into, Delivery{Pos: e.pos, QoS: e.qos, Retain: e.retain, IDs: e.ids, Message: e.m, Expires: e.m.Expires})
+			bytes -= e.m.size()
+		}
+		q.dropLocked()
+	}
+	return into
+}
+
+// skip moves read to the beginning of the tail, because the store has nothing between the two. That is certain when
+// everything before the tail was durable before the store was asked. It says whether read was moved.
+func (q *tail) skip(read *uint64, durable uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if *read >= q.from || durable < q.from {
+		return false
+	}
+	*read = q.from
+	return true
+}
+
+// len is how many entries there are.
+func (q *tail) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.list) - q.first
+}
+
+// size is what a message counts for in bounds by bytes.
+func (m *Message) size() int {
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.Correlation) + 64
+	for _, u := range m.User {
+		n += len(u.Name) + len(u.Value)
+	}
+	return n
+}
+
+// pullLocked takes from the tail what comes next for the session's queue.
+func (l *Link) pullLocked(s *feed) {
+	if !s.queued || !s.behind || len(s.ahead) > 0 {
+		return
+	}
+	s.ahead = l.tail.pull(s.read, l.registry.durable.Load(), chunk, aheadBytes, s.ahead)
+	if n := len(s.ahead); n > 0 {
+		s.read = s.ahead[n-1].Pos
+	} else if l.tail.covers(s.read) {
+		s.behind = false // what comes next, kicks
+	}
+}

@@ -1,0 +1,103 @@
+package hooks
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker/sessions"
+)
+
+// longestDelay is how long a message may be delayed, in seconds: 49 days.
+const longestDelay = math.MaxUint32 / 1000
+
+// free publishes to a free topic, now or later, if the account may.
+func (g *Gateway) free(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
+	topic, delay, ok := parseDelayed(p.Topic)
+	if !ok || !c.grants.MayPublish(topic) {
+		return g.refused(c, p, "", errNoTopic)
+	}
+	if p.QoS == 0 && g.cfg.Memory.Tight() { // which promises nothing
+		return g.faulted(api.Fault{Err: "quota"})
+	}
+	m := c.message(p)
+	m.Topic = topic
+	if delay > 0 {
+		return g.delay(ctx, c, p, m, delay, origin)
+	}
+	published, err := g.rooms.Sessions.Publish(ctx, sessions.Posting{Message: m, From: c.number, Origin: origin})
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	g.okay.Inc()
+	out := sessions.Outcome{Commit: published.Commit, Deliver: published.Deliver}
+	if !published.Matched && c.version == 5 {
+		out.Reply.Reason = packets.CodeNoMatchingSubscribers.Code
+	}
+	return out
+}
+
+// message is what a client publishes, as it is kept.
+func (c *connection) message(p sessions.Publish) *sessions.Message {
+	now := time.Now().Truncate(time.Millisecond)
+	m := &sessions.Message{
+		Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain,
+		From:          sessions.Key{Account: c.account, Client: c.id},
+		PayloadFormat: p.PayloadFormat, HasPayloadFormat: p.HasPayloadFormat,
+		ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, Correlation: p.Correlation, User: p.User,
+		Time: now,
+	}
+	if p.Expiry > 0 {
+		m.Expires = now.Add(time.Duration(p.Expiry) * time.Second)
+	}
+	return m
+}
+
+// delay keeps a message for later. What it says about its expiry begins then.
+func (g *Gateway) delay(
+	ctx context.Context, c *connection, p sessions.Publish, m *sessions.Message, delay time.Duration, origin any,
+) sessions.Outcome {
+	if !m.Expires.IsZero() {
+		m.Expires = m.Expires.Add(delay)
+	}
+	commit, err := g.rooms.Sessions.Delay(ctx, m, m.Time.Add(delay), origin)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	g.okay.Inc()
+	return sessions.Outcome{Commit: commit}
+}
+
+// parseDelayed takes $delayed/{seconds}/{topic} apart; any other topic is not delayed.
+func parseDelayed(written string) (topic string, delay time.Duration, ok bool) {
+	rest, ok := strings.CutPrefix(written, "$delayed/")
+	if !ok {
+		return written, 0, true
+	}
+	number, topic, ok := strings.Cut(rest, "/")
+	seconds, err := strconv.ParseUint(number, 10, 32)
+	if !ok || err != nil || seconds == 0 || seconds > longestDelay {
+		return "", 0, false
+	}
+	return topic, time.Duration(seconds) * time.Second, true
+}
+
+// canonical gives the topic or filter that the server knows for what the client wrote, within $share and $delayed too.
+func (c *connection) canonical(written string) string {
+	for _, prefix := range []string{"$share/", "$delayed/"} {
+		rest, ok := strings.CutPrefix(written, prefix)
+		if !ok {
+			continue
+		}
+		if name, inner, ok := strings.Cut(rest, "/"); ok {
+			return prefix + name + "/" + c.canonical(inner)
+		}
+		return written
+	}
+	return c.grants.Canonical(canonical(written, c.account))
+}
