@@ -9,7 +9,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 )
 
-// wire is the sessions.Wire of one connection: mochi encodes, transport.Conn takes the bytes without blocking.
+// wire is the sessions.Wire of one connection: transport.Conn takes the bytes without blocking.
 type wire struct {
 	server *mqtt.Server
 	client *mqtt.Client
@@ -17,25 +17,28 @@ type wire struct {
 }
 
 func (w *wire) Publish(p sessions.Publish) error {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: p.QoS, Dup: p.Dup, Retain: p.Retain},
-		TopicName:   p.Topic,
-		Payload:     p.Payload,
-		PacketID:    p.ID,
+	s := scratches.Get().(*scratch)
+	defer s.free()
+	s.b = appendPublish(s.b[:0], &p, w.c.version)
+	return w.send(s.b)
+}
+
+func (w *wire) Ack(a sessions.Ack) error {
+	s := scratches.Get().(*scratch)
+	defer s.free()
+	props := &w.client.Properties.Props
+	problems := !props.RequestProblemInfoFlag || props.RequestProblemInfo != 0
+	s.b = appendAck(s.b[:0], &a, w.c.version, problems)
+	return w.send(s.b)
+}
+
+// send writes a whole packet, if it is not larger than the client allows (MQTT 5, 3.1.2.11.4).
+func (w *wire) send(b []byte) error {
+	if most := w.client.Properties.Props.MaximumPacketSize; most > 0 && uint32(len(b)) > most {
+		return sessions.ErrPacketSize
 	}
-	if w.client.Properties.ProtocolVersion == 5 {
-		pk.Properties = packets.Properties{
-			ContentType:            p.ContentType,
-			ResponseTopic:          p.ResponseTopic,
-			CorrelationData:        p.Correlation,
-			MessageExpiryInterval:  p.Expiry,
-			PayloadFormat:          p.PayloadFormat,
-			PayloadFormatFlag:      p.PayloadFormat != 0 || p.HasPayloadFormat,
-			SubscriptionIdentifier: p.SubscriptionIDs,
-			User:                   userProperties(p.User),
-		}
-	}
-	return w.write(pk)
+	_, err := w.c.conn.Write(b)
+	return err
 }
 
 func (w *wire) write(pk packets.Packet) error {
@@ -44,21 +47,6 @@ func (w *wire) write(pk packets.Packet) error {
 		return sessions.ErrPacketSize
 	}
 	return err
-}
-
-func (w *wire) Ack(a sessions.Ack) error {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: byte(a.Kind)},
-		PacketID:    a.ID,
-		ReasonCode:  a.Reason,
-	}
-	if a.Kind == sessions.Pubrel {
-		pk.FixedHeader.Qos = 1 // the reserved bits of its header (MQTT 5, 3.6.1)
-	}
-	if w.client.Properties.ProtocolVersion == 5 {
-		pk.Properties = packets.Properties{ReasonString: a.Text, User: userProperties(a.User)}
-	}
-	return w.write(pk)
 }
 
 func (w *wire) Suback(id uint16, codes []byte) error {
@@ -87,14 +75,3 @@ func disconnect(server *mqtt.Server, cl *mqtt.Client, code packets.Code) {
 }
 
 func (w *wire) Buffered() int { return w.c.conn.Buffered() }
-
-func userProperties(user []sessions.UserProperty) []packets.UserProperty {
-	if len(user) == 0 {
-		return nil
-	}
-	out := make([]packets.UserProperty, len(user))
-	for i, u := range user {
-		out[i] = packets.UserProperty{Key: u.Name, Val: u.Value}
-	}
-	return out
-}
