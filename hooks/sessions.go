@@ -56,6 +56,7 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	c.link, c.number = link, link.Number()
 	c.conn.OnDrain(link.Drained)
 	if err := p.g.recheck(c, string(pk.Connect.Password)); err != nil {
+		c.said.Store(true) // a connection that is refused has no will
 		return p.g.refuse(cl, connectCode(err))
 	}
 	return nil

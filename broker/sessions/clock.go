@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -76,10 +77,8 @@ func (r *Registry) publishDue(ctx context.Context) time.Time {
 func (r *Registry) publishDelayed(ctx context.Context) time.Time {
 	for {
 		due, next, err := r.store.Delayed(ctx, time.Now(), delayedPage)
-		for i := range due {
-			if err == nil {
-				err = r.publishLater(ctx, due[i])
-			}
+		if err == nil {
+			err = r.publishLater(ctx, due)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -93,21 +92,34 @@ func (r *Registry) publishDelayed(ctx context.Context) time.Time {
 	}
 }
 
-// publishLater publishes a delayed message now. It is taken out in the same durable step.
-func (r *Registry) publishLater(ctx context.Context, d Delayed) error {
-	m := *d.Message
-	m.Time = time.Now().Truncate(time.Millisecond)
-	p, err := r.Publish(ctx, Posting{Message: &m, From: r.numberOf(m.From), Origin: DelayedOrigin{Due: d.Due, Pos: d.Pos}})
-	if err != nil {
-		return err
+// publishLater publishes delayed messages now. Each is taken out in the same durable step.
+func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
+	var placed []Publication
+	var failed error
+	for _, d := range due {
+		m := *d.Message
+		m.Time = time.Now().Truncate(time.Millisecond)
+		origin := DelayedOrigin{Due: d.Due, Pos: d.Pos}
+		p, err := r.Publish(ctx, Posting{Message: &m, From: r.numberOf(m.From), Origin: origin})
+		if errors.Is(err, ErrQueueFull) || errors.Is(err, ErrRetainedFull) { // nobody is left to be told
+			r.metrics.dropped(dropQueueFull, 1)
+			_, err = r.store.Append(Bounds{}, Step{Message: &m, Origin: origin})
+		} else if err == nil {
+			placed = append(placed, p)
+		}
+		if failed = err; err != nil {
+			break
+		}
 	}
-	if err := wait(ctx, p.Commit); err != nil {
-		return err
+	for _, p := range placed {
+		if err := wait(ctx, p.Commit); err != nil {
+			return err
+		}
+		if p.Deliver != nil {
+			p.Deliver()
+		}
 	}
-	if p.Deliver != nil {
-		p.Deliver()
-	}
-	return nil
+	return failed
 }
 
 // numberOf gives the number of a session that is connected, or 0.

@@ -85,15 +85,29 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 	if err := l.settleNumber(stored.Open); err != nil {
 		return nil, err
 	}
-	r.attach(l)
+	last := r.attach(l)
 	if err := r.settleConnect(ctx, l, stored.Open, fresh); err != nil {
-		r.detach(l)
+		r.abandon(ctx, l)
 		if stored.Number == 0 {
 			r.freeNumber(l.number)
 		}
 		return nil, err
 	}
+	if l.persistent {
+		r.durableTo(last) // it came before what has just been saved
+	}
 	return l, nil
+}
+
+// abandon takes back what a Connect that failed has done.
+func (r *Registry) abandon(ctx context.Context, l *Link) {
+	r.detach(l)
+	if l.will == nil {
+		return
+	}
+	if _, err := r.store.DropWill(ctx, l.key); err != nil {
+		r.log.Warn("will not dropped", "account", l.key.Account, "client", l.key.Client, "err", err)
+	}
 }
 
 // replace ends the session that a new one takes the place of, durably: its client may be told.

@@ -253,11 +253,11 @@ func (r *Registry) tidyLocked(name accounts.Name, a *account) {
 	}
 }
 
-// attach gives l what is published from now on, at the end of its queue.
-func (r *Registry) attach(l *Link) {
+// attach gives l what is published from now on, at the end of its queue; last is the position before that.
+func (r *Registry) attach(l *Link) (last uint64) {
 	r.order.Lock()
 	defer r.order.Unlock()
-	last := r.store.Last()
+	last = r.store.Last()
 	if l.persistent {
 		l.tail.start(last)
 	}
@@ -267,6 +267,7 @@ func (r *Registry) attach(l *Link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.connected[l.number] = l
+	return last
 }
 
 // detach is the opposite of attach: from now on the store alone has what is published.

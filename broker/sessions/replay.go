@@ -7,8 +7,11 @@ import (
 
 // mustReplayLocked says whether retained messages are still to be looked up, and there is room for them.
 func (l *Link) mustReplayLocked() bool {
-	s := &l.queue
-	return len(l.replays) > 0 && !s.behind && len(s.ahead) == 0 && !s.resuming && l.inFlight < l.window && !l.fullLocked()
+	if len(l.replays) == 0 || l.fullLocked() {
+		return false
+	}
+	s := &l.queue // what it has comes first, so that it never has more than a page of them
+	return l.replays[0].QoS == 0 || !s.behind && len(s.ahead) == 0 && !s.resuming && l.inFlight < l.window
 }
 
 // replay looks up the next retained messages for one of the session's new subscriptions. With QoS 1 and 2 they go to its

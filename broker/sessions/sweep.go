@@ -21,8 +21,8 @@ func (r *Registry) Load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("last beat: %w", err)
 	}
-	if !beat.IsZero() && beat.Before(r.born) {
-		r.born = beat // nobody was connected after it, as far as is known
+	if last := beat.Add(beatEvery); !beat.IsZero() && last.Before(r.born) {
+		r.born = last // nobody was connected after it
 	}
 	if err := r.loadGroups(ctx); err != nil {
 		return err
