@@ -231,7 +231,8 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	all := append([]prometheus.Collector{}, processCollectors()...)
 	for _, more := range [][]prometheus.Collector{
-		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(), n.transport.Collectors(), n.gateway.Collectors(),
+		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
+		n.transport.Collectors(), n.gateway.Collectors(),
 	} {
 		all = append(all, more...)
 	}

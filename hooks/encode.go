@@ -39,7 +39,7 @@ func (s *scratch) free() {
 
 // appendPublish appends a PUBLISH (MQTT 5, 3.3; 3.1.1, 3.3).
 func appendPublish(b []byte, p *sessions.Publish, version byte) []byte {
-	first := byte(packets.Publish)<<4 | p.QoS<<1
+	first := packets.Publish<<4 | p.QoS<<1
 	if p.Dup {
 		first |= 1 << 3
 	}

@@ -77,7 +77,7 @@ func (c Config) Validate() error {
 	case c.ReceiveMaximum == 0:
 		return fmt.Errorf("ReceiveMaximum 0: nothing could be published")
 	case c.AccountConnections < 0 || c.AccountPublishRate < 0 || c.AccountPublishRate > 0 && c.AccountPublishBurst < 1:
-		return fmt.Errorf("AccountConnections %d, AccountPublishRate %v, AccountPublishBurst %d: nobody could connect, or publish",
+		return fmt.Errorf("AccountConnections %d, AccountPublishRate %v, AccountPublishBurst %d: nobody could publish",
 			c.AccountConnections, c.AccountPublishRate, c.AccountPublishBurst)
 	case c.Readers < 1:
 		return fmt.Errorf("Readers %d: less than 1", c.Readers)

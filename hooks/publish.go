@@ -164,7 +164,8 @@ func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from session
 	defer func() {
 		if what := recover(); what != nil {
 			g.panics.Inc()
-			g.log.Error("panic", "where", "will", "account", c.account, "client", c.id, "panic", what, "stack", string(debug.Stack()))
+			g.log.Error("panic", "where", "will", "account", c.account, "client", c.id, "panic", what,
+				"stack", string(debug.Stack()))
 			out = sessions.Outcome{}
 		}
 	}()

@@ -19,9 +19,9 @@ var (
 	ErrUnavailable = accounts.ErrUnavailable
 )
 
-// Store keeps sessions and their queues. Writing methods give what they write its place in the order before they return, and it is
-// durable once Wait of the returned commit gives nil. Different keys may be used concurrently; calls for one key are made
-// by one goroutine at a time, except Release and the effect of an Origin.
+// Store keeps sessions and their queues. Writing methods give what they write its place in the order before they return,
+// and it is durable once Wait of the returned commit gives nil. Different keys may be used concurrently; calls for one key
+// are made by one goroutine at a time, except Release and the effect of an Origin.
 type Store interface {
 	// Load gives a session as of the last durable write, or ErrNoSession.
 	Load(ctx context.Context, k Key) (State, error)

@@ -103,7 +103,9 @@ func (q *tail) pull(read, durable uint64, limit, bytes int, into []Delivery) []D
 			break
 		}
 		if e.pos > read {
-			into = append(into, Delivery{Pos: e.pos, QoS: e.qos, Retain: e.retain, IDs: e.ids, Message: e.m, Expires: e.m.Expires})
+			into = append(into, Delivery{
+				Pos: e.pos, QoS: e.qos, Retain: e.retain, IDs: e.ids, Message: e.m, Expires: e.m.Expires,
+			})
 			bytes -= e.m.size()
 		}
 		q.dropLocked()
@@ -121,13 +123,6 @@ func (q *tail) skip(read *uint64, durable uint64) bool {
 	}
 	*read = q.from
 	return true
-}
-
-// len is how many entries there are.
-func (q *tail) len() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.list) - q.first
 }
 
 // size is what a message counts for in bounds by bytes.
