@@ -181,12 +181,12 @@ func (s *Store) putStepLocked(c *commit, bounds sessions.Bounds, w *written, con
 	b, pos, content := c.batch, s.seq.position, contents[w.from:w.to]
 	shared := len(w.To) > 1
 	for _, t := range w.To {
-		l := s.backlogs.useLocked(t.Number)
-		dropped += s.backlogs.makeRoomLocked(b, l, bounds, w.stamp.size)
 		if bounds.Bytes > 0 && w.stamp.size > bounds.Bytes {
 			dropped++ // has no room in the emptiest queue
 			continue
 		}
+		l := s.backlogs.useLocked(t.Number)
+		dropped += s.backlogs.makeRoomLocked(b, l, bounds, w.stamp.size)
 		kind := byte(entryInline)
 		if shared {
 			kind = entryReference

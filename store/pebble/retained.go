@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -18,6 +19,7 @@ import (
 type retained struct {
 	seed   maphash.Seed
 	topics map[uint64]struct{}
+	count  atomic.Int64 // of topics; read without the lock
 	// touched are the topics that have changed since the tender began to read; nil: it does not.
 	touched map[uint64]struct{}
 }
@@ -33,21 +35,29 @@ func (r *retained) putLocked(b *pebble.Batch, pos uint64, w *written, content []
 		r.touched[hash] = struct{}{}
 	}
 	if len(w.Message.Payload) == 0 {
-		delete(r.topics, hash)
+		r.deleteLocked(hash)
 		remove(b, retainedKey(topic))
 		return
 	}
-	r.topics[hash] = struct{}{}
+	r.addLocked(hash)
 	value := binary.AppendUvarint(make([]byte, 0, len(content)+32), pos)
 	put(b, retainedKey(topic), append(appendStamp(value, w.stamp), content...))
+}
+
+func (r *retained) addLocked(hash uint64) {
+	r.topics[hash] = struct{}{}
+	r.count.Store(int64(len(r.topics)))
+}
+
+func (r *retained) deleteLocked(hash uint64) {
+	delete(r.topics, hash)
+	r.count.Store(int64(len(r.topics)))
 }
 
 // RetainedCount is how many topics have a retained message, expired ones included until they are swept. Shortly after
 // Open it may be too low.
 func (s *Store) RetainedCount() int64 {
-	s.seq.mu.Lock()
-	defer s.seq.mu.Unlock()
-	return int64(len(s.retained.topics))
+	return s.retained.count.Load()
 }
 
 // retainedAt reads a row of a retained message. Its message is nil if it is over.
@@ -222,7 +232,7 @@ func (t *tender) addRetained(hashes []uint64) {
 	defer t.seq.mu.Unlock()
 	for _, hash := range hashes {
 		if _, is := t.retained.touched[hash]; !is {
-			t.retained.topics[hash] = struct{}{}
+			t.retained.addLocked(hash)
 		}
 	}
 }

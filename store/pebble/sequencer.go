@@ -52,6 +52,7 @@ type sequencer struct {
 
 	applied chan *commit // as long as slots and maxLoose: sending to it never blocks
 	done    chan struct{}
+	landing sync.WaitGroup // commits that are done and wait for mu; as many as may be on their way
 }
 
 const (
@@ -363,6 +364,7 @@ func applying() bool {
 // run waits for the disk. It is the only one that does so for writes.
 func (q *sequencer) run() {
 	defer close(q.done)
+	defer q.landing.Wait()
 	for c := range q.applied {
 		err := c.batch.SyncWait()
 		if err != nil {
@@ -379,22 +381,31 @@ func (q *sequencer) run() {
 				q.health.fail(fmt.Errorf("close batch of commit %d: %w", c.number, err))
 			}
 		}
-		q.landed(c)
+		// A write under mu may stand still for a while, which must not keep others from hearing of their commits.
+		if q.mu.TryLock() {
+			q.landedLocked(c)
+			q.mu.Unlock()
+			continue
+		}
+		q.landing.Go(func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.landedLocked(c)
+		})
 	}
 }
 
-// landed makes room for the open batch, which takes the place of the commit that is done.
-func (q *sequencer) landed(c *commit) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+// landedLocked hands the open batch over when no other one without a place is on its way, which would do so when it has landed:
+// more changes share a batch then.
+func (q *sequencer) landedLocked(c *commit) {
 	q.flying--
-	if !c.slot {
+	if c.slot {
+		q.release()
+	} else {
 		q.loose--
 	}
-	if q.open != nil && !q.closed && q.health.err() == nil {
-		_ = q.handOverLocked(c.slot) // the store has failed then, and all who wait are told
-	} else if c.slot {
-		q.release()
+	if q.open != nil && q.loose == 0 && !q.closed && q.health.err() == nil {
+		_ = q.handOverLocked(false) // the store has failed then, and all who wait are told
 	}
 }
 

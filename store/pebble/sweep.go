@@ -330,7 +330,7 @@ func (t *tender) sweepRetainedSlice(ctx context.Context, from []byte) (next []by
 			hash := maphash.Bytes(t.retained.seed, key[1:])
 			if _, is := t.retained.touched[hash]; !is {
 				remove(c.batch, key)
-				delete(t.retained.topics, hash)
+				t.retained.deleteLocked(hash)
 			}
 		}
 	})
