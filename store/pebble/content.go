@@ -249,7 +249,7 @@ func parseEntry(row []byte, withIDs bool) (h entryHead, content []byte, err erro
 	}
 	h.stamp = c.stamp()
 	content = c.rest()
-	if c.bad || h.kind != entryInline && (h.kind != entryReference || len(content) > 0) {
+	if c.bad || h.flags&^(flagQoS|flagRetain) != 0 || h.kind != entryInline && (h.kind != entryReference || len(content) > 0) {
 		return entryHead{}, nil, fmt.Errorf("entry of a queue: %w", ErrDamaged)
 	}
 	return h, content, nil

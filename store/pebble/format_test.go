@@ -87,6 +87,59 @@ func everything(t *testing.T, store *pebble.Store) {
 	wait(saved, err)
 }
 
+// everythingQueued does so with the tables of free topics.
+func everythingQueued(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx := t.Context()
+	queues, ok := store.Sessions().(sessions.Queues)
+	if !ok {
+		t.Fatal("the store of sessions has no queues")
+	}
+	wait := func(commit sessions.Commit, err error) {
+		t.Helper()
+		if err == nil {
+			err = commit.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatalf("write: %v", err)
+		}
+	}
+	phone := sessions.Key{Account: "alice", Client: "tv"}
+	wait(store.Sessions().Save(ctx, sessions.State{
+		Key: phone, Number: 258,
+		Queue: sessions.Cursor{Acked: 1, Flights: []sessions.Flight{{ID: 5, Pos: 2, QoS: 2, Stage: sessions.StageSent}}},
+		Replays: []sessions.Replay{
+			{ID: 3, Filter: "a/#", QoS: 1, SubID: 4, NoLocal: true, After: "a/b", Until: 5},
+		},
+	}))
+	now := time.Date(2030, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	small := &sessions.Message{Topic: "t", Payload: []byte("small"), QoS: 1, Time: now}
+	full := &sessions.Message{
+		Topic: "a/b", Payload: []byte("full"), QoS: 2, Retain: true, From: phone, PayloadFormat: 1, HasPayloadFormat: true,
+		ContentType: "text/plain", ResponseTopic: "r", Correlation: []byte{0, 1},
+		User: []sessions.UserProperty{{Name: "n", Value: "v"}}, Time: now, Expires: now.Add(24 * 365 * time.Hour),
+	}
+	for _, step := range []sessions.Step{
+		{Message: small, To: []sessions.Target{{Number: 258, QoS: 1, IDs: []int{300}}}},
+		{Message: full, To: []sessions.Target{{Number: 258, QoS: 2, Retain: true}, {Number: 1 << 31, QoS: 1}}, Retain: true},
+		{Message: small, Due: now.Add(time.Hour)},
+	} {
+		a, err := queues.Append(sessions.Bounds{}, step)
+		wait(a.Commit, err)
+	}
+	wait(queues.PutWill(ctx, sessions.Will{
+		Key: phone, Version: 5, DelaySeconds: 60, Due: now,
+		Publish: sessions.Publish{
+			Topic: "w", Payload: []byte("gone"), QoS: 1, Retain: true, ContentType: "text/plain", ResponseTopic: "r",
+			Correlation: []byte{2}, User: []sessions.UserProperty{{Name: "n", Value: "v"}}, Expiry: 7, PayloadFormat: 1,
+		},
+	}))
+	wait(queues.SaveGroup(ctx, "g", 1<<31))
+	if err := queues.Beat(ctx, now); err != nil {
+		t.Fatalf("beat: %v", err)
+	}
+}
+
 // dump writes all rows of a store that is closed, for people to read.
 func dump(t *testing.T, fs vfs.FS, dir string) string {
 	t.Helper()
@@ -102,7 +155,7 @@ func dump(t *testing.T, fs vfs.FS, dir string) string {
 	for ok := iter.First(); ok; ok = iter.Next() {
 		fmt.Fprintf(&out, "%q\n", iter.Key())
 		for rest := iter.Value(); len(rest) > 0; {
-			if iter.Key()[0] == 'P' { // a bare number
+			if strings.IndexByte("Ppnqmrdgb", iter.Key()[0]) >= 0 { // no CBOR
 				fmt.Fprintf(&out, "\t%x\n", rest)
 				break
 			}
@@ -124,6 +177,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 6e6, time.UTC)
 	store := open(t, pebble.Config{FS: mem, Clock: func() time.Time { return now }})
 	everything(t, store)
+	everythingQueued(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -146,7 +200,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRSPFQ" {
+	for _, table := range "VAKkIeCMDBUWLRSPFQnqmpfyrwdgb" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

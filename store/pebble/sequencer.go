@@ -20,7 +20,7 @@ import (
 // batch, and moves durable on.
 //
 // A change is either handed over at once, with a batch of its own (commitLocked), or joins the open batch, which is handed
-// over when the disk has nothing to do, when it has got large, or before the next batch of the first kind. So the busier
+// over when the disk has nothing to do, or with the next batch of the first kind. So the busier
 // the disk is, the more changes share a batch. What has joined cannot be read before it is handed over.
 //
 // What is applied can be read at once, and is not durable yet. The rule that keeps readers honest: last is set before a
@@ -56,12 +56,11 @@ type sequencer struct {
 }
 
 const (
-	// maxLoose is how many commits without a place in slots may wait for the disk, and one.
-	maxLoose = 8
-	// joinSize is from where on the open batch does not wait for the disk.
-	joinSize = 1 << 20
-	// maxOpen is from where on changes wait before they join the open batch.
-	maxOpen = 8 << 20
+	// maxLoose is how many commits without a place in slots wait for the disk at most: one, and the last one of all.
+	maxLoose = 2
+	// maxOpen is from where on changes wait before they join the open batch. It is not handed over before the disk has done
+	// what it was given last, however large it is: the engine might wait for the disk to begin a new log.
+	maxOpen = 4 << 20
 )
 
 // commit is one batch on its way to the disk.
@@ -93,7 +92,7 @@ func newSequencer(db *pebble.DB, h *health, pending int, clock func() time.Time)
 		clock:   clock,
 		observe: func(time.Duration, int) {},
 		slots:   make(chan struct{}, pending),
-		applied: make(chan *commit, pending+2*maxLoose),
+		applied: make(chan *commit, pending+maxLoose),
 		done:    make(chan struct{}),
 	}
 	q.last.Store(&commit{seq: q})
@@ -199,7 +198,7 @@ func (q *sequencer) openLocked() *commit {
 // joinedLocked says that a change has joined the open commit.
 func (q *sequencer) joinedLocked() error {
 	q.open.changes++
-	if q.flying == 0 || q.open.batch.Len() >= joinSize && q.loose < maxLoose {
+	if q.flying == 0 {
 		return q.handOverLocked(false)
 	}
 	return nil
