@@ -139,7 +139,7 @@ func (st sessionStore) SaveGroup(ctx context.Context, name string, n sessions.Nu
 }
 
 func (st sessionStore) DropGroup(ctx context.Context, name string, n sessions.Number) (sessions.Commit, error) {
-	return st.write(ctx, func(b *pebble.Batch) error {
+	return st.writeDrop(ctx, &n, func(b *pebble.Batch) error {
 		remove(b, key1(tableGroups, name))
 		return st.dropQueue(b, n)
 	})

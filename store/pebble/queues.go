@@ -282,6 +282,9 @@ func (st sessionStore) Queue(
 	}
 	// Positions are durable in their order: what is not durable yet is left out, and waited for only if there is nothing
 	// else to show.
+	if s.backlogs.endsAt(n, after) {
+		return nil, nil
+	}
 	reached := s.seq.reached.Load()
 	out, err := s.entries(n, after, reached, limit, age)
 	if len(out) > 0 || err != nil {
@@ -296,6 +299,14 @@ func (st sessionStore) Queue(
 		return s.entries(n, max(after, reached), now, limit, age)
 	}
 	return nil, nil
+}
+
+// endsAt says whether it is known that a queue has nothing after a position.
+func (g *backlogs) endsAt(n sessions.Number, after uint64) bool {
+	g.store.seq.mu.Lock()
+	defer g.store.seq.mu.Unlock()
+	l := g.byNumber[n]
+	return l != nil && l.tail != 0 && l.tail <= after
 }
 
 // lastCommit gives what to wait for to see all of a queue; nil: nothing.

@@ -182,6 +182,12 @@ func TestRoomWaitsWhileMuchIsOpen(t *testing.T) {
 	faults, fs := newFaulty(vfs.NewMem())
 	store := open(t, pebble.Config{FS: fs})
 	q := queues(t, store)
+	if _, err := q.Append(sessions.Bounds{}, step("x", 7)); err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	if err := store.Sweep(t.Context()); err != nil { // whatever is to be done in the background is done then
+		t.Fatalf("sweep: %v", err)
+	}
 	release := faults.hold()
 	defer release()
 	ended, cancel := context.WithCancel(t.Context())
@@ -323,4 +329,46 @@ func benchAppend(b *testing.B, q sessions.Queues, targets, waiters int) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// BenchmarkQueueFlow is what one message costs a session that is connected: appended, read, acked.
+func BenchmarkQueueFlow(b *testing.B) {
+	for _, window := range []int{1, 16} {
+		b.Run(fmt.Sprintf("window=%d", window), func(b *testing.B) {
+			store, err := pebble.Open(pebble.Config{Dir: b.TempDir()}, logger())
+			if err != nil {
+				b.Fatalf("open: %v", err)
+			}
+			b.Cleanup(func() {
+				if err := store.Close(); err != nil {
+					b.Errorf("close: %v", err)
+				}
+			})
+			q := queues(b, store)
+			s := step(strings.Repeat("x", 200), 7)
+			key := sessions.Key{Account: "alice", Client: "phone"}
+			after := uint64(0)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += window {
+				var a sessions.Appended
+				for range window {
+					if a, err = q.Append(sessions.Bounds{Count: 1000}, s); err != nil {
+						b.Fatalf("append: %v", err)
+					}
+				}
+				if err := a.Commit.Wait(b.Context()); err != nil {
+					b.Fatalf("wait: %v", err)
+				}
+				entries, err := q.Queue(b.Context(), 7, after, window, 0)
+				if err != nil || len(entries) != window {
+					b.Fatalf("queue: %d entries, %v", len(entries), err)
+				}
+				after = entries[window-1].Pos
+				if err := q.AdvanceQueue(b.Context(), key, 7, after); err != nil {
+					b.Fatalf("advance: %v", err)
+				}
+			}
+		})
+	}
 }

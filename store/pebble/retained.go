@@ -89,6 +89,10 @@ func (st sessionStore) Retained(
 	if limit <= 0 {
 		return nil, after, nil
 	}
+	// What was retained before a subscription began has to be found, durable or not: it does not come live.
+	if err := s.seq.show(ctx); err != nil {
+		return nil, "", err
+	}
 	found, next, err := s.retainedAfter(filter, after, limit)
 	if err != nil {
 		return nil, "", unavailable("read retained messages", err)

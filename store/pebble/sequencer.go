@@ -20,8 +20,8 @@ import (
 // batch, and moves durable on.
 //
 // A change is either handed over at once, with a batch of its own (commitLocked), or joins the open batch, which is handed
-// over when the disk has nothing to do, or with the next batch of the first kind. So the busier
-// the disk is, the more changes share a batch. What has joined cannot be read before it is handed over.
+// over when the disk has nothing to do, or with the next batch of the first kind. So the busier the disk is, the more
+// changes share a batch. What has joined cannot be read before it is handed over.
 //
 // What is applied can be read at once, and is not durable yet. The rule that keeps readers honest: last is set before a
 // batch becomes visible, so whoever loads last after reading has a commit that covers all he read.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -13,9 +14,9 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 )
 
-// sessionStore implements sessions.Store and sessions.Queues. Nothing of a session is kept in memory here: who uses it has it there. Calls for
-// one key do not overlap, so that what a call reads before it writes stays as it is; only rows of tableReceived come and go
-// on their own.
+// sessionStore implements sessions.Store and sessions.Queues. Nothing of a session is kept in memory here: who uses it has it
+// there. Calls for one key do not overlap, so that what a call reads before it writes stays as it is; only rows of
+// tableReceived come and go on their own.
 type sessionStore struct{ *Store }
 
 var (
@@ -209,6 +210,7 @@ func (st sessionStore) replaceFlights(b *pebble.Batch, t table, k sessions.Key, 
 	if err != nil {
 		return err
 	}
+	st.grounded.remove(t, k)
 	kept := make(map[uint64]bool, len(flights))
 	for _, f := range flights {
 		kept[f.Pos] = true
@@ -242,8 +244,8 @@ func (st sessionStore) replaceReplays(b *pebble.Batch, k sessions.Key, replays [
 
 // Drop leaves the will: it is published when the session has ended.
 func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commit, error) {
-	return st.write(ctx, func(b *pebble.Batch) error {
-		var row sessionRow
+	var row sessionRow
+	return st.writeDrop(ctx, &row.Number, func(b *pebble.Batch) error {
 		if _, err := st.get(sessionKey(tableSessions, k), "session", &row); err != nil {
 			return err
 		}
@@ -261,6 +263,20 @@ func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commi
 	})
 }
 
+// writeDrop is write for what drops a queue. What was known of it is forgotten once no entry that is there can go any more.
+func (st sessionStore) writeDrop(
+	ctx context.Context, n *sessions.Number, fill func(b *pebble.Batch) error,
+) (sessions.Commit, error) {
+	commit, err := st.write(ctx, fill)
+	if err != nil {
+		return nil, err
+	}
+	st.seq.mu.Lock()
+	defer st.seq.mu.Unlock()
+	st.backlogs.dropLocked(*n)
+	return commit, nil
+}
+
 // dropQueue removes a queue as a range: entries may come until the batch is handed over.
 func (st sessionStore) dropQueue(b *pebble.Batch, n sessions.Number) error {
 	if n == 0 {
@@ -269,7 +285,6 @@ func (st sessionStore) dropQueue(b *pebble.Batch, n sessions.Number) error {
 	s := st.Store
 	s.seq.mu.Lock()
 	used := s.backlogs.byNumber[n] != nil
-	s.backlogs.dropLocked(n)
 	s.seq.mu.Unlock()
 	from, to := queueRange(n, 0, math.MaxUint64)
 	if !used {
@@ -329,6 +344,7 @@ func (st sessionStore) fly(
 	if len(flights) == 0 {
 		return s.seq.newest(), nil
 	}
+	s.grounded.remove(t, k)
 	commit, err := s.seq.join(ctx, func(c *commit) {
 		if c.flown == nil {
 			c.flown = map[sessions.Key]struct{}{}
@@ -346,6 +362,9 @@ func (st sessionStore) fly(
 
 // landedFlights gives the positions of flights up to acked.
 func (st sessionStore) landedFlights(ctx context.Context, t table, k sessions.Key, acked uint64) ([]uint64, error) {
+	if st.grounded.has(t, k) {
+		return nil, nil
+	}
 	err := st.seq.showIf(ctx, func(c *commit) bool {
 		_, flown := c.flown[k]
 		return flown
@@ -354,11 +373,11 @@ func (st sessionStore) landedFlights(ctx context.Context, t table, k sessions.Ke
 		return nil, err
 	}
 	// An Advance that waits in the open batch cannot be read: what it removes is found again, and removed twice.
-	acked0 := tableAcked
+	cursor := tableAcked
 	if t == tableQueueFlights {
-		acked0 = tableQueueAcked
+		cursor = tableQueueAcked
 	}
-	was, err := st.acked(acked0, k)
+	was, err := st.acked(cursor, k)
 	if err != nil {
 		return nil, err
 	}
@@ -372,7 +391,46 @@ func (st sessionStore) landedFlights(ctx context.Context, t table, k sessions.Ke
 			out = append(out, f.Pos)
 		}
 	}
+	if len(out) == len(flights) {
+		st.grounded.add(t, k)
+	}
 	return out, nil
+}
+
+// grounded are sessions that are known to have no flights: with QoS 1 few have, and need not be asked at each ack.
+type grounded struct {
+	mu   sync.Mutex
+	keys map[groundedKey]struct{}
+}
+
+type groundedKey struct {
+	table table
+	key   sessions.Key
+}
+
+// maxGrounded is how many are known before all of them are forgotten.
+const maxGrounded = 1 << 17
+
+func (g *grounded) add(t table, k sessions.Key) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keys == nil || len(g.keys) >= maxGrounded {
+		g.keys = map[groundedKey]struct{}{}
+	}
+	g.keys[groundedKey{t, k}] = struct{}{}
+}
+
+func (g *grounded) remove(t table, k sessions.Key) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.keys, groundedKey{t, k})
+}
+
+func (g *grounded) has(t table, k sessions.Key) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, is := g.keys[groundedKey{t, k}]
+	return is
 }
 
 func (st sessionStore) Advance(ctx context.Context, k sessions.Key, acked uint64) error {

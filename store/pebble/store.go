@@ -54,6 +54,7 @@ type Store struct {
 	appendedMIDs  []*claimedMID // applied, oldest first; those that are durable are dropped as new ones come
 
 	contents *contentCache
+	grounded grounded
 	tender   *tender
 
 	stop context.CancelFunc // of the goroutines below
