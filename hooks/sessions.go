@@ -158,8 +158,9 @@ func (p *sessionsPlugin) unsubscribe(cl *mqtt.Client, pk packets.Packet) (packet
 // disconnect notes what a DISCONNECT says; mochi then closes the connection.
 func (p *sessionsPlugin) disconnect(cl *mqtt.Client, pk packets.Packet) {
 	c := of(cl)
-	// mochi does not decode the reason of a packet without properties, the connection's framer does.
-	if reason, ok := c.conn.LastDisconnect(); !ok || reason != packets.CodeDisconnectWillMessage.Code {
+	// mochi does not decode the reason of a packet without properties, the connection's framer does. Any other than a
+	// normal end has the will published (MQTT 5, 3.14.4).
+	if reason, ok := c.conn.LastDisconnect(); !ok || reason == packets.CodeDisconnect.Code || c.version < 5 {
 		c.said.Store(true)
 	}
 	if c.version == 5 && pk.Properties.SessionExpiryIntervalFlag && c.link.ExpirySeconds() > 0 {

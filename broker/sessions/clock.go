@@ -60,15 +60,15 @@ func (r *Registry) runClock(ctx context.Context) {
 // publishDue publishes what is due, and says when the next is; zero: nothing waits.
 func (r *Registry) publishDue(ctx context.Context) time.Time {
 	for ctx.Err() == nil {
-		w, next := r.dueWill(time.Now())
-		if w == nil {
-			later := r.publishDelayed(ctx)
-			if next.IsZero() || !later.IsZero() && later.Before(next) {
-				next = later
-			}
-			return next
+		next := r.fireDue(ctx)
+		if !next.IsZero() && !next.After(time.Now()) {
+			continue
 		}
-		r.fire(ctx, w)
+		later := r.publishDelayed(ctx)
+		if next.IsZero() || !later.IsZero() && later.Before(next) {
+			next = later
+		}
+		return next
 	}
 	return time.Time{}
 }
@@ -115,9 +115,7 @@ func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
 		if err := wait(ctx, p.Commit); err != nil {
 			return err
 		}
-		if p.Deliver != nil {
-			p.Deliver()
-		}
+		p.Deliver()
 	}
 	return failed
 }

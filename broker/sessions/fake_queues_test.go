@@ -210,6 +210,13 @@ func (f *fakeStore) RetainedCount() int64 {
 	return int64(len(f.applied.retained))
 }
 
+func (f *fakeStore) HasRetained(topic string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.applied.retained[topic]
+	return ok
+}
+
 func (f *fakeStore) DelayedCount() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -40,7 +40,8 @@ type feed struct {
 	behind   bool // there may be something after read
 	ended    bool // the last look at the source found nothing
 	ahead    []Delivery
-	flights  []flight // sorted by Pos
+	spare    []Delivery // memory for ahead; empty, and small
+	flights  []flight   // sorted by Pos
 
 	loaded   uint64 // position of the last flight that was loaded
 	resuming bool   // some of these have not been sent again
@@ -125,8 +126,13 @@ func (s *feed) slide() {
 		}
 		n++
 	}
-	if s.flights = s.flights[n:]; len(s.flights) == 0 {
+	switch left := len(s.flights) - n; {
+	case left == 0 && cap(s.flights) > 16:
 		s.flights = nil
+	case left <= 64: // moved to the front, so that the memory is used again
+		s.flights = s.flights[:copy(s.flights, s.flights[n:])]
+	default:
+		s.flights = s.flights[n:]
 	}
 	if s.whole || s.live() { // no cursor is kept
 		s.advanced = s.acked
@@ -237,7 +243,7 @@ func (s *feed) finished(pos uint64) bool {
 func (s *feed) pop() {
 	s.ahead[0] = Delivery{}
 	if s.ahead = s.ahead[1:]; len(s.ahead) == 0 {
-		s.ahead = nil
+		s.ahead = s.spare
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -507,7 +508,10 @@ func (l *Link) storeMoves(ctx context.Context) error {
 		}
 		steps[i] = Step{Message: m.entry.m, To: []Target{to}, Origin: MoveOrigin{m.group.number, m.entry.pos}}
 	}
-	a, err := l.enqueue(ctx, steps)
+	if err := l.registry.store.Room(ctx); err != nil {
+		return err
+	}
+	a, err := l.enqueue(steps, noMatter)
 	if err != nil {
 		return err
 	}
@@ -517,24 +521,34 @@ func (l *Link) storeMoves(ctx context.Context) error {
 	return l.settle(ctx, a, len(steps))
 }
 
-// enqueue puts messages into the session's own queue, whatever its bounds.
-func (l *Link) enqueue(ctx context.Context, steps []Step) (Appended, error) {
+// enqueue puts messages into the session's own queue, whatever its bounds. Those whose topic has got another retained message
+// after a position are left to be delivered as they are, behind it: they go nowhere.
+func (l *Link) enqueue(steps []Step, before uint64) (Appended, error) {
 	r := l.registry
-	if err := r.store.Room(ctx); err != nil {
-		return Appended{}, err
-	}
 	r.order.Lock()
 	defer r.order.Unlock()
+	changed, _ := r.retaineds.since(before)
+	for i := range steps {
+		if changed[steps[i].Message.Topic] {
+			steps[i].To = nil
+		}
+	}
 	a, err := r.store.Append(Bounds{}, steps...)
 	if err != nil {
 		return a, err
 	}
 	for i, s := range steps {
+		if len(s.To) == 0 {
+			continue
+		}
 		pos := a.First + uint64(i)
 		l.tail.push(tailEntry{pos: pos, needs: pos, qos: s.To[0].QoS, retain: s.To[0].Retain, ids: s.To[0].IDs, m: s.Message})
 	}
 	return a, nil
 }
+
+// noMatter is a position after which nothing changes.
+const noMatter = math.MaxUint64
 
 // settle waits until what was enqueued may be sent.
 func (l *Link) settle(ctx context.Context, a Appended, steps int) error {

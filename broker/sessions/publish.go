@@ -19,14 +19,13 @@ type Posting struct {
 type Publication struct {
 	Commit  Commit // nil: nothing had to be stored
 	Matched bool   // somebody subscribes to it
-	// Deliver hands it to those who are connected; nil: that has been done. It is to be called once, when Commit is
-	// durable.
+	// Deliver hands it to those who are connected. It is to be called once, when Commit is durable, and for the messages of
+	// one session in the order in which they were published.
 	Deliver func()
 }
 
 // Publish gives a message its place: in the queue of every session and shared group that is to get it with QoS 1 or 2,
-// and as the retained message of its topic if that is what it says. Nobody sees it before Deliver. With QoS 0 it is sent
-// at once to those who are connected.
+// and as the retained message of its topic if that is what it says. Nobody sees it before Deliver.
 //
 // ErrQueueFull (where queues are bounded by refusing), ErrRetainedFull, ErrUnavailable, or the error of ctx.
 func (r *Registry) Publish(ctx context.Context, p Posting) (Publication, error) {
@@ -35,9 +34,7 @@ func (r *Registry) Publish(ctx context.Context, p Posting) (Publication, error) 
 	d.match(r, p)
 	if p.Message.QoS == 0 && !p.Message.Retain && p.Origin == nil {
 		r.resolve(d)
-		matched := d.matched()
-		d.deliver()
-		return Publication{Matched: matched}, nil
+		return Publication{Matched: d.matched(), Deliver: d.deliver}, nil
 	}
 	if err := r.retainable(p.Message); err != nil {
 		d.free()
@@ -76,6 +73,9 @@ func (r *Registry) place(d *delivery, p Posting, version uint64) (commit Commit,
 		r.metrics.dropped(dropQueueFull, a.Dropped)
 		d.pos, commit = a.First, a.Commit
 	}
+	if p.Message.Retain {
+		r.retaineds.add(d.pos, p.Message.Topic)
+	}
 	needs := d.pos
 	for i := range d.links {
 		x := &d.links[i]
@@ -98,7 +98,8 @@ var ErrRetainedFull = errors.New("too many retained messages")
 // retainable says whether a message that is to be retained may be.
 func (r *Registry) retainable(m *Message) error {
 	most := r.cfg.Retained
-	if !m.Retain || len(m.Payload) == 0 || most == 0 || r.store.RetainedCount() < int64(most) {
+	if !m.Retain || len(m.Payload) == 0 || most == 0 || r.store.RetainedCount() < int64(most) ||
+		r.store.HasRetained(m.Topic) {
 		return nil
 	}
 	return fmt.Errorf("%d are: %w", most, ErrRetainedFull)

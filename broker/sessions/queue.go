@@ -167,7 +167,7 @@ type Queues interface {
 	Last() uint64
 
 	// Queue gives up to limit entries after pos, in order, and only what would survive a crash. What is older than age is
-	// left out; 0: nothing is.
+	// left out; 0: nothing is. What has expired is not: its delivery may have begun.
 	Queue(ctx context.Context, n Number, after uint64, limit int, age time.Duration) ([]Entry, error)
 	// QueueSize is how many entries a queue has after pos, how many bytes these are, and the time of the first.
 	QueueSize(ctx context.Context, n Number, after uint64) (count int, bytes int64, oldest time.Time, err error)
@@ -182,6 +182,8 @@ type Queues interface {
 	// and only what would survive a crash. Expired ones are left out. next is where to go on; empty: there is no more.
 	Retained(ctx context.Context, filter, after string, limit int) (found []Retained, next string, err error)
 
+	// HasRetained says whether a topic has a retained message. Shortly after the start it may not know.
+	HasRetained(topic string) bool
 	// RetainedCount and DelayedCount are how many retained and delayed messages there are. For a moment after the start
 	// they may say less.
 	RetainedCount() int64

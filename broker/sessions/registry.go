@@ -47,8 +47,9 @@ type Registry struct {
 
 	// order makes the order of positions that of the ends of queues in memory, and of the index: whoever appends, or needs
 	// to know what was appended when something changed, holds it. Nobody waits for the disk under it.
-	order   sync.Mutex
-	durable atomic.Uint64 // everything up to this position is durable
+	order     sync.Mutex
+	retaineds changes       // of retained messages; guarded by order
+	durable   atomic.Uint64 // everything up to this position is durable
 
 	running    context.Context // until Close
 	halt       context.CancelFunc

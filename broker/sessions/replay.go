@@ -16,20 +16,45 @@ func (l *Link) mustReplayLocked() bool {
 
 // replay looks up the next retained messages for one of the session's new subscriptions. With QoS 1 and 2 they go to its
 // queue; with QoS 0 they are sent at once.
+//
+// writing is held from before the session is looked at until it says how far the replay has come, so that nobody stores it
+// as it was.
 func (l *Link) replay(ctx context.Context) error {
+	r := l.registry
 	l.mu.Lock()
 	p := l.replays[0]
 	l.mu.Unlock()
-	found, next, err := l.registry.store.Retained(ctx, p.Filter, p.After, replayChunk)
+	before := r.store.Last()
+	found, next, err := r.store.Retained(ctx, p.Filter, p.After, replayChunk)
+	if err == nil {
+		err = r.store.Room(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if p.After == "" && l.registry.live != nil {
-		for _, m := range l.registry.live(p.Filter) {
-			l.sendZero(m, true, p.ids())
-		}
+	a, steps, err := l.replayPage(ctx, p, found, next, before)
+	if err != nil || steps == 0 || !l.persistent {
+		return err
 	}
-	steps, seen := l.sendReplay(p, found)
+	return l.settle(ctx, a, steps)
+}
+
+// replayPage deals with a page of what is retained, as of a position. steps is how many messages were put into the queue.
+func (l *Link) replayPage(
+	ctx context.Context, p Replay, found []Retained, next string, before uint64,
+) (a Appended, steps int, err error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	if !slices.ContainsFunc(l.replays, func(x Replay) bool { return x.ID == p.ID }) || l.closed {
+		l.mu.Unlock()
+		return a, 0, nil
+	}
+	queued, seen, ok := l.sendReplayLocked(p, found, before)
+	l.mu.Unlock()
+	if !ok {
+		return a, 0, nil // so much has changed that it is read again
+	}
 	done := seen == len(found) && next == ""
 	switch {
 	case seen == len(found):
@@ -37,20 +62,28 @@ func (l *Link) replay(ctx context.Context) error {
 	case seen > 0:
 		p.After = found[seen-1].Message.Topic
 	}
-	if err := l.storeReplay(ctx, steps, p, done); err != nil {
-		return err
+	switch {
+	case len(queued) > 0 && l.persistent:
+		queued[len(queued)-1].Origin = ReplayOrigin{Key: l.key, Replay: p, Done: done}
+		if a, err = l.enqueue(queued, before); err != nil {
+			return a, 0, err
+		}
+	case len(queued) > 0:
+		l.keepReplay(queued, before)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	// It may have been replaced or taken out meanwhile.
-	if i := slices.IndexFunc(l.replays, func(x Replay) bool { return x.ID == p.ID }); i >= 0 {
-		if done {
-			l.replays = slices.Delete(l.replays, i, i+1)
-		} else {
-			l.replays[i] = p
-		}
+	if done {
+		l.replays = slices.DeleteFunc(l.replays, func(x Replay) bool { return x.ID == p.ID })
+	} else {
+		i := slices.IndexFunc(l.replays, func(x Replay) bool { return x.ID == p.ID })
+		l.replays[i] = p
 	}
-	return nil
+	st := l.stateLocked()
+	l.mu.Unlock()
+	if done && len(queued) == 0 && l.persistent && p.QoS > 0 {
+		_, err = l.registry.store.Save(ctx, st)
+	}
+	return a, len(queued), err
 }
 
 // replayChunk is how many retained messages are looked up at once.
@@ -63,62 +96,74 @@ func (p Replay) ids() []int {
 	return []int{p.SubID}
 }
 
-// sendReplay sends what goes with QoS 0, until the wire is full, and gives what is to be put into the queue. seen is how
-// many of those found are dealt with by that.
-func (l *Link) sendReplay(p Replay, found []Retained) (steps []Step, seen int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// sendReplayLocked sends what goes with QoS 0, until the wire is full, and gives what is to be put into the queue, until
+// there is no room. seen is how many of those found are dealt with by that. What has changed since they were read comes
+// live, and must not be followed by what was before; ok is false if it is not known what has.
+func (l *Link) sendReplayLocked(p Replay, found []Retained, before uint64) (queued []Step, seen int, ok bool) {
+	r := l.registry
+	r.order.Lock()
+	changed, ok := r.retaineds.since(before)
+	r.order.Unlock()
+	if !ok {
+		return nil, 0, false
+	}
+	if p.After == "" && r.live != nil {
+		for _, m := range r.live(p.Filter) {
+			l.sendRetainedLocked(p, m)
+		}
+	}
+	bytes := 0
 	for i, x := range found {
-		if x.Pos > p.Until || p.NoLocal && x.Message.From == l.key {
+		if x.Pos > p.Until || changed[x.Message.Topic] || p.NoLocal && x.Message.From == l.key {
 			continue
 		}
 		qos := min(x.Message.QoS, p.QoS)
 		if qos > 0 {
+			if bytes += x.Message.size(); bytes > l.tail.bytes && len(queued) > 0 || len(queued) == l.tail.count {
+				return queued, i, true
+			}
 			to := Target{Number: l.number, QoS: qos, Retain: true, IDs: p.ids()}
-			steps = append(steps, Step{Message: x.Message, To: []Target{to}})
+			queued = append(queued, Step{Message: x.Message, To: []Target{to}})
 			continue
 		}
 		if l.closed || l.fullLocked() {
-			return steps, i
+			return queued, i, true
 		}
-		var out Publish
-		l.contentLocked(&out, x.Message, true, p.ids())
-		_ = l.writePublishLocked(out)
+		l.sendRetainedLocked(p, x.Message)
 	}
-	return steps, len(found)
+	return queued, len(found), true
 }
 
-// storeReplay puts retained messages into the session's queue, and remembers how far the replay has come.
-func (l *Link) storeReplay(ctx context.Context, steps []Step, p Replay, done bool) error {
-	if len(steps) > 0 && !l.persistent {
-		for _, s := range steps {
-			e := tailEntry{qos: s.To[0].QoS, retain: true, ids: s.To[0].IDs, m: s.Message}
-			if !l.tail.push(e) {
-				l.registry.metrics.dropped(dropVolatile, 1)
-				l.disconnect(reasonQuotaExceeded)
-				return nil
-			}
+// sendRetainedLocked sends a retained message with QoS 0.
+func (l *Link) sendRetainedLocked(p Replay, m *Message) {
+	if l.closed {
+		return
+	}
+	var out Publish
+	l.contentLocked(&out, m, true, p.ids())
+	_ = l.writePublishLocked(out)
+}
+
+// keepReplay is enqueue for a session that ends with its connection. Its queue was empty a moment ago, and has room unless
+// it has overflown since.
+func (l *Link) keepReplay(queued []Step, before uint64) {
+	r, full := l.registry, false
+	r.order.Lock()
+	changed, _ := r.retaineds.since(before)
+	for _, s := range queued {
+		if !full && !changed[s.Message.Topic] {
+			full = !l.tail.push(tailEntry{qos: s.To[0].QoS, retain: true, ids: s.To[0].IDs, m: s.Message})
 		}
-		l.mu.Lock()
-		l.queue.behind = true
-		l.mu.Unlock()
-		return nil
 	}
-	if len(steps) > 0 {
-		steps[len(steps)-1].Origin = ReplayOrigin{Key: l.key, Replay: p, Done: done}
-		a, err := l.enqueue(ctx, steps)
-		if err != nil {
-			return err
-		}
-		return l.settle(ctx, a, len(steps))
+	r.order.Unlock()
+	if full {
+		r.metrics.dropped(dropVolatile, 1)
+		l.disconnect(reasonQuotaExceeded)
+		return
 	}
-	if !done || !l.persistent || p.QoS == 0 {
-		return nil
-	}
-	_, err := l.saveChanged(ctx, func() {
-		l.replays = slices.DeleteFunc(l.replays, func(x Replay) bool { return x.ID == p.ID })
-	})
-	return err
+	l.mu.Lock()
+	l.queue.behind = true
+	l.mu.Unlock()
 }
 
 // startReplayLocked has the retained messages of a subscription looked up (MQTT 5, 3.3.1.3). The subscription is in the

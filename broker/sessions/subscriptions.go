@@ -201,8 +201,8 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 	return l.change(ctx, a, len(granted) > 0, func() {
 		for _, s := range granted {
 			l.subs.put(s)
-			until := l.registry.routeLocked(l, s)
-			if until > 0 && s.replays(known[s.Filter]) {
+			until, retained := l.registry.routeLocked(l, s)
+			if retained && s.replays(known[s.Filter]) {
 				l.startReplayLocked(s, until)
 			}
 		}
@@ -251,22 +251,22 @@ func (s Subscription) replays(known bool) bool {
 	return s.RetainHandling == 0 || s.RetainHandling == 1 && !known
 }
 
-// routeLocked puts a subscription of a link into the index. until is the last position that does not come to it by that;
-// 0: what was retained is not for it.
-func (r *Registry) routeLocked(l *Link, s Subscription) (until uint64) {
+// routeLocked puts a subscription of a link into the index. retained says whether what is retained is for it, and until is
+// the last position that does not come to it by that.
+func (r *Registry) routeLocked(l *Link, s Subscription) (until uint64, retained bool) {
 	who := subscriber(l.number, s)
 	if reserved(s.Filter) {
 		r.lives.Subscribe(s.Filter, who)
-		return 0
+		return 0, false
 	}
 	if _, shared := splitShare(s.Filter); shared {
 		l.joinLocked(s)
-		return 0
+		return 0, false
 	}
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.routes.Subscribe(s.Filter, who)
-	return max(1, r.store.Last())
+	return r.store.Last(), true
 }
 
 // unroute takes a filter of a session out of the index.

@@ -137,7 +137,8 @@ func (r *Registry) expire(ctx context.Context, k Key) error {
 
 // end ends a stored session that has no connection: its will is published, and all is forgotten. The caller holds the key.
 func (r *Registry) end(ctx context.Context, st State) (Commit, error) {
-	commit, err := r.forget(ctx, st.Key, st.Number, st.Subscriptions, true)
+	// Only what is granted is in the index.
+	commit, err := r.forget(ctx, st.Key, st.Number, r.granted(st.Key.Account, st.Subscriptions), true)
 	if err != nil {
 		return nil, err
 	}

@@ -140,6 +140,9 @@ func (l *Link) pullLocked(s *feed) {
 		return
 	}
 	s.ahead = l.tail.pull(s.read, l.registry.durable.Load(), chunk, aheadBytes, s.ahead)
+	if cap(s.ahead) <= 4 {
+		s.spare = s.ahead[:0]
+	}
 	if n := len(s.ahead); n > 0 {
 		s.read = s.ahead[n-1].Pos
 	} else if l.tail.covers(s.read) {

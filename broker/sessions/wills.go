@@ -77,22 +77,43 @@ func (r *Registry) removeWillLocked(w *pendingWill) {
 	delete(r.wills.byKey, w.Key)
 }
 
-// dueWill takes out a will that is due; next is when to look again if there is none.
-func (r *Registry) dueWill(now time.Time) (w *pendingWill, next time.Time) {
+// nextWill gives the will that is due first; nil: none waits.
+func (r *Registry) nextWill() *pendingWill {
 	r.wills.mu.Lock()
 	defer r.wills.mu.Unlock()
 	if len(r.wills.queue) == 0 {
-		return nil, time.Time{}
+		return nil
 	}
-	if w = r.wills.queue[0]; w.Due.After(now) {
-		return nil, w.Due
-	}
-	r.removeWillLocked(w)
-	return w, time.Time{}
+	return r.wills.queue[0]
 }
 
-// willRetry is how long a will waits that could not be published.
-const willRetry = time.Second
+// fireDue publishes a will that is due, unless its session is about to be used: a Connect decides what becomes of it. next is
+// when to look again; now: there may be more.
+func (r *Registry) fireDue(ctx context.Context) (next time.Time) {
+	w := r.nextWill()
+	if w == nil {
+		return time.Time{}
+	}
+	now := time.Now()
+	if w.Due.After(now) {
+		return w.Due
+	}
+	unlock, ok := r.locks.tryLock(w.Key)
+	if !ok {
+		return now.Add(willBusy)
+	}
+	defer unlock()
+	if w = r.takeWill(w.Key); w != nil {
+		r.fire(ctx, w)
+	}
+	return now
+}
+
+// willRetry is how long a will waits that could not be published, willBusy one whose session is about to be used.
+const (
+	willRetry = time.Second
+	willBusy  = 20 * time.Millisecond
+)
 
 // fire publishes a will that nobody else can get hold of.
 func (r *Registry) fire(ctx context.Context, w *pendingWill) {

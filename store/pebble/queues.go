@@ -325,7 +325,7 @@ func (s *Store) entries(n sessions.Number, after, until uint64, limit int, age t
 		return nil, nil
 	}
 	var out []sessions.Entry
-	now, before := overdue(s.cfg.Clock(), age)
+	_, before := overdue(s.cfg.Clock(), age)
 	from, to := queueRange(n, after, until)
 	err := s.scan(from, to, "queue", func(key, value []byte) (bool, error) {
 		_, pos, err := parseQueueKey(key)
@@ -336,7 +336,7 @@ func (s *Store) entries(n sessions.Number, after, until uint64, limit int, age t
 		if err != nil {
 			return false, err
 		}
-		if h.stamp.over(now, before) {
+		if h.stamp.time < before {
 			return true, nil
 		}
 		e := sessions.Entry{Pos: pos, Target: h.target(n)}

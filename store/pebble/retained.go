@@ -60,6 +60,14 @@ func (s *Store) RetainedCount() int64 {
 	return s.retained.count.Load()
 }
 
+// HasRetained says whether a topic has a retained message. Shortly after Open it may not know.
+func (s *Store) HasRetained(topic string) bool {
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	_, has := s.retained.topics[maphash.String(s.retained.seed, topic)]
+	return has
+}
+
 // retainedAt reads a row of a retained message. Its message is nil if it is over.
 func retainedAt(value []byte, now int64) (r sessions.Retained, err error) {
 	c := cutter{row: value}
