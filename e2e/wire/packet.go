@@ -54,6 +54,7 @@ type Packet struct {
 	Filters []Filter
 	Props   Properties // MQTT 5 only
 	Connect Connect
+	Size    int // of a packet that Client.Read gave: all of its bytes on the wire
 }
 
 // Filter is one line of a SUBSCRIBE (QoS and options) or an UNSUBSCRIBE (Topic only).
@@ -198,22 +199,33 @@ func appendString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// errShort means that a packet ends before its content does.
-var errShort = errors.New("packet is too short")
+var (
+	// errShort means that a packet ends before its content does.
+	errShort = errors.New("packet is too short")
+	// errLong means that a length takes more bytes than it needs (MQTT 5, 1.5.5).
+	errLong = errors.New("length takes too many bytes")
+)
 
 // Parse reads what a server sends: the first byte of a packet and everything after its length. Payload aliases body.
-// Packets that only clients send are an error.
+// Packets that only clients send are an error, and so is whatever a server must not send: reserved bits, text that is not
+// UTF-8, lengths in more bytes than they need, properties and reasons of other packets.
 func Parse(first byte, body []byte, version byte) (Packet, error) {
 	p := Packet{Type: Type(first >> 4)}
 	d := decoder{b: body}
+	if err := checkFlags(first); err != nil {
+		return p, err
+	}
 	switch p.Type {
 	case CONNACK:
-		p.Present = d.byte()&1 == 1
+		flags := d.byte()
+		if p.Present = flags&1 == 1; flags > 1 {
+			return p, fmt.Errorf("CONNACK with reserved flags: %#x", flags)
+		}
 		p.Reason = d.byte()
 		p.Props = d.props(version)
 	case PUBLISH:
 		p.Dup, p.QoS, p.Retain = first&0x08 != 0, first>>1&3, first&1 != 0
-		p.Topic = d.string()
+		p.Topic = d.text()
 		if p.QoS > 0 {
 			p.ID = d.uint16()
 		}
@@ -237,6 +249,9 @@ func Parse(first byte, body []byte, version byte) (Packet, error) {
 	}
 	if len(d.b) > 0 {
 		return p, fmt.Errorf("parse %s % x: %d bytes too many", p.Type, body, len(d.b))
+	}
+	if err := p.check(version); err != nil {
+		return p, fmt.Errorf("parse %s % x: %w", p.Type, body, err)
 	}
 	return p, nil
 }
@@ -267,6 +282,10 @@ func (d *decoder) varint() uint32 {
 	n, used := binary.Uvarint(d.b)
 	if used <= 0 || used > 4 {
 		d.err = errShort
+		return 0
+	}
+	if used > 1 && d.b[used-1] == 0 {
+		d.err = errLong
 		return 0
 	}
 	d.take(used)

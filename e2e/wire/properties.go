@@ -116,9 +116,10 @@ func (d *decoder) property() Property {
 	case SubscriptionID:
 		p.Num = d.varint()
 	case UserProperty:
-		p.Name, p.Str = d.string(), d.string()
-	case ContentType, ResponseTopic, CorrelationData, AssignedClientID, AuthMethod, AuthData, ResponseInfoReply,
-		ServerReference, ReasonString:
+		p.Name, p.Str = d.text(), d.text()
+	case ContentType, ResponseTopic, AssignedClientID, AuthMethod, ResponseInfoReply, ServerReference, ReasonString:
+		p.Str = d.text()
+	case CorrelationData, AuthData:
 		p.Str = d.string()
 	default:
 		d.err = fmt.Errorf("no such property: %#x", p.ID)

@@ -111,7 +111,9 @@ func (c *Client) Read(deadline time.Time) (Packet, error) {
 	if err != nil {
 		return Packet{}, err
 	}
-	return Parse(first, append([]byte(nil), body...), c.version)
+	p, err := Parse(first, append([]byte(nil), body...), c.version)
+	p.Size = len(binary.AppendUvarint(nil, uint64(len(body)))) + 1 + len(body)
+	return p, err
 }
 
 // Close closes the socket and says nothing to the server.
@@ -138,7 +140,9 @@ func (r *Reader) Next() (first byte, body []byte, err error) {
 			return 0, nil, fmt.Errorf("read: %w", err)
 		}
 		r.head = append(r.head, b)
-		r.measure()
+		if err := r.measure(); err != nil {
+			return 0, nil, err
+		}
 	}
 	if cap(r.body) < r.size {
 		r.body = make([]byte, r.size)
@@ -159,8 +163,15 @@ func (r *Reader) Next() (first byte, body []byte, err error) {
 // Buffered says whether a next packet has begun to arrive.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 || len(r.head) > 0 }
 
-func (r *Reader) measure() {
-	if n, used := binary.Uvarint(r.head[1:]); used > 0 {
+func (r *Reader) measure() error {
+	n, used := binary.Uvarint(r.head[1:])
+	switch {
+	case used > 1 && r.head[used] == 0:
+		return fmt.Errorf("header % x: %w", r.head, errLong)
+	case used > 4 || len(r.head) > 5:
+		return fmt.Errorf("header % x: no length", r.head)
+	case used > 0:
 		r.size = int(n)
 	}
+	return nil
 }

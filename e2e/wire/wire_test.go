@@ -176,3 +176,43 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatAServerMustNotSendIsAnError(t *testing.T) {
+	tests := map[string]struct {
+		packet  string
+		version byte
+	}{
+		"reserved flags of a PUBACK":       {"\x42\x00\x01", V311},
+		"QoS 3":                            {"\x36\x00\x01t\x00\x01", V311},
+		"DUP with QoS 0":                   {"\x38\x00\x01t", V311},
+		"a PUBREL without its bit":         {"\x60\x00\x01", V311},
+		"reserved flags of a CONNACK":      {"\x20\x02\x00", V311},
+		"a topic that is not UTF-8":        {"\x30\x00\x01\xff", V311},
+		"a topic with U+0000":              {"\x30\x00\x01\x00", V311},
+		"a topic with half a surrogate":    {"\x30\x00\x03\xed\xa0\x80", V311},
+		"a DISCONNECT in 3.1.1":            {"\xe0", V311},
+		"a return code of 5 in 3.1.1":      {"\x20\x00\x87", V311},
+		"a SUBACK code of 5 in 3.1.1":      {"\x90\x00\x01\x87", V311},
+		"codes of an UNSUBACK in 3.1.1":    {"\xb0\x00\x01\x00", V311},
+		"a property of another packet":     {"\x40\x00\x01\x00\x05\x11\x00\x00\x00\x00", V5},
+		"a property twice":                 {"\x40\x00\x01\x00\x08\x1f\x00\x01a\x1f\x00\x01b", V5},
+		"a reason of another packet":       {"\x40\x00\x01\x92\x00", V5},
+		"a property length in two bytes":   {"\x40\x00\x01\x00\x80\x00", V5},
+		"a reason string that is not text": {"\x40\x00\x01\x00\x04\x1f\x00\x01\xff", V5},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if p, err := Parse(tt.packet[0], []byte(tt.packet[1:]), tt.version); err == nil {
+				t.Errorf("% x is %+v, want an error", tt.packet, p)
+			}
+		})
+	}
+}
+
+func TestALengthThatTakesMoreBytesThanItNeedsIsAnError(t *testing.T) {
+	for _, header := range []string{"\xd0\x80\x00", "\xd0\x80\x80\x80\x80\x01"} {
+		if _, _, err := NewReader(strings.NewReader(header)).Next(); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("% x: %v, want an error about the length", header, err)
+		}
+	}
+}
