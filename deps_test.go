@@ -35,14 +35,15 @@ var mayImport = map[string][]string{
 	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/pebble"},
 	"cmd/magpie":        {"accounts", "chat", "api/rest", "broker", "store/pebble"},
 
-	"bench":       anything,
-	"e2e":         anything,
-	"e2e/clients": anything,
-	"e2e/device":  anything,
-	"e2e/journal": anything,
-	"e2e/peers":   anything,
-	"e2e/server":  anything,
-	"e2e/wire":    anything,
+	"bench":           anything,
+	"e2e":             anything,
+	"e2e/clients":     anything,
+	"e2e/conformance": anything,
+	"e2e/device":      anything,
+	"e2e/journal":     anything,
+	"e2e/peers":       anything,
+	"e2e/server":      anything,
+	"e2e/wire":        anything,
 }
 
 // ownedBy says which packages may import a library, and with it know what it is about. One that only tests import
