@@ -147,6 +147,10 @@ type Cursor struct {
 	Flights []Flight // sorted by Pos; all > Acked
 }
 
+// ExpiryGrace is how long a store keeps what has expired in a queue at least: its delivery may have begun, and is completed
+// when the client comes back (MQTT 5, 4.3.3).
+const ExpiryGrace = time.Hour
+
 // ErrDelayedFull means that as many messages wait for their time as may.
 var ErrDelayedFull = errors.New("too many delayed messages")
 

@@ -221,7 +221,7 @@ func (t *tender) sweepQueues(ctx context.Context, r pebble.Reader, used bitmap) 
 		if err != nil {
 			return err
 		}
-		if h.stamp.over(now, before) {
+		if h.stamp.over(now-sessions.ExpiryGrace.Milliseconds(), before) {
 			if over = append(over, overdueEntry{n, pos, h.stamp.size}); len(over) == sweepSlice {
 				return flush()
 			}

@@ -121,13 +121,15 @@ func (m *queueModel) remove(t *rapid.T) {
 
 func (m *queueModel) check() {
 	for n := range sessions.Number(4) {
-		var want []sessions.Entry
-		for _, e := range m.queues[n+1] {
-			if x := e.Message.Expires; x.IsZero() || x.After(m.clock.Now()) {
-				want = append(want, e)
-			}
+		// What has expired is there until it is swept.
+		expired := func(e sessions.Entry) bool {
+			x := e.Message.Expires
+			return !x.IsZero() && !x.After(m.clock.Now())
 		}
-		same(m.kit, fmt.Sprintf("queue %d", n+1), m.queue(n+1, m.acked[n+1]), want)
+		got := slices.DeleteFunc(m.queue(n+1, m.acked[n+1]), expired)
+		want := slices.DeleteFunc(slices.Clone(m.queues[n+1]), expired)
+		same(m.kit, fmt.Sprintf("queue %d", n+1), slices.Clip(append([]sessions.Entry(nil), got...)),
+			append([]sessions.Entry(nil), want...))
 	}
 	var want []string
 	for topic, payload := range m.retained {
