@@ -131,26 +131,37 @@ func TestEveryBrokenWriteIsNoticed(t *testing.T) {
 	}
 }
 
-// appendUntilFailed gives the last seq that was acknowledged.
-func appendUntilFailed(t *testing.T, store *pebble.Store, conv chat.Conversation) (acked uint64) {
+// appendUntilFailed gives the last seq that was acknowledged. A call that the engine was waiting in when it broke may never
+// return.
+func appendUntilFailed(t *testing.T, store *pebble.Store, conv chat.Conversation) uint64 {
 	t.Helper()
-	words := strings.Repeat("x", 4000)
-	for n := range 20000 {
-		a, commit, err := store.Chat().Append(t.Context(), message(conv, "alice", "", words))
-		if err == nil && n%4 == 0 {
-			err = commit.Wait(t.Context())
-		}
-		if err != nil {
-			if !errors.Is(err, chat.ErrUnavailable) {
-				t.Fatalf("append: got %v, want one that wraps %v", err, chat.ErrUnavailable)
+	var acked atomic.Uint64
+	done := make(chan error, 1)
+	go func() {
+		words := strings.Repeat("x", 4000)
+		for n := range 20000 {
+			a, commit, err := store.Chat().Append(t.Context(), message(conv, "alice", "", words))
+			if err == nil && n%4 == 0 {
+				err = commit.Wait(t.Context())
 			}
-			return acked
+			if err != nil {
+				done <- err
+				return
+			}
+			if n%4 == 0 {
+				acked.Store(a.Message.Seq)
+			}
 		}
-		if n%4 == 0 {
-			acked = a.Message.Seq
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		if err != nil && !errors.Is(err, chat.ErrUnavailable) {
+			t.Fatalf("append: got %v, want one that wraps %v", err, chat.ErrUnavailable)
 		}
+	case <-store.Failed():
 	}
-	return acked
+	return acked.Load()
 }
 
 func TestFatalIsTold(t *testing.T) {
