@@ -1,6 +1,5 @@
 // Package transport takes connections from the network, over TCP, TLS and WebSocket, and gives each of them to one
-// function as a [Conn]. It knows just enough of MQTT to protect everything behind it, and nothing of what the packets
-// mean.
+// function as a [Conn]. It knows the grammar of MQTT, to protect everything behind it, and nothing of what the packets mean.
 //
 // A Conn never blocks its writer. [Conn.Write] only appends to a buffer; a goroutine that exists while there is
 // something to write hands it to the socket, many packets in one call. So whoever fans a message out to a thousand
@@ -12,6 +11,11 @@
 // a complete CONNECT, of bounded size and within a bounded time after it was accepted; until then it is one goroutine
 // and the bytes that really came, whatever its packet header promised. It gets no second packet through before
 // [Conn.Authenticated]. After that, a packet larger than the limit ends the connection before its content is read.
+//
+// What a Conn gives to its reader is MQTT to the letter: a packet that 3.1.1 or 5 calls malformed, or that says what its
+// sender must not say, never comes out whole. Reading ends before it, with a [Violation] that the peer can be told
+// ([Conn.OnViolation]); one whose CONNECT is wrong is told here, as far as MQTT has words for that. What depends on more
+// than the packet and its CONNECT, an unknown topic alias for one, is for others to judge.
 //
 // A Conn knows where packets begin and end in what it reads ([Conn.AtBoundary]), and keeps the reason of a DISCONNECT
 // ([Conn.LastDisconnect]).

@@ -28,10 +28,11 @@ type Conn struct {
 	flusher       sync.WaitGroup
 
 	// Of the reader.
-	framer framer
-	held   *buffer // the CONNECT, until it has been read
-	taken  int     // how much of held that is
-	broken error   // what every further Read gives
+	framer      framer
+	held        *buffer // the CONNECT, until it has been read
+	taken       int     // how much of held that is
+	broken      error   // what every further Read gives
+	onViolation func(*Violation)
 
 	mu       sync.Mutex // guards the fields below, and the setting of deadlines
 	out      *buffer    // nil: nothing waits
@@ -99,6 +100,22 @@ func (c *Conn) LastDisconnect() (reason byte, ok bool) {
 func (c *Conn) AtBoundary() bool {
 	return c.held == nil && c.framer.step == atBoundary && (c.ws == nil || c.ws.atBoundary())
 }
+
+// Connect gives the CONNECT that waits to be read. Only the reader may ask, and before it has read anything.
+func (c *Conn) Connect() []byte { return c.held.b }
+
+// SetConnect puts another CONNECT in the place of the one that waits to be read. Only the reader may, as with Connect.
+func (c *Conn) SetConnect(packet []byte) {
+	held := newBuffer(len(packet))
+	held.b = append(held.b, packet...)
+	c.held.free()
+	c.held = held
+}
+
+// OnViolation sets a function to be called, once, when the peer has sent something that MQTT forbids: by Read, which fails
+// with it as soon as the function returns, and after everything before it was read. Until then the peer can be told. Only
+// the reader may set it.
+func (c *Conn) OnViolation(f func(*Violation)) { c.onViolation = f }
 
 // Buffered is how many bytes wait to be taken by the peer.
 func (c *Conn) Buffered() int { return int(c.buffered.Load()) }

@@ -140,10 +140,12 @@ func TestTheLargestConnectIsLetThrough(t *testing.T) {
 		}
 		got <- p.Bytes()
 	})
-	content := make([]byte, s.cfg.ConnectPacket-4)
-	for i := range content {
-		content[i] = byte(i)
-	}
+	// The largest will, and a password of all that it leaves.
+	content := []byte("\x00\x04MQTT\x04\xc6\x00\x00\x00\x01c\x00\x01t\xff\xff")
+	content = append(content, bytes.Repeat([]byte("will"), 0x4000)[:0xffff]...)
+	content = append(content, 0, 1, 'u')
+	secret := bytes.Repeat([]byte{0xff}, s.cfg.ConnectPacket-4-len(content)-2)
+	content = append(binary.BigEndian.AppendUint16(content, uint16(len(secret))), secret...)
 	packet := append(binary.AppendUvarint([]byte{0x10}, uint64(len(content))), content...)
 	conn := dial(t, addr)
 	send(t, conn, slices.Concat(packet, publish(10, 'x')))
@@ -230,7 +232,7 @@ func TestTheReasonOfADisconnectIsRemembered(t *testing.T) {
 			}
 		})
 		conn := dial(t, addr)
-		send(t, conn, append(slices.Clone(connect), tt.packet...))
+		send(t, conn, append(slices.Clone(connect5), tt.packet...))
 		conn.Close()
 		if got := receive(t, answers); got != (answer{tt.reason, tt.ok}) {
 			t.Errorf("LastDisconnect() after % x = %v, want %#x, %v", tt.packet, got, tt.reason, tt.ok)

@@ -5,21 +5,25 @@ import (
 	"os"
 )
 
-// What Read and Write of a [Conn] may fail with, beside io.EOF, os.ErrDeadlineExceeded, net.ErrClosed and what the
+// What Read and Write of a [Conn] may fail with, beside a [Violation], io.EOF, os.ErrDeadlineExceeded, net.ErrClosed and what the
 // network says.
 var (
 	// ErrSlowConsumer means that more waited for the peer than it may leave unread.
 	ErrSlowConsumer = errors.New("peer reads too slowly: write buffer is full")
 	// ErrStalled means that the peer took nothing for the write timeout.
 	ErrStalled = errors.New("peer does not read: write timed out")
-	// ErrPacketTooLarge means that the header of a packet announces more than is allowed. Its content was not read.
-	ErrPacketTooLarge = errors.New("packet is too large")
-	// ErrMalformed means that a packet's length cannot be read (MQTT 5, 1.5.5).
-	ErrMalformed = errors.New("malformed packet length")
 	// ErrUnauthenticated means that something was read after the CONNECT and before Authenticated.
 	ErrUnauthenticated = errors.New("second packet is not read before authentication")
 	// ErrWebSocket means that the peer broke the WebSocket protocol, or sent text.
 	ErrWebSocket = errors.New("websocket protocol violation")
+)
+
+// Violations that have a name.
+var (
+	// ErrPacketTooLarge means that the header of a packet announces more than is allowed. Its content was not read.
+	ErrPacketTooLarge error = &Violation{reasonTooLarge, "packet is too large"}
+	// ErrMalformed means that a packet's length cannot be read (MQTT 5, 1.5.5).
+	ErrMalformed error = malformed("length")
 )
 
 // Why a connection ends before its CONNECT is there; nobody but the log hears of it.
@@ -37,7 +41,6 @@ var reasons = []struct {
 	{ErrSlowConsumer, "slow_consumer"},
 	{ErrStalled, "stalled"},
 	{ErrPacketTooLarge, "packet_too_large"},
-	{ErrMalformed, "malformed"},
 	{ErrUnauthenticated, "unauthenticated"},
 	{ErrWebSocket, "websocket"},
 	{errNotConnect, "not_connect"},
@@ -52,7 +55,14 @@ func reasonOf(err error) string {
 			return r.label
 		}
 	}
-	return ""
+	var v *Violation
+	switch {
+	case !errors.As(err, &v):
+		return ""
+	case v.Reason == reasonMalformed:
+		return "malformed"
+	}
+	return "protocol_error"
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

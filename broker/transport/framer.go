@@ -1,12 +1,16 @@
 package transport
 
-// framer follows MQTT's fixed headers (MQTT 5, 2.1.1) through a stream, however it is cut, without looking into packets
-// or keeping any of them. The zero value is at the beginning of a packet and allows none.
+// framer follows MQTT's fixed headers (MQTT 5, 2.1.1) through a stream, however it is cut. When it knows the dialect it
+// looks into the packets too: a packet that is not as it should be never goes by whole. It keeps nothing but the head of a
+// packet that came in pieces, until it has looked at it. The zero value is at the beginning of a packet and allows none.
 type framer struct {
-	limit int    // of a whole packet, header included
-	left  uint32 // of the packet's content; while the length is being read, what is known of it
-	kind  byte   // first byte of the header
-	step  byte   // see below
+	dialect dialect // zero: nothing but headers is looked at
+	limit   int     // of a whole packet, header included
+	left    uint32  // of the packet's content; while the length is being read, what is known of it
+	kind    byte    // first byte of the header
+	step    byte    // see below
+	curious bool    // the packet has not been checked
+	head    *buffer // what has come of its content meanwhile; nil: nothing
 
 	fresh      bool   // nothing of the content has come yet
 	reason     byte   // first byte of the content: the reason, in a DISCONNECT
@@ -19,18 +23,21 @@ const (
 	inContent  = 5
 )
 
-const kindDisconnect = 14
-
 // feed follows p and gives how much of it was in order: all, or what is before the byte at which it failed. That
-// depends on the stream only, not on how it is cut.
+// depends on the stream only, not on how it is cut. After an error there is no going on.
 func (f *framer) feed(p []byte) (int, error) {
 	for i := 0; i < len(p); {
 		switch f.step {
 		case atBoundary:
-			f.kind, f.left, f.step, f.reason = p[i], 0, 1, 0
+			if err := f.begin(p[i]); err != nil {
+				return i, err
+			}
 			i++
 		case inContent:
-			i += f.content(p[i:])
+			n, err := f.content(p[i:])
+			if i += n; err != nil {
+				return i, err
+			}
 		default:
 			if err := f.length(p[i]); err != nil {
 				return i, err
@@ -39,6 +46,18 @@ func (f *framer) feed(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// begin takes the first byte of a packet.
+func (f *framer) begin(first byte) error {
+	f.curious = f.dialect.version != 0
+	if f.curious {
+		if err := f.dialect.checkFirst(first); err != nil {
+			return err
+		}
+	}
+	f.kind, f.left, f.step, f.reason = first, 0, 1, 0
+	return nil
 }
 
 // length takes the next byte of the length.
@@ -51,8 +70,16 @@ func (f *framer) length(b byte) error {
 		f.step++
 		return nil
 	}
+	if b == 0 && f.step > 1 && f.dialect.version >= version5 { // MQTT 5, 1.5.5; 3.1.1 does not say so
+		return ErrMalformed
+	}
 	if 1+int(f.step)+int(f.left) > f.limit {
 		return ErrPacketTooLarge
+	}
+	if f.left == 0 && f.curious {
+		if err := f.dialect.check(f.kind, nil); err != nil {
+			return err
+		}
 	}
 	if f.step, f.fresh = inContent, true; f.left == 0 {
 		f.end()
@@ -60,16 +87,56 @@ func (f *framer) length(b byte) error {
 	return nil
 }
 
-// content takes what p has of the packet's content, and gives how much that was.
-func (f *framer) content(p []byte) int {
+// content takes what p has of the packet's content, and gives how much that was, or what is before the byte with which it
+// became clear that the packet is none.
+func (f *framer) content(p []byte) (int, error) {
+	p = p[:min(uint64(len(p)), uint64(f.left))]
+	if f.curious && f.fresh && f.dialect.plain(f.kind, p, int(f.left)) {
+		f.curious = false
+	}
+	if f.curious {
+		if n, err := f.inspect(p); err != nil {
+			return n, err
+		}
+	}
 	if f.fresh {
 		f.reason, f.fresh = p[0], false
 	}
-	n := min(uint32(len(p)), f.left)
-	if f.left -= n; f.left == 0 {
+	if f.left -= uint32(len(p)); f.left == 0 {
 		f.end()
 	}
-	return int(n)
+	return len(p), nil
+}
+
+// inspect checks the packet if p, the next piece of its content, has what is needed for that; otherwise it keeps it.
+func (f *framer) inspect(p []byte) (int, error) {
+	there, rest, size := p, []byte(nil), int(f.left)
+	if f.head != nil {
+		there, rest, size = f.head.b, p, size+len(f.head.b)
+	}
+	for {
+		need := min(f.dialect.headOf(f.kind, there), size)
+		if need <= len(there) {
+			err := f.dialect.check(f.kind, there[:need])
+			if f.curious = false; f.head != nil {
+				f.head.free()
+				f.head, need = nil, len(p)-len(rest)
+			}
+			return need - 1, err
+		}
+		if f.head == nil {
+			f.head = newBuffer(len(p))
+			f.head.b = append(f.head.b, p...)
+			return 0, nil
+		}
+		if len(rest) == 0 {
+			return 0, nil
+		}
+		more := min(need-len(there), len(rest))
+		f.head = f.head.grow(more)
+		f.head.b = append(f.head.b, rest[:more]...)
+		there, rest = f.head.b, rest[more:]
+	}
 }
 
 func (f *framer) end() {

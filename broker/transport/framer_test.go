@@ -2,7 +2,7 @@ package transport
 
 import (
 	"bytes"
-	"errors"
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -49,24 +49,36 @@ func TestFramer(t *testing.T) {
 // FuzzFramer looks for streams that mean something else when they come in other pieces. cuts are the sizes of the
 // pieces, over and over.
 func FuzzFramer(f *testing.F) {
-	f.Add([]byte{0xc0, 0, 0xe0, 1, 4, 0x30, 0x84, 0x80, 0}, []byte{1})
-	f.Add(append(connect, publish(300, 'x')...), []byte{1, 2, 3})
-	f.Add([]byte{0x30, 0xff, 0xff, 0xff, 0xff, 1}, []byte{3})
-	f.Add([]byte{0x30, 0x80, 0xc2, 0xd7, 0x2f, 0}, []byte{2})
-	f.Fuzz(func(t *testing.T, in, cuts []byte) {
-		const limit = 2000
-		whole := framer{limit: limit}
+	for _, version := range []byte{0, version311, version5} {
+		f.Add([]byte{0xc0, 0, 0xe0, 1, 4, 0x30, 0x84, 0x80, 0}, []byte{1}, version)
+		f.Add(append(connect, publish(300, 'x')...), []byte{1, 2, 3}, version)
+		f.Add(publish(300, 'x'), []byte{1, 2, 3}, version)
+		f.Add([]byte{0x30, 0xff, 0xff, 0xff, 0xff, 1}, []byte{3}, version)
+		f.Add([]byte{0x30, 0x80, 0xc2, 0xd7, 0x2f, 0}, []byte{2}, version)
+		for _, tt := range packetTests {
+			f.Add(tt.bytes(version), []byte{0, 3}, version)
+		}
+	}
+	f.Fuzz(func(t *testing.T, in, cuts []byte, version byte) {
+		fresh := func() *framer { return &framer{limit: 2000, dialect: dialect{version: version}} }
+		whole := fresh()
 		good, err := whole.feed(in)
 		if good > len(in) || (err == nil) != (good == len(in)) {
 			t.Fatalf("feed of %d bytes = %d, %v", len(in), good, err)
 		}
 		check := func(how string, f *framer, n int, ferr error) {
-			if n != good || !errors.Is(ferr, err) || *f != whole {
-				t.Errorf("%s: %d, %v, %+v; want as in one piece: %d, %v, %+v", how, n, ferr, *f, good, err, whole)
+			same := f.step == whole.step && f.kind == whole.kind && f.left == whole.left && f.disconnect == whole.disconnect &&
+				f.curious == whole.curious
+			if n != good || err == nil && !same || fmt.Sprint(ferr) != fmt.Sprint(err) {
+				t.Errorf("%s: %d, %v, %+v; want as in one piece: %d, %v, %+v", how, n, ferr, *f, good, err, *whole)
+			}
+			if f.head != nil && (err != nil || !f.curious || f.step != inContent) {
+				t.Errorf("%s: %d bytes are kept for nothing", how, len(f.head.b))
 			}
 		}
+		check("in one piece", whole, good, err)
 
-		cut, n, ferr := framer{limit: limit}, 0, error(nil)
+		cut, n, ferr := fresh(), 0, error(nil)
 		for i, rest := 0, in; len(rest) > 0 && ferr == nil; i++ {
 			size := 1
 			if len(cuts) > 0 {
@@ -77,10 +89,10 @@ func FuzzFramer(f *testing.F) {
 			part, ferr = cut.feed(rest[:size])
 			n, rest = n+part, rest[size:]
 		}
-		check("in pieces", &cut, n, ferr)
+		check("in pieces", cut, n, ferr)
 
 		// As awaitConnect reads: never beyond a packet.
-		ahead, n, ferr := framer{limit: limit}, 0, error(nil)
+		ahead, n, ferr := fresh(), 0, error(nil)
 		for rest := in; len(rest) > 0 && ferr == nil; {
 			before := ahead.step
 			size := min(ahead.ahead(), len(rest))
@@ -91,7 +103,7 @@ func FuzzFramer(f *testing.F) {
 			}
 			n, rest = n+part, rest[size:]
 		}
-		check("packet by packet", &ahead, n, ferr)
+		check("packet by packet", ahead, n, ferr)
 	})
 }
 
@@ -130,17 +142,43 @@ func FuzzConnect(f *testing.F) {
 	})
 }
 
+// BenchmarkFramer follows small packets through large pieces: without a look into them, and with one.
 func BenchmarkFramer(b *testing.B) {
-	for name, packet := range map[string][]byte{"ack": {0x40, 2, 0, 1}, "128": publish(128, 'x')} {
-		b.Run(name, func(b *testing.B) {
-			p := bytes.Repeat(packet, 2048/len(packet))
-			b.SetBytes(int64(len(p)))
-			f := framer{limit: 1 << 20}
-			for b.Loop() {
-				if _, err := f.feed(p); err != nil {
-					b.Fatal(err)
+	topic := "bench/group/0123456789"
+	packets := map[string][]byte{
+		"ack": {0x40, 2, 0, 1},
+		"128": slices.Concat([]byte{0x32, 128, 1, 0, byte(len(topic))}, []byte(topic), []byte{0, 1, 0}, make([]byte, 128-5-len(topic))),
+		"128 with properties": slices.Concat([]byte{0x32, 128, 1, 0, byte(len(topic))}, []byte(topic),
+			[]byte("\x00\x01\x1d\x02\x00\x00\x00\x09\x03\x00\x09text/json\x26\x00\x03key\x00\x04text"), make([]byte, 128-5-29-len(topic))),
+	}
+	for name, packet := range packets {
+		for _, version := range []byte{0, version5} {
+			b.Run(fmt.Sprintf("%s/version %d", name, version), func(b *testing.B) {
+				p := bytes.Repeat(packet, 2048/len(packet))
+				f := framer{limit: 1 << 20, dialect: dialect{version: version}}
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := f.feed(p); err != nil {
+						b.Fatal(err)
+					}
 				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*(2048/len(packet))), "ns/packet")
+			})
+		}
+	}
+}
+
+// BenchmarkFramerCut is about packets that the reader's buffer cuts in two.
+func BenchmarkFramerCut(b *testing.B) {
+	packet := append([]byte{0x32, 128, 1, 0, 20}, "bench/group/01234567\x00\x01\x00"...)
+	packet = append(packet, make([]byte, 131-len(packet))...)
+	f := framer{limit: 1 << 20, dialect: dialect{version: version5}}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, part := range [][]byte{packet[:13], packet[13:]} {
+			if _, err := f.feed(part); err != nil {
+				b.Fatal(err)
 			}
-		})
+		}
 	}
 }

@@ -13,6 +13,18 @@ import (
 // Read gives what the peer sent. It is the CONNECT first, and nothing else before Authenticated; see errors.go for what
 // it fails with.
 func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil && c.onViolation != nil {
+		if v := (*Violation)(nil); errors.As(err, &v) {
+			tell := c.onViolation
+			c.onViolation = nil
+			tell(v)
+		}
+	}
+	return n, err
+}
+
+func (c *Conn) read(p []byte) (int, error) {
 	switch {
 	case c.broken != nil:
 		return 0, c.broken
@@ -114,9 +126,9 @@ func (c *Conn) handshake() error {
 	return c.sock.SetWriteDeadline(time.Time{})
 }
 
-// awaitConnect reads the first packet and not one byte more, into memory that grows with what comes.
+// awaitConnect reads the first packet and not one byte more, into memory that grows with what comes, and looks at it.
 func (c *Conn) awaitConnect() error {
-	const kindConnect = 0x10 // with its reserved bits (MQTT 5, 3.1.1)
+	const first = kindConnect << 4 // with its reserved bits (MQTT 5, 3.1.1)
 	c.framer.limit = c.server.cfg.ConnectPacket
 	held := newBuffer(0)
 	for len(held.b) == 0 || c.framer.step != atBoundary {
@@ -124,7 +136,7 @@ func (c *Conn) awaitConnect() error {
 		room := held.b[len(held.b):cap(held.b)]
 		n, err := c.receive(room[:min(len(room), c.framer.ahead())])
 		held.b = held.b[:len(held.b)+n]
-		if n > 0 && held.b[0] != kindConnect {
+		if n > 0 && held.b[0] != first {
 			err = c.breaks(errNotConnect)
 		}
 		if err != nil {
@@ -132,6 +144,12 @@ func (c *Conn) awaitConnect() error {
 			return err
 		}
 	}
+	spoken, err := checkConnect(held.b)
+	if err != nil {
+		held.free()
+		return c.breaks(err)
+	}
+	c.framer.dialect = spoken
 	c.held = held
 	return nil
 }

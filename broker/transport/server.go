@@ -158,6 +158,9 @@ func (s *Server) run(c *Conn) {
 		s.serve(c)
 	} else {
 		s.log.Debug("connection ended before CONNECT", "listener", c.door.name, "remote", c.remote.String(), "err", err)
+		if refused := (*refusal)(nil); errors.As(err, &refused) && refused.answer != nil {
+			_, _ = c.Write(refused.answer) // which only fails on a connection that is closed
+		}
 	}
 	_ = c.Close()
 	close(c.done)

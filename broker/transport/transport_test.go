@@ -23,6 +23,9 @@ const patience = 20 * time.Second
 // connect is the smallest CONNECT of MQTT 3.1.1.
 var connect = []byte("\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00")
 
+// connect5 is that of MQTT 5, for a session that stays.
+var connect5 = []byte("\x10\x12\x00\x04MQTT\x05\x02\x00\x3c\x05\x11\x00\x00\x00\x09\x00\x00")
+
 // publish is a PUBLISH of QoS 0 whose content has n bytes, all of them b but for the topic's length.
 func publish(n int, b byte) []byte {
 	p := binary.AppendUvarint([]byte{0x30}, uint64(n)) // the same encoding as MQTT's lengths
@@ -88,7 +91,7 @@ func send(t testing.TB, w io.Writer, p []byte) {
 
 // admitted reads the CONNECT and authenticates whoever sent it.
 func admitted(t testing.TB, c *Conn) bool {
-	p := make([]byte, len(connect))
+	p := make([]byte, len(c.Connect()))
 	if _, err := io.ReadFull(c, p); err != nil {
 		t.Errorf("read CONNECT: %v", err)
 		return false
