@@ -251,6 +251,30 @@ func TestAWillIsPublishedOnlyWithoutAGoodbye(t *testing.T) {
 	}
 }
 
+func TestOnlyAPlainGoodbyeWithholdsTheWill(t *testing.T) {
+	n := start(t, func(c *broker.Config) {
+		c.ACL = append(c.ACL, broker.ACLConfig{Topic: "t/#", Who: "all", Allow: []string{"pub", "sub"}})
+	})
+	watcher := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "w", Clean: true})
+	watcher.subscribe(wire.Filter{Topic: "t/#", Options: 0})
+	for topic, goodbye := range map[string]string{
+		"t/0": "\xe0\x00", "t/1": "\xe0\x01\x04", "t/2": "\xe0\x01\x80", "t/3": "\xe0\x02\x98\x00", "t/4": "\xe0\x01\x8e",
+	} {
+		c := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "c", Clean: true,
+			Will: &wire.Will{Topic: topic, Payload: []byte("x")}})
+		if err := c.SendRaw([]byte(goodbye)); err != nil {
+			t.Fatal(err)
+		}
+		c.ended()
+		if topic == "t/0" {
+			continue
+		}
+		if p := watcher.read(wire.PUBLISH); p.Topic != topic {
+			t.Errorf("after % x came %s, want %s", goodbye, p.Topic, topic)
+		}
+	}
+}
+
 func TestAWillIsCheckedAtConnect(t *testing.T) {
 	n := start(t)
 	for _, topic := range []string{"im/u/bob/in", "im/rpc/history", "elsewhere"} {
