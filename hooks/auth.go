@@ -196,6 +196,9 @@ func (c *connection) parseWill(pk packets.Packet) (*sessions.Will, error) {
 		PayloadFormat:    props.PayloadFormat,
 		HasPayloadFormat: props.PayloadFormatFlag,
 	}
+	if c.emptyWill {
+		p.Payload = nil
+	}
 	if !validTopic(p.Topic) || !validText(props.ResponseTopic) {
 		return nil, errNoTopic
 	}

@@ -6,6 +6,7 @@
 //	sessions CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT: his session (broker/sessions)
 //	acks     PUBACK, PUBREC, PUBREL, PUBCOMP: the session's as well
 //	publish  PUBLISH: topic to command, command to chat or to the table of operations (api); free topics to the sessions
+//	fit      CONNACK, DISCONNECT: no larger than the client allows (strict.go)
 //
 // A panic in any of them ends one connection, not the process (guard.go).
 //
@@ -140,7 +141,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 			nil, nil),
 	}
 	for _, plugin := range []mqtt.Hook{
-		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{}, &publishPlugin{g: g},
+		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{}, &publishPlugin{g: g}, &fitPlugin{},
 	} {
 		if err := g.server.AddHook(plugin, nil); err != nil {
 			return nil, fmt.Errorf("add plug-in %s: %w", plugin.ID(), err)
@@ -169,7 +170,9 @@ type connection struct {
 	link    *sessions.Link // nil until the session is connected
 	number  sessions.Number
 	will    *sessions.Will
-	limiter *rate.Limiter // nil: no limit
+	// emptyWill: the payload of the will is empty, whatever mochi says of it.
+	emptyWill bool
+	limiter   *rate.Limiter // nil: no limit
 	// revision is that of the accounts when authentication began.
 	revision uint64
 
@@ -194,7 +197,9 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 	// A reader that waits for room, for the store or for a client that does not take its answers is let go when the socket
 	// dies: mochi would not notice before it reads again.
 	conn.OnEnd(cancel)
+	conn.OnViolation(func(v *transport.Violation) { g.broke(c, v) })
 	g.guard(c, "connection", func() {
+		c.emptyWill = amendConnect(conn)
 		err := g.server.EstablishConnection(conn.Listener(), conn)
 		g.log.Debug("connection ended", "account", c.account, "client", c.id, "err", err)
 	})
