@@ -64,6 +64,11 @@ func (s *scanner) uint32() uint32 {
 
 // varint takes a variable byte integer (MQTT 5, 1.5.5).
 func (s *scanner) varint() int {
+	if len(s.b) > 0 && s.b[0] < 0x80 {
+		n := s.b[0]
+		s.b = s.b[1:]
+		return int(n)
+	}
 	n := 0
 	for i := 0; i < 4; i++ {
 		if i == len(s.b) {
@@ -91,9 +96,15 @@ func (s *scanner) data() []byte { return s.take(int(s.uint16())) }
 // text takes a string (MQTT 5, 1.5.4; 3.1.1, 1.5.3).
 func (s *scanner) text() []byte {
 	t := s.data()
-	if !utf8.Valid(t) || bytes.IndexByte(t, 0) >= 0 {
-		s.fail(malformed("text is not UTF-8, or has a null character"))
-		return nil
+	for i, b := range t {
+		if b-1 < 0x7f { // ASCII, as nearly all of it is
+			continue
+		}
+		if rest := t[i:]; !utf8.Valid(rest) || bytes.IndexByte(rest, 0) >= 0 {
+			s.fail(malformed("text is not UTF-8, or has a null character"))
+			return nil
+		}
+		break
 	}
 	return t
 }
