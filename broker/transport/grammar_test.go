@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,15 +26,13 @@ func (p packetTest) bytes(version byte) []byte {
 	if version >= version5 {
 		properties = "\x00"
 	}
-	content := strings.ReplaceAll(p.content, "{}", properties)
-	b := []byte{p.first}
-	for n := len(content); ; {
-		if n < 0x80 {
-			return append(append(b, byte(n)), content...)
-		}
-		b = append(b, byte(n)|0x80)
-		n >>= 7
-	}
+	p.content = strings.ReplaceAll(p.content, "{}", properties)
+	return p.raw()
+}
+
+// raw is the packet with the content as it stands there.
+func (p packetTest) raw() []byte {
+	return append(binary.AppendUvarint([]byte{p.first}, uint64(len(p.content))), p.content...) // as MQTT's lengths
 }
 
 func text(s string) string { return string([]byte{byte(len(s) >> 8), byte(len(s))}) + s }
