@@ -192,6 +192,9 @@ func (f *fakeStore) Retained(ctx context.Context, filter, after string, limit in
 	if err != nil {
 		return nil, "", err
 	}
+	if f.onRetained != nil {
+		defer func() { f.onRetained() }()
+	}
 	for _, topic := range slices.Sorted(maps.Keys(t.retained)) {
 		if topic <= after || !matches(filter, topic) {
 			continue

@@ -61,6 +61,8 @@ type fakeStore struct {
 
 	positions uint64 // the last that was given
 
+	onRetained func() // called when retained messages have been read
+
 	flown    int // calls of Fly
 	advances []time.Time
 }

@@ -1,0 +1,212 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+func TestACutDuringAReplayRepeatsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		say(t, r, retain("t/1", 2, "one"))
+		say(t, r, retain("t/2", 2, "two"))
+		x := open(t, r, persistent("phone", 5))
+		x.subscribe(1, Subscription{Filter: "t/+", QoS: 2})
+		wantsUntil(t, store, func() bool { // the page is in the queue, and not on the disk
+			return len(store.applied.queues[x.link.Number()]) == 2
+		})
+		x.close()
+		store.setHold(false)
+		y := open(t, r, persistent("phone", 5))
+		wants(t, y, "publish one q2, publish two q2")
+	})
+}
+
+// wantsUntil lets writes become durable one at a time until something is so, and holds the store then.
+func wantsUntil(t *testing.T, f *fakeStore, ok func() bool) {
+	t.Helper()
+	f.setHold(true)
+	for range 100 {
+		synctest.Wait()
+		f.mu.Lock()
+		if ok() {
+			f.mu.Unlock()
+			return
+		}
+		if len(f.pending) > 0 {
+			f.keepLocked(1)
+		}
+		f.mu.Unlock()
+	}
+	t.Fatal("it never is so")
+}
+
+func TestASubscribeDuringAReplayRepeatsNothingAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		say(t, r, retain("t/1", 2, "one"))
+		x := open(t, r, persistent("phone", 5))
+		x.subscribe(1, Subscription{Filter: "t/+", QoS: 2})
+		wantsUntil(t, store, func() bool { return len(store.applied.queues[x.link.Number()]) == 1 })
+		x.subscribe(2, Subscription{Filter: "u/+", QoS: 2})
+		synctest.Wait()
+		store = restart(store)
+		x.close()
+		y := open(t, newRegistry(store, &fakeLog{}), persistent("phone", 5))
+		wants(t, y, "publish one q2")
+	})
+}
+
+func TestAReplayIsNotBroughtBackByTheEndOfItsPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		for i := range 2 * replayChunk {
+			say(t, r, retain(fmt.Sprintf("t/%03d", i), 1, fmt.Sprint(i)))
+		}
+		x := open(t, r, persistent("phone", 5))
+		store.onRetained = func() { // a page has been read, and is not in the queue yet
+			store.onRetained = nil
+			x.send(func(l *Link) { _ = l.Unsubscribe(context.Background(), 2, []string{"t/+"}) })
+			time.Sleep(5 * syncTime)
+		}
+		x.subscribe(1, Subscription{Filter: "t/+", QoS: 1})
+		time.Sleep(20 * syncTime)
+		synctest.Wait()
+		if st, _ := store.stored(alice("phone")); len(st.Replays) != 0 {
+			t.Errorf("%d replays are stored for filters that are not subscribed", len(st.Replays))
+		}
+	})
+}
+
+func TestAReplayDoesNotPutAnOldMessageBehindANewOne(t *testing.T) {
+	for qos := range byte(3) {
+		t.Run(fmt.Sprint("qos ", qos), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newFakeStore(emptyDisk())
+				r := newRegistry(store, &fakeLog{})
+				say(t, r, retain("t", qos, "old"))
+				x := open(t, r, persistent("phone", 5))
+				store.onRetained = func() { // it has been read, and is not in the queue yet
+					store.onRetained = nil
+					say(t, r, retain("t", qos, "new"))
+				}
+				x.subscribe(1, Subscription{Filter: "t", QoS: qos})
+				time.Sleep(20 * syncTime)
+				synctest.Wait()
+				got := x.w.take()
+				if last := got[len(got)-1]; string(last.publish.Payload) != "new" {
+					t.Errorf("packets: got %q, want the new one last", describe(got))
+				}
+			})
+		})
+	}
+}
+
+func TestQoS0IsInOrderAlsoWhereSomeOfItIsRetained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
+		x := subscribed(t, r, volatile("phone"), Subscription{Filter: "t", QoS: 0})
+		y := open(t, r, volatile("lamp"))
+		y.publish(retain("t", 0, "first"), free(r))
+		y.publish(to("t", 0, "second"), free(r))
+		wants(t, x, "publish first q0, publish second q0")
+	})
+}
+
+func TestASessionThatMayNotShareAnyMoreTakesNothingFromTheGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		const shared = "$share/g/t"
+		bob := persistent("lamp", 5)
+		bob.Key.Account = "bob"
+		subscribed(t, r, persistent("phone", 5), Subscription{Filter: shared, QoS: 1}).close()
+		subscribed(t, r, bob, Subscription{Filter: shared, QoS: 1}).close()
+		time.Sleep(10 * syncTime)
+		store = restart(store)
+		r = New(DefaultConfig(), store, &fakeLog{}, quiet())
+		r.SetGrants(func(who accounts.Name, _ string) bool { return who == "bob" })
+		if err := r.Load(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		say(t, r, to("t", 1, "waits"))
+		if err := r.Drop(context.Background(), alice("phone")); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, open(t, r, bob), "publish waits q1")
+	})
+}
+
+func TestTheEndOfAnOldWillLeavesTheNewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		handed, goOn := make(chan struct{}), make(chan struct{})
+		r.SetWillHandler(func(ctx context.Context, w Will, from Number, origin any) Outcome {
+			if string(w.Publish.Payload) == "old" {
+				close(handed)
+				<-goOn
+			}
+			out, err := r.Publish(ctx, Posting{Message: said(w.Publish, w.Key), From: from, Origin: origin})
+			if err != nil {
+				t.Error(err)
+			}
+			return Outcome{Commit: out.Commit, Deliver: out.Deliver}
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		ran := make(chan error)
+		go func() { ran <- r.Run(ctx) }()
+		c := persistent("phone", 5)
+		c.Will = &Will{Publish: to("will", 1, "old"), DelaySeconds: 1}
+		open(t, r, c).close()
+		<-handed
+		c.Will = &Will{Publish: to("will", 1, "new")}
+		x := open(t, r, c)
+		close(goOn)
+		time.Sleep(10 * syncTime)
+		synctest.Wait()
+		store.mu.Lock()
+		w, found := store.durable.wills[c.Key]
+		store.mu.Unlock()
+		if !found || string(w.Publish.Payload) != "new" {
+			t.Errorf("stored will: %q, want the new one", w.Publish.Payload)
+		}
+		x.close()
+		cancel()
+		<-ran
+	})
+}
+
+func TestARetainedMessageMayBeReplacedAtTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{}, func(c *Config) { c.Retained = 1 })
+		say(t, r, retain("t", 1, "one"))
+		if err := trySay(r, retain("t", 1, "two")); err != nil {
+			t.Errorf("replace: %v", err)
+		}
+		if err := trySay(r, retain("u", 1, "three")); !errors.Is(err, ErrRetainedFull) {
+			t.Errorf("one more: got %v, want %v", err, ErrRetainedFull)
+		}
+	})
+}
+
+func TestAReplayFitsIntoASessionThatEndsWithItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{}, func(c *Config) { c.VolatileCount = 3 })
+		for i := range 5 {
+			say(t, r, retain(fmt.Sprintf("t/%d", i), 1, fmt.Sprint(i)))
+		}
+		x := open(t, r, volatile("phone"))
+		x.subscribe(1, Subscription{Filter: "t/+", QoS: 1})
+		wants(t, x, "suback 1 01, publish 0 q1, publish 1 q1, publish 2 q1, publish 3 q1, publish 4 q1")
+	})
+}

@@ -1,0 +1,96 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// free publishes as the hooks do: what a client says on a free topic.
+func free(r *Registry) Handler {
+	return func(ctx context.Context, l *Link, p Publish, origin any) Outcome {
+		out, err := r.Publish(ctx, Posting{Message: said(p, l.Key()), From: l.Number(), Origin: origin})
+		if err != nil {
+			return Outcome{Reply: Reply{Reason: reasonQuotaExceeded}}
+		}
+		return Outcome{Commit: out.Commit, Deliver: out.Deliver}
+	}
+}
+
+func said(p Publish, from Key) *Message {
+	m := &Message{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, From: from, Time: time.Now()}
+	if p.Expiry > 0 {
+		m.Expires = m.Time.Add(time.Duration(p.Expiry) * time.Second)
+	}
+	return m
+}
+
+// say publishes as the server, and waits until it is delivered.
+func say(t testing.TB, r *Registry, p Publish) {
+	t.Helper()
+	if err := trySay(r, p); err != nil {
+		t.Fatalf("publish %s to %s: %v", p.Payload, p.Topic, err)
+	}
+}
+
+func trySay(r *Registry, p Publish) error {
+	out, err := r.Publish(context.Background(), Posting{Message: said(p, Key{})})
+	if err != nil {
+		return err
+	}
+	if err := wait(context.Background(), out.Commit); err != nil {
+		return err
+	}
+	if out.Deliver != nil {
+		out.Deliver()
+	}
+	return nil
+}
+
+func to(topic string, qos byte, text string) Publish {
+	return Publish{Topic: topic, QoS: qos, Payload: []byte(text)}
+}
+
+func retain(topic string, qos byte, text string) Publish {
+	p := to(topic, qos, text)
+	p.Retain = true
+	return p
+}
+
+func (f *fakeStore) setHold(on bool) {
+	if !on {
+		f.release()
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hold = true
+}
+
+// restart is a crash after which everything that was written is there.
+func restart(f *fakeStore) *fakeStore {
+	return newFakeStore(f.crash(func(pending int) int { return pending }))
+}
+
+// subscribed is a connection with these subscriptions.
+func subscribed(t *testing.T, r *Registry, c Connect, subs ...Subscription) *conn {
+	t.Helper()
+	x := open(t, r, c)
+	x.subscribe(1, subs...)
+	time.Sleep(3 * syncTime)
+	synctest.Wait()
+	if got := x.w.take(); len(got) == 0 || got[0].kind != "suback" {
+		t.Fatalf("packets: got %q, want a SUBACK", describe(got))
+	}
+	return x
+}
+
+func volatile(client string) Connect {
+	c := persistent(client, 5)
+	c.ExpirySeconds, c.CleanStart = 0, true
+	return c
+}
+
+var _ = fmt.Sprint
