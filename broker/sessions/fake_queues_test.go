@@ -69,7 +69,7 @@ func (f *fakeStore) Append(b Bounds, steps ...Step) (Appended, error) {
 
 func (d *disk) step(pos uint64, s Step, b Bounds) (dropped int) {
 	for _, to := range s.To {
-		q := append(slices.Clone(d.queues[to.Number]), Entry{Pos: pos, Target: to, Message: s.Message})
+		q := append(d.queues[to.Number], Entry{Pos: pos, Target: to, Message: s.Message}) // who reads sees no further than before
 		if b.Count > 0 && len(q) > b.Count {
 			q = q[1:]
 			dropped++
@@ -121,7 +121,9 @@ func (f *fakeStore) Last() uint64 {
 // read gives what is on the disk when everything that was visible is durable.
 func (f *fakeStore) read(ctx context.Context) (topics, error) {
 	f.mu.Lock()
-	t := f.applied.topics.clone()
+	t := f.applied.topics
+	t.queues, t.retained, t.wills = maps.Clone(t.queues), maps.Clone(t.retained), maps.Clone(t.wills)
+	t.groups, t.delayed = maps.Clone(t.groups), slices.Clone(t.delayed)
 	commit := fakeCommit{f, f.applies}
 	f.mu.Unlock()
 	return t, commit.Wait(ctx)

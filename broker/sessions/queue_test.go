@@ -2,7 +2,6 @@ package sessions
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,5 +91,3 @@ func volatile(client string) Connect {
 	c.ExpirySeconds, c.CleanStart = 0, true
 	return c
 }
-
-var _ = fmt.Sprint
