@@ -231,6 +231,7 @@ func newLink(r *Registry, c Connect, st State) *Link {
 		version:    c.Version,
 		options:    c.Options,
 		remote:     c.Remote,
+		since:      time.Now(),
 		replyTopic: c.ReplyTopic,
 		wire:       c.Wire,
 		window:     r.cfg.Window,

@@ -358,11 +358,11 @@ func TestDisconnectEndsTheConnectionsOfAnAccount(t *testing.T) {
 		wants(t, x, "disconnect 0x98")
 		wants(t, y, "disconnect 0x98")
 		wants(t, z, "")
-		infos, err := r.Sessions(t.Context(), "alice")
+		infos, _, err := r.Sessions(t.Context(), "alice", Key{}, 10)
 		if err != nil || len(infos) != 2 || infos[0].Connected {
 			t.Errorf("Sessions: %+v, %v", infos, err)
 		}
-		if infos, _ = r.Sessions(t.Context(), "bob"); len(infos) != 1 || !infos[0].Connected || infos[0].Persistent {
+		if infos, _, _ = r.Sessions(t.Context(), "bob", Key{}, 10); len(infos) != 1 || !infos[0].Connected || infos[0].Persistent {
 			t.Errorf("Sessions: %+v", infos)
 		}
 	})

@@ -469,6 +469,9 @@ func (l *Link) publishSharedLocked(sub Subscription, m *Message, p Publish) erro
 		ids = []int{sub.ID}
 	}
 	l.contentLocked(&p, m, m.Retain && sub.RetainAsPublished, ids)
+	if p.QoS > 0 {
+		l.registry.metrics.queued(m.Time, l.since)
+	}
 	return l.writePublishLocked(p)
 }
 

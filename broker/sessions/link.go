@@ -17,6 +17,7 @@ type Link struct {
 	version    byte
 	options    Options
 	remote     string
+	since      time.Time // when it was made
 	replyTopic string
 	wire       Wire
 	number     Number // of the session's queue

@@ -36,6 +36,7 @@ func (l *Link) Receive(ctx context.Context, p Publish, h Handler) error {
 	if err := l.place(ctx); err != nil {
 		return err
 	}
+	l.registry.metrics.received[p.QoS].Inc()
 	if p.QoS == 0 {
 		return l.decide(ctx, h(ctx, l, p, nil), answer{kind: answerNothing})
 	}

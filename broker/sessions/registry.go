@@ -33,6 +33,7 @@ type Registry struct {
 	routes  *Routes // who subscribes to free topics, connected or not
 	lives   *Routes // who subscribes to topics of the server's own; connected ones only
 	metrics *metrics
+	census  census
 	lastID  uint16 // the highest packet id; less in tests
 
 	stored   numbers // of sessions that are stored

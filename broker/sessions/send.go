@@ -156,6 +156,9 @@ func (l *Link) sendLocked(s *feed, pos uint64, d *Delivery, dup bool) {
 func (l *Link) publishLocked(s *feed, d *Delivery, p Publish) error {
 	if s.queued {
 		l.contentLocked(&p, d.Message, d.Retain, d.IDs)
+		if !p.Dup && !d.Retain {
+			l.registry.metrics.queued(d.Message.Time, l.since)
+		}
 	} else {
 		p.Topic, p.SubscriptionIDs = s.route.topic, s.route.ids
 		p.Payload, p.ContentType = d.Payload, d.ContentType

@@ -47,7 +47,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	})
 	others.Go(func() {
 		for finished.Err() == nil {
-			if _, err := r.Sessions(ctx, "alice"); err != nil {
+			if _, _, err := r.Sessions(ctx, "alice", Key{}, 100); err != nil {
 				t.Error(err)
 			}
 			r.Wake("alice")

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/magpie-im/magpie/accounts"
 )
 
 const (
@@ -61,13 +59,14 @@ func (r *Registry) loadSession(st State) {
 	}
 }
 
-// Run does what has its time: it forgets sessions whose expiry has passed, and publishes wills and delayed messages, until
-// ctx ends.
+// Run does what has its time: it forgets sessions whose expiry has passed, and publishes wills and delayed messages, and
+// counts what waits, until ctx ends.
 func (r *Registry) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { r.runClock(ctx) })
 	running.Go(func() { r.runBeat(ctx) })
+	running.Go(func() { r.runCensus(ctx) })
 	return r.runSweep(ctx)
 }
 
@@ -169,68 +168,6 @@ func (r *Registry) forget(
 	return commit, err
 }
 
-// Info is what an administrator sees of a session.
-type Info struct {
-	Key           Key
-	Version       byte
-	Remote        string // empty: not connected
-	Connected     bool
-	Persistent    bool
-	Left          time.Time // of the last connection; zero while connected, and after a crash
-	Subscriptions int
-	InFlight      int
-	Behind        bool          // connected: there is more for it than it has been sent
-	Expiry        time.Duration // after its connection; -1: never
-	Queued        int           // messages in its queue
-	QueuedBytes   int64
-	Oldest        time.Time // of them
-}
-
-// Sessions gives the sessions of an account, stored ones first.
-func (r *Registry) Sessions(ctx context.Context, account accounts.Name) ([]Info, error) {
-	loaded := make(map[Key]Info)
-	for _, l := range r.linksOf(account) {
-		loaded[l.key] = l.info()
-	}
-	var out []Info
-	for after := (Key{Account: account}); ; {
-		page, err := r.store.Sessions(ctx, account, after, sweepPage)
-		if err != nil {
-			return nil, fmt.Errorf("sessions of %s: %w", account, err)
-		}
-		for _, st := range page {
-			after = st.Key
-			info, connected := loaded[st.Key]
-			if !connected {
-				info = Info{Key: st.Key, Version: st.Version, Persistent: true, Left: st.Left,
-					Subscriptions: len(st.Subscriptions), InFlight: len(st.Flights)}
-			}
-			info.Expiry = expiryOf(st.ExpirySeconds)
-			info.Queued, info.QueuedBytes, info.Oldest, err = r.store.QueueSize(ctx, st.Number, st.Queue.Acked)
-			if err != nil {
-				return nil, fmt.Errorf("sessions of %s: %w", account, err)
-			}
-			delete(loaded, st.Key)
-			out = append(out, info)
-		}
-		if len(page) < sweepPage {
-			break
-		}
-	}
-	for _, info := range loaded {
-		out = append(out, info)
-	}
-	return out, nil
-}
-
-// expiryOf gives a session expiry as a time; -1: never.
-func expiryOf(seconds uint32) time.Duration {
-	if seconds == forever {
-		return -1
-	}
-	return time.Duration(seconds) * time.Second
-}
-
 // Drop ends a session, connected or not, as an administrator wants it: its connection with the reason "administrative
 // action" (0x98), and all that is stored of it. ErrNoSession: there is none.
 func (r *Registry) Drop(ctx context.Context, k Key) error {
@@ -270,12 +207,4 @@ func (r *Registry) Loaded() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return len(r.links)
-}
-
-func (l *Link) info() Info {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return Info{Key: l.key, Version: l.version, Remote: l.remote, Connected: true, Persistent: l.persistent,
-		Subscriptions: l.subs.len(), InFlight: l.inFlight, Expiry: expiryOf(l.expiry),
-		Behind: l.stream.behind || len(l.stream.ahead) > 0 || len(l.queue.ahead) > 0}
 }
