@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 )
 
@@ -93,11 +94,11 @@ func New(acc *accounts.Service, ch *chat.Service) *Table {
 
 // NewAdmin makes the table for whoever administers the installation. disconnect is called with each account whose
 // secrets have become worthless, and ends its connections; it may be nil.
-func NewAdmin(acc *accounts.Service, disconnect func(accounts.Name)) *Table {
+func NewAdmin(acc *accounts.Service, registry *sessions.Registry, disconnect func(accounts.Name)) *Table {
 	if disconnect == nil {
 		disconnect = func(accounts.Name) {}
 	}
-	return newTable(adminRows(acc, disconnect))
+	return newTable(adminRows(acc, disconnect), sessionRows(registry))
 }
 
 func newTable(parts ...[]*Operation) *Table {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 )
 
@@ -31,6 +32,7 @@ var faults = []struct {
 	{accounts.ErrBadName, Fault{Err: "bad", Text: "This is not a name that an account can have."}},
 	{accounts.ErrTaken, Fault{Err: "taken", Text: "This name is taken."}},
 	{accounts.ErrUnknown, Fault{Err: "gone", Text: "There is no such account."}},
+	{sessions.ErrNoSession, Fault{Err: "gone", Text: "There is no such session."}},
 	{accounts.ErrWeakPassword, Fault{Err: "weak_password", Text: "The password is too short or too long."}},
 	{accounts.ErrDisabled, Fault{Err: "disabled", Text: "This account is disabled."}},
 	{accounts.ErrCredentials, Fault{Err: "credentials", Text: "Wrong name or password, or the token has ended."}},

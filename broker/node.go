@@ -55,6 +55,7 @@ type Node struct {
 	memory    *hooks.Memory
 	metrics   *prometheus.Registry
 	web       *web
+	loaded    bool // by Administer
 
 	ready     chan struct{} // closed when addresses is complete and every listener accepts
 	addresses Addresses

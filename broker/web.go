@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
-	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/api/rest"
 )
@@ -36,9 +35,6 @@ const longestSocketPath = 103
 
 // finishTimeout is how long a stop waits for requests that are being answered.
 const finishTimeout = 2 * time.Second
-
-// disabledReason is the DISCONNECT reason for a disabled account: administrative action (MQTT 5, 3.14.2.1).
-const disabledReason = 0x98
 
 // web is everything of a node that speaks HTTP.
 type web struct {
@@ -60,9 +56,7 @@ func newWeb(n *Node, table *api.Table) *web {
 	mux.HandleFunc("GET /readyz", w.readyz)
 	mux.Handle("GET /metrics", w.guardMetrics(promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{})))
 	w.public = mux
-	w.admin = rest.Admin(n.accounts, func(name accounts.Name) {
-		n.sessions.Disconnect(name, disabledReason)
-	}, rest.WithLog(n.log))
+	w.admin = rest.Admin(n.adminTable(), rest.WithLog(n.log))
 	return w
 }
 

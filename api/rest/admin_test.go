@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/api"
 )
 
 func TestTheAdministrator(t *testing.T) {
 	n := start(t, func(c *accounts.Config) { c.Registration = accounts.RegistrationInvite })
 	var disconnected []accounts.Name
-	admin := Admin(n.acc, func(name accounts.Name) { disconnected = append(disconnected, name) })
+	admin := Admin(api.NewAdmin(n.acc, nil, func(name accounts.Name) { disconnected = append(disconnected, name) }))
 	post := func(method, body string) answer {
 		t.Helper()
 		r := httptest.NewRequest(http.MethodPost, "/admin/"+method, strings.NewReader(body))

@@ -42,10 +42,9 @@ func New(table *api.Table, acc *accounts.Service, opts ...Option) http.Handler {
 	return h.routes("/api/v1/{method}")
 }
 
-// Admin serves the table of [api.NewAdmin] at /admin/ to whoever can connect. disconnect ends the connections of an
-// account that has been disabled or has a new password; it may be nil.
-func Admin(acc *accounts.Service, disconnect func(accounts.Name), opts ...Option) http.Handler {
-	h := newHandler(api.NewAdmin(acc, disconnect), opts)
+// Admin serves the table of [api.NewAdmin] at /admin/ to whoever can connect.
+func Admin(table *api.Table, opts ...Option) http.Handler {
+	h := newHandler(table, opts)
 	h.cfg.Origins = nil // no browser has any business here
 	h.who = func(*http.Request, *api.Operation) (api.Caller, error) { return api.Caller{}, nil }
 	return h.routes("/admin/{method}")

@@ -39,16 +39,24 @@ const startTime = 5 * time.Second
 // administer calls do with the accounts of the data directory: through the server that runs on it, or on the store itself
 // if there is none. Between the two, while a server starts or stops, it tries again.
 func (f configFlags) administer(c *console, do func(context.Context, administration) error) error {
+	stopped := func(ctx context.Context, node *broker.Node) error { return do(ctx, node.Accounts()) }
+	return f.reach(c, func(ctx context.Context, server *remote) error { return do(ctx, server) }, stopped)
+}
+
+// reach calls running with the server that runs on the data directory, or stopped with a node on the store itself.
+func (f configFlags) reach(
+	c *console, running func(context.Context, *remote) error, stopped func(context.Context, *broker.Node) error,
+) error {
 	cfg, err := f.load(c.environ)
 	if err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(startTime); ; {
-		err := do(c.ctx, newRemote(cfg.Data))
+		err := running(c.ctx, newRemote(cfg.Data))
 		if !errors.Is(err, errNobody) {
 			return err
 		}
-		err = administerStopped(c.ctx, cfg, do)
+		err = onStore(c.ctx, cfg, stopped)
 		if !errors.Is(err, pebble.ErrInUse) {
 			return err
 		}
@@ -59,20 +67,19 @@ func (f configFlags) administer(c *console, do func(context.Context, administrat
 	}
 }
 
-func administerStopped(
-	ctx context.Context, cfg broker.Config, do func(context.Context, administration) error,
-) (err error) {
+// onStore calls do with a node that is never run: it listens nowhere.
+func onStore(ctx context.Context, cfg broker.Config, do func(context.Context, *broker.Node) error) (err error) {
 	log := slog.New(slog.DiscardHandler) // what matters comes back as an error
 	store, err := openStore(cfg, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore(store)) }()
-	node, err := broker.New(cfg, store, log) // never run: it listens nowhere
+	node, err := broker.New(cfg, store, log)
 	if err != nil {
 		return err
 	}
-	return do(ctx, node.Accounts())
+	return do(ctx, node)
 }
 
 // remote administers a running server over its admin socket. Every method fails with errNobody if none answers.

@@ -77,11 +77,12 @@ type console struct {
 }
 
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Run the server."`
-	User    userCommands   `cmd:"" help:"Add and change accounts, on a running server or a stopped one."`
-	Invite  inviteCommand  `cmd:"" help:"Make an invitation to register with."`
-	Check   checkCommand   `cmd:"" help:"Print the configuration that is in force, or what is wrong with it."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve   serveCommand    `cmd:"" help:"Run the server."`
+	User    userCommands    `cmd:"" help:"Add and change accounts, on a running server or a stopped one."`
+	Session sessionCommands `cmd:"" help:"List, show and drop sessions, on a running server or a stopped one."`
+	Invite  inviteCommand   `cmd:"" help:"Make an invitation to register with."`
+	Check   checkCommand    `cmd:"" help:"Print the configuration that is in force, or what is wrong with it."`
+	Version versionCommand  `cmd:"" help:"Print the version."`
 }
 
 func main() {
@@ -132,10 +133,14 @@ type versionCommand struct{}
 
 // Run prints what was built, of what and with what.
 func (versionCommand) Run(c *console) error {
-	v := version
-	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
-		v = strings.Trim(info.Main.Version, "()")
-	}
-	_, err := fmt.Fprintf(c.out, "magpie %s %s %s/%s\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(c.out, "magpie %s %s %s/%s\n", built(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
+}
+
+// built is the version of this program.
+func built() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return strings.Trim(info.Main.Version, "()")
+	}
+	return version
 }

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "hang": hang, "certificate": certificate, "trust": trust,
+			"connect": connect, "leave": leave, "publish": publish, "poll": poll,
 		},
 	})
 }

@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/api"
+)
+
+// disabledReason is the DISCONNECT reason for a disabled account: administrative action (MQTT 5, 3.14.2.1).
+const disabledReason = 0x98
+
+// adminTable is what the administrator of the node may ask for.
+func (n *Node) adminTable() *api.Table {
+	return api.NewAdmin(n.accounts, n.sessions, func(name accounts.Name) { n.sessions.Disconnect(name, disabledReason) })
+}
+
+// Administer does what the admin socket would, in a node that is never run, and gives the answer as JSON. It is not to be
+// called concurrently.
+func (n *Node) Administer(ctx context.Context, method string, body []byte) ([]byte, error) {
+	table := n.adminTable()
+	op, ok := table.Lookup(method)
+	if !ok {
+		return nil, api.ErrNoMethod
+	}
+	if !n.loaded {
+		if err := n.sessions.Load(ctx); err != nil {
+			return nil, err
+		}
+		n.loaded = true
+	}
+	answer := table.Call(ctx, op, api.Caller{}, "", body)
+	if answer.Err == nil && answer.Commit != nil {
+		answer.Err = answer.Commit.Wait(ctx)
+	}
+	if answer.Err != nil {
+		if f, ok := api.FaultOf(answer.Err); ok {
+			return nil, fmt.Errorf("%s (%s)", f.Text, f.Err)
+		}
+		return nil, answer.Err
+	}
+	return json.Marshal(answer.Body)
+}
