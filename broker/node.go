@@ -47,6 +47,8 @@ type Node struct {
 	store Store
 	log   *slog.Logger
 
+	version string // empty: not known
+
 	accounts  *accounts.Service
 	chat      *chat.Service
 	sessions  *sessions.Registry
@@ -55,6 +57,7 @@ type Node struct {
 	memory    *hooks.Memory
 	metrics   *prometheus.Registry
 	web       *web
+	sys       *sys
 	loaded    bool // by Administer
 
 	ready     chan struct{} // closed when addresses is complete and every listener accepts
@@ -71,7 +74,7 @@ type Addresses struct {
 
 // New puts a node together on an open store, which stays the caller's to close after Run. The configuration has been
 // validated.
-func New(cfg Config, store Store, log *slog.Logger) (*Node, error) {
+func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
 		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
@@ -111,8 +114,20 @@ func New(cfg Config, store Store, log *slog.Logger) (*Node, error) {
 		return nil, fmt.Errorf("set up metrics: %w", err)
 	}
 	n.web = newWeb(n, table)
+	for _, option := range options {
+		option(n)
+	}
+	if n.sys, err = newSys(n); err != nil {
+		return nil, fmt.Errorf("set up $SYS: %w", err)
+	}
 	return n, nil
 }
+
+// Option says more about a node than its configuration does.
+type Option func(*Node)
+
+// WithVersion says what the node calls itself in $SYS/broker/version.
+func WithVersion(version string) Option { return func(n *Node) { n.version = version } }
 
 // Ready is closed when the node accepts connections.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
@@ -146,6 +161,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
+		"sys": n.sys.run,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {

@@ -84,7 +84,7 @@ func (f serveCommand) Run(c *console) (err error) {
 	if ceiling := cfg.MemoryCeiling(); ceiling > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(ceiling)) // garbage is collected before it passes the ceiling
 	}
-	node, err := broker.New(cfg, store, log)
+	node, err := broker.New(cfg, store, log, broker.WithVersion(built()))
 	if err != nil {
 		return err
 	}
