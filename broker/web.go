@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,8 +57,18 @@ func newWeb(n *Node, table *api.Table) *web {
 	mux.HandleFunc("GET /readyz", w.readyz)
 	mux.Handle("GET /metrics", w.guardMetrics(promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{})))
 	w.public = mux
-	w.admin = rest.Admin(n.adminTable(), rest.WithLog(n.log))
+	w.admin = profiled(rest.Admin(n.adminTable(), rest.WithLog(n.log)))
 	return w
+}
+
+// profiled adds what go tool pprof reads, to be fetched with curl --unix-socket.
+func profiled(admin http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", admin)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and by name: heap, allocs, goroutine, mutex, block
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 // readyz says whether a load balancer should send clients here.
