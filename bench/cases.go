@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,39 +16,52 @@ import (
 
 // benchCase is one measurement.
 type benchCase struct {
-	group   string // for the flag
-	name    string
-	fresh   bool // on a server that has done nothing else
-	once    bool // not in every round
+	name    string   // levels separated by /, each narrower than the one before
+	targets []string // empty: those that are measured in every case
+	fresh   bool     // on a server that has done nothing else
+	once    bool     // not in every round
+	unusual bool     // only when it is asked for
 	measure func(settings, *instance) ([]value, error)
 }
 
-const window64 = "1:1, window 64"
-
 func allCases() []benchCase {
-	cases := []benchCase{}
+	var cases []benchCase
 	for _, w := range []int{1, 16, 64, 1000} {
-		cases = append(cases, benchCase{group: "window", name: fmt.Sprintf("1:1, window %d", w),
+		cases = append(cases, benchCase{name: fmt.Sprintf("chat/1-1/w%d", w), unusual: w == 16,
 			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, 1, w) }})
 	}
-	return append(cases,
-		benchCase{group: "pairs", name: fmt.Sprintf("%d x 1:1, window 64", pairs),
+	cases = append(cases,
+		benchCase{name: "chat/pairs/w64",
 			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, pairs, 64) }},
-		benchCase{group: "rate", name: "1,000 messages a second", measure: fixedRate},
-		benchCase{group: "offline", name: "drain of an offline session", measure: drain},
-		benchCase{group: "stalled", name: "beside a stalled subscriber", fresh: true, measure: stalled},
-		benchCase{group: "idle", name: "idle connections", fresh: true, once: true, measure: idle},
+		benchCase{name: "chat/rate", measure: fixedRate},
+		benchCase{name: "chat/offline", measure: drain},
+	)
+	cases = append(cases, freeCases()...)
+	return append(cases,
+		benchCase{name: "chat/stalled", fresh: true, measure: stalled},
+		benchCase{name: "chat/idle", fresh: true, once: true, measure: idle},
 	)
 }
 
-func caseNames() []string {
-	var names []string
-	for _, c := range allCases() {
-		if !slices.Contains(names, c.group) {
-			names = append(names, c.group)
+// chosen gives the cases that were asked for: those with one of the names, or below it.
+func chosen(s settings) []benchCase {
+	return slices.DeleteFunc(allCases(), func(c benchCase) bool {
+		if len(s.only) == 0 {
+			return c.unusual && !s.all
+		}
+		return !slices.ContainsFunc(s.only, func(name string) bool { return below(c.name, name) })
+	})
+}
+
+// below says whether name begins with the levels of pattern, of which * is any.
+func below(name, pattern string) bool {
+	levels := strings.Split(name, "/")
+	for i, level := range strings.Split(strings.TrimSuffix(pattern, "/"), "/") {
+		if i >= len(levels) || level != "*" && level != levels[i] {
+			return false
 		}
 	}
-	return names
+	return true
 }
 
 // serial makes client ids that were not used before.
@@ -95,7 +109,11 @@ func (p pair) leave(srv *instance) error {
 
 // forget makes a session that is kept into one that is not.
 func forget(srv *instance, who login, id string) error {
-	c, err := connect(srv, who, id, false)
+	return forgetFrom(net.Dialer{Timeout: patience}, srv, who, id)
+}
+
+func forgetFrom(d net.Dialer, srv *instance, who login, id string) error {
+	c, err := connectFrom(d, srv, who, id, false)
 	if err != nil {
 		return err
 	}
@@ -289,29 +307,14 @@ func idle(s settings, srv *instance) (values []value, err error) {
 		}
 	}()
 	begin := time.Now()
-	errs := make(chan error, 16)
-	for worker := range cap(errs) {
-		go func() {
-			for i := worker; i < len(all); i += cap(errs) {
-				// An address has no more ports than some ten thousand.
-				from := &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+i/250/250), byte(1+i/250%250))}
-				d := net.Dialer{Timeout: patience, LocalAddr: from}
-				c, err := connectFrom(d, srv, srv.receiver(i), "idle"+strconv.Itoa(i), false)
-				if err == nil {
-					all[i] = c
-					err = subscribe(c, srv.receiveFrom(i%pairs))
-				}
-				if err != nil {
-					errs <- err
-					return
-				}
-			}
-			errs <- nil
-		}()
-	}
-	for range cap(errs) {
-		err = errors.Join(err, <-errs)
-	}
+	err = inParallel(len(all), func(i int) error {
+		c, err := connectFrom(dialer(i), srv, srv.receiver(i), "idle"+strconv.Itoa(i), false)
+		if err != nil {
+			return err
+		}
+		all[i] = c
+		return subscribe(c, srv.receiveFrom(i%pairs))
+	})
 	took := time.Since(begin)
 	if err != nil {
 		return nil, err

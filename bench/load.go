@@ -45,8 +45,9 @@ func connectFrom(d net.Dialer, srv *instance, who login, id string, keep bool) (
 	return c, nil
 }
 
-func subscribe(c *wire.Client, topic string) error {
-	const qos = 1
+func subscribe(c *wire.Client, topic string) error { return subscribeAt(c, topic, 1) }
+
+func subscribeAt(c *wire.Client, topic string, qos byte) error {
 	err := c.Send(wire.Packet{Type: wire.SUBSCRIBE, ID: 1, Filters: []wire.Filter{{Topic: topic, Options: qos}}})
 	if err != nil {
 		return err
@@ -314,6 +315,18 @@ func quantiles(all []time.Duration) (p50, p99 float64) {
 	}
 	slices.Sort(all)
 	return micro(percentile(all, 50)), micro(percentile(all, 99))
+}
+
+// spread gives the percentiles of latencies that tell most.
+func spread(what string, all []time.Duration) []value {
+	if len(all) == 0 {
+		return nil
+	}
+	slices.Sort(all)
+	return []value{
+		{what + " p50", "us", micro(percentile(all, 50))}, {what + " p99", "us", micro(percentile(all, 99))},
+		{what + " p99.9", "us", micro(all[min(len(all)*999/1000, len(all)-1)])},
+	}
 }
 
 func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

@@ -28,33 +28,46 @@ type settings struct {
 	magpie   string
 	duration time.Duration
 	rounds   int
-	cases    []string
+	only     []string
+	all      bool
 	targets  []string
 	idle     int
 	backlog  int
 	json     string
+	pprof    string
 }
 
 func main() {
 	var s settings
-	var cases, targets string
+	var only, targets string
 	flag.StringVar(&s.magpie, "magpie", "", "magpie binary; empty: build it")
 	flag.DurationVar(&s.duration, "duration", 1500*time.Millisecond, "how long each throughput is measured")
 	flag.IntVar(&s.rounds, "rounds", 3, "how often everything is repeated")
-	flag.StringVar(&cases, "cases", "", "only these, separated by commas: "+strings.Join(caseNames(), ", "))
+	flag.StringVar(&only, "only", "", "only these cases, separated by commas, or those below them (* is any level): chat, "+
+		"free/q1/1-1, free/*/*/w64/durable; -list prints all")
+	flag.BoolVar(&s.all, "all", false, "also those cases that are usually left out")
+	list := flag.Bool("list", false, "print the names of the cases and do nothing")
 	flag.StringVar(&targets, "targets", "", "only these, separated by commas: "+strings.Join(targetNames(), ", "))
 	flag.IntVar(&s.idle, "idle", 10_000, "idle connections")
 	flag.IntVar(&s.backlog, "backlog", 20_000, "messages that wait for an offline session")
+	flag.StringVar(&s.pprof, "pprof", "", "file for a CPU profile of magpie in the last case on a free topic; "+
+		"its allocations go to FILE.allocs")
 	flag.StringVar(&s.json, "json", "", "file for the results as JSON")
 	flag.Parse()
-	s.cases, s.targets = list(cases), list(targets)
+	s.only, s.targets = names(only), names(targets)
+	if *list {
+		for _, c := range chosen(s) {
+			_, _ = fmt.Fprintln(os.Stdout, c.name) // there is nobody to tell
+		}
+		return
+	}
 	if err := run(s, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func list(s string) []string {
+func names(s string) []string {
 	if s == "" {
 		return nil
 	}
@@ -121,8 +134,8 @@ func measureTarget(s settings, t target, round int, all *results) (err error) {
 		return srv.close()
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	for _, c := range allCases() {
-		if !wanted(s.cases, c.group) || c.once && round > 0 || t.only != "" && t.only != c.name {
+	for _, c := range chosen(s) {
+		if c.once && round > 0 || !t.takesPart(c) {
 			continue
 		}
 		if srv == nil || c.fresh {
@@ -135,8 +148,12 @@ func measureTarget(s settings, t target, round int, all *results) (err error) {
 		}
 		fmt.Fprintf(os.Stderr, "round %d: %s, %s\n", round+1, t.name, c.name)
 		values, err := c.measure(s, srv)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+		if err != nil { // that is a result, too
+			fmt.Fprintf(os.Stderr, "FAILED: %s, %s: %v\n", t.name, c.name, err)
+			values = append(values, value{"failed", "", 1})
+			if err := stop(); err != nil {
+				return err
+			}
 		}
 		for _, v := range values {
 			all.add(c.name, v.name, v.unit, t.name, v.value)

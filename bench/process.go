@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -30,6 +31,18 @@ func cpuTime(pid int) (time.Duration, error) {
 	}
 	system, err := strconv.ParseInt(fields[12], 10, 64)
 	return time.Duration(user+system) * tick, err
+}
+
+// usage is how much CPU a server and this process have used at a moment.
+type usage struct {
+	at           time.Time
+	server, self time.Duration
+}
+
+func used(pid int) (usage, error) {
+	server, err := cpuTime(pid)
+	self, e := cpuTime(os.Getpid())
+	return usage{time.Now(), server, self}, errors.Join(err, e)
 }
 
 // resident gives how many bytes of memory a process has.

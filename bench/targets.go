@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,7 +19,13 @@ import (
 	"github.com/magpie-im/magpie/e2e/peers"
 )
 
-const magpieName = "magpie"
+// The targets. Those that are not measured in every case are named by those that they take part in.
+const (
+	magpieName        = "magpie"
+	mosquittoName     = "mosquitto"
+	mosquittoDiskName = "mosquitto+disk"
+	natsName          = "NATS"
+)
 
 // pairs is how many senders, each with a receiver of his own, the largest case has.
 const pairs = 4
@@ -26,15 +33,22 @@ const pairs = 4
 // target is a server to measure.
 type target struct {
 	name  string
-	only  string // the name of the only case that it takes part in; empty: all
+	guest bool // only in cases that name it
 	start func(settings) (*instance, error)
 }
 
 var targets = []target{
 	{name: magpieName, start: startMagpie},
-	{name: "mosquitto", start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(false)) }},
-	{name: "NATS", start: func(settings) (*instance, error) { return wrap(peers.NATS()) }},
-	{name: "mosquitto+disk", only: window64, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
+	{name: mosquittoName, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(false)) }},
+	{name: natsName, start: func(settings) (*instance, error) { return wrap(peers.NATS()) }},
+	{name: mosquittoDiskName, guest: true, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
+}
+
+func (t target) takesPart(c benchCase) bool {
+	if len(c.targets) == 0 {
+		return !t.guest
+	}
+	return slices.Contains(c.targets, t.name)
 }
 
 func targetNames() []string {
@@ -57,6 +71,9 @@ type instance struct {
 	// The n-th sender publishes to sendTo(n), and the n-th receiver subscribes to receiveFrom(n).
 	sender, receiver    func(n int) login
 	sendTo, receiveFrom func(n int) string
+
+	free  func(n int) login // may publish and subscribe everywhere below bench/
+	admin string            // the directory of an admin socket, if it has one
 }
 
 // wrap makes an instance of a server that knows only topics.
@@ -67,13 +84,14 @@ func wrap(p *peers.Peer, err error) (*instance, error) {
 	topic := func(n int) string { return "bench/" + strconv.Itoa(n) }
 	nobody := func(int) login { return login{} }
 	return &instance{addr: p.Addr, pid: p.PID, close: p.Close, sender: nobody, receiver: nobody, sendTo: topic,
-		receiveFrom: topic}, nil
+		receiveFrom: topic, free: nobody}, nil
 }
 
 // magpie is the running server with its data directory.
 type magpie struct {
 	cmd  *exec.Cmd
-	dir  string
+	base string // everything of it
+	dir  string // of its data
 	addr struct {
 		MQTT string `json:"mqtt"`
 		HTTP string `json:"http"`
@@ -83,21 +101,32 @@ type magpie struct {
 
 const password = "a password for the benchmark"
 
+const freeTopics = `
+[[acl]]
+topic = "bench/#"
+who = "users"
+allow = ["pub", "sub"]
+`
+
 // startMagpie runs magpie with limits off that would measure themselves, and makes senders and receivers who are
 // contacts.
 func startMagpie(s settings) (*instance, error) {
-	dir, err := os.MkdirTemp("", "magpie-bench-data-")
+	base, err := os.MkdirTemp("", "magpie-bench-data-")
 	if err != nil {
 		return nil, err
 	}
-	m := &magpie{dir: dir, tokens: map[string]string{}}
-	m.cmd = exec.Command(s.magpie, "serve", "--data", dir, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	m := &magpie{base: base, dir: filepath.Join(base, "data"), tokens: map[string]string{}}
+	config := filepath.Join(base, "magpie.toml")
+	if err := os.WriteFile(config, []byte(freeTopics), 0o600); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(base))
+	}
+	m.cmd = exec.Command(s.magpie, "serve", "--data", m.dir, "--config", config, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	m.cmd.Env = append(os.Environ(), "MAGPIE_LIMITS_PUBLISH_RATE=0", "MAGPIE_LIMITS_SESSIONS_PER_ACCOUNT=0",
 		"MAGPIE_LIMITS_HANDSHAKES=0", "MAGPIE_LIMITS_HANDSHAKES_PER_ADDRESS=0", "MAGPIE_LOG_LEVEL=warn")
 	m.cmd.Stderr = os.Stderr
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := m.cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, os.RemoveAll(base))
 	}
 	if err := m.prepare(s); err != nil {
 		return nil, errors.Join(err, m.close())
@@ -113,13 +142,14 @@ func startMagpie(s settings) (*instance, error) {
 		sender: name("sender"), receiver: name("receiver"),
 		sendTo:      func(n int) string { return "im/to/receiver" + strconv.Itoa(n) + "/send" },
 		receiveFrom: func(int) string { return "im/u/me/in" },
+		free:        name("sender"), admin: m.dir,
 	}, nil
 }
 
 func (m *magpie) close() error {
 	_ = m.cmd.Process.Kill() // it may have ended already
 	_ = m.cmd.Wait()         // says that it was killed
-	return os.RemoveAll(m.dir)
+	return os.RemoveAll(m.base)
 }
 
 func (m *magpie) prepare(s settings) error {

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// profile collects a CPU profile and the allocations of the server while it is measured, if they are asked for and it has
+// any. The channel gives one error, or nil, once they are written.
+func (srv *instance) profile(s settings) <-chan error {
+	done := make(chan error, 1)
+	if s.pprof == "" || srv.admin == "" {
+		done <- nil
+		return done
+	}
+	go func() {
+		seconds := max(1, int(s.duration/time.Second))
+		allocs := make(chan error, 1)
+		go func() { allocs <- fetch(srv.admin, fmt.Sprintf("allocs?seconds=%d", seconds), s.pprof+".allocs") }()
+		err := fetch(srv.admin, fmt.Sprintf("profile?seconds=%d", seconds), s.pprof)
+		done <- errors.Join(err, <-allocs)
+	}()
+	return done
+}
+
+// fetch writes what an admin socket says about a profile into a file.
+func fetch(dir, profile, file string) error {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		socket := filepath.Join(dir, "admin.sock")
+		if text, err := os.ReadFile(socket + ".path"); err == nil {
+			socket = strings.TrimSpace(string(text))
+		}
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: dial}}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get("http://admin/debug/pprof/" + profile)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(answer.Body)
+	err = errors.Join(err, answer.Body.Close())
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("profile %s: %s: %s", profile, answer.Status, text)
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
+}
