@@ -22,6 +22,15 @@ type shape struct {
 	durable                 bool // sessions are kept
 }
 
+// name is that of the case.
+func (s shape) name() string {
+	kept := "volatile"
+	if s.durable {
+		kept = "durable"
+	}
+	return fmt.Sprintf("free/q%d/%d-%d/w%d/%s", s.qos, s.publishers, s.subscribers, s.window, kept)
+}
+
 // ahead is how many messages of one publisher may not have reached every subscriber yet, so that nobody is overrun: a
 // broker that acknowledges before it delivers would otherwise be filled for as long as the measurement lasts.
 func (s shape) ahead() int {
@@ -255,6 +264,9 @@ func (c *crowd) fill(p *publisher) {
 		return
 	}
 	now, ahead := time.Now().UnixNano(), uint32(c.ahead())
+	if c.qos > 0 && p.sent-p.acked > uint32(c.window-c.window/4) {
+		return // a few at a time, as who is busy does
+	}
 	for p.sent-p.done < ahead && (c.qos == 0 || p.sent-p.acked < uint32(c.window)) {
 		p.put(c.qos, now, c.live)
 	}
@@ -484,7 +496,7 @@ func (c *crowd) measure(s settings, srv *instance) ([]value, error) {
 	}
 	room := max(len(c.seen.arrivals)*8, 1024)
 	c.seen = tally{acks: make([]time.Duration, 0, room), arrivals: make([]time.Duration, 0, room)}
-	profiled := srv.profile(s)
+	profiled := srv.profile(s, c.name())
 	begin, err := used(srv.pid)
 	if err != nil {
 		return nil, err

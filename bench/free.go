@@ -1,9 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // freeCases are those on free topics: {QoS 0, 1, 2} x {1 to 1, 1 to 50, 1 to 1,000, 1,000 to 1} x window x {sessions that
 // are kept, and that are not}. Those that are not of much interest are only done when asked for.
@@ -37,12 +34,8 @@ func freeCases() []benchCase {
 }
 
 func freeCase(sh shape, usual bool) benchCase {
-	kept := "volatile"
-	if sh.durable {
-		kept = "durable"
-	}
 	c := benchCase{
-		name: fmt.Sprintf("free/q%d/%d-%d/w%d/%s", sh.qos, sh.publishers, sh.subscribers, sh.window, kept), unusual: !usual,
+		name: sh.name(), unusual: !usual,
 		targets: []string{magpieName, mosquittoName},
 		measure: func(s settings, srv *instance) (values []value, err error) {
 			c, forget, err := newCrowd(srv, sh)

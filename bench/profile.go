@@ -15,17 +15,18 @@ import (
 
 // profile collects a CPU profile and the allocations of the server while it is measured, if they are asked for and it has
 // any. The channel gives one error, or nil, once they are written.
-func (srv *instance) profile(s settings) <-chan error {
+func (srv *instance) profile(s settings, name string) <-chan error {
 	done := make(chan error, 1)
 	if s.pprof == "" || srv.admin == "" {
 		done <- nil
 		return done
 	}
+	file := s.pprof + "-" + strings.ReplaceAll(name, "/", "-")
 	go func() {
 		seconds := max(1, int(s.duration/time.Second))
 		allocs := make(chan error, 1)
-		go func() { allocs <- fetch(srv.admin, fmt.Sprintf("allocs?seconds=%d", seconds), s.pprof+".allocs") }()
-		err := fetch(srv.admin, fmt.Sprintf("profile?seconds=%d", seconds), s.pprof)
+		go func() { allocs <- fetch(srv.admin, fmt.Sprintf("allocs?seconds=%d", seconds), file+".allocs") }()
+		err := fetch(srv.admin, fmt.Sprintf("profile?seconds=%d", seconds), file+".cpu")
 		done <- errors.Join(err, <-allocs)
 	}()
 	return done
