@@ -260,9 +260,13 @@ func (p *publisher) settle(number uint32) {
 
 // fill publishes as much as may be on its way.
 func (c *crowd) fill(p *publisher) {
-	if p.gone || !c.sending || c.live == 0 {
-		return
+	if c.sending && c.live > 0 {
+		c.publish(p)
 	}
+	c.flush(p.member)
+}
+
+func (c *crowd) publish(p *publisher) {
 	now, ahead := time.Now().UnixNano(), uint32(c.ahead())
 	if c.qos > 0 && p.sent-p.acked > uint32(c.window-c.window/4) {
 		return // a few at a time, as who is busy does
@@ -270,7 +274,6 @@ func (c *crowd) fill(p *publisher) {
 	for p.sent-p.done < ahead && (c.qos == 0 || p.sent-p.acked < uint32(c.window)) {
 		p.put(c.qos, now, c.live)
 	}
-	c.flush(p.member)
 }
 
 // again says that a publisher may have room for more.
