@@ -19,6 +19,7 @@ type benchCase struct {
 	name    string   // levels separated by /, each narrower than the one before
 	targets []string // empty: those that are measured in every case
 	fresh   bool     // on a server that has done nothing else
+	alone   bool     // starts magpie by itself, and gets no instance
 	once    bool     // not in every round
 	unusual bool     // only when it is asked for
 	measure func(settings, *instance) ([]value, error)
@@ -37,11 +38,27 @@ func allCases() []benchCase {
 		benchCase{name: "chat/offline", measure: drain},
 	)
 	cases = append(cases, freeCases()...)
-	return append(cases,
+	cases = append(cases,
 		benchCase{name: "chat/stalled", fresh: true, measure: stalled},
-		benchCase{name: "chat/idle", fresh: true, once: true, measure: idle},
+		benchCase{name: "free/stalled/durable", targets: both, fresh: true, measure: stalledFree(true)},
+		benchCase{name: "free/stalled/volatile", targets: both, fresh: true, measure: stalledFree(false)},
+		benchCase{name: "storm/login", targets: both, fresh: true, measure: stormCase(false)},
+		benchCase{name: "storm/resume", targets: both, fresh: true, measure: stormCase(true)},
+		benchCase{name: "idle", fresh: true, once: true, measure: idle},
 	)
+	for _, n := range []int{1000, 10_000, 100_000} {
+		cases = append(cases, benchCase{name: fmt.Sprintf("offline/%d", n), targets: []string{magpieName}, alone: true,
+			once: true, measure: offlineCase(n)})
+	}
+	for _, n := range []int{1000, 10_000, 100_000} {
+		cases = append(cases, benchCase{name: fmt.Sprintf("everyone/%d", n), targets: []string{magpieName}, alone: true,
+			once: true, measure: everyoneCase(n)})
+	}
+	return cases
 }
+
+// both are the targets of cases on free topics.
+var both = []string{magpieName, mosquittoName}
 
 // chosen gives the cases that were asked for: those with one of the names, or below it.
 func chosen(s settings) []benchCase {
@@ -308,12 +325,12 @@ func idle(s settings, srv *instance) (values []value, err error) {
 	}()
 	begin := time.Now()
 	err = inParallel(len(all), func(i int) error {
-		c, err := connectFrom(dialer(i), srv, srv.receiver(i), "idle"+strconv.Itoa(i), false)
+		c, err := connectFrom(dialer(i), srv, srv.free(i), "idle"+strconv.Itoa(i), false)
 		if err != nil {
 			return err
 		}
 		all[i] = c
-		return subscribe(c, srv.receiveFrom(i%pairs))
+		return subscribe(c, "bench/idle/"+strconv.Itoa(i))
 	})
 	took := time.Since(begin)
 	if err != nil {

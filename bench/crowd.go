@@ -38,7 +38,7 @@ func (s shape) ahead() int {
 	case s.qos == 0:
 		return s.window
 	case s.publishers > 1:
-		return 2*s.window + 8
+		return s.window
 	case s.subscribers > 1:
 		return 2 * s.window
 	}
@@ -49,6 +49,7 @@ func (s shape) ahead() int {
 // epoll, and reads and writes as much at a time as there is, so that the generator costs less than what it measures.
 type crowd struct {
 	shape
+	topic       string
 	epoll       int
 	members     []*member
 	publishers  []*publisher
@@ -113,7 +114,7 @@ func newCrowd(srv *instance, s shape) (c *crowd, forget func() error, err error)
 		return nil, nil, err
 	}
 	id := fresh("crowd")
-	topic := "bench/" + id
+	c.topic = "bench/" + id
 	total := s.publishers + s.subscribers
 	name := func(i int) string { return id + "-" + strconv.Itoa(i) }
 	fds := make([]int, total)
@@ -123,7 +124,7 @@ func newCrowd(srv *instance, s shape) (c *crowd, forget func() error, err error)
 			return err
 		}
 		if i >= s.publishers {
-			err = subscribeAt(conn, topic, s.qos)
+			err = subscribeAt(conn, c.topic, s.qos)
 		}
 		if err == nil {
 			fds[i], err = takeSocket(conn)
@@ -132,7 +133,7 @@ func newCrowd(srv *instance, s shape) (c *crowd, forget func() error, err error)
 	})
 	for i, fd := range fds {
 		if fd > 0 {
-			err = errors.Join(err, c.join(fd, i < s.publishers, topic))
+			err = errors.Join(err, c.join(fd, i < s.publishers))
 		}
 	}
 	forget = func() error {
@@ -194,11 +195,11 @@ func takeSocket(c *wire.Client) (fd int, err error) {
 }
 
 // join makes a socket a member.
-func (c *crowd) join(fd int, publishes bool, topic string) error {
+func (c *crowd) join(fd int, publishes bool) error {
 	m := &member{n: len(c.members), fd: fd}
 	c.members = append(c.members, m)
 	if publishes {
-		m.pub = newPublisher(m, len(c.publishers), c.shape, topic)
+		m.pub = newPublisher(m, len(c.publishers), c.shape, c.topic)
 		c.publishers = append(c.publishers, m.pub)
 	} else {
 		m.sub = &subscriber{member: m, next: make([]uint32, c.shape.publishers)}
@@ -490,43 +491,50 @@ func (c *crowd) leave(m *member) {
 	c.seen.undeliveredAtGones += c.abandon(m.sub)
 }
 
-// measure lets the crowd work for a while after a shorter one, and waits until everything has arrived.
-func (c *crowd) measure(s settings, srv *instance) ([]value, error) {
+// work is what was seen in some time.
+type work struct {
+	tally
+	begin, end usage
+}
+
+func (w work) perSecond() float64 { return float64(w.delivered) / w.end.at.Sub(w.begin.at).Seconds() }
+
+// work lets the crowd work for a while after a shorter one, and waits until everything has arrived. What comes after the
+// while is not counted, but for losses.
+func (c *crowd) work(s settings, srv *instance) (w work, err error) {
 	c.sending = true
 	never := func() bool { return false }
 	if err := c.spin(s.duration/5, never); err != nil {
-		return nil, err
+		return w, err
 	}
 	room := max(len(c.seen.arrivals)*8, 1024)
 	c.seen = tally{acks: make([]time.Duration, 0, room), arrivals: make([]time.Duration, 0, room)}
 	profiled := srv.profile(s, c.name())
-	begin, err := used(srv.pid)
-	if err != nil {
-		return nil, err
+	if w.begin, err = used(srv.pid); err != nil {
+		return w, err
 	}
 	if err := c.spin(s.duration, never); err != nil {
-		return nil, err
+		return w, err
 	}
-	end, err := used(srv.pid)
-	if err != nil {
-		return nil, err
+	if w.end, err = used(srv.pid); err != nil {
+		return w, err
 	}
-	work := c.seen // what comes after this is not counted, but for losses
+	w.tally = c.seen
 	c.sending = false
-	err = errors.Join(c.spin(patience, c.finished), <-profiled)
-	return c.values(work, begin, end), err
+	return w, errors.Join(c.spin(patience, c.finished), <-profiled)
 }
 
-func (c *crowd) values(work tally, begin, end usage) []value {
-	took := end.at.Sub(begin.at).Seconds()
-	each := func(d time.Duration) float64 { return micro(d) / float64(max(work.delivered, 1)) }
-	values := []value{{"deliveries", "/s", float64(work.delivered) / took}}
+// measure gives the numbers of some work.
+func (c *crowd) measure(s settings, srv *instance) ([]value, error) {
+	w, err := c.work(s, srv)
+	each := func(d time.Duration) float64 { return micro(d) / float64(max(w.delivered, 1)) }
+	values := []value{{"deliveries", "/s", w.perSecond()}}
 	if c.qos > 0 {
-		values = append(values, spread("ack", work.acks)...)
+		values = append(values, spread("ack", w.acks)...)
 	}
-	values = append(values, spread("arrival", work.arrivals)...)
-	values = append(values, value{"server CPU", "us/delivery", each(end.server - begin.server)},
-		value{"generator CPU", "us/delivery", each(end.self - begin.self)})
+	values = append(values, spread("arrival", w.arrivals)...)
+	values = append(values, value{"server CPU", "us/delivery", each(w.end.server - w.begin.server)},
+		value{"generator CPU", "us/delivery", each(w.end.self - w.begin.self)})
 	for _, bad := range []struct {
 		name string
 		n    int
@@ -538,5 +546,5 @@ func (c *crowd) values(work tally, begin, end usage) []value {
 			values = append(values, value{bad.name, "", float64(bad.n)})
 		}
 	}
-	return values
+	return values, err
 }

@@ -32,6 +32,7 @@ type settings struct {
 	all      bool
 	targets  []string
 	idle     int
+	storm    int
 	backlog  int
 	json     string
 	pprof    string
@@ -49,6 +50,7 @@ func main() {
 	list := flag.Bool("list", false, "print the names of the cases and do nothing")
 	flag.StringVar(&targets, "targets", "", "only these, separated by commas: "+strings.Join(targetNames(), ", "))
 	flag.IntVar(&s.idle, "idle", 10_000, "idle connections")
+	flag.IntVar(&s.storm, "storm", 5_000, "connections of a storm")
 	flag.IntVar(&s.backlog, "backlog", 20_000, "messages that wait for an offline session")
 	flag.StringVar(&s.pprof, "pprof", "", "beginning of the names of files for profiles of magpie in each case on a free "+
 		"topic: its CPU (.cpu) and its allocations (.allocs)")
@@ -138,10 +140,12 @@ func measureTarget(s settings, t target, round int, all *results) (err error) {
 		if c.once && round > 0 || !t.takesPart(c) {
 			continue
 		}
-		if srv == nil || c.fresh {
+		if srv == nil || c.fresh || c.alone {
 			if err := stop(); err != nil {
 				return err
 			}
+		}
+		if srv == nil && !c.alone {
 			if srv, err = t.start(s); err != nil {
 				return err
 			}

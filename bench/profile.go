@@ -25,15 +25,24 @@ func (srv *instance) profile(s settings, name string) <-chan error {
 	go func() {
 		seconds := max(1, int(s.duration/time.Second))
 		allocs := make(chan error, 1)
-		go func() { allocs <- fetch(srv.admin, fmt.Sprintf("allocs?seconds=%d", seconds), file+".allocs") }()
-		err := fetch(srv.admin, fmt.Sprintf("profile?seconds=%d", seconds), file+".cpu")
+		go func() { allocs <- save(srv.admin, fmt.Sprintf("allocs?seconds=%d", seconds), file+".allocs") }()
+		err := save(srv.admin, fmt.Sprintf("profile?seconds=%d", seconds), file+".cpu")
 		done <- errors.Join(err, <-allocs)
 	}()
 	return done
 }
 
-// fetch writes what an admin socket says about a profile into a file.
-func fetch(dir, profile, file string) error {
+// save writes a profile into a file.
+func save(dir, profile, file string) error {
+	text, err := fetch(dir, profile)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
+// fetch gives what an admin socket says about a profile.
+func fetch(dir, profile string) ([]byte, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		socket := filepath.Join(dir, "admin.sock")
 		if text, err := os.ReadFile(socket + ".path"); err == nil {
@@ -45,15 +54,12 @@ func fetch(dir, profile, file string) error {
 	defer client.CloseIdleConnections()
 	answer, err := client.Get("http://admin/debug/pprof/" + profile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, err := io.ReadAll(answer.Body)
 	err = errors.Join(err, answer.Body.Close())
 	if err == nil && answer.StatusCode != http.StatusOK {
 		err = fmt.Errorf("profile %s: %s: %s", profile, answer.Status, text)
 	}
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, text, 0o644)
+	return text, err
 }

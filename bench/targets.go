@@ -108,29 +108,54 @@ who = "users"
 allow = ["pub", "sub"]
 `
 
-// startMagpie runs magpie with limits off that would measure themselves, and makes senders and receivers who are
-// contacts.
 func startMagpie(s settings) (*instance, error) {
+	m, err := runMagpie(s)
+	if err != nil {
+		return nil, err
+	}
+	return m.instance(), nil
+}
+
+// runMagpie runs magpie, and makes senders and receivers who are contacts.
+func runMagpie(s settings) (*magpie, error) {
 	base, err := os.MkdirTemp("", "magpie-bench-data-")
 	if err != nil {
 		return nil, err
 	}
 	m := &magpie{base: base, dir: filepath.Join(base, "data"), tokens: map[string]string{}}
-	config := filepath.Join(base, "magpie.toml")
-	if err := os.WriteFile(config, []byte(freeTopics), 0o600); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(base))
+	err = os.WriteFile(filepath.Join(base, "magpie.toml"), []byte(freeTopics), 0o600)
+	if err == nil {
+		err = m.start(s)
 	}
-	m.cmd = exec.Command(s.magpie, "serve", "--data", m.dir, "--config", config, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	if err == nil {
+		err = m.prepare(s)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+// start runs it, with limits off that would measure themselves, until it is ready.
+func (m *magpie) start(s settings) error {
+	m.cmd = exec.Command(s.magpie, "serve", "--data", m.dir, "--config", filepath.Join(m.base, "magpie.toml"),
+		"--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	m.cmd.Env = append(os.Environ(), "MAGPIE_LIMITS_PUBLISH_RATE=0", "MAGPIE_LIMITS_SESSIONS_PER_ACCOUNT=0",
 		"MAGPIE_LIMITS_HANDSHAKES=0", "MAGPIE_LIMITS_HANDSHAKES_PER_ADDRESS=0", "MAGPIE_LOG_LEVEL=warn")
 	m.cmd.Stderr = os.Stderr
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := m.cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(base))
+		return err
 	}
-	if err := m.prepare(s); err != nil {
-		return nil, errors.Join(err, m.close())
-	}
+	return m.ready()
+}
+
+// stop lets it end by itself.
+func (m *magpie) stop() error {
+	return errors.Join(m.cmd.Process.Signal(syscall.SIGTERM), m.cmd.Wait())
+}
+
+func (m *magpie) instance() *instance {
 	name := func(prefix string) func(int) login {
 		return func(n int) login {
 			user := prefix + strconv.Itoa(n%pairs)
@@ -143,19 +168,18 @@ func startMagpie(s settings) (*instance, error) {
 		sendTo:      func(n int) string { return "im/to/receiver" + strconv.Itoa(n) + "/send" },
 		receiveFrom: func(int) string { return "im/u/me/in" },
 		free:        name("sender"), admin: m.dir,
-	}, nil
+	}
 }
 
 func (m *magpie) close() error {
-	_ = m.cmd.Process.Kill() // it may have ended already
-	_ = m.cmd.Wait()         // says that it was killed
+	if m.cmd != nil && m.cmd.Process != nil {
+		_ = m.cmd.Process.Kill() // it may have ended already
+		_ = m.cmd.Wait()         // says that it was killed
+	}
 	return os.RemoveAll(m.base)
 }
 
 func (m *magpie) prepare(s settings) error {
-	if err := m.ready(); err != nil {
-		return err
-	}
 	for n := range pairs {
 		from, to := "sender"+strconv.Itoa(n), "receiver"+strconv.Itoa(n)
 		for _, user := range []string{from, to} {
