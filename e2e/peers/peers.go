@@ -74,7 +74,7 @@ func run(name string, configure func(dir string, ports []string) (config string,
 		return nil, fmt.Errorf("run %s: %w", name, err)
 	}
 	p := &Peer{dir: dir}
-	ports, err := freePorts(2)
+	ports, err := FreePorts(2)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -134,9 +134,9 @@ func answers(addr string) error {
 	}
 }
 
-// freePorts gives ports that nobody used a moment ago, and that the kernel does not give to clients: tens of thousands
+// FreePorts gives ports that nobody used a moment ago, and that the kernel does not give to clients: tens of thousands
 // of those may be around.
-func freePorts(n int) ([]string, error) {
+func FreePorts(n int) ([]string, error) {
 	const lowest, highest, attempts = 10_000, 32_000, 1000
 	var ports []string
 	for range attempts {

@@ -112,6 +112,17 @@ func Env(settings ...string) Option { return func(s *Server) { s.env = append(s.
 // Args adds arguments to serve.
 func Args(args ...string) Option { return func(s *Server) { s.args = append(s.args, args...) } }
 
+// Config gives it a configuration file with this text (TOML).
+func Config(text string) Option {
+	return func(s *Server) {
+		file := filepath.Join(s.t.TempDir(), "magpie.toml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		s.args = append(s.args, "--config", file)
+	}
+}
+
 // New prepares a server without starting it. Its rate limit is off unless an option sets it. When the test ends, its
 // metrics are looked at, it is killed, and what it logged is shown if the test failed.
 func New(t testing.TB, options ...Option) *Server {
