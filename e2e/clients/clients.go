@@ -1,35 +1,40 @@
-// Package clients drives MQTT clients that others wrote, each behind the same small interface: publish these payloads,
-// subscribe and give what comes. They are what people will use with the server, so what they do is what counts:
-// mosquitto's tools, Debian's Paho for Python, MQTT.js, and both Paho clients for Go.
+// Package clients drives MQTT clients that others wrote, each behind the same small interface: send these messages,
+// subscribe and give what comes, end well, or be killed. They are what people will use with the server, so what they do
+// is what counts: mosquitto's tools, Debian's Paho for Python, MQTT.js, and the Paho clients for Go. Programs with a mind
+// of their own, Node-RED and the clients of Sparkplug and Homie, are Apps: they are started and do what they do.
 package clients
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	_ "embed"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
 )
 
 // AllEnv names the variable that, when it is not empty, makes a missing client a failure; otherwise its tests are
 // skipped.
 const AllEnv = "MAGPIE_TEST_ALL"
 
-// Session is what a client connects with. Sessions are persistent.
+// Session is what a client connects with.
 type Session struct {
 	Addr           string // host:port for TCP
 	HTTP           string // host:port for WebSocket
 	User, Password string
 	ClientID       string
+	Ends           bool     // the session ends with its connection, and is a new one; otherwise it lives for an hour
+	Will           *Message // of text; nil: none
+	// Reconnect has the client do what it does by itself when it loses its connection; otherwise that is an error.
+	Reconnect bool
+}
+
+// Message is a message as a client sends it or got it.
+type Message struct {
+	Topic   string `json:"topic"`
+	Payload []byte `json:"payload"`
+	QoS     byte   `json:"qos"`
+	Retain  bool   `json:"retain"`
 }
 
 // Client is one program or library, speaking one version of the protocol.
@@ -43,8 +48,9 @@ type Client struct {
 type driver interface {
 	// missing says what is not installed, or "".
 	missing() string
-	publish(ctx context.Context, c Client, s Session, topic string, qos byte, payloads []string) error
-	subscribe(ctx context.Context, c Client, s Session, topic string, qos byte, ready func(), each func(string)) error
+	send(ctx context.Context, c Client, s Session, messages []Message) error
+	// listen fills in a Listener. It has subscribed when it returns.
+	listen(ctx context.Context, c Client, s Session, qos byte, filters []string, l *Listener) error
 }
 
 // The clients.
@@ -59,45 +65,30 @@ var (
 	MQTTJS5WS  = Client{"MQTT.js 5 WebSocket", 5, mqttjs{webSocket: true}}
 	PahoGo3    = Client{"paho.mqtt.golang 3.1.1", 4, pahoGo3{}}
 	PahoGo5    = Client{"paho.golang 5", 5, pahoGo5{}}
+	Autopaho5  = Client{"autopaho 5", 5, autopaho5{}}
 	All        = []Client{Mosquitto3, Mosquitto5, Python3, Python5, MQTTJS3, MQTTJS5, MQTTJS3WS, MQTTJS5WS, PahoGo3,
-		PahoGo5}
+		PahoGo5, Autopaho5}
 )
 
 // Need skips the test if the client is not installed, or fails it if everything has to be.
 func (c Client) Need(t testing.TB) {
 	t.Helper()
-	what := c.driver.missing()
+	need(t, c.Name, c.driver.missing())
+}
+
+func need(t testing.TB, name, missing string) {
+	t.Helper()
 	switch {
-	case what == "":
+	case missing == "":
 	case os.Getenv(AllEnv) != "":
-		t.Fatalf("%s: %s is not installed (.ci/deps does that)", c.Name, what)
+		t.Fatalf("%s: %s is not installed (.ci/deps does that)", name, missing)
 	default:
-		t.Skipf("%s: %s is not installed (.ci/deps does that)", c.Name, what)
+		t.Skipf("%s: %s is not installed (.ci/deps does that)", name, missing)
 	}
 }
 
-// Publish connects, sends the payloads in order, and returns when all are acknowledged. A payload is a line: it has no
-// newline and is not empty.
-func (c Client) Publish(ctx context.Context, s Session, topic string, qos byte, payloads []string) error {
-	if err := c.driver.publish(ctx, c, s, topic, qos, payloads); err != nil {
-		return fmt.Errorf("%s publishes: %w", c.Name, err)
-	}
-	return nil
-}
-
-// Subscribe connects, subscribes, calls ready once that is confirmed, and then each with every payload until ctx ends.
-// That is no error; losing the connection is.
-func (c Client) Subscribe(
-	ctx context.Context, s Session, topic string, qos byte, ready func(), each func(payload string),
-) error {
-	err := c.driver.subscribe(ctx, c, s, topic, qos, ready, each)
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("%s subscribes: %w", c.Name, err)
-	}
-	return nil
-}
-
-func (c Client) missing(programs ...string) string {
+// missing gives the first of these programs that is not there.
+func missing(programs ...string) string {
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
 			return p
@@ -106,180 +97,117 @@ func (c Client) missing(programs ...string) string {
 	return ""
 }
 
-// command prepares a program that ends with ctx, softly at first.
-func command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	return cmd
-}
-
-// feed runs a program with lines on its standard input.
-func feed(cmd *exec.Cmd, lines []string) error {
-	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, bytes.TrimSpace(out))
+// Send connects, sends the messages in order, and returns when all are acknowledged.
+func (c Client) Send(ctx context.Context, s Session, messages ...Message) error {
+	if err := c.driver.send(ctx, c, s, messages); err != nil {
+		return fmt.Errorf("%s sends: %w", c.Name, err)
 	}
 	return nil
 }
 
-// follow runs a program and gives the lines of its standard output.
-func follow(cmd *exec.Cmd, each func(line string)) error {
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
+// Listen connects and subscribes, and returns when that is confirmed. The client ends with ctx, at the latest.
+func (c Client) Listen(ctx context.Context, s Session, qos byte, filters ...string) (*Listener, error) {
+	l := &Listener{name: c.Name, messages: make(chan Message, 1000), dropped: make(chan struct{}),
+		ended: make(chan struct{})}
+	if err := c.driver.listen(ctx, c, s, qos, filters, l); err != nil {
+		return nil, fmt.Errorf("%s subscribes: %w", c.Name, err)
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		each(lines.Text())
-	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, bytes.TrimSpace(errs.Bytes()))
-	}
-	return nil
+	return l, nil
 }
 
-// afterReady gives a function for follow that calls ready for the line that says so, and each for those after it.
-func afterReady(ready func(), each func(string)) func(string) {
-	begun := false
-	return func(line string) {
-		if !begun && line == "ready" {
-			begun = true
-			ready()
-			return
-		}
-		each(line)
+// Publish is Send for texts of one topic.
+func (c Client) Publish(ctx context.Context, s Session, topic string, qos byte, payloads []string) error {
+	var messages []Message
+	for _, p := range payloads {
+		messages = append(messages, Message{Topic: topic, Payload: []byte(p), QoS: qos})
 	}
+	return c.Send(ctx, s, messages...)
 }
 
-// job is what the scripts are told, as JSON.
-type job struct {
-	Do       string `json:"do"`
-	URL      string `json:"url,omitempty"`
-	Addr     string `json:"addr,omitempty"`
-	User     string `json:"user"`
-	Password string `json:"password"`
-	Client   string `json:"client"`
-	Version  int    `json:"version"`
-	Topic    string `json:"topic"`
-	QoS      byte   `json:"qos"`
-}
-
-func (j job) String() string {
-	b, err := json.Marshal(j)
-	if err != nil { // strings and numbers
-		panic(err)
-	}
-	return string(b)
-}
-
-// mosquitto is mosquitto_pub and mosquitto_sub.
-type mosquitto struct{}
-
-func (mosquitto) missing() string { return Client{}.missing("mosquitto_pub", "mosquitto_sub") }
-
-func (mosquitto) args(c Client, s Session, topic string, qos byte) []string {
-	host, port, _ := strings.Cut(s.Addr, ":")
-	version := map[int]string{4: "311", 5: "5"}[c.Version]
-	args := []string{"-h", host, "-p", port, "-i", s.ClientID, "-c", "-V", version, "-t", topic, "-q",
-		strconv.Itoa(int(qos))}
-	if s.User != "" {
-		args = append(args, "-u", s.User, "-P", s.Password)
-	}
-	return args
-}
-
-func (m mosquitto) publish(ctx context.Context, c Client, s Session, topic string, qos byte, payloads []string) error {
-	return feed(command(ctx, "mosquitto_pub", append(m.args(c, s, topic, qos), "-l")...), payloads)
-}
-
-// subscribe makes the session with -E, which ends as soon as the subscription is confirmed, and then uses it.
-func (m mosquitto) subscribe(
-	ctx context.Context, c Client, s Session, topic string, qos byte, ready func(), each func(string),
+// Subscribe is Listen to one topic. It calls ready once that is confirmed, and then each with every payload until ctx
+// ends. That is no error; losing the connection is.
+func (c Client) Subscribe(
+	ctx context.Context, s Session, topic string, qos byte, ready func(), each func(payload string),
 ) error {
-	args := m.args(c, s, topic, qos)
-	if err := follow(command(ctx, "mosquitto_sub", append(args, "-E")...), each); err != nil {
-		return err
+	l, err := c.Listen(ctx, s, qos, topic)
+	if err != nil {
+		return unlessOver(ctx, err)
 	}
 	ready()
-	return follow(command(ctx, "mosquitto_sub", args...), each)
-}
-
-// python is Debian's python3-paho-mqtt, under Debian's Python.
-type python struct{}
-
-//go:embed python.py
-var pythonScript string
-
-const debianPython = "/usr/bin/python3"
-
-func (python) missing() string {
-	if err := exec.Command(debianPython, "-I", "-c", "import paho.mqtt.client").Run(); err != nil {
-		return "python3-paho-mqtt"
+	for {
+		m, err := l.Next(ctx)
+		if err != nil {
+			return unlessOver(ctx, errors.Join(err, l.Stop()))
+		}
+		each(string(m.Payload))
 	}
-	return ""
 }
 
-func (python) command(ctx context.Context, j job) *exec.Cmd {
-	return command(ctx, debianPython, "-c", pythonScript, j.String())
-}
-
-func (p python) publish(ctx context.Context, c Client, s Session, topic string, qos byte, payloads []string) error {
-	j := job{"publish", "", s.Addr, s.User, s.Password, s.ClientID, c.Version, topic, qos}
-	return feed(p.command(ctx, j), payloads)
-}
-
-func (p python) subscribe(
-	ctx context.Context, c Client, s Session, topic string, qos byte, ready func(), each func(string),
-) error {
-	j := job{"subscribe", "", s.Addr, s.User, s.Password, s.ClientID, c.Version, topic, qos}
-	return follow(p.command(ctx, j), afterReady(ready, each))
-}
-
-// mqttjs is MQTT.js from npm under Node.js.
-type mqttjs struct{ webSocket bool }
-
-// mqttjsDir is where the script and its node_modules are.
-func mqttjsDir() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "mqttjs")
-}
-
-func (mqttjs) missing() string {
-	if _, err := os.Stat(filepath.Join(mqttjsDir(), "node_modules", "mqtt")); err != nil {
-		return "MQTT.js"
+// unlessOver gives the error, if it does not come from the end of ctx.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
 	}
-	return Client{}.missing("node")
+	return nil
 }
 
-func (m mqttjs) url(s Session) string {
-	if m.webSocket {
-		return "ws://" + s.HTTP + "/mqtt"
+// Listener is a client that has subscribed.
+type Listener struct {
+	name     string
+	messages chan Message  // up to its bound; then the client is not read from
+	dropped  chan struct{} // closed when nobody wants messages any more
+	ended    chan struct{} // closed when the client has ended
+	err      error         // why, after ended
+
+	stop, kill func() // of the driver: end well, or at once; neither waits
+	stopping   bool
+}
+
+// put takes a message from the client.
+func (l *Listener) put(m Message) {
+	select {
+	case l.messages <- m:
+	case <-l.dropped:
 	}
-	return "mqtt://" + s.Addr
 }
 
-func (m mqttjs) command(ctx context.Context, j job) *exec.Cmd {
-	return command(ctx, "node", filepath.Join(mqttjsDir(), "client.mjs"), j.String())
+// end is called once, when the client has ended.
+func (l *Listener) end(err error) {
+	l.err = err
+	close(l.ended)
 }
 
-func (m mqttjs) publish(ctx context.Context, c Client, s Session, topic string, qos byte, payloads []string) error {
-	j := job{"publish", m.url(s), "", s.User, s.Password, s.ClientID, c.Version, topic, qos}
-	return feed(m.command(ctx, j), payloads)
+// Next gives the next message that the client got.
+func (l *Listener) Next(ctx context.Context) (Message, error) {
+	select {
+	case m := <-l.messages:
+		return m, nil
+	default:
+	}
+	select {
+	case m := <-l.messages:
+		return m, nil
+	case <-l.ended:
+		return Message{}, fmt.Errorf("%s ended: %w", l.name, l.err)
+	case <-ctx.Done():
+		return Message{}, fmt.Errorf("%s got no message: %w", l.name, ctx.Err())
+	}
 }
 
-func (m mqttjs) subscribe(
-	ctx context.Context, c Client, s Session, topic string, qos byte, ready func(), each func(string),
-) error {
-	j := job{"subscribe", m.url(s), "", s.User, s.Password, s.ClientID, c.Version, topic, qos}
-	return follow(m.command(ctx, j), afterReady(ready, each))
+// Stop ends the client as it wants to be ended: it says DISCONNECT. What it got and nobody asked for is dropped. After
+// the first Stop or Kill, both do nothing.
+func (l *Listener) Stop() error { return l.finish(l.stop) }
+
+// Kill ends the client as a power cut would, without a word to the server.
+func (l *Listener) Kill() { _ = l.finish(l.kill) } // it says that it was killed
+
+func (l *Listener) finish(how func()) error {
+	if l.stopping {
+		return nil
+	}
+	l.stopping = true
+	close(l.dropped)
+	how()
+	<-l.ended
+	return l.err
 }
