@@ -1,0 +1,37 @@
+package clients
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+)
+
+// App is a program that speaks MQTT as it wants. What it is told, and what it says, is in its script.
+type App struct {
+	Name   string
+	dir    string
+	module string
+}
+
+// The apps.
+var (
+	NodeRED   = App{"Node-RED", "nodered", "node-red"}
+	Sparkplug = App{"sparkplug-client", "sparkplug", "sparkplug-client"}
+	Homie     = App{"homie-device", "homie", "homie-device"}
+)
+
+// Need skips the test if the app is not installed, or fails it if everything has to be.
+func (a App) Need(t testing.TB) {
+	t.Helper()
+	need(t, a.Name, missingNPM(a.dir, a.module))
+}
+
+// Start runs the app with what its script is told, as JSON. It ends with ctx, at the latest.
+func (a App) Start(ctx context.Context, told any) (*Program, error) {
+	text, err := json.Marshal(told)
+	if err != nil {
+		return nil, err
+	}
+	return run(ctx, "node", filepath.Join(npm(a.dir), "run.mjs"), string(text))
+}
