@@ -44,15 +44,7 @@ var mayImport = map[string][]string{
 	"e2e/peers":       anything,
 	"e2e/server":      anything,
 	"e2e/wire":        anything,
-	"bench":           anything,
-	"e2e":             anything,
-	"e2e/clients":     anything,
-	"e2e/device":      anything,
-	"e2e/journal":     anything,
 	"e2e/mochi":       anything,
-	"e2e/peers":       anything,
-	"e2e/server":      anything,
-	"e2e/wire":        anything,
 }
 
 // ownedBy says which packages may import a library, and with it know what it is about. One that only tests import
