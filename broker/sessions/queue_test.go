@@ -91,3 +91,14 @@ func volatile(client string) Connect {
 	c.ExpirySeconds, c.CleanStart = 0, true
 	return c
 }
+
+func TestQoS0IsInOrderAlsoWhereSomeOfItIsRetained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
+		x := subscribed(t, r, volatile("phone"), Subscription{Filter: "t", QoS: 0})
+		y := open(t, r, volatile("lamp"))
+		y.publish(retain("t", 0, "first"), free(r))
+		y.publish(to("t", 0, "second"), free(r))
+		wants(t, x, "publish first q0, publish second q0")
+	})
+}

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/magpie-im/magpie/accounts"
 )
 
 func TestACutDuringAReplayRepeatsNothing(t *testing.T) {
@@ -30,6 +28,7 @@ func TestACutDuringAReplayRepeatsNothing(t *testing.T) {
 }
 
 // wantsUntil lets writes become durable one at a time until something is so, and holds the store then.
+
 func wantsUntil(t *testing.T, f *fakeStore, ok func() bool) {
 	t.Helper()
 	f.setHold(true)
@@ -109,81 +108,6 @@ func TestAReplayDoesNotPutAnOldMessageBehindANewOne(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestQoS0IsInOrderAlsoWhereSomeOfItIsRetained(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
-		x := subscribed(t, r, volatile("phone"), Subscription{Filter: "t", QoS: 0})
-		y := open(t, r, volatile("lamp"))
-		y.publish(retain("t", 0, "first"), free(r))
-		y.publish(to("t", 0, "second"), free(r))
-		wants(t, x, "publish first q0, publish second q0")
-	})
-}
-
-func TestASessionThatMayNotShareAnyMoreTakesNothingFromTheGroup(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore(emptyDisk())
-		r := newRegistry(store, &fakeLog{})
-		const shared = "$share/g/t"
-		bob := persistent("lamp", 5)
-		bob.Key.Account = "bob"
-		subscribed(t, r, persistent("phone", 5), Subscription{Filter: shared, QoS: 1}).close()
-		subscribed(t, r, bob, Subscription{Filter: shared, QoS: 1}).close()
-		time.Sleep(10 * syncTime)
-		store = restart(store)
-		r = New(DefaultConfig(), store, &fakeLog{}, quiet())
-		r.SetGrants(func(who accounts.Name, _ string) bool { return who == "bob" })
-		if err := r.Load(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		say(t, r, to("t", 1, "waits"))
-		if err := r.Drop(context.Background(), alice("phone")); err != nil {
-			t.Fatal(err)
-		}
-		wants(t, open(t, r, bob), "publish waits q1")
-	})
-}
-
-func TestTheEndOfAnOldWillLeavesTheNewOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := newFakeStore(emptyDisk())
-		r := newRegistry(store, &fakeLog{})
-		handed, goOn := make(chan struct{}), make(chan struct{})
-		r.SetWillHandler(func(ctx context.Context, w Will, from Number, origin any) Outcome {
-			if string(w.Publish.Payload) == "old" {
-				close(handed)
-				<-goOn
-			}
-			out, err := r.Publish(ctx, Posting{Message: said(w.Publish, w.Key), From: from, Origin: origin})
-			if err != nil {
-				t.Error(err)
-			}
-			return Outcome{Commit: out.Commit, Deliver: out.Deliver}
-		})
-		ctx, cancel := context.WithCancel(context.Background())
-		ran := make(chan error)
-		go func() { ran <- r.Run(ctx) }()
-		c := persistent("phone", 5)
-		c.Will = &Will{Publish: to("will", 1, "old"), DelaySeconds: 1}
-		open(t, r, c).close()
-		<-handed
-		c.Will = &Will{Publish: to("will", 1, "new")}
-		x := open(t, r, c)
-		close(goOn)
-		time.Sleep(10 * syncTime)
-		synctest.Wait()
-		store.mu.Lock()
-		w, found := store.durable.wills[c.Key]
-		store.mu.Unlock()
-		if !found || string(w.Publish.Payload) != "new" {
-			t.Errorf("stored will: %q, want the new one", w.Publish.Payload)
-		}
-		x.close()
-		cancel()
-		<-ran
-	})
 }
 
 func TestARetainedMessageMayBeReplacedAtTheBound(t *testing.T) {
