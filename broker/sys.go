@@ -88,9 +88,11 @@ func (s *sys) publish(ctx context.Context) error {
 		return err
 	}
 	for _, m := range s.replace(values) {
-		if _, err := s.node.sessions.Publish(ctx, sessions.Posting{Message: m}); err != nil {
+		published, err := s.node.sessions.Publish(ctx, sessions.Posting{Message: m})
+		if err != nil {
 			return err
 		}
+		published.Deliver() // of QoS 0: there is nothing to wait for
 	}
 	return nil
 }

@@ -112,6 +112,18 @@ func TestSYSTellsWhatTheNodeDoes(t *testing.T) {
 		}
 	}
 
+	// What changes is told, once.
+	dial(t, n, "alice", "phone")
+	for {
+		p := read(t, monitor, wire.PUBLISH)
+		if p.Topic == "$SYS/broker/clients/connected" && string(p.Payload) == "3" {
+			if p.Retain {
+				t.Error("a change is told with RETAIN, want without")
+			}
+			break
+		}
+	}
+
 	// Who subscribes later has no need to wait for a change.
 	later := dial(t, n, "monitor", "")
 	subscribe(t, later, "$SYS/broker/version")
