@@ -1,14 +1,20 @@
 package rest
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker/sessions"
 )
 
 func TestTheAdministrator(t *testing.T) {
@@ -75,4 +81,72 @@ func TestTheAdministrator(t *testing.T) {
 	a := n.post("", "register", `{"uid":"erin","password":"correct horse","invitation":"`+code+`"}`)
 	wantProblem(t, a, http.StatusForbidden, "invitation")
 	wantProblem(t, post("invite.add", `{"uses":1,"ttl":99999999999}`), http.StatusBadRequest, "bad")
+}
+
+func TestTheAdministratorSeesSessions(t *testing.T) {
+	n := start(t, nil)
+	var want []string
+	for i := range 7 {
+		st := sessions.State{
+			Key: sessions.Key{Account: "alice", Client: fmt.Sprintf("%d/\x02 ü", i)}, Version: byte(4 + i%2), Number: sessions.Number(i + 1),
+			ExpirySeconds: 3600, Left: time.Now(),
+			Subscriptions: []sessions.Subscription{{Filter: "t/#", QoS: 1, NoLocal: true, ID: 9}},
+		}
+		commit, err := n.store.Sessions().Save(t.Context(), st)
+		if err == nil {
+			err = commit.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, st.Key.Client)
+	}
+	registry := sessions.New(sessions.DefaultConfig(), n.store.Sessions(), nil, slog.New(slog.DiscardHandler))
+	admin := Admin(api.NewAdmin(n.acc, registry, nil))
+	post := func(method string, in map[string]any) answer {
+		t.Helper()
+		body, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/admin/"+method, bytes.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		return serve(t, admin, r)
+	}
+
+	var got []string
+	for cursor := ""; ; {
+		a := post("session.list", map[string]any{"limit": 3, "cursor": cursor})
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("session.list: %d %s", a.StatusCode, a.raw)
+		}
+		for _, s := range a.fields["sessions"].([]any) {
+			got = append(got, s.(map[string]any)["client"].(string))
+		}
+		if cursor, _ = a.fields["cursor"].(string); cursor == "" {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("sessions %q, want %q", got, want)
+	}
+	wantProblem(t, post("session.list", map[string]any{"cursor": "?"}), http.StatusBadRequest, "bad")
+	if a := post("session.list", map[string]any{"account": "bob"}); len(a.fields["sessions"].([]any)) != 0 {
+		t.Errorf("sessions of bob: %s", a.raw)
+	}
+
+	key := map[string]any{"account": "alice", "client": want[0]}
+	a := post("session.show", key)
+	for _, part := range []string{
+		`"version":"3.1.1"`, `"connected":false`, `"expiry":3600`, `"filters":[{"filter":"t/#","qos":1,"no_local":true,"id":9}]`,
+	} {
+		if !strings.Contains(a.raw, part) {
+			t.Errorf("session.show: %s, want %s in it", a.raw, part)
+		}
+	}
+	if a := post("session.drop", key); a.StatusCode != http.StatusOK {
+		t.Errorf("session.drop: %d %s", a.StatusCode, a.raw)
+	}
+	wantProblem(t, post("session.drop", key), http.StatusNotFound, "gone")
+	wantProblem(t, post("session.show", key), http.StatusNotFound, "gone")
 }
