@@ -12,9 +12,11 @@ type framer struct {
 	curious bool    // the packet has not been checked
 	head    *buffer // what has come of its content meanwhile; nil: nothing
 
-	fresh      bool   // nothing of the content has come yet
-	reason     byte   // first byte of the content: the reason, in a DISCONNECT
-	disconnect uint16 // 0x100 + reason of the last complete DISCONNECT; 0: there was none
+	fresh      bool     // nothing of the content has come yet
+	reason     byte     // first byte of the content: the reason, in a DISCONNECT
+	publishes  uint64   // PUBLISH packets that have begun
+	atOnce     []uint64 // which of them say that they expire at once
+	disconnect uint16   // 0x100 + reason of the last complete DISCONNECT; 0: there was none
 }
 
 // Values of step. In between are 1 to 4: the next byte is that byte of the length.
@@ -56,6 +58,9 @@ func (f *framer) begin(first byte) error {
 			return err
 		}
 	}
+	if first>>4 == kindPublish {
+		f.publishes++
+	}
 	f.kind, f.left, f.step, f.reason = first, 0, 1, 0
 	return nil
 }
@@ -77,7 +82,7 @@ func (f *framer) length(b byte) error {
 		return ErrPacketTooLarge
 	}
 	if f.left == 0 && f.curious {
-		if err := f.dialect.check(f.kind, nil); err != nil {
+		if _, err := f.dialect.check(f.kind, nil); err != nil {
 			return err
 		}
 	}
@@ -117,7 +122,10 @@ func (f *framer) inspect(p []byte) (int, error) {
 	for {
 		need := min(f.dialect.headOf(f.kind, there), size)
 		if need <= len(there) {
-			err := f.dialect.check(f.kind, there[:need])
+			said, err := f.dialect.check(f.kind, there[:need])
+			if said.atOnce() {
+				f.atOnce = append(f.atOnce, f.publishes)
+			}
 			if f.curious = false; f.head != nil {
 				f.head.free()
 				f.head, need = nil, len(p)-len(rest)
@@ -137,6 +145,21 @@ func (f *framer) inspect(p []byte) (int, error) {
 		f.head.b = append(f.head.b, rest[:more]...)
 		there, rest = f.head.b, rest[more:]
 	}
+}
+
+// expiresAtOnce says whether the nth PUBLISH does, and forgets it and those before it.
+func (f *framer) expiresAtOnce(n uint64) bool {
+	for len(f.atOnce) > 0 && f.atOnce[0] < n {
+		f.atOnce = f.atOnce[1:]
+	}
+	is := len(f.atOnce) > 0 && f.atOnce[0] == n
+	if is {
+		f.atOnce = f.atOnce[1:]
+	}
+	if len(f.atOnce) == 0 {
+		f.atOnce = nil
+	}
+	return is
 }
 
 func (f *framer) end() {

@@ -46,6 +46,25 @@ func TestFramer(t *testing.T) {
 	}
 }
 
+func TestAMessageExpiryOf0IsNoticed(t *testing.T) {
+	atOnce, later, never := "\x30\x09\x00\x01t\x05\x02\x00\x00\x00\x00", "\x30\x09\x00\x01t\x05\x02\x00\x00\x00\x01", "\x30\x04\x00\x01t\x00"
+	stream := []byte(atOnce + never + "\xc0\x00" + later + atOnce + atOnce + never)
+	f := framer{limit: 100, dialect: dialect{version: version5}}
+	for i, b := range stream {
+		if _, err := f.feed([]byte{b}); err != nil {
+			t.Fatalf("byte %d: %v", i, err)
+		}
+	}
+	for i, want := range []bool{true, false, false, true, true, false} {
+		if got := f.expiresAtOnce(uint64(i + 1)); got != want {
+			t.Errorf("PUBLISH %d expires at once: %v, want %v", i+1, got, want)
+		}
+	}
+	if f.atOnce != nil {
+		t.Errorf("%v is kept", f.atOnce)
+	}
+}
+
 // FuzzFramer looks for streams that mean something else when they come in other pieces. cuts are the sizes of the
 // pieces, over and over.
 func FuzzFramer(f *testing.F) {
@@ -68,7 +87,7 @@ func FuzzFramer(f *testing.F) {
 		}
 		check := func(how string, f *framer, n int, ferr error) {
 			same := f.step == whole.step && f.kind == whole.kind && f.left == whole.left && f.disconnect == whole.disconnect &&
-				f.curious == whole.curious
+				f.curious == whole.curious && f.publishes == whole.publishes && slices.Equal(f.atOnce, whole.atOnce)
 			if n != good || err == nil && !same || fmt.Sprint(ferr) != fmt.Sprint(err) {
 				t.Errorf("%s: %d, %v, %+v; want as in one piece: %d, %v, %+v", how, n, ferr, *f, good, err, *whole)
 			}

@@ -141,12 +141,13 @@ func (d dialect) headOf(first byte, content []byte) int {
 	return n + 4 // check says what is wrong
 }
 
-// check looks at the content of a packet whose first byte is in order: all of it, or the head of a PUBLISH.
-func (d dialect) check(first byte, content []byte) error {
+// check looks at the content of a packet whose first byte is in order: all of it, or the head of a PUBLISH, whose
+// properties it gives.
+func (d dialect) check(first byte, content []byte) (f found, err error) {
 	s := scanner{b: content}
 	switch first >> 4 {
 	case kindPublish:
-		d.publish(&s, first)
+		f = d.publish(&s, first)
 	case kindPuback, kindPubrec, kindPubrel, kindPubcomp:
 		d.ack(&s, first>>4)
 	case kindSubscribe:
@@ -160,15 +161,14 @@ func (d dialect) check(first byte, content []byte) error {
 	case kindDisconnect:
 		d.disconnect(&s)
 	}
-	return s.end()
+	return f, s.end()
 }
 
-func (d dialect) publish(s *scanner, first byte) {
+func (d dialect) publish(s *scanner, first byte) (f found) {
 	topic := s.text()
 	if first&6 != 0 {
 		s.id()
 	}
-	var f found
 	if d.version >= version5 {
 		f = s.properties(inPublish, serversPublish)
 	}
@@ -179,6 +179,7 @@ func (d dialect) publish(s *scanner, first byte) {
 	case !f.set.has(propTopicAlias):
 		s.fail(forbidden("neither topic nor alias")) // MQTT 5, 3.3.2.1
 	}
+	return f
 }
 
 // ack is PUBACK, PUBREC, PUBREL or PUBCOMP. Reason and properties may be left out (MQTT 5, 3.4.2.1 and 3.4.2.2.1).

@@ -49,7 +49,11 @@ const (
 type found struct {
 	set           properties
 	sessionExpiry uint32
+	messageExpiry uint32
 }
+
+// atOnce says that a message expires as soon as it is there.
+func (f found) atOnce() bool { return f.set.has(propMessageExpiry) && f.messageExpiry == 0 }
 
 // properties takes a list of them, with its length (MQTT 5, 2.2.2).
 func (s *scanner) properties(allowed, servers properties) (f found) {
@@ -89,7 +93,9 @@ func (s *scanner) property(id byte, f *found) {
 		}
 	case propCorrelation, propAuthData:
 		s.data()
-	case propMessageExpiry, propWillDelay:
+	case propMessageExpiry:
+		f.messageExpiry = s.uint32()
+	case propWillDelay:
 		s.uint32()
 	case propSessionExpiry:
 		f.sessionExpiry = s.uint32()
