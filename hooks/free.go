@@ -52,7 +52,7 @@ func (c *connection) message(p sessions.Publish) *sessions.Message {
 		ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, Correlation: p.Correlation, User: p.User,
 		Time: now,
 	}
-	if p.Expiry > 0 {
+	if p.Expiry > 0 || p.ExpiresAtOnce {
 		m.Expires = now.Add(time.Duration(p.Expiry) * time.Second)
 	}
 	return m

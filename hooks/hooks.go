@@ -173,6 +173,7 @@ type connection struct {
 	// emptyWill: the payload of the will is empty, whatever mochi says of it.
 	emptyWill bool
 	limiter   *rate.Limiter // nil: no limit
+	publishes uint64        // PUBLISH packets that were read; of the reader
 	// revision is that of the accounts when authentication began.
 	revision uint64
 

@@ -28,6 +28,8 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 		return pk, nil
 	}
 	g, c := p.g, of(cl)
+	c.publishes++
+	atOnce := c.conn.ExpiresAtOnce(c.publishes)
 	if code := pk.PublishValidate(g.cfg.TopicAliases); code != packets.CodeSuccess {
 		return g.violation(cl, code)
 	}
@@ -49,6 +51,7 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 		return g.handle(ctx, c, p, origin)
 	}
 	received := fromPacket(pk)
+	received.ExpiresAtOnce = atOnce
 	received.Topic, received.ResponseTopic = c.canonical(received.Topic), c.canonical(received.ResponseTopic)
 	return taken(c.link.Receive(c.ctx, received, handle))
 }
