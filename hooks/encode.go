@@ -74,10 +74,13 @@ func sizeOfPublishProperties(p *sessions.Publish) int {
 	if p.Expiry != 0 {
 		n += 5
 	}
-	for _, length := range [...]int{len(p.ContentType), len(p.ResponseTopic), len(p.Correlation)} {
+	for _, length := range [...]int{len(p.ContentType), len(p.ResponseTopic)} {
 		if length > 0 {
 			n += 3 + length
 		}
+	}
+	if p.Correlation != nil { // it may be empty
+		n += 3 + len(p.Correlation)
 	}
 	for _, id := range p.SubscriptionIDs {
 		n += 1 + sizeOfVarint(id)
@@ -98,7 +101,7 @@ func appendPublishProperties(b []byte, p *sessions.Publish) []byte {
 	if p.ResponseTopic != "" {
 		b = appendText(append(b, propResponseTopic), p.ResponseTopic)
 	}
-	if len(p.Correlation) > 0 {
+	if p.Correlation != nil {
 		b = appendText(append(b, propCorrelation), p.Correlation)
 	}
 	for _, id := range p.SubscriptionIDs {
