@@ -18,7 +18,7 @@ import (
 // L1: the channel between mochi's routing and a client's writer is full, of QoS 0 for example, and what does not fit is
 // dropped, QoS 1 as well, after its PUBACK.
 //
-// Against bare mochi v2.7.9: 617 of 2000 lost.
+// Against bare mochi v2.7.9: 617 of 2000 lost in one run, 1301 in another.
 func TestASubscriberThatIsSlowerThanItsPublishersGetsEveryQoS1(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many messages")
