@@ -72,11 +72,16 @@ type third struct {
 	ids   int
 }
 
+// overTCP are all clients but those that differ from another one in nothing but the WebSocket.
+var overTCP = slices.DeleteFunc(slices.Clone(clients.All), func(c clients.Client) bool {
+	return c == clients.MQTTJS3WS || c == clients.MQTTJS5WS
+})
+
 // eachClient runs a test for every kind of client, all on one server.
-func eachClient(t *testing.T, test func(t *third)) {
+func eachClient(t *testing.T, kinds []clients.Client, test func(t *third)) {
 	t.Helper()
 	s := open(t)
-	for i, c := range clients.All {
+	for i, c := range kinds {
 		t.Run(c.Name, func(t *testing.T) {
 			c.Need(t)
 			t.Parallel()
@@ -165,7 +170,7 @@ func allBytes() []byte {
 }
 
 func TestEveryClientCarriesAnyPayloadUnchangedAndOnce(t *testing.T) {
-	eachClient(t, func(t *third) {
+	eachClient(t, clients.All, func(t *third) {
 		random := make([]byte, 100_000)
 		for i := range random {
 			random[i] = byte(rand.Uint32())
@@ -197,7 +202,7 @@ func TestEveryClientCarriesAnyPayloadUnchangedAndOnce(t *testing.T) {
 }
 
 func TestEveryClientFindsWhatIsRetained(t *testing.T) {
-	eachClient(t, func(t *third) {
+	eachClient(t, overTCP, func(t *third) {
 		live := t.listen(t.brief(), 1, t.topic+"/#")
 		a, b, end := t.topic+"/a", t.topic+"/b", t.topic+"/end"
 		t.send(kept(text(a, "first", 1)), kept(text(b, "\x00\xff", 1)), kept(text(a, "second", 1)))
@@ -220,7 +225,7 @@ func TestEveryClientFindsWhatIsRetained(t *testing.T) {
 }
 
 func TestEveryClientLeavesAWillWhenItIsKilled(t *testing.T) {
-	eachClient(t, func(t *third) {
+	eachClient(t, overTCP, func(t *third) {
 		topic := t.topic + "/will"
 		witness := t.listen(t.brief(), 1, t.topic+"/#")
 		mortal := t.brief()
@@ -237,7 +242,7 @@ func TestEveryClientLeavesAWillWhenItIsKilled(t *testing.T) {
 }
 
 func TestEveryClientGetsWhatItMissed(t *testing.T) {
-	eachClient(t, func(t *third) {
+	eachClient(t, clients.All, func(t *third) {
 		for how, leave := range map[string]func(l *clients.Listener){
 			"said goodbye": func(l *clients.Listener) { t.stop(l) },
 			"was killed":   func(l *clients.Listener) { l.Kill() },
@@ -267,7 +272,7 @@ func TestEveryClientGetsWhatItMissed(t *testing.T) {
 }
 
 func TestEveryClientSharesASubscription(t *testing.T) {
-	eachClient(t, func(t *third) {
+	eachClient(t, overTCP, func(t *third) {
 		const n = 60
 		topic := t.topic + "/shared"
 		got := make(chan string, 2*n)
@@ -305,7 +310,7 @@ func TestEveryClientSharesASubscription(t *testing.T) {
 }
 
 func TestEveryClientSaysThatItMayNotSubscribe(t *testing.T) {
-	eachClient(t, func(t *third) {
+	eachClient(t, overTCP, func(t *third) {
 		l, err := t.c.Listen(t.ctx, t.brief(), 1, "nobody/may/#")
 		if err == nil {
 			l.Kill()
