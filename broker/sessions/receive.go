@@ -201,7 +201,8 @@ func (l *Link) Pubrel(id uint16) {
 	l.mu.Unlock()
 
 	a := answer{kind: answerRelease, id: id, counted: held.counted}
-	if !ok {
+	if !ok && !l.present {
+		// Otherwise it may be one that was ended just before a crash, and some clients take the reason for a failure.
 		a.reply.Reason = reasonUnknownID
 	}
 	if held.stored {

@@ -29,19 +29,13 @@ const end = async () => {
   await client.endAsync()
 }
 
-// After a reconnect, a PUBCOMP that does not know the packet id says that the exchange was over before, and is no error
-// (MQTT 5, 3.7.2.1). MQTT.js makes one of it.
-const unlessOver = (err) => {
-  if (!job.reconnect || err.code !== 0x92) throw err
-}
-
 if (job.do === 'send') {
   client.on('error', (err) => job.reconnect || fail(err))
   client.once('connect', async () => {
     let acks = []
     for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
       const { topic, payload, qos, retain } = JSON.parse(line)
-      acks.push(client.publishAsync(topic, text(payload), { qos, retain }).catch(unlessOver))
+      acks.push(client.publishAsync(topic, text(payload), { qos, retain }))
       if (acks.length === 500) await Promise.all(acks.splice(0))
     }
     await Promise.all(acks)
