@@ -171,7 +171,9 @@ func TestNoPacketIsLargerThanTheClientAllows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Conn().SetReadDeadline(time.Now().Add(brokertest.Deadline))
+			if err := c.Conn().SetReadDeadline(time.Now().Add(brokertest.Deadline)); err != nil {
+				t.Fatal(err)
+			}
 			_ = c.Send(p, // and if that is let in, a PUBACK and a DISCONNECT with a reason string
 				wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 1, Topic: "no/right"},
 				wire.Packet{Type: wire.SUBSCRIBE, ID: 1})

@@ -70,7 +70,7 @@ func (s *scanner) varint() int {
 		return int(n)
 	}
 	n := 0
-	for i := 0; i < 4; i++ {
+	for i := range 4 {
 		if i == len(s.b) {
 			s.fail(errEnds)
 			return 0

@@ -1,7 +1,7 @@
 package transport
 
 // Violation is what a peer did that MQTT forbids. It ends the connection.
-type Violation struct {
+type Violation struct { //nolint:errname // that is what it is
 	Reason byte   // of MQTT 5 (2.4)
 	Text   string // what is wrong
 }
