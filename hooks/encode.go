@@ -74,10 +74,11 @@ func sizeOfPublishProperties(p *sessions.Publish) int {
 	if p.Expiry != 0 {
 		n += 5
 	}
-	for _, length := range [...]int{len(p.ContentType), len(p.ResponseTopic)} {
-		if length > 0 {
-			n += 3 + length
-		}
+	if p.ContentType != "" || p.EmptyContentType {
+		n += 3 + len(p.ContentType)
+	}
+	if p.ResponseTopic != "" {
+		n += 3 + len(p.ResponseTopic)
 	}
 	if p.Correlation != nil { // it may be empty
 		n += 3 + len(p.Correlation)
@@ -95,7 +96,7 @@ func appendPublishProperties(b []byte, p *sessions.Publish) []byte {
 	if p.Expiry != 0 {
 		b = binary.BigEndian.AppendUint32(append(b, propMessageExpiry), p.Expiry)
 	}
-	if p.ContentType != "" {
+	if p.ContentType != "" || p.EmptyContentType {
 		b = appendText(append(b, propContentType), p.ContentType)
 	}
 	if p.ResponseTopic != "" {

@@ -28,6 +28,7 @@ func TestMochiUnderstandsWhatIsEncoded(t *testing.T) {
 		}
 		if version == 5 {
 			p.ContentType, p.ResponseTopic = rapid.StringMatching(`[a-zé/]{0,9}`).Draw(t, "type"), rapid.StringMatching(`[a-z]{0,9}`).Draw(t, "to")
+			p.EmptyContentType = p.ContentType == "" && rapid.Bool().Draw(t, "empty type")
 			p.Correlation = rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "correlation")
 			p.Expiry, p.HasPayloadFormat = rapid.Uint32().Draw(t, "expiry"), rapid.Bool().Draw(t, "format")
 			p.SubscriptionIDs = rapid.SliceOfN(rapid.IntRange(1, 268_435_455), 0, 3).Draw(t, "ids")

@@ -49,7 +49,8 @@ func (c *connection) message(p sessions.Publish) *sessions.Message {
 		Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain,
 		From:          sessions.Key{Account: c.account, Client: c.id},
 		PayloadFormat: p.PayloadFormat, HasPayloadFormat: p.HasPayloadFormat,
-		ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, Correlation: p.Correlation, User: p.User,
+		ContentType: p.ContentType, EmptyContentType: p.EmptyContentType,
+		ResponseTopic: p.ResponseTopic, Correlation: p.Correlation, User: p.User,
 		Time: now,
 	}
 	if p.Expiry > 0 || p.ExpiresAtOnce {

@@ -29,7 +29,7 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 	}
 	g, c := p.g, of(cl)
 	c.publishes++
-	atOnce := c.conn.ExpiresAtOnce(c.publishes)
+	blank := c.conn.Blank(c.publishes)
 	if code := pk.PublishValidate(g.cfg.TopicAliases); code != packets.CodeSuccess {
 		return g.violation(cl, code)
 	}
@@ -51,7 +51,7 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 		return g.handle(ctx, c, p, origin)
 	}
 	received := fromPacket(pk)
-	received.ExpiresAtOnce = atOnce
+	received.ExpiresAtOnce, received.EmptyContentType = blank.Expiry, blank.ContentType
 	received.Topic, received.ResponseTopic = c.canonical(received.Topic), c.canonical(received.ResponseTopic)
 	return taken(c.link.Receive(c.ctx, received, handle))
 }

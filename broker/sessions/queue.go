@@ -30,6 +30,7 @@ type Message struct {
 	PayloadFormat    byte
 	HasPayloadFormat bool // a PayloadFormat of 0 was said
 	ContentType      string
+	EmptyContentType bool // a ContentType of "" was said
 	ResponseTopic    string
 	Correlation      []byte
 	User             []UserProperty

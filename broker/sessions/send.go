@@ -172,6 +172,7 @@ func (l *Link) contentLocked(p *Publish, m *Message, retain bool, ids []int) {
 	p.Topic, p.Payload, p.Retain, p.SubscriptionIDs = l.spellLocked(m.Topic), m.Payload, retain, ids
 	p.PayloadFormat, p.HasPayloadFormat = m.PayloadFormat, m.HasPayloadFormat
 	p.ContentType, p.ResponseTopic, p.Correlation, p.User = m.ContentType, m.ResponseTopic, m.Correlation, m.User
+	p.EmptyContentType = m.EmptyContentType
 	p.Expiry = secondsUntil(m.Expires)
 	p.Shared = m
 	if l.spell != nil && p.ResponseTopic != "" {

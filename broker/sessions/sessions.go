@@ -50,6 +50,7 @@ type Publish struct {
 	SubscriptionIDs []int // outbound only
 
 	HasPayloadFormat bool // a PayloadFormat of 0 was said
+	EmptyContentType bool // a ContentType of "" was said
 	ExpiresAtOnce    bool // an Expiry of 0 was said; inbound only
 	// Shared, outbound only, is the message that p was made of; nil: none. A Wire may keep with it what it encodes.
 	Shared *Message

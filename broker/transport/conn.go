@@ -95,9 +95,9 @@ func (c *Conn) LastDisconnect() (reason byte, ok bool) {
 	return byte(d), d != 0
 }
 
-// ExpiresAtOnce says whether the nth PUBLISH that was read, counted from 1, has a message expiry interval of 0, which a
-// decoder may not tell from none. Only the reader may ask, about each PUBLISH in turn.
-func (c *Conn) ExpiresAtOnce(n uint64) bool { return c.framer.expiresAtOnce(n) }
+// Blank gives what the nth PUBLISH that was read, counted from 1, says without a value. Only the reader may ask, about each
+// PUBLISH in turn.
+func (c *Conn) Blank(n uint64) Blank { return c.framer.blank(n) }
 
 // AtBoundary says whether what was read so far ends with a whole packet, and no more of it is held back here (TLS may).
 // Only the reader may ask.

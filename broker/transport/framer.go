@@ -15,7 +15,7 @@ type framer struct {
 	fresh      bool     // nothing of the content has come yet
 	reason     byte     // first byte of the content: the reason, in a DISCONNECT
 	publishes  uint64   // PUBLISH packets that have begun
-	atOnce     []uint64 // which of them say that they expire at once
+	blanks     []blanks // of those that have any
 	disconnect uint16   // 0x100 + reason of the last complete DISCONNECT; 0: there was none
 }
 
@@ -123,8 +123,8 @@ func (f *framer) inspect(p []byte) (int, error) {
 		need := min(f.dialect.headOf(f.kind, there), size)
 		if need <= len(there) {
 			said, err := f.dialect.check(f.kind, there[:need])
-			if said.atOnce() {
-				f.atOnce = append(f.atOnce, f.publishes)
+			if said.blank != (Blank{}) && err == nil {
+				f.blanks = append(f.blanks, blanks{f.publishes, said.blank})
 			}
 			if f.curious = false; f.head != nil {
 				f.head.free()
@@ -147,19 +147,24 @@ func (f *framer) inspect(p []byte) (int, error) {
 	}
 }
 
-// expiresAtOnce says whether the nth PUBLISH does, and forgets it and those before it.
-func (f *framer) expiresAtOnce(n uint64) bool {
-	for len(f.atOnce) > 0 && f.atOnce[0] < n {
-		f.atOnce = f.atOnce[1:]
+// blanks are those of the nth PUBLISH.
+type blanks struct {
+	n uint64
+	Blank
+}
+
+// blank gives those of the nth PUBLISH, and forgets them and those before it.
+func (f *framer) blank(n uint64) (b Blank) {
+	for len(f.blanks) > 0 && f.blanks[0].n <= n {
+		if f.blanks[0].n == n {
+			b = f.blanks[0].Blank
+		}
+		f.blanks = f.blanks[1:]
 	}
-	is := len(f.atOnce) > 0 && f.atOnce[0] == n
-	if is {
-		f.atOnce = f.atOnce[1:]
+	if len(f.blanks) == 0 {
+		f.blanks = nil
 	}
-	if len(f.atOnce) == 0 {
-		f.atOnce = nil
-	}
-	return is
+	return b
 }
 
 func (f *framer) end() {

@@ -46,22 +46,37 @@ func TestFramer(t *testing.T) {
 	}
 }
 
-func TestAMessageExpiryOf0IsNoticed(t *testing.T) {
-	atOnce, later, never := "\x30\x09\x00\x01t\x05\x02\x00\x00\x00\x00", "\x30\x09\x00\x01t\x05\x02\x00\x00\x00\x01", "\x30\x04\x00\x01t\x00"
-	stream := []byte(atOnce + never + "\xc0\x00" + later + atOnce + atOnce + never)
+func TestPropertiesWithoutAValueAreNoticed(t *testing.T) {
+	publish := func(properties string) string {
+		return string([]byte{0x30, byte(4 + len(properties))}) + "\x00\x01t" + string([]byte{byte(len(properties))}) + properties
+	}
+	const atOnce, later, noType, aType = "\x02\x00\x00\x00\x00", "\x02\x00\x00\x00\x01", "\x03\x00\x00", "\x03\x00\x01x"
+	tests := []struct {
+		packet string
+		want   Blank
+	}{
+		{publish(atOnce + aType), Blank{Expiry: true}},
+		{publish(""), Blank{}},
+		{"\xc0\x00" + publish(later), Blank{}},
+		{publish(noType + later), Blank{ContentType: true}},
+		{publish(noType + atOnce), Blank{true, true}},
+		{publish(aType), Blank{}},
+	}
 	f := framer{limit: 100, dialect: dialect{version: version5}}
-	for i, b := range stream {
-		if _, err := f.feed([]byte{b}); err != nil {
-			t.Fatalf("byte %d: %v", i, err)
+	for i, tt := range tests {
+		for _, b := range []byte(tt.packet) {
+			if _, err := f.feed([]byte{b}); err != nil {
+				t.Fatalf("PUBLISH %d: %v", i+1, err)
+			}
 		}
 	}
-	for i, want := range []bool{true, false, false, true, true, false} {
-		if got := f.expiresAtOnce(uint64(i + 1)); got != want {
-			t.Errorf("PUBLISH %d expires at once: %v, want %v", i+1, got, want)
+	for i, tt := range tests {
+		if got := f.blank(uint64(i + 1)); got != tt.want {
+			t.Errorf("PUBLISH %d says %+v, want %+v", i+1, got, tt.want)
 		}
 	}
-	if f.atOnce != nil {
-		t.Errorf("%v is kept", f.atOnce)
+	if f.blanks != nil {
+		t.Errorf("%v is kept", f.blanks)
 	}
 }
 
@@ -87,7 +102,7 @@ func FuzzFramer(f *testing.F) {
 		}
 		check := func(how string, f *framer, n int, ferr error) {
 			same := f.step == whole.step && f.kind == whole.kind && f.left == whole.left && f.disconnect == whole.disconnect &&
-				f.curious == whole.curious && f.publishes == whole.publishes && slices.Equal(f.atOnce, whole.atOnce)
+				f.curious == whole.curious && f.publishes == whole.publishes && slices.Equal(f.blanks, whole.blanks)
 			if n != good || err == nil && !same || fmt.Sprint(ferr) != fmt.Sprint(err) {
 				t.Errorf("%s: %d, %v, %+v; want as in one piece: %d, %v, %+v", how, n, ferr, *f, good, err, *whole)
 			}

@@ -49,11 +49,14 @@ const (
 type found struct {
 	set           properties
 	sessionExpiry uint32
-	messageExpiry uint32
+	blank         Blank
 }
 
-// atOnce says that a message expires as soon as it is there.
-func (f found) atOnce() bool { return f.set.has(propMessageExpiry) && f.messageExpiry == 0 }
+// Blank is what a PUBLISH says without a value, so that a decoder may not tell it from what is not said.
+type Blank struct {
+	Expiry      bool // a message expiry interval of 0: it expires at once
+	ContentType bool // an empty content type
+}
 
 // properties takes a list of them, with its length (MQTT 5, 2.2.2).
 func (s *scanner) properties(allowed, servers properties) (f found) {
@@ -85,7 +88,9 @@ func (s *scanner) property(id byte, f *found) {
 	case propUser:
 		s.text()
 		s.text()
-	case propContentType, propReasonString, propAuthMethod:
+	case propContentType:
+		f.blank.ContentType = len(s.text()) == 0
+	case propReasonString, propAuthMethod:
 		s.text()
 	case propResponseTopic:
 		if topic := s.text(); !isTopic(topic) {
@@ -94,7 +99,7 @@ func (s *scanner) property(id byte, f *found) {
 	case propCorrelation, propAuthData:
 		s.data()
 	case propMessageExpiry:
-		f.messageExpiry = s.uint32()
+		f.blank.Expiry = s.uint32() == 0
 	case propWillDelay:
 		s.uint32()
 	case propSessionExpiry:

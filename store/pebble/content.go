@@ -24,7 +24,11 @@ const (
 	entryReference = 2
 )
 
-const contentVersion = 1
+// Versions of content. The second is the first for a message whose content type is said, and empty.
+const (
+	contentVersion   = 1
+	contentEmptyType = 2
+)
 
 // Flags of an entry.
 const (
@@ -132,7 +136,11 @@ func appendContent(b []byte, m *sessions.Message) []byte {
 	if len(m.User) > 0 {
 		flags |= flagUser
 	}
-	b = append(b, contentVersion, flags)
+	version := byte(contentVersion)
+	if m.EmptyContentType {
+		version = contentEmptyType
+	}
+	b = append(b, version, flags)
 	b = binary.AppendUvarint(b, uint64(len(m.Payload)))
 	b = appendText(b, m.Topic)
 	if flags&flagFormat != 0 {
@@ -293,7 +301,8 @@ func parseContent(row []byte, s stamp) (*sessions.Message, error) {
 			m.User = append(m.User, sessions.UserProperty{Name: text(), Value: text()})
 		}
 	}
-	if c.bad || version != contentVersion || c.at != len(c.row) {
+	m.EmptyContentType = version == contentEmptyType
+	if c.bad || version != contentVersion && version != contentEmptyType || c.at != len(c.row) {
 		return nil, fmt.Errorf("content of a message: %w", ErrDamaged)
 	}
 	if payload > 0 {

@@ -25,6 +25,7 @@ func someMessages() []*sessions.Message {
 			User: []sessions.UserProperty{{Name: "n", Value: "v"}, {}}, Time: at, Expires: at.Add(time.Hour),
 		},
 		{From: sessions.Key{Client: "only"}, ResponseTopic: "r", Time: time.UnixMilli(-1).UTC()},
+		{Topic: "t", EmptyContentType: true, ResponseTopic: "r", Time: at},
 	}
 }
 
@@ -52,6 +53,7 @@ func TestContentStaysAsItIs(t *testing.T) {
 		"0101010174" + "78",
 		"01fe0703612f62" + "01" + "05616c6963650100" + "00" + "01630172" + "02016e01760000" + "7061796c6f6164",
 		"0150000000046f6e6c79000172",
+		"024000017400" + "0172",
 	}
 	for i, m := range someMessages() {
 		if got := hex.EncodeToString(appendContent(nil, m)); got != want[i] {
