@@ -269,9 +269,6 @@ func (c *crowd) fill(p *publisher) {
 
 func (c *crowd) publish(p *publisher) {
 	now, ahead := time.Now().UnixNano(), uint32(c.ahead())
-	if c.qos > 0 && p.sent-p.acked > uint32(c.window-c.window/4) {
-		return // a few at a time, as who is busy does
-	}
 	for p.sent-p.done < ahead && (c.qos == 0 || p.sent-p.acked < uint32(c.window)) {
 		p.put(c.qos, now, c.live)
 	}

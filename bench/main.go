@@ -42,7 +42,7 @@ func main() {
 	var s settings
 	var only, targets string
 	flag.StringVar(&s.magpie, "magpie", "", "magpie binary; empty: build it")
-	flag.DurationVar(&s.duration, "duration", 1500*time.Millisecond, "how long each throughput is measured")
+	flag.DurationVar(&s.duration, "duration", time.Second, "how long each throughput is measured")
 	flag.IntVar(&s.rounds, "rounds", 3, "how often everything is repeated")
 	flag.StringVar(&only, "only", "", "only these cases, separated by commas, or those below them (* is any level): chat, "+
 		"free/q1/1-1, free/*/*/w64/durable; -list prints all")
