@@ -52,8 +52,8 @@ func main() {
 	flag.IntVar(&s.idle, "idle", 10_000, "idle connections")
 	flag.IntVar(&s.storm, "storm", 5_000, "connections of a storm")
 	flag.IntVar(&s.backlog, "backlog", 20_000, "messages that wait for an offline session")
-	flag.StringVar(&s.pprof, "pprof", "", "beginning of the names of files for profiles of magpie in each case on a free "+
-		"topic: its CPU (.cpu) and its allocations (.allocs)")
+	flag.StringVar(&s.pprof, "pprof", "", "beginning of the names of files for profiles of magpie in each case on free "+
+		"topics: its CPU (.cpu) and its allocations (.allocs)")
 	flag.StringVar(&s.json, "json", "", "file for the results as JSON")
 	flag.Parse()
 	s.only, s.targets = names(only), names(targets)

@@ -162,10 +162,12 @@ func stormCase(resume bool) func(settings, *instance) ([]value, error) {
 		}
 		st := &storm{srv: srv, keep: resume}
 		defer st.leave()
+		profiled := srv.profile(s, fmt.Sprintf("storm/resume=%v", resume))
 		if err := st.come(s.storm); err != nil {
 			return nil, err
 		}
 		end, err := used(srv.pid)
+		err = errors.Join(err, <-profiled)
 		if resume && st.present != s.storm {
 			return nil, fmt.Errorf("%d of %d sessions were there", st.present, s.storm)
 		}
