@@ -17,48 +17,72 @@ import (
 // benchCase is one measurement.
 type benchCase struct {
 	name    string   // levels separated by /, each narrower than the one before
-	targets []string // empty: those that are measured in every case
+	targets []string // who takes part
 	fresh   bool     // on a server that has done nothing else
-	alone   bool     // starts magpie by itself, and gets no instance
+	own     bool     // starts magpie by itself, and gets no instance
 	once    bool     // not in every round
 	unusual bool     // only when it is asked for
 	measure func(settings, *instance) ([]value, error)
 }
 
 func allCases() []benchCase {
-	var cases []benchCase
-	for _, w := range []int{1, 16, 64, 1000} {
-		cases = append(cases, benchCase{name: fmt.Sprintf("chat/1-1/w%d", w), unusual: w == 16,
-			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, 1, w) }})
-	}
-	cases = append(cases,
-		benchCase{name: "chat/pairs/w64",
-			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, pairs, 64) }},
-		benchCase{name: "chat/rate", measure: fixedRate},
-		benchCase{name: "chat/offline", measure: drain},
-	)
+	cases := chatCases()
 	cases = append(cases, freeCases()...)
 	cases = append(cases,
-		benchCase{name: "chat/stalled", fresh: true, measure: stalled},
+		benchCase{name: "free/rate", targets: three, measure: onFreeTopics(fixedRate)},
+		benchCase{name: "free/offline", targets: three, measure: onFreeTopics(drain)},
 		benchCase{name: "free/stalled/durable", targets: both, fresh: true, measure: stalledFree(true)},
 		benchCase{name: "free/stalled/volatile", targets: both, fresh: true, measure: stalledFree(false)},
 		benchCase{name: "storm/login", targets: both, fresh: true, measure: stormCase(false)},
 		benchCase{name: "storm/resume", targets: both, fresh: true, measure: stormCase(true)},
-		benchCase{name: "idle", fresh: true, once: true, measure: idle},
+		benchCase{name: "idle", targets: three, fresh: true, once: true, measure: idle},
 	)
 	for _, n := range []int{1000, 10_000, 100_000} {
-		cases = append(cases, benchCase{name: fmt.Sprintf("offline/%d", n), targets: []string{magpieName}, alone: true,
+		cases = append(cases, benchCase{name: fmt.Sprintf("offline/%d", n), targets: alone, own: true,
 			once: true, measure: offlineCase(n)})
 	}
 	for _, n := range []int{1000, 10_000, 100_000} {
-		cases = append(cases, benchCase{name: fmt.Sprintf("everyone/%d", n), targets: []string{magpieName}, alone: true,
+		cases = append(cases, benchCase{name: fmt.Sprintf("everyone/%d", n), targets: alone, own: true,
 			once: true, measure: everyoneCase(n)})
 	}
 	return cases
 }
 
-// both are the targets of cases on free topics.
-var both = []string{magpieName, mosquittoName}
+// chatCases are those on what only magpie has: what everything else that is done for a chat message costs, beside the
+// durable messages on free topics.
+func chatCases() []benchCase {
+	var cases []benchCase
+	for _, w := range []int{1, 16, 64, 1000} {
+		cases = append(cases, benchCase{name: fmt.Sprintf("chat/1-1/w%d", w), targets: alone, unusual: w == 16,
+			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, 1, w) }})
+	}
+	return append(cases,
+		benchCase{name: "chat/pairs/w64", targets: alone,
+			measure: func(s settings, srv *instance) ([]value, error) { return throughput(s, srv, pairs, 64) }},
+		benchCase{name: "chat/rate", targets: alone, measure: fixedRate},
+		benchCase{name: "chat/offline", targets: alone, measure: drain},
+		benchCase{name: "chat/stalled", targets: alone, fresh: true, measure: stalled},
+	)
+}
+
+// Who takes part in a case.
+var (
+	alone = []string{magpieName}
+	both  = []string{magpieName, mosquittoName}
+	three = []string{magpieName, mosquittoName, natsName}
+)
+
+// onFreeTopics lets the pairs of a case for chat use topics that mean nothing.
+func onFreeTopics(measure func(settings, *instance) ([]value, error)) func(settings, *instance) ([]value, error) {
+	return func(s settings, srv *instance) ([]value, error) {
+		free := *srv
+		free.sender, free.receiver = srv.free, srv.free
+		prefix := fresh("bench/pairs") + "/"
+		free.sendTo = func(n int) string { return prefix + strconv.Itoa(n) }
+		free.receiveFrom = free.sendTo
+		return measure(s, &free)
+	}
+}
 
 // chosen gives the cases that were asked for: those with one of the names, or below it.
 func chosen(s settings) []benchCase {

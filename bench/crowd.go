@@ -64,12 +64,12 @@ type crowd struct {
 
 // tally is what was seen since it was last cleared.
 type tally struct {
-	acked, delivered   int
-	acks, arrivals     []time.Duration // from the first byte of a message to its ack, and to each of its arrivals
-	lost, again        int             // missing in the order of a subscriber; there before, or later than a younger one
-	publishersGone     int
-	subscribersGone    int
-	undeliveredAtGones int // messages that a subscriber lacked when it was disconnected
+	acked, delivered int
+	acks, arrivals   []time.Duration // from the first byte of a message to its ack, and to each of its arrivals
+	lost, again      int             // missing in the order of a subscriber; there before, or later than a younger one
+	publishersGone   int
+	subscribersGone  int
+	undelivered      int // messages that a subscriber lacked when it was disconnected
 }
 
 // member is one connection.
@@ -485,7 +485,7 @@ func (c *crowd) leave(m *member) {
 	}
 	c.live--
 	c.seen.subscribersGone++
-	c.seen.undeliveredAtGones += c.abandon(m.sub)
+	c.seen.undelivered += c.abandon(m.sub)
 }
 
 // work is what was seen in some time.
@@ -532,16 +532,15 @@ func (c *crowd) measure(s settings, srv *instance) ([]value, error) {
 	values = append(values, spread("arrival", w.arrivals)...)
 	values = append(values, value{"server CPU", "us/delivery", each(w.end.server - w.begin.server)},
 		value{"generator CPU", "us/delivery", each(w.end.self - w.begin.self)})
-	for _, bad := range []struct {
-		name string
-		n    int
-	}{
-		{"lost", c.seen.lost}, {"late or again", c.seen.again}, {"subscribers disconnected", c.seen.subscribersGone},
-		{"lost with these", c.seen.undeliveredAtGones}, {"publishers disconnected", c.seen.publishersGone},
-	} {
-		if bad.n > 0 {
-			values = append(values, value{bad.name, "", float64(bad.n)})
+	for i, n := range []int{c.seen.lost, c.seen.again, c.seen.subscribersGone, c.seen.undelivered, c.seen.publishersGone} {
+		if n > 0 {
+			values = append(values, value{misfortunes()[i], "", float64(n)})
 		}
 	}
 	return values, err
+}
+
+// misfortunes are the names of what should not happen.
+func misfortunes() []string {
+	return []string{"lost", "late or again", "subscribers disconnected", "lost with these", "publishers disconnected"}
 }

@@ -53,10 +53,12 @@ func freeCase(sh shape, usual bool) benchCase {
 			return values, errOr(err, forget())
 		},
 	}
-	if sh.durable && sh.publishers == 1 && sh.subscribers == 1 && sh.window == 64 {
-		c.targets = append(c.targets, mosquittoDiskName)
+	if sh.durable && sh.publishers == 1 && sh.subscribers == 1 {
 		if sh.qos == 1 {
 			c.targets = append(c.targets, natsName)
+		}
+		if sh.window == 64 {
+			c.targets = append(c.targets, mosquittoDiskName)
 		}
 	}
 	return c

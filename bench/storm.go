@@ -98,7 +98,8 @@ func (st *storm) open(epoll int) error {
 	b := wire.Packet{Type: wire.CONNECT, Connect: wire.Connect{ClientID: stormID(n), Clean: !st.keep, User: who.user,
 		Password: who.password}}.Append(nil, wire.V311)
 	if st.topic != nil {
-		b = wire.Packet{Type: wire.SUBSCRIBE, ID: 1, Filters: []wire.Filter{{Topic: st.topic(n), Options: 1}}}.Append(b, wire.V311)
+		filters := []wire.Filter{{Topic: st.topic(n), Options: 1}}
+		b = wire.Packet{Type: wire.SUBSCRIBE, ID: 1, Filters: filters}.Append(b, wire.V311)
 		st.guests[n].awaits++
 	}
 	if _, err := syscall.Write(fd, b); err != nil {

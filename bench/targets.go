@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,7 +18,7 @@ import (
 	"github.com/magpie-im/magpie/e2e/peers"
 )
 
-// The targets. Those that are not measured in every case are named by those that they take part in.
+// The targets.
 const (
 	magpieName        = "magpie"
 	mosquittoName     = "mosquitto"
@@ -33,7 +32,6 @@ const pairs = 4
 // target is a server to measure.
 type target struct {
 	name  string
-	guest bool // only in cases that name it
 	start func(settings) (*instance, error)
 }
 
@@ -41,14 +39,7 @@ var targets = []target{
 	{name: magpieName, start: startMagpie},
 	{name: mosquittoName, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(false)) }},
 	{name: natsName, start: func(settings) (*instance, error) { return wrap(peers.NATS()) }},
-	{name: mosquittoDiskName, guest: true, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
-}
-
-func (t target) takesPart(c benchCase) bool {
-	if len(c.targets) == 0 {
-		return !t.guest
-	}
-	return slices.Contains(c.targets, t.name)
+	{name: mosquittoDiskName, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
 }
 
 func targetNames() []string {
