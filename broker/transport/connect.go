@@ -49,8 +49,8 @@ func checkConnect(packet []byte) (dialect, error) {
 		return dialect{}, refuse3(&Violation{reasonVersion, "MQTT 3.1"}, code3Version)
 	case string(name) != "MQTT":
 		return dialect{}, refuse3(&Violation{reasonVersion, "protocol is not MQTT"}, 0)
-	case version < version311:
-		return dialect{}, refuse3(&Violation{reasonVersion, "version of MQTT that is too old"}, code3Version)
+	case version < version311, version&0x80 != 0: // mosquitto's bridges try it with that bit, and without after this answer
+		return dialect{}, refuse3(&Violation{reasonVersion, "version of MQTT that is too old, or private"}, code3Version)
 	case version > version5:
 		return dialect{}, refuse5(&Violation{reasonVersion, "version of MQTT that is not known"})
 	}

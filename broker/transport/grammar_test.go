@@ -261,7 +261,7 @@ func TestConnect(t *testing.T) {
 		"3.1":                              {"\x00\x06MQIsdp\x03\x02\x00\x00" + text("c"), 0x84, "\x20\x02\x00\x01"},
 		"version 3":                        {head(3, 2) + text("c"), 0x84, "\x20\x02\x00\x01"},
 		"version 6":                        {head(6, 2) + text("c"), 0x84, "\x20\x03\x00\x84\x00"},
-		"the bit of a bridge":              {head(0x84, 2) + text("c"), 0x84, "\x20\x03\x00\x84\x00"},
+		"the bit of a bridge":              {head(0x84, 2) + text("c"), 0x84, "\x20\x02\x00\x01"},
 		"protocol in small letters":        {"\x00\x04mqtt\x04\x02\x00\x00" + text("c"), 0x84, ""},
 		"every property":                   {properties("\x11\x00\x00\x00\x09", "\x21\x00\x01", "\x27\x00\x00\x00\x01", "\x22\x00\x00", "\x19\x01", "\x17\x00", "\x26"+text("k")+text("v"), "\x15"+text("m"), "\x16"+text("d")), 0, ""},
 		"every property of a will":         {five(0x06, text("c")+with("\x18\x00\x00\x00\x00", "\x01\x01", "\x02\x00\x00\x00\x00", "\x03"+text(""), "\x08"+text("r"), "\x09"+text(""), "\x26"+text("k")+text("v"))+aTopic+text("x")), 0, ""},
