@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"e2e/conformance": anything,
 	"e2e/device":      anything,
 	"e2e/journal":     anything,
+	"e2e/model":       anything,
 	"e2e/peers":       anything,
 	"e2e/server":      anything,
 	"e2e/wire":        anything,
