@@ -68,6 +68,9 @@ type Link struct {
 	unacked   int        // packets of QoS 1 and 2 of this link that we have to answer
 	inherited []Answered // answers the last link could not write
 	unwritten []Answered // answers this link could not write
+	// rewound says that a PUBLISH of QoS 1 was handed over though it may have been before: so are those that were sent behind
+	// it, or what came last would be something old (MQTT 5, 4.6).
+	rewound bool
 
 	pumping bool
 	stop    context.CancelFunc // of the pump

@@ -102,3 +102,24 @@ func TestQoS0IsInOrderAlsoWhereSomeOfItIsRetained(t *testing.T) {
 		wants(t, x, "publish first q0, publish second q0")
 	})
 }
+
+// The final copies of messages of QoS 1 come in the order in which they were published (MQTT 5, 4.6).
+func TestWhatIsSentAgainKeepsItsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
+		x := subscribed(t, r, volatile("phone"), Subscription{Filter: "t", QoS: 1})
+		y := open(t, r, persistent("lamp", 5))
+		first, second := to("t", 1, "first"), to("t", 1, "second")
+		first.ID, second.ID = 1, 2
+		y.w.cutAfter(1) // the first PUBACK reaches the wire, and may not reach the client
+		y.publish(first, free(r))
+		y.publish(second, free(r))
+		<-y.done
+		wants(t, x, "publish first q1, publish second q1")
+		y = open(t, r, persistent("lamp", 5))
+		y.publish(again(first), free(r))
+		y.publish(again(second), free(r))
+		wants(t, y, "puback 1, puback 2")
+		wants(t, x, "publish first q1, publish second q1")
+	})
+}
