@@ -37,11 +37,11 @@ func allCases() []benchCase {
 		benchCase{name: "storm/resume", targets: both, fresh: true, measure: stormCase(true)},
 		benchCase{name: "idle", targets: three, fresh: true, once: true, measure: idle},
 	)
-	for _, n := range []int{1000, 10_000, 100_000} {
+	for _, n := range storedSessions {
 		cases = append(cases, benchCase{name: fmt.Sprintf("offline/%d", n), targets: alone, own: true,
 			once: true, measure: offlineCase(n)})
 	}
-	for _, n := range []int{1000, 10_000, 100_000} {
+	for _, n := range storedSessions {
 		cases = append(cases, benchCase{name: fmt.Sprintf("everyone/%d", n), targets: alone, own: true,
 			once: true, measure: everyoneCase(n)})
 	}
@@ -83,6 +83,9 @@ func onFreeTopics(measure func(settings, *instance) ([]value, error)) func(setti
 		return measure(s, &free)
 	}
 }
+
+// storedSessions are how many sessions are stored in the cases about that.
+var storedSessions = []int{1000, 10_000, 100_000}
 
 // chosen gives the cases that were asked for: those with one of the names, or below it.
 func chosen(s settings) []benchCase {

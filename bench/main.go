@@ -62,6 +62,7 @@ func main() {
 		"topics: its CPU (.cpu) and its allocations (.allocs)")
 	flag.StringVar(&s.json, "json", "", "file for the results as JSON")
 	flag.StringVar(&s.markdown, "md", "", "file for the results as the tables of docs/benchmarks.md")
+	again := flag.String("from", "", "take the results out of this file of an earlier -json, and measure nothing")
 	flag.Parse()
 	s.only, s.targets = names(only), names(targets)
 	if *list {
@@ -70,7 +71,11 @@ func main() {
 		}
 		return
 	}
-	if err := run(s, os.Stdout); err != nil {
+	do := run
+	if *again != "" {
+		do = func(s settings, out io.Writer) error { return repeat(s, *again, out) }
+	}
+	if err := do(s, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -107,6 +112,24 @@ func run(s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return write(s, results, out)
+}
+
+// repeat writes the results of an earlier run.
+func repeat(s settings, file string, out io.Writer) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	results := &results{}
+	if err := json.Unmarshal(text, results); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	return write(s, results, out)
+}
+
+// write writes results wherever they are wanted.
+func write(s settings, results *results, out io.Writer) error {
 	if err := report(out, results); err != nil {
 		return err
 	}

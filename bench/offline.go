@@ -149,7 +149,7 @@ func offlineCase(n int) func(settings, *instance) ([]value, error) {
 		}
 		values = []value{
 			{"start until ready", "ms", float64(time.Since(begin).Milliseconds())},
-			{"of this, reading subscriptions", "ms", float64(loading.Milliseconds())},
+			{"reading subscriptions", "ms", float64(loading.Milliseconds())},
 			{"index", "bytes/session", float64(size) / float64(n)},
 		}
 		srv := m.instance()
@@ -282,6 +282,9 @@ func everyoneCase(n int) func(settings, *instance) ([]value, error) {
 			return nil, err
 		}
 		memory, err := memoryOf(srv)
+		if err == nil && s.pprof != "" {
+			err = save(srv.admin, "heap", fmt.Sprintf("%s-everyone-%d.heap", s.pprof, n))
+		}
 		if err != nil {
 			return nil, err
 		}
