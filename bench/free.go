@@ -58,7 +58,7 @@ func freeCase(sh shape, usual bool) benchCase {
 			c.targets = append(c.targets, natsName)
 		}
 		if sh.window == 64 {
-			c.targets = append(c.targets, mosquittoDiskName)
+			c.targets = append(c.targets, mosquittoDiskName, natsSyncName)
 		}
 	}
 	return c

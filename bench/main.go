@@ -41,6 +41,7 @@ type settings struct {
 	backlog  int
 	json     string
 	markdown string
+	natsSync string
 	pprof    string
 }
 
@@ -62,6 +63,7 @@ func main() {
 		"topics: its CPU (.cpu) and its allocations (.allocs)")
 	flag.StringVar(&s.json, "json", "", "file for the results as JSON")
 	flag.StringVar(&s.markdown, "md", "", "file for the results as the tables of docs/benchmarks.md")
+	flag.StringVar(&s.natsSync, "nats-sync", "", "a nats-server of 2.10 or later, to be measured as one that syncs each message")
 	again := flag.String("from", "", "take the results out of this file of an earlier -json, and measure nothing")
 	flag.Parse()
 	s.only, s.targets = names(only), names(targets)
@@ -153,7 +155,7 @@ func measureAll(s settings) (*results, error) {
 	all := &results{}
 	for round := range s.rounds {
 		for _, t := range targets {
-			if !wanted(s.targets, t.name) {
+			if !wanted(s.targets, t.name) || t.name == natsSyncName && s.natsSync == "" {
 				continue
 			}
 			if err := measureTarget(s, t, round, all); err != nil {

@@ -98,7 +98,7 @@ func (b *page) free() {
 		}
 	}
 	const usual = "free/q1/1-1/w64/durable"
-	for _, target := range []string{mosquittoDiskName, natsName} {
+	for _, target := range []string{mosquittoDiskName, natsName, natsSyncName} {
 		fmt.Fprintf(&b.Buffer, "- `%s`: %s makes %s deliveries/s, at %s us\n", usual, target, b.cell(usual, "deliveries", target),
 			b.cell(usual, "server CPU", target))
 	}
@@ -204,8 +204,12 @@ func (b *page) goals() {
 	of := func(a, b float64) string { return fmt.Sprintf("%.2fx", a/max(b, 1e-9)) }
 	b.row("QoS 1, 1:1, window 64, durable before the ack, against mosquitto in memory", "1x first, 3x in the end",
 		x(durable, "deliveries", mosquittoName))
+	nats := x(durable, "deliveries", natsSyncName)
+	if !b.has(durable, "deliveries", natsSyncName) {
+		nats = "not measured: Debian's version cannot (-nats-sync)"
+	}
 	b.row("the same against NATS JetStream that syncs each message", "20x",
-		"not measured: Debian's version cannot over MQTT; "+x(durable, "deliveries", natsName)+" of one that syncs later")
+		nats+"; "+x(durable, "deliveries", natsName)+" of one that syncs later")
 	b.row("QoS 1, 1 to 50, volatile, against mosquitto", "3x", x(volatile, "deliveries", mosquittoName))
 	b.row("the same, 1 to 500", "3x", "1 to 1,000: "+x("free/q1/1-1000/w16/volatile", "deliveries", mosquittoName))
 	b.row("chat message 1:1 against our own durable QoS 1", "0.5x",

@@ -24,6 +24,7 @@ const (
 	mosquittoName     = "mosquitto"
 	mosquittoDiskName = "mosquitto+disk"
 	natsName          = "NATS"
+	natsSyncName      = "NATS+sync"
 )
 
 // pairs is how many senders, each with a receiver of his own, the largest case has.
@@ -39,6 +40,7 @@ var targets = []target{
 	{name: magpieName, start: startMagpie},
 	{name: mosquittoName, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(false)) }},
 	{name: natsName, start: func(settings) (*instance, error) { return wrap(peers.NATS()) }},
+	{name: natsSyncName, start: func(s settings) (*instance, error) { return wrap(peers.NATSSyncing(s.natsSync)) }},
 	{name: mosquittoDiskName, start: func(settings) (*instance, error) { return wrap(peers.Mosquitto(true)) }},
 }
 

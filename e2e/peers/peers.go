@@ -53,23 +53,29 @@ func Mosquitto(persistent bool) (*Peer, error) {
 }
 
 // NATS runs nats-server with JetStream on the disk and its MQTT gateway.
-func NATS() (*Peer, error) {
-	return run("nats-server", func(dir string, ports []string) (string, []string) {
+func NATS() (*Peer, error) { return nats("nats-server", "") }
+
+// NATSSyncing is NATS that syncs every message to the disk before it acknowledges it. The program is a nats-server of 2.10
+// or later, which Debian does not have.
+func NATSSyncing(program string) (*Peer, error) { return nats(program, "sync_interval: always") }
+
+func nats(program, more string) (*Peer, error) {
+	return run(program, func(dir string, ports []string) (string, []string) {
 		return fmt.Sprintf(`
 host: 127.0.0.1
 port: %s
 server_name: bench
 max_payload: 1MB
 max_pending: 256MB
-jetstream { store_dir: %q, max_memory_store: 1GB, max_file_store: 8GB }
+jetstream { store_dir: %q, max_memory_store: 1GB, max_file_store: 8GB, %s }
 mqtt { host: 127.0.0.1, port: %s, max_ack_pending: 65535, ack_wait: "60s" }
-`, ports[1], dir, ports[0]), []string{"-c"}
+`, ports[1], dir, more, ports[0]), []string{"-c"}
 	})
 }
 
 // run starts a program with a configuration file, and waits until it lets clients in on the first of two ports.
 func run(name string, configure func(dir string, ports []string) (config string, args []string)) (*Peer, error) {
-	dir, err := os.MkdirTemp("", "magpie-"+name+"-")
+	dir, err := os.MkdirTemp("", "magpie-"+filepath.Base(name)+"-")
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", name, err)
 	}
