@@ -262,6 +262,9 @@ func newLink(r *Registry, c Connect, st State) *Link {
 	l.queue.queued, l.queue.source = true, queueSource{l}
 	l.queue.load(true, st.Queue)
 	for _, p := range st.Replays {
+		if !l.subs.has(p.Filter) { // it is not granted any more
+			continue
+		}
 		l.replays = append(l.replays, p)
 		l.lastReplay = max(l.lastReplay, p.ID)
 	}

@@ -133,6 +133,9 @@ type recipient struct {
 var deliveries = sync.Pool{New: func() any { return new(delivery) }}
 
 func (d *delivery) free() {
+	if len(d.all) > 4096 {
+		return // so much is not kept
+	}
 	clear(d.all)
 	clear(d.to)
 	clear(d.links)

@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // mustReplayLocked says whether retained messages are still to be looked up, and there is room for them.
@@ -112,7 +113,7 @@ func (l *Link) sendReplayLocked(p Replay, found []Retained, before uint64) (queu
 			l.sendRetainedLocked(p, m)
 		}
 	}
-	bytes := 0
+	bytes, now := 0, time.Now().Truncate(time.Millisecond)
 	for i, x := range found {
 		if x.Pos > p.Until || changed[x.Message.Topic] || p.NoLocal && x.Message.From == l.key {
 			continue
@@ -123,7 +124,9 @@ func (l *Link) sendReplayLocked(p Replay, found []Retained, before uint64) (queu
 				return queued, i, true
 			}
 			to := Target{Number: l.number, QoS: qos, Retain: true, IDs: p.ids()}
-			queued = append(queued, Step{Message: x.Message, To: []Target{to}})
+			m := *x.Message
+			m.Time = now // in a queue it is new, however old
+			queued = append(queued, Step{Message: &m, To: []Target{to}})
 			continue
 		}
 		if l.closed || l.fullLocked() {

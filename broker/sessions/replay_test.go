@@ -134,3 +134,19 @@ func TestAReplayFitsIntoASessionThatEndsWithItsConnection(t *testing.T) {
 		wants(t, x, "suback 1 01, publish 0 q1, publish 1 q1, publish 2 q1, publish 3 q1, publish 4 q1")
 	})
 }
+
+func TestARetainedMessageThatIsOlderThanQueuesKeepIsReplayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{}, func(c *Config) { c.Queue.Age = time.Hour })
+		say(t, r, retain("t", 1, "old"))
+		time.Sleep(2 * time.Hour)
+		c := persistent("phone", 5)
+		c.ReceiveMaximum = 1
+		x := open(t, r, c)
+		x.subscribe(1, Subscription{Filter: "t", QoS: 1})
+		wants(t, x, "suback 1 01, publish old q1")
+		x.close()
+		wants(t, open(t, r, c), "publish old q1 dup") // from the store
+	})
+}

@@ -30,7 +30,7 @@ type tailEntry struct {
 // Bounds of a tail whose queue is stored.
 const (
 	tailCount = 1024
-	tailBytes = 1 << 20
+	tailBytes = 256 << 10
 )
 
 // push adds an entry, whose position is after all others; for a whole tail, that is given here. If there are too many,
