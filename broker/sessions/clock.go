@@ -100,7 +100,12 @@ func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
 		m := *d.Message
 		m.Time = time.Now().Truncate(time.Millisecond)
 		origin := DelayedOrigin{Due: d.Due, Pos: d.Pos}
-		p, err := r.Publish(ctx, Posting{Message: &m, From: r.numberOf(m.From), Origin: origin})
+		from, err := r.numberOf(ctx, m.From)
+		if err != nil {
+			failed = err
+			break
+		}
+		p, err := r.Publish(ctx, Posting{Message: &m, From: from, Origin: origin})
 		if errors.Is(err, ErrQueueFull) || errors.Is(err, ErrRetainedFull) { // nobody is left to be told
 			r.metrics.dropped(dropQueueFull, 1)
 			_, err = r.store.Append(Bounds{}, Step{Message: &m, Origin: origin})
@@ -120,14 +125,19 @@ func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
 	return failed
 }
 
-// numberOf gives the number of a session that is connected, or 0.
-func (r *Registry) numberOf(k Key) Number {
+// numberOf gives the number of a session, connected or stored; 0: it is over.
+func (r *Registry) numberOf(ctx context.Context, k Key) (Number, error) {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if l := r.links[k]; l != nil {
-		return l.number
+	l := r.links[k]
+	r.mu.RUnlock()
+	if l != nil {
+		return l.number, nil
 	}
-	return 0
+	st, found, err := r.find(ctx, k)
+	if err != nil || !found {
+		return 0, err
+	}
+	return st.Number, nil
 }
 
 // runBeat notes that the registry lives, until ctx ends.

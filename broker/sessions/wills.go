@@ -129,6 +129,13 @@ func (r *Registry) fire(ctx context.Context, w *pendingWill) {
 func (r *Registry) tryFire(ctx context.Context, w *pendingWill) error {
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
+	if w.number == 0 { // it was found at the start
+		n, err := r.numberOf(ctx, w.Key)
+		if err != nil {
+			return err
+		}
+		w.number = n
+	}
 	var out Outcome
 	if r.willHandler != nil {
 		out = r.willHandler(ctx, w.Will, w.number, WillOrigin{w.Key})
@@ -160,7 +167,7 @@ func (r *Registry) tryFire(ctx context.Context, w *pendingWill) error {
 // published if the session it belonged to is over, and forgotten if the session goes on (MQTT 5, 3.1.3.2.2).
 func (r *Registry) replaceWill(ctx context.Context, l *Link, over bool) error {
 	old := r.takeWill(l.key)
-	if old != nil && over {
+	if old != nil && (over || !old.Due.After(time.Now())) { // due before it came back
 		r.fire(ctx, old)
 	}
 	switch {
