@@ -12,6 +12,57 @@
 //   - a mid is stored once, and so is a QoS 2 publish; a QoS 1 publish without a mid not more often than it was sent;
 //   - a session gets its stream without a gap; a repetition is a redelivery (DUP, or after a crash), never with QoS 2;
 //   - unread numbers are what a recount gives.
+//
+// # Free topics
+//
+// A [Traffic] is the journal of clients of free topics, of lines that are called [Act]. [CheckTraffic] judges it by what
+// MQTT and protocol.md promise. Here, too, what a client is about to do is written before and what it saw after, so that
+// "A before B" in the rules below, which means the order of the lines, is what happened. The server is known to have been
+// killed only by the line Killed; the time until the next one is a run.
+//
+// A session has lives: one ends when a CONNACK says that there is none. In a life it makes subscriptions. One is in force
+// from its SUBACK to the line before which the client cannot have given it up: an UNSUBSCRIBE, a CONNECT for a new session
+// or, for sessions that end with their connection, whatever may have ended that. It may be in force from its SUBSCRIBE to the
+// UNSUBACK or the end of the life. A SUBSCRIBE for the same filter goes on with it.
+//
+// A message counts as acknowledged with PUBACK or PUBREC. A message that was published with QoS 2, and a will, may have been
+// accepted once, one of QoS 1 as often as it was sent before the line in question: these are its copies. The rules:
+//
+//   - Lost: a session that is Drained has got, in its last life, every acknowledged message (QoS 1, 2) that was first sent
+//     when a subscription to it was in force, with QoS 1 or 2, that still is. A life that ended has got every such message
+//     up to the last that it got of the same publisher, topic and QoS. Messages with an empty payload have no name and are not
+//     followed; neither is what its publisher sent itself with No Local.
+//   - Reordered: a life gets the messages of one publisher to one topic with one QoS for the first time in the order in which
+//     they were first sent, if the one that comes too late was sent when the subscription was in force. Wills, delayed
+//     messages, retained ones that a subscription asked for, and members of shared groups are left out.
+//   - Doubled: a life gets a message of QoS 2 to a subscription of QoS 2 in no more exchanges than there are copies, whatever
+//     happens in between. One with QoS 0 comes not more often than there are copies, or than it was sent.
+//   - Redelivery: on one connection a message comes not more often than there are copies, in one run not more often without
+//     DUP. With DUP it does not come on the first connection of a life, nor with QoS 0, and in one run it has a packet id that
+//     it had before.
+//   - Invented: what comes was sent before. Changed: with this content to this topic; and a QoS 2 packet id that a client has
+//     not released stands for the same message as before.
+//   - Stranger: what comes matches a subscription that may have been in force since it was first sent; it was not acknowledged
+//     before the SUBSCRIBE, if it does not come as a retained one; it was not published, and is not received, by somebody who
+//     is Denied the topic. Who is denied is not told otherwise (SUBACK; PUBACK and PUBREC of MQTT 5).
+//   - WrongQoS: it comes with the lower of the QoS of the message and the highest of the subscriptions.
+//   - WrongRetain: the retain flag is on what was published with it, when a new subscription asked for it or with Retain As
+//     Published, and nowhere else.
+//   - Stale: what comes as a retained message, to a subscription, is not older than one of the same topic that was
+//     acknowledged before its SUBSCRIBE; older means that the server was done with it before the other was sent. It is Lost
+//     if nothing comes to a Drained session where there must be a retained message.
+//   - WillLost: the will of a connection that had a CONNACK and ended without DISCONNECT (or with 0x04), the server's being
+//     killed included, is a message like an acknowledged one to all who subscribed before its CONNECT, if it has no delay, if
+//     its session ended, or if its client did not come back, unless its delay is a [LongDelay].
+//   - WillWrong: nobody gets the will of a connection that is there still; of one that ended with DISCONNECT if the client has
+//     had another CONNACK in the same run, or if that is the last run; of one with a [LongDelay] whose session went on.
+//   - GroupLost: an acknowledged message to a shared group that had a member then that outlives its connections, and that
+//     still is a member, has been answered by some member when all are Drained.
+//   - GroupDoubled: while one member has it, or has answered it, no other gets it, unless in another run, or the first one's
+//     connection or subscription may have ended. With QoS 2, Doubled: never.
+//   - Forgotten: a session that is to be kept is there at the next CONNECT. Protocol: one that cannot be there is not; a
+//     publish is refused, a lower QoS granted, and a client disconnected only with a reason; acks answer something; no more
+//     is on its way than the Receive Maximum.
 package journal
 
 import (
