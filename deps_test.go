@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"e2e/model":       anything,
 	"e2e/peers":       anything,
 	"e2e/server":      anything,
+	"e2e/traffic":     anything,
 	"e2e/wire":        anything,
 	"e2e/mochi":       anything,
 }
