@@ -228,7 +228,7 @@ func TestARequestIsAnsweredToNobodyElse(t *testing.T) {
 	long(t)
 	a := prepare(t, wire.V5)
 	second := listen(t, a.s, "carol", "second", wire.V311, 1)
-	for _, topic := range []string{"im/u/alice/rsp", "im/u/alice/in", "im/u/+/rsp", "im/to/bob/send", "x"} {
+	for _, topic := range []string{"im/u/alice/rsp", "im/u/alice/in", "im/u/bob/rsp", "im/to/bob/send", "x"} {
 		id := a.carol.id()
 		request := fmt.Sprintf(`{"usn":0,"x":%q}`, forged)
 		a.carol.send(publish("im/rpc/sync", request, 1, id, wire.Str(wire.ResponseTopic, topic),

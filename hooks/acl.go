@@ -246,9 +246,10 @@ func (g *Grants) isAlias(before []string) bool {
 }
 
 // Spell gives the topic as the client calls it: Canonical backwards, but that a name stays a name. The topic of the
-// mount itself, which a subscription to # has a part in, has no other name.
+// mount itself, which a subscription to # has a part in, has no other name, and neither has what would read like a topic
+// that is not free.
 func (g *Grants) Spell(topic string) string {
-	if g.isMounted(topic) {
+	if g.isMounted(topic) && free(topic[len(g.mount):]) { // or it would be taken for one of the server's own
 		return topic[len(g.mount):]
 	}
 	return topic

@@ -199,7 +199,7 @@ func (c *connection) parseWill(pk packets.Packet) (*sessions.Will, error) {
 	if c.emptyWill {
 		p.Payload = nil
 	}
-	if !validTopic(p.Topic) || !validText(props.ResponseTopic) {
+	if !validTopic(p.Topic) || !validText(props.ResponseTopic) || p.ResponseTopic == "" && props.ResponseTopic != "" {
 		return nil, errNoTopic
 	}
 	if cmd, ok := parseCommand(p.Topic); !ok && !c.grants.MayPublish(p.Topic) || cmd.verb == verbRPC {

@@ -88,15 +88,23 @@ func parseDelayed(written string) (topic string, delay time.Duration, ok bool) {
 	return topic, time.Duration(seconds) * time.Second, true
 }
 
-// canonical gives the topic or filter that the server knows for what the client wrote, within $share and $delayed too.
+// canonical gives the topic or filter that the server knows for what the client wrote, within $share and $delayed too; ""
+// if that would be longer than any topic.
 func (c *connection) canonical(written string) string {
+	if topic := c.known(written); len(topic) <= longestTopic {
+		return topic
+	}
+	return ""
+}
+
+func (c *connection) known(written string) string {
 	for _, prefix := range []string{"$share/", "$delayed/"} {
 		rest, ok := strings.CutPrefix(written, prefix)
 		if !ok {
 			continue
 		}
 		if name, inner, ok := strings.Cut(rest, "/"); ok {
-			return prefix + name + "/" + c.canonical(inner)
+			return prefix + name + "/" + c.grants.Canonical(canonical(inner, c.account)) // neither is within the other
 		}
 		return written
 	}

@@ -53,6 +53,9 @@ func (p *publishPlugin) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packet
 	received := fromPacket(pk)
 	received.ExpiresAtOnce, received.EmptyContentType = blank.Expiry, blank.ContentType
 	received.Topic, received.ResponseTopic = c.canonical(received.Topic), c.canonical(received.ResponseTopic)
+	if len(pk.Properties.ResponseTopic) > g.cfg.TopicSize {
+		received.Topic = "" // nobody publishes there
+	}
 	return taken(c.link.Receive(c.ctx, received, handle))
 }
 

@@ -17,6 +17,9 @@ type wire struct {
 }
 
 func (w *wire) Publish(p sessions.Publish) error {
+	if len(p.Topic) > longestTopic || len(p.ResponseTopic) > longestTopic {
+		return sessions.ErrPacketSize // there is no packet for it
+	}
 	s := scratches.Get().(*scratch)
 	defer s.free()
 	s.b = appendPublish(s.b[:0], &p, w.c.version)

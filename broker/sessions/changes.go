@@ -3,9 +3,12 @@ package sessions
 // changes remembers which topics have got another retained message lately, and at which position. What is kept of that is
 // bounded; see since.
 type changes struct {
-	list  [512]change
-	count uint64 // of all that were added
+	list  []change // as long as many
+	count uint64   // of all that were added
 }
+
+// manyChanges is what comes in the time of a few syncs.
+const manyChanges = 8192
 
 type change struct {
 	pos   uint64
@@ -13,6 +16,9 @@ type change struct {
 }
 
 func (c *changes) add(pos uint64, topic string) {
+	if c.list == nil {
+		c.list = make([]change, manyChanges)
+	}
 	c.list[c.count%uint64(len(c.list))] = change{pos, topic}
 	c.count++
 }

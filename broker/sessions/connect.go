@@ -102,11 +102,21 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 // abandon takes back what a Connect that failed has done.
 func (r *Registry) abandon(ctx context.Context, l *Link) {
 	r.detach(l)
-	if l.will == nil {
-		return
+	if l.persistent { // its row may have its place already, and says that it is open
+		r.unsaved.note(l.key, time.Now())
 	}
-	if _, err := r.store.DropWill(ctx, l.key); err != nil {
-		r.log.Warn("will not dropped", "account", l.key.Account, "client", l.key.Client, "err", err)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	var err error
+	switch old := l.replaced; {
+	case old != nil:
+		_, err = r.store.PutWill(ctx, old.Will)
+		r.addWill(old)
+	case l.will != nil:
+		_, err = r.store.DropWill(ctx, l.key)
+	}
+	if err != nil {
+		r.log.Warn("will not restored", "account", l.key.Account, "client", l.key.Client, "err", err)
 	}
 }
 

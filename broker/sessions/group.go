@@ -23,6 +23,7 @@ type group struct {
 	number   Number
 	sessions int  // that subscribe, connected or not; guarded by shares.mu
 	qos      byte // the highest of them; guarded by shares.mu
+	routed   bool // it is in the index; guarded by shares.mu
 	tail     tail
 
 	mu      sync.Mutex
@@ -61,32 +62,35 @@ func splitShare(filter string) (inner string, ok bool) {
 	return inner, ok
 }
 
-// countGroup is openGroup for a session that may have been one of the group's before.
-func (r *Registry) countGroup(ctx context.Context, sub Subscription, known bool) error {
-	if err := r.openGroup(ctx, sub); err != nil || !known {
-		return err
-	}
-	return r.closeGroup(ctx, sub.Filter)
-}
-
-// openGroup counts one more session of a group, and creates the group with the first one.
-func (r *Registry) openGroup(ctx context.Context, sub Subscription) error {
+// openGroup counts one more session of a group, unless it is known to be one of them already, and creates the group with
+// the first one. It says whether it counted.
+func (r *Registry) openGroup(ctx context.Context, sub Subscription, known bool) (counted bool, err error) {
 	r.shares.mu.Lock()
 	defer r.shares.mu.Unlock()
 	g := r.shares.byName[sub.Filter]
 	if g == nil {
+		known = false // the group went while nobody was granted it
 		n := r.shares.numbers.take()
 		if n == 0 {
-			return fmt.Errorf("group %.80q: no number is free: %w", sub.Filter, ErrUnavailable)
+			return false, fmt.Errorf("group %.80q: no number is free: %w", sub.Filter, ErrUnavailable)
 		}
 		if _, err := r.store.SaveGroup(ctx, sub.Filter, n); err != nil {
 			r.shares.numbers.free(n)
-			return fmt.Errorf("save group: %w", err)
+			return false, fmt.Errorf("save group: %w", err)
 		}
 		g = r.addGroupLocked(sub.Filter, n)
 	}
-	r.countLocked(g, sub)
-	return nil
+	if !known {
+		g.sessions++
+	}
+	if !g.routed || sub.QoS > g.qos {
+		inner, _ := splitShare(sub.Filter)
+		g.routed, g.qos = true, max(g.qos, sub.QoS)
+		r.order.Lock()
+		defer r.order.Unlock()
+		r.routes.Subscribe(inner, subscriber(g.number, Subscription{QoS: g.qos}))
+	}
+	return !known, nil
 }
 
 // addGroupLocked makes a group that is in the store. shares.mu is held.
@@ -100,30 +104,6 @@ func (r *Registry) addGroupLocked(name string, n Number) *group {
 	r.mu.Unlock()
 	r.order.Unlock()
 	return g
-}
-
-// loadShare counts a stored session that subscribes to a group.
-func (r *Registry) loadShare(s Subscription) {
-	r.shares.mu.Lock()
-	defer r.shares.mu.Unlock()
-	g := r.shares.byName[s.Filter]
-	if g == nil { // the group's row is written before that of its first session
-		r.log.Error("session of an unknown shared group", "group", s.Filter)
-		return
-	}
-	r.countLocked(g, s)
-}
-
-// countLocked counts one more session of a group. shares.mu is held.
-func (r *Registry) countLocked(g *group, s Subscription) {
-	g.sessions++
-	if g.sessions == 1 || s.QoS > g.qos {
-		inner, _ := splitShare(s.Filter)
-		g.qos = max(g.qos, s.QoS)
-		r.order.Lock()
-		defer r.order.Unlock()
-		r.routes.Subscribe(inner, subscriber(g.number, Subscription{QoS: g.qos}))
-	}
 }
 
 // closeGroup counts one session less. With the last one the group goes, and what waits in it.
@@ -199,6 +179,12 @@ func (r *Registry) dropEmptyGroups(ctx context.Context) error {
 
 // push puts a message at the end. The registry's order is held.
 func (g *group) push(e groupEntry) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.members) == 0 { // it is read from the store when somebody comes
+		g.tail.start(e.pos)
+		return
+	}
 	g.tail.push(tailEntry{pos: e.pos, needs: e.pos, qos: e.qos, m: e.m})
 }
 

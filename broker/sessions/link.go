@@ -26,6 +26,7 @@ type Link struct {
 	present    bool
 	persistent bool                // what happens to the session is stored
 	will       *Will               // nil: none
+	replaced   *pendingWill        // of the connection before, taken out by Connect; nil: none
 	spell      func(string) string // a canonical topic as the client knows it; nil: as it is
 	unlock     func()              // gives the key free; called by Start or End
 	ended      chan struct{}       // closed by End
@@ -57,6 +58,8 @@ type Link struct {
 
 	replays    []Replay // retained messages that are to be looked up
 	lastReplay uint64
+	// replayTries counts how often the page at hand was read in vain. Used by the pump.
+	replayTries int
 
 	groups    []membership // shared groups it takes from
 	groupTurn int          // of groups

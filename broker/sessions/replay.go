@@ -25,11 +25,11 @@ func (l *Link) replay(ctx context.Context) error {
 	l.mu.Lock()
 	p := l.replays[0]
 	l.mu.Unlock()
+	if err := r.store.Room(ctx); err != nil {
+		return err
+	}
 	before := r.store.Last()
 	found, next, err := r.store.Retained(ctx, p.Filter, p.After, replayChunk)
-	if err == nil {
-		err = r.store.Room(ctx)
-	}
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,7 @@ func (l *Link) replayPage(
 	if !ok {
 		return a, 0, nil // so much has changed that it is read again
 	}
+	l.replayTries = 0
 	done := seen == len(found) && next == ""
 	switch {
 	case seen == len(found):
@@ -87,6 +88,10 @@ func (l *Link) replayPage(
 	return a, len(queued), err
 }
 
+// maxReplayTries is how often a page is read again because so much has changed meanwhile that it is not known what. After
+// that a client may see an older one behind a newer one, rather than nothing at all.
+const maxReplayTries = 5
+
 // replayChunk is how many retained messages are looked up at once.
 const replayChunk = 32
 
@@ -105,7 +110,8 @@ func (l *Link) sendReplayLocked(p Replay, found []Retained, before uint64) (queu
 	r.order.Lock()
 	changed, ok := r.retaineds.since(before)
 	r.order.Unlock()
-	if !ok {
+	if !ok && l.replayTries < maxReplayTries {
+		l.replayTries++
 		return nil, 0, false
 	}
 	if p.After == "" && r.live != nil {

@@ -3,6 +3,7 @@ package sessions
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -186,14 +187,8 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 		}
 	}
 	head, err := l.headFor(ctx, granted)
-	for _, s := range granted {
-		if _, again := known[s.Filter]; again {
-			continue
-		}
-		known[s.Filter] = l.subs.has(s.Filter)
-		if _, shared := splitShare(s.Filter); shared && err == nil {
-			err = l.registry.countGroup(ctx, s, known[s.Filter])
-		}
+	if err == nil {
+		err = l.openGroups(ctx, granted, known)
 	}
 	if err != nil {
 		return l.cannotStore(ctx, "subscribe", err)
@@ -245,6 +240,32 @@ func (l *Link) headFor(ctx context.Context, more []Subscription) (uint64, error)
 	return l.stream.source.Head(ctx)
 }
 
+// openGroups finds out which filters are known, and counts the session in the groups that it joins.
+func (l *Link) openGroups(ctx context.Context, granted []Subscription, known map[string]bool) error {
+	var opened []string
+	for _, s := range granted {
+		_, again := known[s.Filter]
+		if !again {
+			known[s.Filter] = l.subs.has(s.Filter)
+		}
+		if _, shared := splitShare(s.Filter); !shared {
+			continue
+		}
+		counted, err := l.registry.openGroup(ctx, s, again || known[s.Filter])
+		if counted {
+			opened = append(opened, s.Filter)
+		}
+		if err == nil {
+			continue
+		}
+		for _, name := range opened {
+			err = errors.Join(err, l.registry.closeGroup(ctx, name))
+		}
+		return err
+	}
+	return nil
+}
+
 // replays says whether a SUBSCRIBE asks for retained messages (MQTT 5, 3.8.3.1). known means that the session had the
 // filter before.
 func (s Subscription) replays(known bool) bool {
@@ -269,19 +290,15 @@ func (r *Registry) routeLocked(l *Link, s Subscription) (until uint64, retained 
 	return r.store.Last(), true
 }
 
-// unroute takes a filter of a session out of the index.
-func (r *Registry) unroute(ctx context.Context, n Number, filter string) error {
+// unroute takes a filter of a session, which is no shared one, out of the index.
+func (r *Registry) unroute(n Number, filter string) {
 	if reserved(filter) {
 		r.lives.Unsubscribe(filter, n)
-		return nil
-	}
-	if _, shared := splitShare(filter); shared {
-		return r.closeGroup(ctx, filter)
+		return
 	}
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.routes.Unsubscribe(filter, n)
-	return nil
 }
 
 // joinLocked makes the link a member of a shared group, or one with other options.
@@ -336,13 +353,15 @@ func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) err
 // change applies a change of subscriptions, takes what is gone out of the index, stores the session and puts the answer into
 // the FIFO.
 func (l *Link) change(ctx context.Context, a answer, changes bool, apply func(), gone ...string) error {
-	for _, f := range gone {
-		if err := l.registry.unroute(ctx, l.number, f); err != nil {
-			return l.cannotStore(ctx, "unsubscribe", err)
-		}
-	}
 	if changes {
 		commit, err := l.saveChanged(ctx, apply)
+		for _, f := range gone {
+			if _, shared := splitShare(f); shared {
+				err = errors.Join(err, l.registry.closeGroup(ctx, f))
+			} else {
+				l.registry.unroute(l.number, f)
+			}
+		}
 		if err != nil {
 			return l.cannotStore(ctx, "save subscriptions", err)
 		}

@@ -32,7 +32,9 @@ func (r *Registry) Load(ctx context.Context) error {
 		}
 		for _, st := range page {
 			after = st.Key
-			r.loadSession(st)
+			if err := r.loadSession(ctx, st); err != nil {
+				return err
+			}
 		}
 		if len(page) < sweepPage {
 			break
@@ -45,18 +47,29 @@ func (r *Registry) Load(ctx context.Context) error {
 }
 
 // loadSession puts a stored session into the index.
-func (r *Registry) loadSession(st State) {
+func (r *Registry) loadSession(ctx context.Context, st State) error {
 	if st.Number == 0 { // from before there were queues: it gets one with its next connection
-		return
+		return nil
 	}
 	r.stored.use(st.Number)
 	for _, s := range r.granted(st.Key.Account, st.Subscriptions) {
-		if _, shared := splitShare(s.Filter); shared {
-			r.loadShare(s)
-		} else if !reserved(s.Filter) {
-			r.routes.Subscribe(s.Filter, subscriber(st.Number, s))
+		if _, shared := splitShare(s.Filter); !shared {
+			r.reroute(st.Number, s)
+		} else if _, err := r.openGroup(ctx, s, false); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// reroute puts a filter of a stored session into the index, unless it is a shared one or the server's own.
+func (r *Registry) reroute(n Number, s Subscription) {
+	if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) {
+		return
+	}
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.routes.Subscribe(s.Filter, subscriber(n, s))
 }
 
 // Run does what has its time: it forgets sessions whose expiry has passed, and publishes wills and delayed messages, and
@@ -143,7 +156,11 @@ func (r *Registry) end(ctx context.Context, st State) (Commit, error) {
 	}
 	r.unsaved.forget(st.Key)
 	if w := r.takeWill(st.Key); w != nil {
-		r.fire(ctx, w)
+		if err := r.tryFire(ctx, w); err != nil {
+			w.Due = time.Now().Add(willRetry)
+			r.addWill(w)
+			return nil, fmt.Errorf("publish will: %w", err)
+		}
 	}
 	return commit, nil
 }
@@ -152,19 +169,28 @@ func (r *Registry) end(ctx context.Context, st State) (Commit, error) {
 func (r *Registry) forget(
 	ctx context.Context, k Key, n Number, subs []Subscription, stored bool,
 ) (commit Commit, err error) {
+	var groups []string
 	for _, s := range subs {
-		if failed := r.unroute(ctx, n, s.Filter); failed != nil {
-			err = failed
+		if _, shared := splitShare(s.Filter); shared {
+			groups = append(groups, s.Filter)
+		} else {
+			r.unroute(n, s.Filter)
 		}
 	}
 	if stored {
-		dropped, err := r.store.Drop(ctx, k)
-		if err != nil {
+		if commit, err = r.store.Drop(ctx, k); err != nil {
+			for _, s := range subs { // it stays as it was
+				r.reroute(n, s)
+			}
 			return nil, fmt.Errorf("drop session: %w", err)
 		}
-		commit = dropped
 	}
 	r.freeNumber(n)
+	for _, name := range groups {
+		if failed := r.closeGroup(ctx, name); failed != nil {
+			err = failed
+		}
+	}
 	return commit, err
 }
 

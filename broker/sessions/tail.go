@@ -75,11 +75,11 @@ func (q *tail) dropLocked() {
 	}
 }
 
-// start says that everything after a position will be pushed.
+// start says that everything after a position will be pushed, and nothing before it is wanted from here.
 func (q *tail) start(from uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.from = from
+	q.list, q.first, q.size, q.from = nil, 0, 0, from
 }
 
 // covers says whether everything after a position is here.

@@ -167,8 +167,12 @@ func (r *Registry) tryFire(ctx context.Context, w *pendingWill) error {
 // published if the session it belonged to is over, and forgotten if the session goes on (MQTT 5, 3.1.3.2.2).
 func (r *Registry) replaceWill(ctx context.Context, l *Link, over bool) error {
 	old := r.takeWill(l.key)
+	l.replaced = old
 	if old != nil && (over || !old.Due.After(time.Now())) { // due before it came back
-		r.fire(ctx, old)
+		if err := r.tryFire(ctx, old); err != nil {
+			return fmt.Errorf("publish will: %w", err)
+		}
+		l.replaced = nil
 	}
 	switch {
 	case l.will != nil:
@@ -179,7 +183,7 @@ func (r *Registry) replaceWill(ctx context.Context, l *Link, over bool) error {
 		if err != nil {
 			return fmt.Errorf("save will: %w", err)
 		}
-	case old != nil && !over:
+	case l.replaced != nil:
 		if _, err := r.store.DropWill(ctx, l.key); err != nil {
 			return fmt.Errorf("drop will: %w", err)
 		}
