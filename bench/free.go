@@ -54,11 +54,14 @@ func freeCase(sh shape, usual bool) benchCase {
 		},
 	}
 	if sh.durable && sh.publishers == 1 && sh.subscribers == 1 {
-		if sh.qos == 1 {
+		if sh.window == 64 {
+			c.targets = append(c.targets, mosquittoDiskName)
+		}
+		if sh.qos == 1 { // NATS may not have QoS 2
 			c.targets = append(c.targets, natsName)
 		}
-		if sh.window == 64 {
-			c.targets = append(c.targets, mosquittoDiskName, natsSyncName)
+		if sh.qos == 1 && sh.window == 64 {
+			c.targets = append(c.targets, natsSyncName)
 		}
 	}
 	return c
