@@ -61,6 +61,9 @@ func (c *conn) read() {
 		}
 		if err != nil && !c.dead {
 			c.m.failLocked("%s: %v", c.name, err)
+			if c.s != nil {
+				c.m.read = c.s.read
+			}
 		}
 		over := err != nil
 		c.m.changedLocked()
@@ -102,6 +105,7 @@ func (c *conn) published(p wire.Packet) error {
 	}
 	slices.Sort(d.ids)
 	c.m.deliveries++
+	c.s.read = append(c.s.read[max(0, len(c.s.read)-100):], fmt.Sprintf("%d id %d %+v", len(c.m.trace), p.ID, d))
 	if p.QoS == 0 {
 		return c.m.oracle.got(c.s, d)
 	}

@@ -26,7 +26,7 @@ func TestSessionsGetWhatTheModelSays(t *testing.T) {
 	if s, err := strconv.ParseUint(os.Getenv("MAGPIE_TEST_SEED"), 10, 64); err == nil {
 		seed = s
 	}
-	rounds := 60
+	rounds := 200
 	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil {
 		rounds = n
 	}

@@ -32,6 +32,7 @@ type model struct {
 	changed    chan struct{} // closed and made anew when something has changed
 	failed     error
 	trace      []string
+	read       []string // what the session got last that got something wrong
 	messages   int
 	deliveries int
 	empties    map[string]int // by topic: the message without a payload
@@ -65,9 +66,6 @@ func (m *model) note(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.trace = append(m.trace, fmt.Sprintf(format, args...))
-	if len(m.trace) > 120 {
-		m.trace = m.trace[20:]
-	}
 }
 
 // broken says whether the run has failed.
@@ -347,5 +345,6 @@ func (m *model) restart() {
 func (m *model) report() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return fmt.Sprintf("%v\nround %d; what was done last:\n  %s", m.failed, m.rounds, strings.Join(m.trace, "\n  "))
+	return fmt.Sprintf("%v\nround %d; what was done last:\n  %s\nwhat it got last:\n  %s",
+		m.failed, m.rounds, strings.Join(m.trace[max(0, len(m.trace)-100):], "\n  "), strings.Join(m.read, "\n  "))
 }
