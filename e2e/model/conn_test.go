@@ -116,9 +116,13 @@ func (c *conn) published(p wire.Packet) error {
 		return fmt.Errorf("got %+v: %d are unacknowledged, Receive Maximum is %d", d, len(c.unacked), c.window)
 	}
 	if p.QoS == 1 {
-		if err := c.m.oracle.got(c.s, d); err != nil {
-			return err
+		n, known := c.s.seen[p.ID]
+		if again := p.Dup && known && n == d.n; !again {
+			if err := c.m.oracle.got(c.s, d); err != nil {
+				return err
+			}
 		}
+		c.s.seen[p.ID] = d.n
 		return c.ack(wire.Packet{Type: wire.PUBACK, ID: p.ID})
 	}
 	if n, goesOn := c.s.held[p.ID]; !goesOn {

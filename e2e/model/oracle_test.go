@@ -80,6 +80,7 @@ type session struct {
 	dues    map[int]*due
 	replays []*due
 	held    map[uint16]int // QoS 2: ids that wait for their PUBREL, and the message of each
+	seen    map[uint16]int // QoS 1: ids that may come again, and the message of each
 	newest  map[string]int // by publisher: the highest seq that came live
 	conn    *conn          // nil: not connected
 	read    []string       // what came last, for people
@@ -88,7 +89,7 @@ type session struct {
 func (o *oracle) begin(s *session) {
 	s.alive = true
 	s.subs, s.dues, s.replays = map[string]*subscription{}, map[int]*due{}, nil
-	s.held, s.newest = map[uint16]int{}, map[string]int{}
+	s.held, s.seen, s.newest = map[uint16]int{}, map[uint16]int{}, map[string]int{}
 }
 
 // end forgets what a session was.
@@ -235,7 +236,7 @@ type delivery struct {
 	ids    []int
 }
 
-// got judges a delivery. Those of QoS 2 that repeat an exchange which goes on have been left out.
+// got judges a delivery. Repetitions of one that goes on have been left out.
 func (o *oracle) got(s *session, d delivery) error {
 	var replayed *due
 	for _, r := range s.replays {
@@ -248,21 +249,13 @@ func (o *oracle) got(s *session, d delivery) error {
 		replayed.got++
 		return nil
 	}
-	for _, r := range s.replays { // a repetition
-		if r.m.n == d.n && d.retain && d.qos == 1 && d.dup && slices.Equal(r.ids, d.ids) {
-			return nil
-		}
-	}
 	want := s.dues[d.n]
 	if want == nil {
 		return o.gotShared(s, d)
 	}
-	repeats := d.qos == 1 && d.dup // of something that was not acknowledged for certain
 	switch {
 	case want.qos != d.qos || want.retain != d.retain || want.m.topic != d.topic || !slices.Equal(want.ids, d.ids):
 		return fmt.Errorf("got %+v, want %v", d, want)
-	case repeats && want.got > 0:
-		return nil
 	case want.got == want.m.copies:
 		return fmt.Errorf("got %+v again: %v", d, want)
 	}
@@ -333,6 +326,7 @@ func (o *oracle) settle() {
 	for _, s := range o.sessions {
 		maps.DeleteFunc(s.dues, func(_ int, d *due) bool { return d.got > 0 })
 		s.replays = slices.DeleteFunc(s.replays, func(d *due) bool { return d.got > 0 })
+		clear(s.seen)
 	}
 	for _, g := range o.groups {
 		g.shaky = false
