@@ -69,7 +69,8 @@ func (f *fakeStore) Append(b Bounds, steps ...Step) (Appended, error) {
 
 func (d *disk) step(pos uint64, s Step, b Bounds) (dropped int) {
 	for _, to := range s.To {
-		q := append(d.queues[to.Number], Entry{Pos: pos, Target: to, Message: s.Message}) // who reads sees no further than before
+		q := d.queues[to.Number]
+		q = append(q, Entry{Pos: pos, Target: to, Message: s.Message}) // who reads sees no further than before
 		if b.Count > 0 && len(q) > b.Count {
 			q = q[1:]
 			dropped++

@@ -2,6 +2,9 @@ package sessions
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,5 +124,135 @@ func TestWhatIsSentAgainKeepsItsOrder(t *testing.T) {
 		y.publish(again(second), free(r))
 		wants(t, y, "puback 1, puback 2")
 		wants(t, x, "publish first q1, publish second q1")
+	})
+}
+
+func TestAQueueGoesOnFromTheStoreWhereItsEndInMemoryBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		store.instant = true
+		r := newRegistry(store, &fakeLog{})
+		x := subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 1})
+		rec := newReceiver(t, 5, 64)
+		rec.connected()
+		total := uint64(3 * tailCount)
+		for n := range total {
+			say(t, r, to("t", 1, strconv.FormatUint(n+1, 10)))
+			if n%100 == 0 && n < tailCount { // then the client stalls
+				rec.serve(x)
+			}
+		}
+		if n := len(x.link.tail.list) - x.link.tail.first; n > tailCount {
+			t.Errorf("%d entries are in memory, want %d at most", n, tailCount)
+		}
+		rec.until(x, total)
+	})
+}
+
+func TestOldestGoOrThePublisherIsRefusedAtTheBoundOfAQueue(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			bound := func(c *Config) { c.Queue.Count, c.Queue.Refuse = 2, refuse }
+			r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{}, bound)
+			subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 1}).close()
+			say(t, r, to("t", 1, "1"))
+			say(t, r, to("t", 1, "2"))
+			want := "publish 2 q1, publish 3 q1"
+			if err := trySay(r, to("t", 1, "3")); refuse {
+				want = "publish 1 q1, publish 2 q1"
+				if !errors.Is(err, ErrQueueFull) {
+					t.Errorf("got %v, want %v", err, ErrQueueFull)
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+			wants(t, open(t, r, persistent("phone", 5)), want)
+		})
+	}
+}
+
+func TestASessionThatEndsWithItsConnectionIsEndedAtTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{}, func(c *Config) { c.VolatileCount, c.Window = 3, 1 })
+		x := subscribed(t, r, volatile("phone"), Subscription{Filter: "t", QoS: 1})
+		for _, text := range []string{"1", "2", "3", "4", "5", "6"} {
+			say(t, r, to("t", 1, text))
+			synctest.Wait()
+		}
+		got := x.w.take()
+		if last := got[len(got)-1]; last.kind != "disconnect" || last.reason != reasonQuotaExceeded {
+			t.Errorf("packets: got %q, want a disconnect with 0x97 in the end", describe(got))
+		}
+	})
+}
+
+func TestASessionMayEndWithItsNextConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 2}).close()
+		say(t, r, to("t", 2, "1"))
+		c := persistent("phone", 5)
+		c.ExpirySeconds = 0
+		x := open(t, r, c)
+		wants(t, x, "publish 1 q2")
+		say(t, r, to("t", 2, "2"))
+		wants(t, x, "publish 2 q2")
+		x.close()
+		say(t, r, to("t", 2, "3"))
+		x = open(t, r, c)
+		wants(t, x, "")
+		if x.link.Present() || r.routes.Len() != 0 {
+			t.Errorf("present: %v, %d filters are left", x.link.Present(), r.routes.Len())
+		}
+	})
+}
+
+func TestWhatHasExpiredIsNotSentForTheFirstTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
+		subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 1}).close()
+		p := to("t", 1, "short")
+		p.Expiry = 10
+		say(t, r, p)
+		p.Payload, p.Expiry = []byte("long"), 100
+		say(t, r, p)
+		time.Sleep(20 * time.Second)
+		got := wants(t, open(t, r, persistent("phone", 5)), "publish long q1")
+		if left := got[0].publish.Expiry; left < 79 || left > 81 {
+			t.Errorf("expiry: %d s are left of 100, 20 s later", left)
+		}
+	})
+}
+
+func TestStreamAndQueueAreResentInTheOrderInWhichTheyWereSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &fakeLog{}
+		r := newRegistry(newFakeStore(emptyDisk()), log)
+		x := subscribed(t, r, persistent("phone", 5), Subscription{Filter: streamTopic, QoS: 1}, Subscription{Filter: "t", QoS: 1})
+		log.grow(r, 1)
+		wants(t, x, "publish 1 q1")
+		say(t, r, to("t", 1, "a"))
+		wants(t, x, "publish a q1")
+		log.grow(r, 1)
+		wants(t, x, "publish 2 q1")
+		say(t, r, to("t", 1, "b"))
+		wants(t, x, "publish b q1")
+		x.close()
+		wants(t, open(t, r, persistent("phone", 5)), "publish 1 q1 dup, publish a q1 dup, publish 2 q1 dup, publish b q1 dup")
+	})
+}
+
+func TestASessionGetsAMessageOnceHoweverManyFiltersMatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
+		x := subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t/#", QoS: 1, ID: 1},
+			Subscription{Filter: "t/+", QoS: 2, ID: 2}, Subscription{Filter: "t/a", QoS: 0, ID: 3, NoLocal: true})
+		x.publish(Publish{Topic: "t/a", QoS: 2, ID: 9, Payload: []byte("own")}, free(r))
+		got := wants(t, x, "pubrec 9, publish own q2")
+		ids := got[1].publish.SubscriptionIDs
+		if slices.Sort(ids); !slices.Equal(ids, []int{1, 2}) {
+			t.Errorf("identifiers: got %v, want 1 and 2", ids)
+		}
 	})
 }

@@ -68,7 +68,7 @@ func fingerprint(p Publish) [32]byte {
 func (l *Link) repeated(p Publish, a answer) (bool, error) {
 	l.mu.Lock()
 	known, found := l.inheritedLocked(p, a.print)
-	found = found && !(p.QoS == 1 && l.rewound)
+	found = found && (p.QoS != 1 || !l.rewound)
 	switch held, holds := l.receipts[p.ID]; {
 	case p.QoS == 2 && holds: // MQTT 5, 4.3.3: acknowledged again, and not handed over again
 		l.holdLocked(p.ID, held)

@@ -52,6 +52,102 @@ func TestTheEndOfAnOldWillLeavesTheNewOne(t *testing.T) {
 		}
 		x.close()
 		cancel()
-		<-ran
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
 	})
+}
+
+// willing is a registry that publishes wills, whose clock runs until the end of the test.
+func willing(t *testing.T, store *fakeStore) (r *Registry, halt func()) {
+	t.Helper()
+	r = newRegistry(store, &fakeLog{})
+	r.SetWillHandler(func(ctx context.Context, w Will, from Number, origin any) Outcome {
+		out, err := r.Publish(ctx, Posting{Message: said(w.Publish, w.Key), From: from, Origin: origin})
+		if err != nil {
+			return Outcome{Fatal: reasonBusy}
+		}
+		return Outcome{Commit: out.Commit, Deliver: out.Deliver}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error)
+	go func() { ran <- r.Run(ctx) }()
+	return r, func() {
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestWhenAWillIsPublished(t *testing.T) {
+	leaving := persistent("lamp", 5)
+	leaving.Will = &Will{Publish: to("t", 1, "gone"), DelaySeconds: 10}
+	back := persistent("lamp", 5)
+	tests := map[string]struct {
+		expiry uint32
+		then   func(t *testing.T, r *Registry)
+		want   string
+	}{
+		"not before its delay":        {3600, func(*testing.T, *Registry) { time.Sleep(9 * time.Second) }, ""},
+		"after its delay, once":       {3600, func(*testing.T, *Registry) { time.Sleep(30 * time.Second) }, "publish gone q1"},
+		"with the end of the session": {5, func(*testing.T, *Registry) { time.Sleep(6 * time.Second) }, "publish gone q1"},
+		"not when it goes on": {3600, func(t *testing.T, r *Registry) {
+			open(t, r, back)
+			time.Sleep(30 * time.Second)
+		}, ""},
+		"when it begins anew": {3600, func(t *testing.T, r *Registry) {
+			c := back
+			c.CleanStart = true
+			open(t, r, c)
+		}, "publish gone q1"},
+		"when it is dropped": {3600, func(t *testing.T, r *Registry) {
+			if err := r.Drop(context.Background(), leaving.Key); err != nil {
+				t.Error(err)
+			}
+		}, "publish gone q1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, halt := willing(t, newFakeStore(emptyDisk()))
+				x := subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 1})
+				c := leaving
+				c.ExpirySeconds = tt.expiry
+				open(t, r, c).close()
+				tt.then(t, r)
+				wants(t, x, tt.want)
+				halt()
+			})
+		})
+	}
+}
+
+func TestAWillOutlivesACrash(t *testing.T) {
+	for _, connected := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newFakeStore(emptyDisk())
+			r, halt := willing(t, store)
+			subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 1}).close()
+			c := persistent("lamp", 5)
+			c.Will = &Will{Publish: to("t", 1, "gone"), DelaySeconds: 5}
+			x := open(t, r, c)
+			if !connected {
+				x.close()
+				time.Sleep(10 * syncTime)
+			}
+			store = restart(store)
+			halt()
+			x.close()
+			r, halt = willing(t, store)
+			time.Sleep(2 * beatEvery)
+			wants(t, open(t, r, persistent("phone", 5)), "publish gone q1")
+			store.mu.Lock()
+			if n := len(store.durable.wills); n != 0 {
+				t.Errorf("%d wills are left", n)
+			}
+			store.mu.Unlock()
+			halt()
+		})
+	}
 }
