@@ -83,7 +83,9 @@ func TestAConnectThatIsCutDoesNotCancelTheWill(t *testing.T) {
 			t.Errorf("%d wills are still stored", left)
 		}
 		cancel()
-		<-ran
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -113,7 +115,7 @@ func TestASharedFilterThatIsGrantedAgainIsThereAgain(t *testing.T) {
 		x.close()
 		time.Sleep(10 * syncTime)
 		store, _ = restartWith(t, store, none) // a mistake in the configuration
-		store, r = restartWith(t, store, all)  // is mended
+		_, r = restartWith(t, store, all)      // is mended
 		y := open(t, r, persistent("phone", 5))
 		y.subscribe(2, Subscription{Filter: "$share/g/t", QoS: 1}) // as clients do
 		synctest.Wait()
@@ -144,7 +146,7 @@ func TestWhatIsNotGrantedAnyMoreIsNotReplayed(t *testing.T) {
 			t.Fatal("the replay is over")
 		}
 		after := st.Replays[0].After
-		store, r = restartWith(t, store, none)
+		_, r = restartWith(t, store, none)
 		y := open(t, r, persistent("phone", 5))
 		acks(y)
 		time.Sleep(time.Second)

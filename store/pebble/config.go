@@ -83,7 +83,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) withDefaults() Config {
-	set(&c.FS, vfs.FS(vfs.Default))
+	set[vfs.FS](&c.FS, vfs.Default)
 	set(&c.CacheSize, 64<<20)
 	set(&c.MemTableSize, 32<<20)
 	set(&c.CheckEvery, time.Second)

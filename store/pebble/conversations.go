@@ -118,7 +118,7 @@ func (s *Store) lastMessage(r pebble.Reader, name chat.Conversation) (m chat.Mes
 // messageAt reads the message at which an iterator stands.
 func messageAt(c chat.Conversation, iter *pebble.Iterator) (chat.Message, error) {
 	key := iter.Key()
-	seq, _, err := cutNumber(key[max(0, len(key)-8):])
+	seq, err := cutNumber(key[max(0, len(key)-8):])
 	if err != nil {
 		return chat.Message{}, err
 	}

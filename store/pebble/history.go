@@ -52,7 +52,7 @@ func (s *Store) messagePage(name chat.Conversation, after, before uint64, limit 
 		return page, unavailable("read messages", err)
 	}
 	if iter.Last() {
-		page.Head, _, err = cutNumber(iter.Key()[len(prefix):])
+		page.Head, err = cutNumber(iter.Key()[len(prefix):])
 	}
 	first, end := window(after, before, page.Head, limit)
 	if err == nil && first < end {

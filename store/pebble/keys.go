@@ -85,11 +85,12 @@ func cutString(key []byte) (s string, rest []byte, err error) {
 	return "", nil, errKey
 }
 
-func cutNumber(key []byte) (n uint64, rest []byte, err error) {
+// cutNumber takes the number off the beginning of what is left of a key.
+func cutNumber(key []byte) (uint64, error) {
 	if len(key) < 8 {
-		return 0, nil, errKey
+		return 0, errKey
 	}
-	return binary.BigEndian.Uint64(key), key[8:], nil
+	return binary.BigEndian.Uint64(key), nil
 }
 
 func key1[S ~string](t table, s S) []byte {

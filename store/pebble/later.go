@@ -168,7 +168,7 @@ func (st sessionStore) LastBeat(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, unavailable("read beat", err)
 	}
-	n, _, err := cutNumber(value)
+	n, err := cutNumber(value)
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return time.Time{}, unavailable("read beat", err)
 	}

@@ -94,11 +94,11 @@ func TestOpenForAnother(t *testing.T) {
 	store, err := pebble.Open(pebble.Config{Dir: dir}, logger())
 	switch {
 	case errors.Is(err, pebble.ErrInUse):
-		fmt.Fprintln(os.Stdout, "result:", pebble.ErrInUse)
+		_, _ = fmt.Fprintln(os.Stdout, "result:", pebble.ErrInUse)
 	case err != nil:
-		fmt.Fprintln(os.Stdout, "result:", err)
+		_, _ = fmt.Fprintln(os.Stdout, "result:", err)
 	default:
-		fmt.Fprintln(os.Stdout, "result: opened")
+		_, _ = fmt.Fprintln(os.Stdout, "result: opened")
 		if err := store.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}

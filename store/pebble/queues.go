@@ -40,7 +40,7 @@ func (s *Store) loadPosition() error {
 	if err != nil {
 		return unavailable("read positions", err)
 	}
-	n, _, err := cutNumber(value)
+	n, err := cutNumber(value)
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return unavailable("read positions", err)
 	}

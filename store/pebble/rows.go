@@ -177,11 +177,6 @@ const (
 	relationAccepted  = 3
 )
 
-var relationCodes = map[chat.ContactState]int{
-	chat.ContactNone: 0, chat.ContactPending: relationPending, chat.ContactRequested: relationRequested,
-	chat.ContactAccepted: relationAccepted,
-}
-
 var relationStates = map[int]chat.ContactState{
 	0: chat.ContactNone, relationPending: chat.ContactPending, relationRequested: chat.ContactRequested,
 	relationAccepted: chat.ContactAccepted,

@@ -89,7 +89,7 @@ func (st sessionStore) acked(t table, k sessions.Key) (uint64, error) {
 	if err != nil {
 		return 0, unavailable("read position", err)
 	}
-	n, _, err := cutNumber(value)
+	n, err := cutNumber(value)
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return 0, unavailable("read position", err)
 	}
@@ -105,7 +105,7 @@ func (st sessionStore) flights(t table, k sessions.Key, after uint64) ([]session
 	var out []sessions.Flight
 	from := flightKey(t, k, after+1)
 	err := st.scan(from, prefixEnd(prefix), "flights", func(key, value []byte) (bool, error) {
-		pos, _, err := cutNumber(key[len(prefix):])
+		pos, err := cutNumber(key[len(prefix):])
 		if err != nil {
 			return false, err
 		}
@@ -126,7 +126,7 @@ func putFlight(b *pebble.Batch, t table, k sessions.Key, f sessions.Flight) {
 func (st sessionStore) replays(k sessions.Key) (out []sessions.Replay, err error) {
 	prefix := sessionKey(tableReplays, k)
 	err = st.scan(prefix, prefixEnd(prefix), "replays", func(key, value []byte) (bool, error) {
-		id, _, err := cutNumber(key[len(prefix):])
+		id, err := cutNumber(key[len(prefix):])
 		if err != nil {
 			return false, err
 		}
@@ -506,15 +506,15 @@ func (st sessionStore) addCursors(page []sessions.State) error {
 	}
 	add := map[table]func(s *sessions.State, rest, value []byte) error{
 		tableAcked: func(s *sessions.State, _, value []byte) (err error) {
-			s.Acked, _, err = cutNumber(value)
+			s.Acked, err = cutNumber(value)
 			return err
 		},
 		tableQueueAcked: func(s *sessions.State, _, value []byte) (err error) {
-			s.Queue.Acked, _, err = cutNumber(value)
+			s.Queue.Acked, err = cutNumber(value)
 			return err
 		},
 		tableReplays: func(s *sessions.State, rest, value []byte) error {
-			id, _, err := cutNumber(rest)
+			id, err := cutNumber(rest)
 			if err != nil {
 				return err
 			}

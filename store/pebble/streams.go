@@ -75,7 +75,7 @@ func (s *Store) loadStream(_ context.Context, user accounts.Name) (*stream, erro
 	}
 	st := &stream{user: user, last: s.seq.current()} // nothing changes it while it is being loaded
 	if iter.Last() {
-		st.head, _, err = cutNumber(iter.Key()[len(prefix):])
+		st.head, err = cutNumber(iter.Key()[len(prefix):])
 		st.seen = st.head
 	}
 	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
@@ -123,7 +123,7 @@ func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.St
 		return page, unavailable("read stream", err)
 	}
 	if iter.Last() {
-		page.Head, _, err = cutNumber(iter.Key()[len(prefix):])
+		page.Head, err = cutNumber(iter.Key()[len(prefix):])
 	}
 	if err == nil && after < page.Head && limit > 0 {
 		page.Entries = make([]chat.Entry, 0, min(uint64(limit), page.Head-after))
@@ -141,7 +141,7 @@ func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.St
 }
 
 func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err error) {
-	if e.USN, _, err = cutNumber(iter.Key()[len(prefix):]); err != nil {
+	if e.USN, err = cutNumber(iter.Key()[len(prefix):]); err != nil {
 		return e, err
 	}
 	value, err := iter.ValueAndErr()
