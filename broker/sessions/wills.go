@@ -77,33 +77,53 @@ func (r *Registry) removeWillLocked(w *pendingWill) {
 	delete(r.wills.byKey, w.Key)
 }
 
-// nextWill gives the will that is due first; nil: none waits.
-func (r *Registry) nextWill() *pendingWill {
+// nextWill gives the will that is due first, and when; nil: none waits.
+func (r *Registry) nextWill() (w *pendingWill, due time.Time) {
 	r.wills.mu.Lock()
 	defer r.wills.mu.Unlock()
 	if len(r.wills.queue) == 0 {
-		return nil
+		return nil, time.Time{}
 	}
-	return r.wills.queue[0]
+	w = r.wills.queue[0]
+	return w, w.Due
+}
+
+// takeThis takes a will out, if it still waits: its session may have gone on, and ended again with another one.
+func (r *Registry) takeThis(w *pendingWill) bool {
+	r.wills.mu.Lock()
+	defer r.wills.mu.Unlock()
+	if r.wills.byKey[w.Key] != w {
+		return false
+	}
+	r.removeWillLocked(w)
+	return true
+}
+
+// postpone lets a will wait, so that it does not hold up the others.
+func (r *Registry) postpone(w *pendingWill, due time.Time) {
+	r.wills.mu.Lock()
+	defer r.wills.mu.Unlock()
+	if r.wills.byKey[w.Key] == w {
+		w.Due = due
+		heap.Fix(&r.wills.queue, w.index)
+	}
 }
 
 // fireDue publishes a will that is due, unless its session is about to be used: a Connect decides what becomes of it. next is
 // when to look again; now: there may be more.
 func (r *Registry) fireDue(ctx context.Context) (next time.Time) {
-	w := r.nextWill()
-	if w == nil {
-		return time.Time{}
-	}
+	w, due := r.nextWill()
 	now := time.Now()
-	if w.Due.After(now) {
-		return w.Due
+	if w == nil || due.After(now) {
+		return due
 	}
 	unlock, ok := r.locks.tryLock(w.Key)
 	if !ok {
-		return now.Add(willBusy)
+		r.postpone(w, now.Add(willBusy))
+		return now
 	}
 	defer unlock()
-	if w = r.takeWill(w.Key); w != nil {
+	if r.takeThis(w) {
 		r.fire(ctx, w)
 	}
 	return now

@@ -151,3 +151,25 @@ func TestAWillOutlivesACrash(t *testing.T) {
 		})
 	}
 }
+
+func TestAWillWhoseSessionIsBusyHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, halt := willing(t, newFakeStore(emptyDisk()))
+		x := subscribed(t, r, persistent("phone", 5), Subscription{Filter: "t", QoS: 1})
+		for _, client := range []string{"busy", "lamp"} {
+			c := persistent(client, 5)
+			c.Will = &Will{Publish: to("t", 1, client), DelaySeconds: 1}
+			open(t, r, c).close()
+		}
+		unlock, ok := r.locks.tryLock(alice("busy"))
+		if !ok {
+			t.Fatal("somebody has the key")
+		}
+		time.Sleep(2 * time.Second)
+		wants(t, x, "publish lamp q1")
+		unlock()
+		time.Sleep(time.Second)
+		wants(t, x, "publish busy q1")
+		halt()
+	})
+}
