@@ -76,7 +76,7 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	c.account, c.options, c.grants = account, options, p.g.cfg.ACL.For(account)
 	if pk.Connect.WillFlag {
-		if c.will, err = c.parseWill(pk); err != nil {
+		if c.will, err = c.parseWill(pk, p.g.cfg.TopicSize); err != nil {
 			return p.g.refuse(cl, packets.ErrNotAuthorized)
 		}
 	}
@@ -181,7 +181,10 @@ func setOption(o *sessions.Options, key, value string) bool {
 
 // parseWill gives the will of a CONNECT, or an error if the account may not publish to its topic, or would have to be there
 // for the answer.
-func (c *connection) parseWill(pk packets.Packet) (*sessions.Will, error) {
+func (c *connection) parseWill(pk packets.Packet, longest int) (*sessions.Will, error) {
+	if len(pk.Connect.WillTopic) > longest || len(pk.Connect.WillProperties.ResponseTopic) > longest {
+		return nil, errNoTopic
+	}
 	props := pk.Connect.WillProperties
 	p := sessions.Publish{
 		Topic:            c.canonical(pk.Connect.WillTopic),

@@ -163,6 +163,20 @@ func TestADelayedMessageComesLaterAndSurvivesARestart(t *testing.T) {
 	}
 }
 
+func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
+	n := start(t, grant("t/#", "all", "pub", "sub"))
+	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
+	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	carol := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	alice.publish("$delayed/1/t/alice", "no")
+	carol.publish("$delayed/2/t/carol", "yes")
+	if err := n.Disable(t, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	bob.gets("t/carol", "yes")
+}
+
 func TestAFullQueueRefusesOrDropsAsItIsTold(t *testing.T) {
 	for _, policy := range []string{"drop", "refuse"} {
 		t.Run(policy, func(t *testing.T) {

@@ -149,6 +149,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	}
 	g.okay = g.answers.WithLabelValues("ok")
 	rooms.Sessions.SetWillHandler(g.publishWill)
+	rooms.Sessions.SetActive(rooms.Accounts.Active)
 	rooms.Sessions.SetGrants(func(who accounts.Name, filter string) bool {
 		c := &connection{account: who, grants: cfg.ACL.For(who)}
 		return c.grantFilter(filter, longestTopic) == 0

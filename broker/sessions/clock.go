@@ -52,7 +52,8 @@ func (r *Registry) runClock(ctx context.Context) {
 		next := r.publishDue(ctx)
 		timer.Stop()
 		if !next.IsZero() {
-			timer.Reset(max(0, time.Until(next)))
+			// Not longer than a minute: the clock on the wall may be set, and the machine may sleep.
+			timer.Reset(min(max(0, time.Until(next)), time.Minute))
 		}
 	}
 }
@@ -101,9 +102,19 @@ func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
 		m.Time = time.Now().Truncate(time.Millisecond)
 		origin := DelayedOrigin{Due: d.Due, Pos: d.Pos}
 		from, err := r.numberOf(ctx, m.From)
+		active := true
+		if err == nil && r.active != nil {
+			active, err = r.active(ctx, m.From.Account)
+		}
 		if err != nil {
 			failed = err
 			break
+		}
+		if !active { // its account was disabled
+			if _, failed = r.store.Append(Bounds{}, Step{Message: &m, Origin: origin}); failed != nil {
+				break
+			}
+			continue
 		}
 		p, err := r.Publish(ctx, Posting{Message: &m, From: from, Origin: origin})
 		if errors.Is(err, ErrQueueFull) || errors.Is(err, ErrRetainedFull) { // nobody is left to be told

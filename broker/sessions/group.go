@@ -254,8 +254,9 @@ func (g *group) fill() {
 	ctx, cancel := context.WithTimeout(g.registry.running, endTimeout)
 	defer cancel()
 	ds, err := g.registry.readQueue(ctx, g.number, read, chunk)
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && g.registry.running.Err() == nil {
 		g.registry.log.Warn("shared group not served", "group", g.name, "err", err)
+		time.AfterFunc(willRetry, g.kick)
 	}
 	g.mu.Lock()
 	g.reading = false
@@ -478,10 +479,36 @@ func (l *Link) sharedPubrecLocked(id uint16, reason byte) {
 	case reason >= firstFailure:
 		l.registry.metrics.dropped(dropRefused, 1)
 		l.finishSharedLocked(id)
-	default:
-		f.Stage, f.released = StageReleased, true
-		l.ackLocked(Ack{Kind: Pubrel, ID: id})
+	case f.Stage == StageReleased:
+		if f.released {
+			l.ackLocked(Ack{Kind: Pubrel, ID: id})
+		}
+	case !l.closed:
+		f.Stage = StageReleased
+		l.running.Add(1)
+		go l.releaseShared(f)
 	}
+}
+
+// releaseShared sends the PUBREL of a message that it has taken out of its group for good: after a crash, nobody else gets
+// what this client has received (MQTT 5, 4.8.2).
+func (l *Link) releaseShared(f *sharedFlight) {
+	defer l.running.Done()
+	ctx, cancel := context.WithTimeout(l.registry.running, endTimeout)
+	defer cancel()
+	step := Step{Message: f.entry.m, Origin: MoveOrigin{f.group.number, f.entry.pos}}
+	a, err := l.registry.store.Append(Bounds{}, step)
+	if err == nil {
+		err = wait(ctx, a.Commit)
+	}
+	if err != nil {
+		_ = l.cannotStore(ctx, "take out of shared group", err)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f.released = true
+	l.ackLocked(Ack{Kind: Pubrel, ID: f.ID})
 }
 
 // storeMoves moves what was taken of QoS 2 to the session's own queue.

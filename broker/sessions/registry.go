@@ -19,9 +19,9 @@ import (
 // Safe for concurrent use.
 //
 // Order of locks: the lock of a key (held from Connect to Start, over waits) comes before Link.writing, that before
-// Link.mu, that before Registry.order. shares.mu comes before Link.mu's followers too, and is only taken alone with one of
-// those held. Registry.mu, keyLocks.mu, wills.mu and those of groups, tails and Routes are taken last, and nothing but a
-// tail is called under them. Neither the store nor a source is called under Link.mu or Registry.mu.
+// Link.mu, that before shares.mu, that before Registry.order, that before group.mu. Registry.mu, keyLocks.mu, wills.mu and
+// those of tails and Routes are taken last, and nothing is called under them. Neither the store nor a source is called under
+// Link.mu or Registry.mu.
 type Registry struct {
 	cfg     Config
 	store   Store
@@ -45,6 +45,7 @@ type Registry struct {
 
 	willHandler WillHandler
 	grants      func(accounts.Name, string) bool
+	active      func(context.Context, accounts.Name) (bool, error)
 
 	// order makes the order of positions that of the ends of queues in memory, and of the index: whoever appends, or needs
 	// to know what was appended when something changed, holds it. Nobody waits for the disk under it.
@@ -99,6 +100,9 @@ func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
 // SetGrants tells whether an account may subscribe to a filter, so that what was granted once and is not any more is
 // taken out of stored sessions when they are loaded. It is called once, before Load.
 func (r *Registry) SetGrants(may func(who accounts.Name, filter string) bool) { r.grants = may }
+
+// SetActive tells whether an account may do anything, for what it left to be done later. It is called once, before Run.
+func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name) (bool, error)) { r.active = active }
 
 // granted takes out what the account may not subscribe to any more.
 func (r *Registry) granted(who accounts.Name, subs []Subscription) []Subscription {

@@ -174,7 +174,6 @@ func (l *Link) contentLocked(p *Publish, m *Message, retain bool, ids []int) {
 	p.ContentType, p.ResponseTopic, p.Correlation, p.User = m.ContentType, m.ResponseTopic, m.Correlation, m.User
 	p.EmptyContentType = m.EmptyContentType
 	p.Expiry = secondsUntil(m.Expires)
-	p.Shared = m
 	if l.spell != nil && p.ResponseTopic != "" {
 		p.ResponseTopic = l.spell(p.ResponseTopic)
 	}

@@ -52,8 +52,6 @@ type Publish struct {
 	HasPayloadFormat bool // a PayloadFormat of 0 was said
 	EmptyContentType bool // a ContentType of "" was said
 	ExpiresAtOnce    bool // an Expiry of 0 was said; inbound only
-	// Shared, outbound only, is the message that p was made of; nil: none. A Wire may keep with it what it encodes.
-	Shared *Message
 }
 
 // Subscription is one filter of a session, with the options of the SUBSCRIBE that made it.

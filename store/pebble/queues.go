@@ -431,7 +431,7 @@ func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions 
 			return err
 		}
 	}
-	_, err := s.seq.join(ctx, func(c *commit) {
+	_, err := s.seq.joinAnyway(ctx, func(c *commit) {
 		l := s.backlogs.byNumber[n]
 		for i, pos := range positions {
 			if sizes[i] < 0 {
@@ -480,7 +480,7 @@ func (st sessionStore) AdvanceQueue(ctx context.Context, k sessions.Key, n sessi
 	}
 	cursor := sessionKey(tableQueueAcked, k)
 	value := binary.BigEndian.AppendUint64(make([]byte, 0, 8), acked)
-	_, err = s.seq.join(ctx, func(c *commit) {
+	_, err = s.seq.joinAnyway(ctx, func(c *commit) {
 		for _, pos := range landed {
 			remove(c.batch, flightKey(tableQueueFlights, k, pos))
 		}
