@@ -102,7 +102,7 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 // abandon takes back what a Connect that failed has done.
 func (r *Registry) abandon(ctx context.Context, l *Link) {
 	r.detach(l)
-	if l.persistent { // its row may have its place already, and says that it is open
+	if l.present { // its row may have its place already, and says that it is open
 		r.unsaved.note(l.key, time.Now())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
@@ -112,7 +112,7 @@ func (r *Registry) abandon(ctx context.Context, l *Link) {
 	case old != nil:
 		_, err = r.store.PutWill(ctx, old.Will)
 		r.addWill(old)
-	case l.will != nil:
+	case l.will != nil && l.replacing:
 		_, err = r.store.DropWill(ctx, l.key)
 	}
 	if err != nil {

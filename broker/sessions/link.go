@@ -27,6 +27,7 @@ type Link struct {
 	persistent bool                // what happens to the session is stored
 	will       *Will               // nil: none
 	replaced   *pendingWill        // of the connection before, taken out by Connect; nil: none
+	replacing  bool                // Connect has come to that
 	spell      func(string) string // a canonical topic as the client knows it; nil: as it is
 	unlock     func()              // gives the key free; called by Start or End
 	ended      chan struct{}       // closed by End

@@ -102,7 +102,9 @@ func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
 func (r *Registry) SetGrants(may func(who accounts.Name, filter string) bool) { r.grants = may }
 
 // SetActive tells whether an account may do anything, for what it left to be done later. It is called once, before Run.
-func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name) (bool, error)) { r.active = active }
+func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name) (bool, error)) {
+	r.active = active
+}
 
 // granted takes out what the account may not subscribe to any more.
 func (r *Registry) granted(who accounts.Name, subs []Subscription) []Subscription {

@@ -170,7 +170,8 @@ func (r *Registry) tryFire(ctx context.Context, w *pendingWill) error {
 			return err
 		}
 	}
-	err := wait(ctx, commit)
+	// It has its place, whatever becomes of ctx, and would come twice if that were taken for a failure.
+	err := wait(context.WithoutCancel(ctx), commit)
 	if err == nil && out.Deliver != nil {
 		out.Deliver()
 	}
@@ -187,7 +188,7 @@ func (r *Registry) tryFire(ctx context.Context, w *pendingWill) error {
 // published if the session it belonged to is over, and forgotten if the session goes on (MQTT 5, 3.1.3.2.2).
 func (r *Registry) replaceWill(ctx context.Context, l *Link, over bool) error {
 	old := r.takeWill(l.key)
-	l.replaced = old
+	l.replaced, l.replacing = old, true
 	if old != nil && (over || !old.Due.After(time.Now())) { // due before it came back
 		if err := r.tryFire(ctx, old); err != nil {
 			return fmt.Errorf("publish will: %w", err)

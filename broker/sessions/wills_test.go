@@ -173,3 +173,65 @@ func TestAWillWhoseSessionIsBusyHoldsUpNoOther(t *testing.T) {
 		halt()
 	})
 }
+
+func TestAWillIsPublishedOnceThoughTheConnectThatEndsItsSessionIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		r.SetWillHandler(func(ctx context.Context, w Will, from Number, origin any) Outcome {
+			out, err := r.Publish(ctx, Posting{Message: said(w.Publish, w.Key), From: from, Origin: origin})
+			if err != nil {
+				t.Error(err)
+			}
+			return Outcome{Commit: out.Commit, Deliver: out.Deliver}
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		ran := make(chan error)
+		go func() { ran <- r.Run(ctx) }()
+		bob := Connect{Key: Key{Account: "bob", Client: "b"}, ExpirySeconds: 3600}
+		x := subscribed(t, r, bob, Subscription{Filter: "will", QoS: 2})
+		c := persistent("phone", 5)
+		c.Will = &Will{Publish: to("will", 2, "offline"), DelaySeconds: 60}
+		open(t, r, c).close()
+		time.Sleep(10 * time.Second)
+		again := persistent("phone", 5)
+		again.CleanStart = true
+
+		// The session is dropped, the will gets its place in bob's queue, and the socket dies before that is durable.
+		store.setHold(true)
+		cut, die := context.WithCancel(context.Background())
+		got := make(chan error)
+		again.Wire, again.Version = newWire(), 5
+		go func() {
+			_, err := r.Connect(cut, again)
+			got <- err
+		}()
+		for range 100 {
+			synctest.Wait()
+			store.mu.Lock()
+			n := len(store.applied.queues[x.link.Number()])
+			if n == 0 && len(store.pending) > 0 {
+				store.keepLocked(1)
+			}
+			store.mu.Unlock()
+			if n > 0 {
+				break
+			}
+		}
+		die()
+		synctest.Wait()
+		store.setHold(false)
+		<-got
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		store.mu.Lock()
+		n := len(store.durable.queues[x.link.Number()])
+		store.mu.Unlock()
+		if n != 1 {
+			t.Errorf("the will is %d times in the queue", n)
+		}
+		x.close()
+		cancel()
+		<-ran
+	})
+}
