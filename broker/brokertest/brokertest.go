@@ -32,6 +32,7 @@ type Node struct {
 	*broker.Node
 	t      testing.TB
 	dir    string
+	disk   pebble.Config // of the store
 	change []func(*broker.Config)
 	store  *pebble.Store
 	cancel context.CancelFunc
@@ -43,7 +44,14 @@ type Node struct {
 // collected in the parts of mochi that must stay empty.
 func Start(t testing.TB, change ...func(*broker.Config)) *Node {
 	t.Helper()
-	n := &Node{t: t, dir: t.TempDir(), change: change}
+	return StartOn(t, pebble.Config{}, change...)
+}
+
+// StartOn is Start with a store elsewhere or of another size: disk is used as it is, but for what the node's configuration
+// says of the store. Without a Dir the store is in the data directory, as usual.
+func StartOn(t testing.TB, disk pebble.Config, change ...func(*broker.Config)) *Node {
+	t.Helper()
+	n := &Node{t: t, dir: t.TempDir(), disk: disk, change: change}
 	n.start()
 	t.Cleanup(n.Stop)
 	return n
@@ -65,9 +73,12 @@ func (n *Node) start() {
 	if os.Getenv("MAGPIE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	store, err := pebble.Open(pebble.Config{
-		Dir: cfg.Data, MinFree: uint64(cfg.Store.MinFree), QueueAge: time.Duration(cfg.Sessions.QueueAge),
-	}, log)
+	disk := n.disk
+	if disk.Dir == "" {
+		disk.Dir = cfg.Data
+	}
+	disk.MinFree, disk.QueueAge = uint64(cfg.Store.MinFree), time.Duration(cfg.Sessions.QueueAge)
+	store, err := pebble.Open(disk, log)
 	if err != nil {
 		n.t.Fatalf("open store: %v", err)
 	}
