@@ -111,7 +111,7 @@ func (r *Registry) abandon(ctx context.Context, l *Link) {
 	switch old := l.replaced; {
 	case old != nil:
 		_, err = r.store.PutWill(ctx, old.Will)
-		r.addWill(old)
+		r.addWill(old, old.Due)
 	case l.will != nil && l.replacing:
 		_, err = r.store.DropWill(ctx, l.key)
 	}

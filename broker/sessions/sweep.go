@@ -157,8 +157,7 @@ func (r *Registry) end(ctx context.Context, st State) (Commit, error) {
 	r.unsaved.forget(st.Key)
 	if w := r.takeWill(st.Key); w != nil {
 		if err := r.tryFire(ctx, w); err != nil {
-			w.Due = time.Now().Add(willRetry)
-			r.addWill(w)
+			r.addWill(w, time.Now().Add(willRetry))
 			return nil, fmt.Errorf("publish will: %w", err)
 		}
 	}

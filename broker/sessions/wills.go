@@ -23,14 +23,15 @@ func (r *Registry) SetWillHandler(h WillHandler) { r.willHandler = h }
 type pendingWill struct {
 	Will
 	number Number
-	index  int // in the heap
+	look   time.Time // when to try: Due, or later if it could not be published then; guarded by wills.mu, as is index
+	index  int       // in the heap
 }
 
-// willQueue is a heap by Due.
+// willQueue is a heap by look.
 type willQueue []*pendingWill
 
 func (q willQueue) Len() int           { return len(q) }
-func (q willQueue) Less(i, j int) bool { return q[i].Due.Before(q[j].Due) }
+func (q willQueue) Less(i, j int) bool { return q[i].look.Before(q[j].look) }
 func (q willQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j
@@ -49,9 +50,10 @@ func (q *willQueue) Pop() any {
 	return w
 }
 
-// addWill has a will published when it is due.
-func (r *Registry) addWill(w *pendingWill) {
+// addWill has a will published at a time: when it is due, or later if that has failed.
+func (r *Registry) addWill(w *pendingWill, look time.Time) {
 	r.wills.mu.Lock()
+	w.look = look
 	if old := r.wills.byKey[w.Key]; old != nil {
 		heap.Remove(&r.wills.queue, old.index)
 	}
@@ -77,15 +79,15 @@ func (r *Registry) removeWillLocked(w *pendingWill) {
 	delete(r.wills.byKey, w.Key)
 }
 
-// nextWill gives the will that is due first, and when; nil: none waits.
-func (r *Registry) nextWill() (w *pendingWill, due time.Time) {
+// nextWill gives the will that is to be tried first, and when; nil: none waits.
+func (r *Registry) nextWill() (w *pendingWill, look time.Time) {
 	r.wills.mu.Lock()
 	defer r.wills.mu.Unlock()
 	if len(r.wills.queue) == 0 {
 		return nil, time.Time{}
 	}
 	w = r.wills.queue[0]
-	return w, w.Due
+	return w, w.look
 }
 
 // takeThis takes a will out, if it still waits: its session may have gone on, and ended again with another one.
@@ -100,11 +102,11 @@ func (r *Registry) takeThis(w *pendingWill) bool {
 }
 
 // postpone lets a will wait, so that it does not hold up the others.
-func (r *Registry) postpone(w *pendingWill, due time.Time) {
+func (r *Registry) postpone(w *pendingWill, look time.Time) {
 	r.wills.mu.Lock()
 	defer r.wills.mu.Unlock()
 	if r.wills.byKey[w.Key] == w {
-		w.Due = due
+		w.look = look
 		heap.Fix(&r.wills.queue, w.index)
 	}
 }
@@ -112,10 +114,10 @@ func (r *Registry) postpone(w *pendingWill, due time.Time) {
 // fireDue publishes a will that is due, unless its session is about to be used: a Connect decides what becomes of it. next is
 // when to look again; now: there may be more.
 func (r *Registry) fireDue(ctx context.Context) (next time.Time) {
-	w, due := r.nextWill()
+	w, look := r.nextWill()
 	now := time.Now()
-	if w == nil || due.After(now) {
-		return due
+	if w == nil || look.After(now) {
+		return look
 	}
 	unlock, ok := r.locks.tryLock(w.Key)
 	if !ok {
@@ -142,8 +144,7 @@ func (r *Registry) fire(ctx context.Context, w *pendingWill) {
 		return
 	}
 	r.log.Warn("will not published", "account", w.Key.Account, "client", w.Key.Client, "err", err)
-	w.Due = time.Now().Add(willRetry)
-	r.addWill(w)
+	r.addWill(w, time.Now().Add(willRetry)) // it stays due: who comes back now comes too late for it
 }
 
 func (r *Registry) tryFire(ctx context.Context, w *pendingWill) error {
@@ -235,7 +236,7 @@ func (l *Link) endWill(ctx context.Context, withheld bool, expiry uint32) {
 	if _, err := r.store.PutWill(ctx, *w); err != nil {
 		r.log.Warn("delay of will not stored", "account", l.key.Account, "client", l.key.Client, "err", err)
 	}
-	r.addWill(pending)
+	r.addWill(pending, pending.Due)
 }
 
 // loadWills finds the wills that are stored. Those of connections that a crash ended are due by then.
@@ -250,7 +251,7 @@ func (r *Registry) loadWills(ctx context.Context) error {
 			if w.Due.IsZero() {
 				w.Due = r.born.Add(time.Duration(w.DelaySeconds) * time.Second)
 			}
-			r.addWill(&pendingWill{Will: w})
+			r.addWill(&pendingWill{Will: w}, w.Due)
 		}
 		if len(page) < sweepPage {
 			return nil

@@ -237,3 +237,25 @@ func TestAWillIsPublishedOnceThoughTheConnectThatEndsItsSessionIsCut(t *testing.
 		}
 	})
 }
+
+func TestAWillThatIsDueIsPublishedThoughItsClientComesBackAtThatMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, halt := willing(t, newFakeStore(emptyDisk()))
+		x := subscribed(t, r, persistent("watcher", 5), Subscription{Filter: "will", QoS: 1})
+		c := persistent("phone", 5)
+		c.Will = &Will{Publish: to("will", 1, "gone"), DelaySeconds: 1}
+		open(t, r, c).close()
+		unlock, ok := r.locks.tryLock(c.Key) // as a CONNECT has it that takes its time
+		if !ok {
+			t.Fatal("somebody has the key")
+		}
+		time.Sleep(2 * time.Second)
+		back := make(chan *conn)
+		go func() { back <- open(t, r, persistent("phone", 5)) }()
+		synctest.Wait()
+		unlock()
+		<-back
+		wants(t, x, "publish gone q1")
+		halt()
+	})
+}
