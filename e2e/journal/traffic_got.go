@@ -164,20 +164,26 @@ func (c *traffic) count(p *party, l *link, a Act, m *publication, again bool, gr
 }
 
 // checkPlace sees that first receptions come in the order of publishing. What was first sent before the subscription may
-// have been missed then, and be accepted again later.
+// have been missed then, and be accepted again later; so may what is delivered with QoS 0 and was sent again.
 func (c *traffic) checkPlace(p *party, a Act, m *publication, grants []*grant, line int32) {
 	if p.member || m.will != nil || m.Delay > 0 {
 		return
 	}
 	k := lane{a.From, m.Topic, m.QoS}
 	if last := p.life.last[k]; last != nil && last.N > m.N {
-		if !slices.ContainsFunc(grants, func(g *grant) bool { return g.acked < m.first }) {
+		late := !slices.ContainsFunc(grants, func(g *grant) bool { return g.acked < m.first })
+		if late || a.QoS == 0 && m.sentAfter(last.first) {
 			return
 		}
 		c.fault(Reordered, int(line), "%s got number %d of %s to %s after number %d", p.session, m.N, a.From, m.Topic, last.N)
 		return
 	}
 	p.life.last[k] = m
+}
+
+// sentAfter says whether a message was sent again after a line.
+func (m *publication) sentAfter(line int32) bool {
+	return len(m.sent) > 0 && m.sent[len(m.sent)-1] > line
 }
 
 func (c *traffic) checkAgain(p *party, l *link, a Act, n *count, allowed int, line int32) {
