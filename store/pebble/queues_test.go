@@ -190,6 +190,12 @@ func TestRoomWaitsWhileMuchIsOpen(t *testing.T) {
 	}
 	release := faults.hold()
 	defer release()
+	// What the disk has begun with is small. A large batch that was handed over by a commit that lands only now would begin a
+	// new log, and wait for the disk.
+	if _, err := q.Append(sessions.Bounds{}, step("x", 7)); err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	<-faults.stuck
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	large := strings.Repeat("x", 1<<18)
