@@ -74,6 +74,29 @@ type User struct {
 	Password string // PHC string of an argon2id hash: $argon2id$v=19$m=...,t=...,p=...$salt$hash
 	Disabled bool   // may not log in, by password or token
 	Created  time.Time
+	Deleted  time.Time // zero: it was not; a name is never given to a second account
+}
+
+// Status says what there is of an account.
+type Status int
+
+// What there may be of an account.
+const (
+	Absent Status = iota
+	Active
+	Suspended // may not log in
+	Deleted   // there was one
+)
+
+// Status is what there is of u.
+func (u User) Status() Status {
+	switch {
+	case !u.Deleted.IsZero():
+		return Deleted
+	case u.Disabled:
+		return Suspended
+	}
+	return Active
 }
 
 // Digest is the SHA-256 of a token or an invitation code: all that is stored of it.

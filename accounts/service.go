@@ -199,6 +199,18 @@ func (s *Service) Active(ctx context.Context, name Name) (bool, error) {
 	return false, fmt.Errorf("look up %s: %w", name, err)
 }
 
+// Status says what there is of an account.
+func (s *Service) Status(ctx context.Context, name Name) (Status, error) {
+	u, err := s.store.User(ctx, name)
+	switch {
+	case err == nil:
+		return u.Status(), nil
+	case errors.Is(err, ErrUnknown):
+		return Absent, nil
+	}
+	return Absent, fmt.Errorf("look up %s: %w", name, err)
+}
+
 // Exists says whether name is a user, disabled or not.
 func (s *Service) Exists(ctx context.Context, name Name) (bool, error) {
 	_, err := s.store.User(ctx, name)

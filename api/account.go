@@ -26,7 +26,8 @@ type tokenOutput struct {
 	UID     accounts.Name `json:"uid"`
 }
 
-func accountRows(acc *accounts.Service) []*Operation {
+func accountRows(r Rooms) []*Operation {
+	acc := r.Accounts
 	return []*Operation{
 		change("register", Public, "Makes an account, where strangers may, and gives a token for it.",
 			func(ctx context.Context, c Caller, in registerInput) (tokenOutput, chat.Commit, error) {

@@ -87,9 +87,16 @@ type Table struct {
 	repeat *repeats
 }
 
+// Rooms are what the operations of clients are carried out by.
+type Rooms struct {
+	Accounts *accounts.Service
+	Chat     *chat.Service
+	Sessions *sessions.Registry
+}
+
 // New makes the table that clients are served from.
-func New(acc *accounts.Service, ch *chat.Service) *Table {
-	return newTable(accountRows(acc), messageRows(ch), contactRows(ch))
+func New(r Rooms) *Table {
+	return newTable(accountRows(r), lifeRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r))
 }
 
 // NewAdmin makes the table for whoever administers the installation. disconnect is called with each account whose

@@ -24,6 +24,10 @@ var faults = []struct {
 	{chat.ErrNotMember, Fault{Err: "not_member", Text: "You are not in this conversation."}},
 	{chat.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this."}},
 	{chat.ErrNoConversation, Fault{Err: "no_conv", Text: "There is no such conversation or account."}},
+	{chat.ErrGone, Fault{Err: "gone", Text: "This account was deleted."}},
+	{chat.ErrBlocked, Fault{Err: "blocked", Text: "One of you has blocked the other."}},
+	{chat.ErrAwaitReply, Fault{Err: "await_reply", Text: "Your first message has not been answered yet."}},
+	{chat.ErrQuota, Fault{Err: "quota", Text: "You have done this as often as you may."}},
 	{chat.ErrNoRequest, Fault{Err: "no_request", Text: "There is no open contact request."}},
 	{chat.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 	{chat.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
@@ -47,7 +51,7 @@ var faults = []struct {
 }
 
 // FaultOf says what a client is told of err: every Err that it gives is one of not_member, no_right, no_conv,
-// no_request, bad, too_big, mid_conflict, taken, gone, weak_password, disabled, credentials, throttled, closed,
+// gone, blocked, await_reply, quota, no_request, bad, too_big, mid_conflict, taken, gone, weak_password, disabled, credentials, throttled, closed,
 // invitation, no_method, rid_conflict. ok is false if err is not the client's doing: the store cannot serve, the time
 // was over, or something that nobody foresaw. Then nothing was decided as far as the client is told, and none of err
 // may be shown.
@@ -67,6 +71,10 @@ func FaultOf(err error) (f Fault, ok bool) {
 		var throttled *accounts.ThrottledError
 		if errors.As(err, &throttled) {
 			f.RetryAfter = throttled.RetryAfter
+		}
+		var quota *chat.QuotaError
+		if errors.As(err, &quota) {
+			f.RetryAfter = quota.RetryAfter
 		}
 		return f, true
 	}

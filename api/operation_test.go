@@ -61,7 +61,7 @@ func TestInputIsStrictAboutTypesAndLenientAboutNewFields(t *testing.T) {
 }
 
 func TestEveryRowIsComplete(t *testing.T) {
-	for _, table := range []*Table{New(nil, &chat.Service{}), NewAdmin(nil, nil, nil)} {
+	for _, table := range []*Table{New(Rooms{Chat: &chat.Service{}}), NewAdmin(nil, nil, nil)} {
 		for _, op := range table.Operations() {
 			if op.Name == "" || !strings.HasSuffix(op.Doc, ".") || op.Input == nil || op.Output == nil || op.MaxBody == 0 {
 				t.Errorf("row %+v is not complete", op)
@@ -74,7 +74,7 @@ func TestEveryRowIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if _, ok := New(nil, &chat.Service{}).Lookup("user.add"); ok {
+	if _, ok := New(Rooms{Chat: &chat.Service{}}).Lookup("user.add"); ok {
 		t.Error("clients are served what is for administrators")
 	}
 }
@@ -83,7 +83,7 @@ func FuzzInput(f *testing.F) {
 	f.Add([]byte(`{"to":"bob","body":{"text":"dinner at 7?"},"at":["bob"],"re":41,"ttl":0,"mid":"1"}`))
 	f.Add([]byte(`{"c":"d.alice.bob","seq":18446744073709551615,"limit":-1,"before":0}`))
 	f.Add([]byte(`{"uid":"alice","password":"\ud800","label":null}`))
-	table := New(nil, &chat.Service{})
+	table := New(Rooms{Chat: &chat.Service{}})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, op := range table.Operations() {
 			in, err := op.decode(body)

@@ -53,7 +53,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 		}
 	}
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
-	return &node{t: t, acc: acc, table: api.New(acc, ch)}
+	return &node{t: t, acc: acc, table: api.New(api.Rooms{Accounts: acc, Chat: ch})}
 }
 
 // call gives the answer as a client sees it; who may be empty.

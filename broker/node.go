@@ -88,7 +88,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	registry := sessions.New(cfg.sessions(), store.Sessions(), streams, log)
 	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
 	streams.Bind(messenger)
-	table := api.New(acc, messenger)
+	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
 	listeners := cfg.transport()

@@ -122,7 +122,12 @@ func content(t testing.TB, payload string) chat.Content {
 // directory knows who exists.
 type directory map[accounts.Name]bool
 
-func (d directory) Exists(_ context.Context, name accounts.Name) (bool, error) { return d[name], nil }
+func (d directory) Status(_ context.Context, name accounts.Name) (accounts.Status, error) {
+	if d[name] {
+		return accounts.Active, nil
+	}
+	return accounts.Absent, nil
+}
 
 // wakes remembers who was woken.
 type wakes struct {

@@ -85,12 +85,14 @@ func (s *Service) mayTalk(ctx context.Context, from, to accounts.Name) error {
 
 // exists checks that there is such a user.
 func (s *Service) exists(ctx context.Context, who accounts.Name) error {
-	known, err := s.dir.Exists(ctx, who)
-	if err != nil {
+	status, err := s.dir.Status(ctx, who)
+	switch {
+	case err != nil:
 		return fmt.Errorf("look up %s: %w", who, err)
-	}
-	if !known {
+	case status == accounts.Absent:
 		return fmt.Errorf("account %s: %w", who, ErrNoConversation)
+	case status == accounts.Deleted:
+		return fmt.Errorf("account %s: %w", who, ErrGone)
 	}
 	return nil
 }

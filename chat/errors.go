@@ -2,6 +2,7 @@ package chat
 
 import (
 	"errors"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -13,6 +14,14 @@ var (
 	ErrNoRight = errors.New("no right")
 	// ErrNoConversation means that there is no such conversation or account.
 	ErrNoConversation = errors.New("no such conversation or account")
+	// ErrGone means that the account was deleted.
+	ErrGone = errors.New("account was deleted")
+	// ErrBlocked means that one of the two has blocked the other.
+	ErrBlocked = errors.New("blocked")
+	// ErrAwaitReply means that a stranger has written once, and has to wait for an answer.
+	ErrAwaitReply = errors.New("the first message has not been answered")
+	// ErrQuota means that somebody has done as much of this as he may; a [QuotaError] says when it will be more.
+	ErrQuota = errors.New("quota used up")
 	// ErrNoRequest means that there is no open contact request to accept.
 	ErrNoRequest = errors.New("no such contact request")
 	// ErrMalformed means that a payload, a field or a name breaks the rules.
@@ -24,3 +33,11 @@ var (
 	// ErrUnavailable means that the store cannot write or answer now; nothing was decided.
 	ErrUnavailable = accounts.ErrUnavailable
 )
+
+// QuotaError is an ErrQuota that passes.
+type QuotaError struct{ RetryAfter time.Duration }
+
+func (e *QuotaError) Error() string { return ErrQuota.Error() }
+
+// Is makes it an ErrQuota.
+func (e *QuotaError) Is(target error) bool { return target == ErrQuota }

@@ -27,6 +27,8 @@ type Commit interface {
 type Store interface {
 	Log
 	Contacts
+	People
+	Seen
 }
 
 // Log keeps messages and streams in the order in which it accepted them.
@@ -135,8 +137,8 @@ type Contacts interface {
 
 // Directory tells who exists.
 type Directory interface {
-	// Exists says whether name is a user.
-	Exists(ctx context.Context, name accounts.Name) (bool, error)
+	// Status says whether there is, or was, such a user.
+	Status(ctx context.Context, name accounts.Name) (accounts.Status, error)
 }
 
 // Waker makes the sessions of users look at their streams. It never blocks, and a call that is lost costs latency, never

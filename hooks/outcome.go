@@ -17,18 +17,19 @@ var errNoTopic = errors.New("nobody publishes to this topic")
 
 // reasons are the MQTT 5 reason codes for the err of docs/protocol.md, section 3. What is not here is 0x83.
 var reasons = map[string]byte{
-	"not_member": packets.ErrNotAuthorized.Code,
-	"no_right":   packets.ErrNotAuthorized.Code,
-	"blocked":    packets.ErrNotAuthorized.Code,
-	"slow":       packets.ErrQuotaExceeded.Code,
-	"muted":      packets.ErrQuotaExceeded.Code,
-	"quota":      packets.ErrQuotaExceeded.Code,
-	"throttled":  packets.ErrQuotaExceeded.Code,
-	"no_conv":    packets.ErrTopicNameInvalid.Code,
-	"gone":       packets.ErrTopicNameInvalid.Code,
-	"no_method":  packets.ErrTopicNameInvalid.Code,
-	"bad":        packets.ErrPayloadFormatInvalid.Code,
-	"too_big":    packets.ErrPayloadFormatInvalid.Code,
+	"not_member":  packets.ErrNotAuthorized.Code,
+	"no_right":    packets.ErrNotAuthorized.Code,
+	"blocked":     packets.ErrNotAuthorized.Code,
+	"await_reply": packets.ErrNotAuthorized.Code,
+	"slow":        packets.ErrQuotaExceeded.Code,
+	"muted":       packets.ErrQuotaExceeded.Code,
+	"quota":       packets.ErrQuotaExceeded.Code,
+	"throttled":   packets.ErrQuotaExceeded.Code,
+	"no_conv":     packets.ErrTopicNameInvalid.Code,
+	"gone":        packets.ErrTopicNameInvalid.Code,
+	"no_method":   packets.ErrTopicNameInvalid.Code,
+	"bad":         packets.ErrPayloadFormatInvalid.Code,
+	"too_big":     packets.ErrPayloadFormatInvalid.Code,
 }
 
 // faultOf is what a client may know about an error; ok is false if nothing was decided.

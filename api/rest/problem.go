@@ -20,6 +20,8 @@ var statuses = map[string]int{
 	"credentials":   http.StatusUnauthorized,
 	"not_member":    http.StatusForbidden,
 	"no_right":      http.StatusForbidden,
+	"blocked":       http.StatusForbidden,
+	"await_reply":   http.StatusForbidden,
 	"disabled":      http.StatusForbidden,
 	"closed":        http.StatusForbidden,
 	"invitation":    http.StatusForbidden,
@@ -32,6 +34,7 @@ var statuses = map[string]int{
 	"rid_conflict":  http.StatusConflict,
 	"too_big":       http.StatusRequestEntityTooLarge,
 	"throttled":     http.StatusTooManyRequests,
+	"quota":         http.StatusTooManyRequests,
 }
 
 // problem is RFC 9457, with err and retry_ms of our own.

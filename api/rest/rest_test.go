@@ -88,7 +88,9 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 	}
 	n := &node{t: t, store: store, commits: &commits{Store: store.Chat()}, log: new(bytes.Buffer)}
 	n.acc = accounts.New(cfg, store.Accounts(), quiet)
-	n.table = api.New(n.acc, chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet))
+	n.table = api.New(api.Rooms{
+		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
+	})
 	n.handler = New(n.table, n.acc, append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil)))}, opts...)...)
 	for _, name := range []string{"alice", "bob"} {
 		if _, err := n.acc.Add(t.Context(), name, password); err != nil {

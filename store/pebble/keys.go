@@ -32,6 +32,19 @@ const (
 	tableFlights       table = 'F' // account, client, position -> flightRow
 	tableReceived      table = 'Q' // account, client, packet id -> nothing
 
+	tableContactVersions table = 'v' // user, version -> other: changes of a user's list of contacts
+	tableRequests        table = 'o' // user, other -> nothing: open requests to a user
+	tableBox             table = 'x' // user, conversation -> nothing: first messages of strangers
+	tableAsked           table = 'a' // user -> askedRow: when the user asked others
+	tableProfiles        table = 'N' // user -> profileRow
+	tableHandles         table = 'h' // kind, value -> handleRow
+	tableFound           table = 'i' // kind, what is searched for, user -> nothing
+	tableTelling         table = 'j' // user -> tellingRow: a change of a profile on its way to the contacts
+	tableSeen            table = 's' // account -> seenRow
+	tableOnline          table = 't' // account -> nothing: who is there, for a start after a crash
+	tableLeaving         table = 'l' // account -> nothing: deleted accounts of which something is left
+	tableAudit           table = 'u' // time, number -> auditRow
+
 	tablePositions    table = 'n' // -> 8 bytes: positions up to here may have been given
 	tableQueues       table = 'q' // number (4 bytes), position -> entry, with its content if no other queue has it
 	tableContents     table = 'm' // position -> content that several queues have

@@ -49,10 +49,13 @@ type userRow struct {
 	Password string `cbor:"1,keyasint,omitempty"`
 	Disabled bool   `cbor:"2,keyasint,omitempty"`
 	Created  moment `cbor:"3,keyasint"`
+	Deleted  moment `cbor:"4,keyasint,omitzero"`
 }
 
 func (r userRow) user(name accounts.Name) accounts.User {
-	return accounts.User{Name: name, Password: r.Password, Disabled: r.Disabled, Created: r.Created.time()}
+	return accounts.User{
+		Name: name, Password: r.Password, Disabled: r.Disabled, Created: r.Created.time(), Deleted: r.Deleted.time(),
+	}
 }
 
 type tokenRow struct {

@@ -1,0 +1,4 @@
+package chat
+
+// Seen keeps when somebody was there last.
+type Seen interface{}

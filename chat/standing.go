@@ -1,0 +1,47 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Standing is what somebody is to somebody else, as far as the one who asks may know.
+type Standing int
+
+// Standings, seen from the one who asks.
+const (
+	Nobody   Standing = iota // there is no such account, or it does not want to be found and the two have nothing to do with each other
+	Gone                     // the account was deleted
+	Self                     // oneself
+	Known                    // contacts, with no block between them
+	Stranger                 // neither contacts nor blocked
+	Blocked                  // the other one has blocked the one who asks
+	Blocking                 // the one who asks has blocked the other one; also if both have
+)
+
+// Standing says what other is to who. A hidden account cannot be told from one that does not exist: both cost the same
+// reads of the store.
+func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Standing, error) {
+	if who == other {
+		return Self, nil
+	}
+	status, err := s.dir.Status(ctx, other)
+	if err != nil {
+		return Nobody, fmt.Errorf("look up %s: %w", other, err)
+	}
+	state, err := s.store.Relation(ctx, who, other)
+	if err != nil {
+		return Nobody, fmt.Errorf("relation of %s to %s: %w", who, other, err)
+	}
+	switch {
+	case status == accounts.Absent:
+		return Nobody, nil
+	case status == accounts.Deleted:
+		return Gone, nil
+	case state == ContactAccepted:
+		return Known, nil
+	}
+	return Stranger, nil
+}
