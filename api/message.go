@@ -119,7 +119,9 @@ type unreadConv struct {
 type unreadOutput struct {
 	Total         uint64       `json:"total"`
 	Conversations []unreadConv `json:"convs"` // those in which something is unread
-	AsOf          uint64       `json:"asof"`  // the usn of which this is true
+	Box           int          `json:"box"`   // strangers whose message was not read
+	Requests      int          `json:"requests"`
+	AsOf          uint64       `json:"asof"` // the usn of which this is true, but for requests
 }
 
 func messageRows(ch *chat.Service) []*Operation {
@@ -143,11 +145,7 @@ func messageRows(ch *chat.Service) []*Operation {
 		read("conv.list", User, "Lists the caller's conversations.",
 			func(ctx context.Context, c Caller, in convListInput) (convListOutput, error) {
 				list, next, err := ch.Conversations(ctx, c.Account, in.Cursor, page(in.Limit))
-				out := convListOutput{Conversations: make([]overview, 0, len(list)), Cursor: next}
-				for _, o := range list {
-					out.Conversations = append(out.Conversations, overviewOf(c.Account, o))
-				}
-				return out, err
+				return convListOf(c.Account, list, next), err
 			}),
 		read("unread.get", User, "Counts what the caller has not read, of one moment.",
 			func(ctx context.Context, c Caller, _ nothing) (unreadOutput, error) {
@@ -213,6 +211,14 @@ func messageOf(m chat.Message) message {
 	}
 }
 
+func convListOf(who accounts.Name, list []chat.Overview, next string) convListOutput {
+	out := convListOutput{Conversations: make([]overview, 0, len(list)), Cursor: next}
+	for _, o := range list {
+		out.Conversations = append(out.Conversations, overviewOf(who, o))
+	}
+	return out
+}
+
 func overviewOf(who accounts.Name, o chat.Overview) overview {
 	t := o.Tally
 	out := overview{Conversation: t.Conversation, Head: t.Head, Read: t.Read, Unread: t.Unread()}
@@ -228,10 +234,14 @@ func overviewOf(who accounts.Name, o chat.Overview) overview {
 
 func unread(ctx context.Context, ch *chat.Service, c Caller) (unreadOutput, error) {
 	u, err := ch.Unread(ctx, c.Account)
-	out := unreadOutput{Total: u.Total, Conversations: make([]unreadConv, 0, len(u.Conversations)), AsOf: u.AsOf}
+	if err != nil {
+		return unreadOutput{}, err
+	}
+	out := unreadOutput{Total: u.Total, Conversations: make([]unreadConv, 0, len(u.Conversations)), Box: u.Box, AsOf: u.AsOf}
 	for _, one := range u.Conversations {
 		out.Conversations = append(out.Conversations, unreadConv(one))
 	}
+	out.Requests, err = ch.Requests(ctx, c.Account)
 	return out, err
 }
 

@@ -71,6 +71,7 @@ type Draft struct {
 	TTL          int64           // seconds; 0: for ever
 	Fallback     string          // what a client shows that does not know Kind
 	Silent       bool            // has a seq and never counts as unread
+	Stranger     bool            // the other one hears strangers: see [Pair.Write]
 	Fingerprint  [32]byte        // of the content: the same MID with another one is a conflict
 	Origin       any             // opaque: what the store must make durable together with the message; nil: nothing
 }
@@ -101,6 +102,7 @@ type Tally struct {
 	Read         uint64 // the member's read mark: a seq
 	N, ReadN     uint64 // counting messages up to Head, and up to Read
 	Own, ReadOwn uint64 // those of them that the member sent himself
+	Boxed        bool   // a stranger's, who was not answered: it counts for the box, and not for the total
 }
 
 // Unread is the number of counting messages of others after the read mark.
@@ -128,6 +130,8 @@ type Entry struct {
 	Recv, Read   uint64        // EntryReceipt and EntryRead: seqs
 	State        ContactState  // EntryContact
 	Greeting     string        // EntryContact, on a request
+	Contact      Note          // EntryContact
+	Version      uint64        // EntryContact: of the list of contacts
 }
 
 // Marks are how far a member has come in a conversation, as seqs.
@@ -144,6 +148,9 @@ const (
 	ContactPending   ContactState = "pending"   // I asked
 	ContactRequested ContactState = "requested" // I was asked
 	ContactAccepted  ContactState = "accepted"  // contacts, on both sides
+	ContactDeleted   ContactState = "deleted"   // the other one's account is no more
+	ContactEnded     ContactState = "none"      // of events and lists of changes: there is nothing between us any more
+	ContactRejected  ContactState = "rejected"  // of events: what I asked for was refused
 )
 
 // Contact is one line of a user's list.
@@ -151,6 +158,17 @@ type Contact struct {
 	Who          accounts.Name
 	State        ContactState
 	Greeting     string // of the request
-	Since        int64  // Unix milliseconds of the last change
+	Since        int64  // Unix milliseconds of the last change of State, or of the greeting
 	Conversation Conversation
+	Note
+	Version uint64 // of the list, in which the line became as it is
+}
+
+// Note is what a line of a user's list has besides the relation.
+type Note struct {
+	Until   int64 // Unix milliseconds at which an open request ends; 0: never
+	Blocked bool  // the user has blocked him
+	Ignored bool  // the user does not want to be reminded of the request
+	Remark  string
+	Tags    []string
 }

@@ -20,6 +20,10 @@ type Config struct {
 	// MaxGreeting is the longest greeting of a contact request, in characters. Default 300: strangers may send it. 0: no
 	// limit.
 	MaxGreeting int
+	// MaxRequests is how many people one may ask for contact in a day. Default 20. 0: no limit.
+	MaxRequests int
+	// MaxContacts is how many contacts one may have. Default 5000. 0: no limit.
+	MaxContacts int
 	// MaxUntold is how many members' receipts may wait for their turn in memory. Default 65536, about 15 MiB when all are
 	// in use; beyond it they are found again by a look through the store, which makes them some seconds late. At least 1.
 	MaxUntold int
@@ -34,6 +38,8 @@ func DefaultConfig() Config {
 		MaxFallback: 200,
 		MaxMentions: 50,
 		MaxGreeting: 300,
+		MaxRequests: 20,
+		MaxContacts: 5000,
 		MaxUntold:   1 << 16,
 	}
 }
@@ -50,6 +56,8 @@ func (c Config) Validate() error {
 		{"MaxFallback", c.MaxFallback, 0, 256 << 20},
 		{"MaxMentions", c.MaxMentions, 0, 1 << 20},
 		{"MaxGreeting", c.MaxGreeting, 0, 256 << 20},
+		{"MaxRequests", c.MaxRequests, 0, 10_000},
+		{"MaxContacts", c.MaxContacts, 0, 1 << 20},
 		{"MaxUntold", c.MaxUntold, 1, 1 << 24},
 	} {
 		if f.value < f.least || f.value > f.most {

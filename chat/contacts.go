@@ -11,52 +11,173 @@ import (
 const (
 	contactsLimit = 100 // in a page of ListContacts, unless it is said
 	maxContacts   = 500
+
+	maxRemark = 64 // characters
+	maxTags   = 20 // of one contact
+	maxTag    = 32 // characters
 )
+
+// change takes a step, and wakes the two.
+func (s *Service) change(ctx context.Context, c Change) (Contact, Commit, error) {
+	if err := differ(c.Who, c.Other); err != nil {
+		return Contact{}, nil, err
+	}
+	p, commit, err := s.store.Change(ctx, c)
+	if err != nil {
+		return Contact{}, nil, fmt.Errorf("%s and %s: %w", c.Who, c.Other, err)
+	}
+	if commit != nil {
+		s.wake.Wake(c.Who, c.Other)
+	}
+	return p.Contact(), commit, nil
+}
+
+// Contact is the line of Me's list.
+func (p Pair) Contact() Contact {
+	c := Contact{
+		Who: p.Them, State: p.Mine.Shown(p.Now), Since: p.Mine.Since,
+		Note: Note{Blocked: p.Mine.Blocked, Remark: p.Mine.Remark, Tags: p.Mine.Tags},
+	}
+	if c.State == ContactPending || c.State == ContactRequested {
+		c.Greeting, c.Until, c.Ignored = p.Mine.Greeting, p.Mine.Until, p.Mine.Ignored
+	}
+	if c.State == ContactAccepted {
+		c.Conversation = Direct(p.Me, p.Them)
+	}
+	return c
+}
 
 // RequestContact asks to for contact, in who's name, and gives what they are to each other afterwards: ContactPending, or
 // ContactAccepted if they were contacts already or to had asked as well. A repeated request replaces the greeting.
-// ErrMalformed (also for oneself), ErrTooLarge, ErrNoConversation if there is no such account.
+// ErrMalformed (also for oneself), ErrTooLarge, ErrNoConversation if there is no such account or it is hidden, ErrGone,
+// ErrBlocked, ErrQuota.
 func (s *Service) RequestContact(ctx context.Context, who, to accounts.Name, greeting string, origin any) (
-	ContactState, Commit, error,
+	Contact, Commit, error,
 ) {
 	if err := differ(who, to); err != nil {
-		return ContactNone, nil, err
+		return Contact{}, nil, err
 	}
 	if !validText(greeting) {
-		return ContactNone, nil, fmt.Errorf("greeting is not UTF-8 without NUL: %w", ErrMalformed)
+		return Contact{}, nil, fmt.Errorf("greeting is not UTF-8 without NUL: %w", ErrMalformed)
 	}
 	if n := utf8.RuneCountInString(greeting); over(n, s.cfg.MaxGreeting) {
-		return ContactNone, nil, fmt.Errorf("greeting of %d characters: %w", n, ErrTooLarge)
+		return Contact{}, nil, fmt.Errorf("greeting of %d characters: %w", n, ErrTooLarge)
 	}
-	if err := s.exists(ctx, to); err != nil {
-		return ContactNone, nil, err
+	if err := s.exists(ctx, who, to); err != nil {
+		return Contact{}, nil, err
 	}
-	state, commit, err := s.store.Request(ctx, who, to, greeting, origin)
-	if err != nil {
-		return ContactNone, nil, fmt.Errorf("request of %s to %s: %w", who, to, err)
-	}
-	if commit != nil {
-		s.wake.Wake(who, to)
-	}
-	return state, commit, nil
+	c := ToRequest(who, to, greeting, s.bounds())
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+func (s *Service) bounds() Bounds {
+	return Bounds{Requests: s.cfg.MaxRequests, Contacts: s.cfg.MaxContacts}
 }
 
 // AcceptContact makes requester and who contacts, who can then write to each other; the greeting of the request is the
-// first message of their conversation. Repeated, it changes nothing. ErrMalformed, ErrNoRequest.
+// first message of their conversation. Repeated, it changes nothing. ErrMalformed, ErrNoRequest, ErrQuota.
 func (s *Service) AcceptContact(ctx context.Context, who, requester accounts.Name, origin any) (
 	Contact, Commit, error,
 ) {
-	if err := differ(who, requester); err != nil {
+	c := ToAccept(who, requester, s.bounds())
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// RejectContact refuses requester's request, and his others for a day. He hears of it if tell says so. ErrMalformed,
+// ErrNoRequest.
+func (s *Service) RejectContact(ctx context.Context, who, requester accounts.Name, tell bool, origin any) (
+	Contact, Commit, error,
+) {
+	c := ToReject(who, requester, tell)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// IgnoreContact leaves requester's request as it is and counts it no more; he does not hear of it. ErrMalformed,
+// ErrNoRequest.
+func (s *Service) IgnoreContact(ctx context.Context, who, requester accounts.Name, origin any) (Contact, Commit, error) {
+	c := ToIgnore(who, requester)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// WithdrawContact takes who's request to another one back. ErrMalformed, ErrNoRequest.
+func (s *Service) WithdrawContact(ctx context.Context, who, to accounts.Name, origin any) (Contact, Commit, error) {
+	c := ToWithdraw(who, to)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// RemoveContact ends that the two are contacts, for both. ErrMalformed.
+func (s *Service) RemoveContact(ctx context.Context, who, other accounts.Name, origin any) (Contact, Commit, error) {
+	c := ToRemove(who, other)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// BlockContact lets nothing pass between the two any more, in either direction. What had its place before stays.
+// ErrMalformed, ErrNoConversation if there is no such account or it is hidden, ErrGone.
+func (s *Service) BlockContact(ctx context.Context, who, other accounts.Name, origin any) (Contact, Commit, error) {
+	if err := differ(who, other); err != nil {
 		return Contact{}, nil, err
 	}
-	contact, commit, err := s.store.Accept(ctx, who, requester, origin)
+	if err := s.exists(ctx, who, other); err != nil {
+		return Contact{}, nil, err
+	}
+	c := ToBlock(who, other)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// UnblockContact takes who's block back. ErrMalformed.
+func (s *Service) UnblockContact(ctx context.Context, who, other accounts.Name, origin any) (Contact, Commit, error) {
+	c := ToUnblock(who, other)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+// NoteContact keeps who's own name for a contact, and the groups he has him in; nil leaves one as it is. ErrMalformed,
+// ErrTooLarge, ErrNoRight if they are no contacts.
+func (s *Service) NoteContact(
+	ctx context.Context, who, other accounts.Name, remark *string, tags *[]string, origin any,
+) (Contact, Commit, error) {
+	if remark != nil {
+		if err := checkNote(*remark, maxRemark); err != nil {
+			return Contact{}, nil, fmt.Errorf("remark: %w", err)
+		}
+	}
+	if tags != nil {
+		if len(*tags) > maxTags {
+			return Contact{}, nil, fmt.Errorf("%d tags: %w", len(*tags), ErrTooLarge)
+		}
+		for _, tag := range *tags {
+			if err := checkNote(tag, maxTag); err != nil || tag == "" {
+				return Contact{}, nil, fmt.Errorf("tag %.80q: %w", tag, errOr(err, ErrMalformed))
+			}
+		}
+	}
+	c := ToNote(who, other, remark, tags)
+	c.Origin = origin
+	return s.change(ctx, c)
+}
+
+func checkNote(text string, longest int) error {
+	switch {
+	case !printable(text):
+		return ErrMalformed
+	case utf8.RuneCountInString(text) > longest:
+		return ErrTooLarge
+	}
+	return nil
+}
+
+func errOr(err, other error) error {
 	if err != nil {
-		return Contact{}, nil, fmt.Errorf("accept %s by %s: %w", requester, who, err)
+		return err
 	}
-	if commit != nil {
-		s.wake.Wake(who, requester)
-	}
-	return contact, commit, nil
+	return other
 }
 
 // differ checks that other names a user, and another one.
@@ -70,12 +191,64 @@ func differ(who, other accounts.Name) error {
 	return nil
 }
 
-// ListContacts gives up to limit (0: 100; at most 500) contacts and open requests of who in the order of their names,
-// those after after (empty: from the start).
+// ListContacts gives up to limit (0: 100; at most 500) contacts, open requests and blocked people of who in the order of their
+// names, those after after (empty: from the start).
 func (s *Service) ListContacts(ctx context.Context, who, after accounts.Name, limit int) ([]Contact, error) {
 	list, err := s.store.List(ctx, who, after, pageSize(limit, contactsLimit, maxContacts))
 	if err != nil {
 		return nil, fmt.Errorf("contacts of %s: %w", who, err)
 	}
 	return list, nil
+}
+
+// ContactPage is what has changed in a list of contacts.
+type ContactPage struct {
+	Contacts []Contact // those that are no more are ContactEnded
+	Version  uint64    // up to which this is all
+	More     bool      // there is more after Version
+}
+
+// ContactVersion gives the version of who's list.
+func (s *Service) ContactVersion(ctx context.Context, who accounts.Name) (uint64, error) {
+	page, err := s.ContactChanges(ctx, who, newest, 1)
+	return page.Version, err
+}
+
+// ContactChanges gives up to limit (0: 100; at most 500) lines of who's list that changed after a version. A version of
+// another store, from the future, is answered with nothing and the version that there is.
+func (s *Service) ContactChanges(ctx context.Context, who accounts.Name, version uint64, limit int) (ContactPage, error) {
+	list, head, err := s.store.Changes(ctx, who, version, pageSize(limit, contactsLimit, maxContacts))
+	if err != nil {
+		return ContactPage{}, fmt.Errorf("changed contacts of %s: %w", who, err)
+	}
+	page := ContactPage{Contacts: list, Version: head}
+	if n := len(list); n > 0 && list[n-1].Version < head {
+		page.Version, page.More = list[n-1].Version, true
+	}
+	return page, nil
+}
+
+// maxRequests is up to where requests are counted.
+const maxRequests = 1000
+
+// Requests counts what who has been asked and has not decided.
+func (s *Service) Requests(ctx context.Context, who accounts.Name) (int, error) {
+	n, err := s.store.Requests(ctx, who, maxRequests)
+	if err != nil {
+		return 0, fmt.Errorf("requests to %s: %w", who, err)
+	}
+	return n, nil
+}
+
+// PutAway puts the first message of a stranger away: it is not shown in the box any more, and its sender is not told and still
+// waits for an answer. ErrMalformed, ErrNoConversation.
+func (s *Service) PutAway(ctx context.Context, who accounts.Name, c Conversation, origin any) (Commit, error) {
+	peer, err := c.peer(who)
+	if err != nil {
+		return nil, err
+	}
+	change := ToDrop(who, peer)
+	change.Origin = origin
+	_, commit, err := s.change(ctx, change)
+	return commit, err
 }

@@ -30,8 +30,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			state, commit, err := m.RequestContact(t.Context(), "alice", tt.to, tt.greeting, nil)
-			if !errors.Is(err, tt.want) || commit != nil || state != chat.ContactNone {
-				t.Errorf("RequestContact(%q, %.20q) = %q, %v, %v, want %v", tt.to, tt.greeting, state, commit, err, tt.want)
+			if !errors.Is(err, tt.want) || commit != nil || state.State != chat.ContactNone {
+				t.Errorf("RequestContact(%q, %.20q) = %+v, %v, %v, want %v", tt.to, tt.greeting, state, commit, err, tt.want)
 			}
 		})
 	}
@@ -46,8 +46,8 @@ func TestAContactIsMadeByARequestAndItsAcceptance(t *testing.T) {
 	both := []accounts.Name{"alice", "carol"}
 	greeting := strings.Repeat("é", 299) + "\n"
 	state, commit, err := m.RequestContact(t.Context(), "carol", "alice", greeting, nil)
-	if err != nil || commit == nil || state != chat.ContactPending {
-		t.Fatalf("RequestContact = %q, %v, %v", state, commit, err)
+	if err != nil || commit == nil || state.State != chat.ContactPending {
+		t.Fatalf("RequestContact = %+v, %v, %v", state, commit, err)
 	}
 	if woken := m.woken.take(); !slices.Equal(woken, both) {
 		t.Errorf("the request woke %q, want %q", woken, both)
@@ -92,11 +92,11 @@ func TestOnlyAnOpenRequestCanBeAccepted(t *testing.T) {
 
 func TestCrossingRequestsMakeContacts(t *testing.T) {
 	m := start(t)
-	if state, _, err := m.RequestContact(t.Context(), "alice", "carol", "", nil); err != nil || state != chat.ContactPending {
-		t.Fatalf("the first request: %q, %v", state, err)
+	if state, _, err := m.RequestContact(t.Context(), "alice", "carol", "", nil); err != nil || state.State != chat.ContactPending {
+		t.Fatalf("the first request: %+v, %v", state, err)
 	}
-	if state, _, err := m.RequestContact(t.Context(), "carol", "alice", "", nil); err != nil || state != chat.ContactAccepted {
-		t.Fatalf("the second request: %q, %v", state, err)
+	if state, _, err := m.RequestContact(t.Context(), "carol", "alice", "", nil); err != nil || state.State != chat.ContactAccepted {
+		t.Fatalf("the second request: %+v, %v", state, err)
 	}
 	m.send(t, "alice", "carol", "hi")
 }

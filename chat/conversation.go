@@ -68,31 +68,35 @@ func (s *Service) member(ctx context.Context, who accounts.Name, c Conversation)
 	return marks, nil
 }
 
-// mayTalk checks that from and to are contacts.
+// mayTalk checks that the two hear each other now.
 func (s *Service) mayTalk(ctx context.Context, from, to accounts.Name) error {
-	state, err := s.store.Relation(ctx, from, to)
-	if err != nil {
+	p, err := s.store.Pair(ctx, from, to)
+	switch {
+	case err != nil:
 		return fmt.Errorf("relation of %s to %s: %w", from, to, err)
-	}
-	if state == ContactAccepted {
+	case p.Close():
 		return nil
+	case p.Blocked():
+		return fmt.Errorf("%s and %s: %w", from, to, ErrBlocked)
+	case p.Asker == from:
+		return fmt.Errorf("%s to %s: %w", from, to, ErrAwaitReply)
 	}
-	if err := s.exists(ctx, to); err != nil {
+	if err := s.exists(ctx, from, to); err != nil {
 		return err
 	}
 	return fmt.Errorf("%s is no contact of %s: %w", to, from, ErrNoRight)
 }
 
-// exists checks that there is such a user.
-func (s *Service) exists(ctx context.Context, who accounts.Name) error {
-	status, err := s.dir.Status(ctx, who)
+// exists checks that there is such a user, as far as who may know.
+func (s *Service) exists(ctx context.Context, who, other accounts.Name) error {
+	standing, err := s.Standing(ctx, who, other)
 	switch {
 	case err != nil:
-		return fmt.Errorf("look up %s: %w", who, err)
-	case status == accounts.Absent:
-		return fmt.Errorf("account %s: %w", who, ErrNoConversation)
-	case status == accounts.Deleted:
-		return fmt.Errorf("account %s: %w", who, ErrGone)
+		return err
+	case standing == Nobody:
+		return fmt.Errorf("account %s: %w", other, ErrNoConversation)
+	case standing == Gone:
+		return fmt.Errorf("account %s: %w", other, ErrGone)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type Event struct {
 	Unread, Total, AsOf uint64
 	Typing              bool // EventTyping: has started
 	Own                 bool // EntryMessage: the reader's own
+	Boxed               bool // EntryMessage: of a stranger who was not answered
 }
 
 // Place gives where the message of a message event stands; ok is false for other events.
@@ -47,6 +48,7 @@ func (e Event) AppendJSON(dst []byte) []byte {
 	switch e.Type {
 	case EntryMessage:
 		o.message(e.Conversation, &e.Message)
+		o.flag(`,"box":true`, e.Boxed)
 	case EntryReceipt:
 		o.str(`,"c":`, string(e.Conversation))
 		o.str(`,"who":`, string(e.Who))
@@ -58,11 +60,7 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.num(`,"seq":`, e.Read)
 		o.time(e.TS)
 	case EntryContact:
-		o.str(`,"st":`, string(e.State))
-		o.str(`,"who":`, string(e.Who))
-		o.maybe(`,"greeting":`, e.Greeting)
-		o.maybe(`,"c":`, string(e.Conversation))
-		o.time(e.TS)
+		o.contact(&e.Entry)
 	}
 	if e.Conversation != "" {
 		o.num(`,"unread":`, e.Unread)
@@ -89,6 +87,38 @@ func (o *object) maybe(key, value string) {
 	if value != "" {
 		o.str(key, value)
 	}
+}
+
+// flag adds text if it is raised.
+func (o *object) flag(text string, raised bool) {
+	if raised {
+		o.b = append(o.b, text...)
+	}
+}
+
+func (o *object) contact(e *Entry) {
+	o.str(`,"st":`, string(e.State))
+	o.str(`,"who":`, string(e.Who))
+	o.maybe(`,"greeting":`, e.Greeting)
+	o.maybe(`,"c":`, string(e.Conversation))
+	if e.Contact.Until != 0 {
+		o.b = strconv.AppendInt(append(o.b, `,"until":`...), e.Contact.Until, 10)
+	}
+	o.flag(`,"blocked":true`, e.Contact.Blocked)
+	o.flag(`,"ignored":true`, e.Contact.Ignored)
+	o.maybe(`,"remark":`, e.Contact.Remark)
+	if len(e.Contact.Tags) > 0 {
+		o.b = append(o.b, `,"tags":[`...)
+		for i, tag := range e.Contact.Tags {
+			o.flag(",", i > 0)
+			o.b = appendQuoted(o.b, tag)
+		}
+		o.b = append(o.b, ']')
+	}
+	if e.Version != 0 {
+		o.num(`,"ver":`, e.Version)
+	}
+	o.time(e.TS)
 }
 
 func (o *object) message(c Conversation, m *Message) {

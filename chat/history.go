@@ -108,13 +108,23 @@ func b2i(b bool) int {
 }
 
 // Conversations gives up to limit (0: 50; at most 200) conversations of who, the one with the newest message first, after
-// cursor (empty: from the start), and the cursor of the next page (empty: there is none). ErrMalformed.
+// cursor (empty: from the start), and the cursor of the next page (empty: there is none). What strangers wrote is in the
+// box. ErrMalformed.
 func (s *Service) Conversations(ctx context.Context, who accounts.Name, cursor string, limit int) (
 	[]Overview, string, error,
 ) {
-	list, next, err := s.store.Conversations(ctx, who, cursor, pageSize(limit, conversationsLimit, maxConversations))
+	list, next, err := s.store.Conversations(ctx, who, false, cursor, pageSize(limit, conversationsLimit, maxConversations))
 	if err != nil {
 		return nil, "", fmt.Errorf("conversations of %s: %w", who, err)
+	}
+	return list, next, nil
+}
+
+// Box is Conversations of what strangers wrote who were not answered.
+func (s *Service) Box(ctx context.Context, who accounts.Name, cursor string, limit int) ([]Overview, string, error) {
+	list, next, err := s.store.Conversations(ctx, who, true, cursor, pageSize(limit, conversationsLimit, maxConversations))
+	if err != nil {
+		return nil, "", fmt.Errorf("box of %s: %w", who, err)
 	}
 	return list, next, nil
 }

@@ -100,8 +100,8 @@ func (w *model) request(rt *rapid.T) {
 	if w.rel[[2]accounts.Name{a, b}] == chat.ContactAccepted || w.rel[[2]accounts.Name{b, a}] == chat.ContactPending {
 		want = chat.ContactAccepted
 	}
-	if err != nil || state != want {
-		rt.Fatalf("%s requests %s: %q, %v, want %q", a, b, state, err, want)
+	if err != nil || state.State != want {
+		rt.Fatalf("%s requests %s: %+v, %v, want %q", a, b, state, err, want)
 	}
 	if want == chat.ContactAccepted {
 		w.contacts(a, b)

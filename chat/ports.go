@@ -36,7 +36,8 @@ type Log interface {
 	// Append gives d the next seq of its conversation and a pointer in the stream of each of its members. Its time is
 	// now, or that of the message before it if the clock went back. A repeated (Conversation, From, MID) writes nothing
 	// and gives the first message, with Dup set and a commit that waits for the first one's durability; if its
-	// fingerprint differs, the error is ErrConflict. A conversation that does not exist is ErrNoConversation.
+	// fingerprint differs, the error is ErrConflict. Otherwise [Pair.Write] decides, in the order of messages and of
+	// changes of the pair, and its errors are given.
 	Append(ctx context.Context, d Draft) (Appended, Commit, error)
 
 	// Mark moves who's marks in a conversation forward: the result is the maximum of what was and what is given, both
@@ -70,8 +71,9 @@ type Log interface {
 	Tallies(ctx context.Context, user accounts.Name) (t []Tally, asOf uint64, err error)
 
 	// Conversations gives up to limit conversations of a user, the one with the newest message first, after cursor (empty:
-	// from the start), and the cursor of the next page (empty: there is none). A malformed cursor is ErrMalformed.
-	Conversations(ctx context.Context, user accounts.Name, cursor string, limit int) ([]Overview, string, error)
+	// from the start), and the cursor of the next page (empty: there is none). A malformed cursor is ErrMalformed. What is
+	// boxed is left out, and with boxed it is the other way round; what was dropped is nowhere.
+	Conversations(ctx context.Context, user accounts.Name, boxed bool, cursor string, limit int) ([]Overview, string, error)
 }
 
 // ReceiptInterval is the least time between two receipts about one member of one conversation.
@@ -116,23 +118,29 @@ type Overview struct {
 	Last  Message // zero if there is none
 }
 
-// Contacts keeps who knows whom.
+// Contacts keeps what people are to each other. A list has a version, which grows with each of its changes.
 type Contacts interface {
-	// Relation gives what other is to user. It serves decisions and may be ahead of what is durable.
-	Relation(ctx context.Context, user, other accounts.Name) (ContactState, error)
+	// Pair gives what other is to user. It serves decisions and may be ahead of what is durable.
+	Pair(ctx context.Context, user, other accounts.Name) (Pair, error)
 
-	// Request asks to for contact, in from's name. It gives what to is to from afterwards: ContactPending (a repeated
-	// request replaces the greeting), or ContactAccepted if they were contacts already or if to had asked as well, which
-	// is then accepted as by Accept. On a change both streams get an EntryContact. The commit is nil if nothing changed.
-	Request(ctx context.Context, from, to accounts.Name, greeting string, origin any) (ContactState, Commit, error)
+	// Change takes a step between two people: both sides, their conversation, the greeting as its message (Told.Greeting, from
+	// Other), the entries in both streams and what is counted, all or nothing, in the order of the messages of the two. If the
+	// step changes nothing, nothing is written; its errors are given as they are. It gives the pair as it is then.
+	Change(ctx context.Context, c Change) (Pair, Commit, error)
 
-	// Accept makes requester and who contacts: both lists, their direct conversation with both as members, the greeting (if
-	// any) as its first message from the requester, and the entries in both streams, all or nothing. Repeated, it changes
-	// nothing. ErrNoRequest if requester has not asked.
-	Accept(ctx context.Context, who, requester accounts.Name, origin any) (Contact, Commit, error)
-
-	// List gives up to limit contacts and open requests of a user in the order of their names, those after after.
+	// List gives up to limit lines of a user's list in the order of their names, those after after: contacts, open requests
+	// and who is blocked.
 	List(ctx context.Context, user, after accounts.Name, limit int) ([]Contact, error)
+
+	// Changes gives up to limit lines that are newer than a version of the list, in the order of their versions, also those
+	// that have become ContactEnded, and the version of the list.
+	Changes(ctx context.Context, user accounts.Name, version uint64, limit int) ([]Contact, uint64, error)
+
+	// Requests counts the requests to user that wait for a decision, up to limit.
+	Requests(ctx context.Context, user accounts.Name, limit int) (int, error)
+
+	// Mutual counts the people who are contacts of both, up to limit.
+	Mutual(ctx context.Context, a, b accounts.Name, limit int) (int, error)
 }
 
 // Directory tells who exists.

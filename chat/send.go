@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -30,9 +31,10 @@ type Sent struct {
 //
 // A repeated mid with the same content gives what the first one got, with Dup set. Refused with ErrMalformed: a name, a
 // field or a body that breaks the rules, and writing to oneself by "d."; ErrTooLarge: a limit of Config; ErrNoConversation:
-// no such account or conversation, also those of kinds that do not exist yet, such as notes to oneself; ErrNotMember: the
-// conversation of two others; ErrNoRight: somebody who is no contact, and the kind "sys"; ErrConflict: the mid was used
-// with other content.
+// no such account or conversation, also those of kinds that do not exist yet, such as notes to oneself; ErrGone: a deleted
+// account; ErrNotMember: the conversation of two others; ErrBlocked; ErrNoRight: somebody who is no contact and hears no
+// strangers, and the kind "sys"; ErrAwaitReply: a second message of a stranger; ErrConflict: the mid was used with other
+// content.
 func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Content, origin any) (Sent, Commit, error) {
 	conversation, peer, err := to.resolve(from)
 	if err != nil {
@@ -42,14 +44,11 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	if err != nil {
 		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
 	}
-	if err := s.mayTalk(ctx, from, peer); err != nil {
-		return Sent{}, nil, err
-	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return Sent{}, nil, fmt.Errorf("make a message id: %w", err)
 	}
-	stored, commit, err := s.store.Append(ctx, Draft{
+	d := Draft{
 		Conversation: conversation,
 		Members:      []accounts.Name{from, peer},
 		From:         from,
@@ -63,7 +62,11 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		Fallback:     c.fallbackFor(text, s.cfg.MaxFallback),
 		Fingerprint:  c.fingerprint(),
 		Origin:       origin,
-	})
+	}
+	stored, commit, err := s.store.Append(ctx, d)
+	if errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) {
+		stored, commit, err = s.sendToStranger(ctx, d, peer)
+	}
 	if err != nil {
 		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
 	}
@@ -72,6 +75,27 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	}
 	m := stored.Message
 	return Sent{conversation, m.Seq, m.ID, m.MID, m.TS, stored.Dup}, commit, nil
+}
+
+// sendToStranger stores the first message to somebody who is no contact, if he hears strangers.
+func (s *Service) sendToStranger(ctx context.Context, d Draft, to accounts.Name) (Appended, Commit, error) {
+	if err := s.exists(ctx, d.From, to); err != nil {
+		return Appended{}, nil, err
+	}
+	hears, err := s.hears(ctx, to, d.From)
+	if err != nil {
+		return Appended{}, nil, err
+	}
+	if !hears {
+		return Appended{}, nil, fmt.Errorf("%s is no contact of %s: %w", to, d.From, ErrNoRight)
+	}
+	d.Stranger = true
+	return s.store.Append(ctx, d)
+}
+
+// hears says whether a user hears this stranger.
+func (s *Service) hears(context.Context, accounts.Name, accounts.Name) (bool, error) {
+	return false, nil
 }
 
 // resolve gives the conversation, and its other member.

@@ -31,7 +31,7 @@ func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Stand
 	if err != nil {
 		return Nobody, fmt.Errorf("look up %s: %w", other, err)
 	}
-	state, err := s.store.Relation(ctx, who, other)
+	p, err := s.store.Pair(ctx, who, other)
 	if err != nil {
 		return Nobody, fmt.Errorf("relation of %s to %s: %w", who, other, err)
 	}
@@ -40,7 +40,11 @@ func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Stand
 		return Nobody, nil
 	case status == accounts.Deleted:
 		return Gone, nil
-	case state == ContactAccepted:
+	case p.Mine.Blocked:
+		return Blocking, nil
+	case p.Theirs.Blocked:
+		return Blocked, nil
+	case p.Mine.State == ContactAccepted:
 		return Known, nil
 	}
 	return Stranger, nil

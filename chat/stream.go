@@ -59,22 +59,25 @@ func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entr
 	if err != nil {
 		return nil, err
 	}
-	unread := make(map[Conversation]uint64, 8)
+	unread := make(map[Conversation]Tally, 8)
 	for _, e := range entries {
-		unread[e.Conversation] = 0
+		unread[e.Conversation] = Tally{}
 	}
 	total := uint64(0)
 	for _, t := range tallies {
 		n := t.Unread()
-		total += n
+		if !t.Boxed {
+			total += n
+		}
 		if _, wanted := unread[t.Conversation]; wanted {
-			unread[t.Conversation] = n
+			unread[t.Conversation] = t
 		}
 	}
 	events := make([]Event, len(entries))
 	for i, e := range entries {
+		t := unread[e.Conversation]
 		events[i] = Event{
-			Entry: e, Unread: unread[e.Conversation], Total: total, AsOf: asOf,
+			Entry: e, Unread: t.Unread(), Total: total, AsOf: asOf, Boxed: t.Boxed,
 			Own: e.Type == EntryMessage && e.Message.From == who,
 		}
 	}
@@ -159,7 +162,8 @@ func pageSize(limit, preset, most int) int {
 // UnreadSummary is what somebody has not read, all of one moment.
 type UnreadSummary struct {
 	Total         uint64
-	Conversations []UnreadCount // those with something unread, in the order of their names
+	Conversations []UnreadCount // those with something unread that are not in the box, in the order of their names
+	Box           int           // strangers whose message was not read
 	AsOf          uint64        // the last usn of the user's stream then
 }
 
@@ -177,7 +181,10 @@ func (s *Service) Unread(ctx context.Context, who accounts.Name) (UnreadSummary,
 	}
 	u := UnreadSummary{AsOf: asOf}
 	for _, t := range tallies {
-		if n := t.Unread(); n > 0 {
+		switch n := t.Unread(); {
+		case n > 0 && t.Boxed:
+			u.Box++
+		case n > 0:
 			u.Total += n
 			u.Conversations = append(u.Conversations, UnreadCount{t.Conversation, n})
 		}

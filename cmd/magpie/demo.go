@@ -43,7 +43,7 @@ func seedDemo(ctx context.Context, node *broker.Node) error {
 		}
 	}
 	state, commit, err := node.Chat().RequestContact(ctx, "alice", "bob", "", nil)
-	if err == nil && state == chat.ContactPending {
+	if err == nil && state.State == chat.ContactPending {
 		_, commit, err = node.Chat().AcceptContact(ctx, "bob", "alice", nil)
 	}
 	if err == nil && commit != nil {

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -48,6 +49,7 @@ type appending struct {
 	draft   chat.Draft
 	origin  originRow
 	parties parties
+	from    int         // which member is the sender
 	to      []int       // members that get a pointer
 	content []byte      // encoded
 	claimed *claimedMID // nil without a mid
@@ -69,21 +71,44 @@ func (a *appending) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-func (a *appending) checkMembers() error {
-	a.store.seq.mu.Lock()
-	defer a.store.seq.mu.Unlock()
-	conv := a.parties.conv.value
-	if _, err := conv.memberLocked(a.draft.From); err != nil {
+// checkMembers sees that all who are concerned have a place in the conversation, which need not exist yet.
+func (a *appending) checkMembers() (err error) {
+	conv := a.parties.conv.value // the names in it never change
+	if a.from, err = conv.place(a.draft.From); err != nil {
 		return err
 	}
 	for _, name := range a.draft.Members {
-		i, err := conv.memberLocked(name)
+		i, err := conv.place(name)
 		if err != nil {
 			return err
 		}
 		a.to = append(a.to, i)
 	}
 	return nil
+}
+
+// place is index for somebody who is, or could be, in the conversation.
+func (c *conversation) place(who accounts.Name) (int, error) {
+	if c.members[0] == "" {
+		return 0, chat.ErrNoConversation
+	}
+	i, ok := c.index(who)
+	if !ok {
+		return 0, chat.ErrNotMember
+	}
+	return i, nil
+}
+
+// admitLocked says whether the sender may write now, and what the conversation becomes by it.
+func (a *appending) admitLocked(now int64) (chat.Talk, error) {
+	conv := a.parties.conv.value
+	me, them := &conv.relations[a.from], &conv.relations[1-a.from]
+	if me.State == relationAccepted && !me.Blocked && !them.Blocked {
+		return conv.talk, nil
+	}
+	p := conv.pairLocked(a.from, now)
+	err := p.Write(a.draft.Stranger)
+	return p.Talk, err
 }
 
 // append gives the message its place.
@@ -95,7 +120,16 @@ func (a *appending) append(ctx context.Context) (chat.Message, *commit, error) {
 	b := a.store.batch()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	m := a.parties.appendLocked(b, a.draft, a.content, a.to, a.store.now())
+	now := a.store.now()
+	talk, err := a.admitLocked(now)
+	if err != nil {
+		q.release()
+		return chat.Message{}, nil, errors.Join(err, b.Close())
+	}
+	if talk != a.parties.conv.value.talk {
+		a.parties.talkLocked(b, talk, now)
+	}
+	m := a.parties.appendLocked(b, a.draft, a.content, a.to, now)
 	if a.draft.MID != "" {
 		row := midRow{Seq: m.Seq, Fingerprint: a.draft.Fingerprint[:]}
 		put(b, midKey(m.Conversation, m.From, m.MID), encode(row))

@@ -26,14 +26,14 @@ func benchStore(b *testing.B, pairs int) (chat.Store, []chat.Conversation) {
 	var convs []chat.Conversation
 	for i := range pairs {
 		one, two := accounts.Name(fmt.Sprintf("a%d", i)), accounts.Name(fmt.Sprintf("b%d", i))
-		if _, _, err := store.Chat().Request(b.Context(), one, two, "", nil); err != nil {
+		if _, _, err := store.Chat().Change(b.Context(), chat.ToRequest(one, two, "", chat.Bounds{})); err != nil {
 			b.Fatalf("request: %v", err)
 		}
-		c, _, err := store.Chat().Accept(b.Context(), two, one, nil)
+		_, _, err := store.Chat().Change(b.Context(), chat.ToAccept(two, one, chat.Bounds{}))
 		if err != nil {
 			b.Fatalf("accept: %v", err)
 		}
-		convs = append(convs, c.Conversation)
+		convs = append(convs, chat.Direct(one, two))
 	}
 	return store.Chat(), convs
 }

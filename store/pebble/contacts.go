@@ -12,98 +12,52 @@ import (
 	"github.com/magpie-im/magpie/chat"
 )
 
-func (c chatStore) Relation(_ context.Context, user, other accounts.Name) (chat.ContactState, error) {
+func (c chatStore) Pair(ctx context.Context, user, other accounts.Name) (chat.Pair, error) {
 	s := c.Store
 	if err := s.enter(); err != nil {
-		return chat.ContactNone, err
+		return chat.Pair{}, err
 	}
 	defer s.leave()
-	s.seq.mu.Lock()
-	if conv, ok := s.conversations.peekLocked(chat.Direct(user, other)); ok {
-		i, _ := conv.index(user)
-		state := relationStates[conv.relations[i].State]
-		s.seq.mu.Unlock()
-		return state, nil
+	name := chat.Direct(user, other)
+	if _, _, ok := name.Pair(); !ok {
+		return chat.Pair{Me: user, Them: other, Now: s.now()}, nil
 	}
-	s.seq.mu.Unlock()
-	var row relationRow
-	_, err := s.get(key2(tableRelations, user, other), "relation", &row)
-	return relationStates[row.State], err
-}
-
-func (c chatStore) Request(
-	ctx context.Context, from, to accounts.Name, greeting string, origin any,
-) (chat.ContactState, chat.Commit, error) {
-	s := c.Store
-	if err := s.enter(); err != nil {
-		return chat.ContactNone, nil, err
-	}
-	defer s.leave()
-	r, err := s.relating(ctx, from, to, origin)
+	e, err := s.conversations.pin(ctx, name)
 	if err != nil {
-		return chat.ContactNone, nil, err
-	}
-	defer r.parties.release()
-	if err := s.seq.reserve(ctx); err != nil {
-		return chat.ContactNone, nil, err
+		return chat.Pair{}, err
 	}
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
-	switch mine := r.parties.conv.value.relations[r.me]; mine.State {
-	case relationAccepted:
-		s.seq.release()
-		return chat.ContactAccepted, r.parties.pendingLocked(), nil
-	case relationRequested:
-		commit, err := r.acceptLocked()
-		return chat.ContactAccepted, commit, err
-	case relationPending:
-		if mine.Greeting == greeting {
-			s.seq.release()
-			return chat.ContactPending, r.parties.pendingLocked(), nil
-		}
-	}
-	commit, err := r.requestLocked(greeting)
-	return chat.ContactPending, commit, err
+	defer s.conversations.unpinLocked(e)
+	me, _ := e.value.index(user)
+	return e.value.pairLocked(me, s.now()), nil
 }
 
-func (c chatStore) Accept(
-	ctx context.Context, who, requester accounts.Name, origin any,
-) (chat.Contact, chat.Commit, error) {
+// pairLocked is what the two are to each other, seen from one of them.
+func (c *conversation) pairLocked(me int, now int64) chat.Pair {
+	return chat.Pair{
+		Me: c.members[me], Them: c.members[1-me], Mine: c.relations[me].side(), Theirs: c.relations[1-me].side(),
+		Talk: c.talk, Now: now,
+	}
+}
+
+func (c chatStore) Change(ctx context.Context, change chat.Change) (chat.Pair, chat.Commit, error) {
 	s := c.Store
 	if err := s.enter(); err != nil {
-		return chat.Contact{}, nil, err
+		return chat.Pair{}, nil, err
 	}
 	defer s.leave()
-	r, err := s.relating(ctx, who, requester, origin)
+	r, err := s.relating(ctx, change)
 	if err != nil {
-		return chat.Contact{}, nil, err
+		return chat.Pair{}, nil, err
 	}
 	defer r.parties.release()
 	if err := s.seq.reserve(ctx); err != nil {
-		return chat.Contact{}, nil, err
+		return chat.Pair{}, nil, err
 	}
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
-	conv := r.parties.conv.value
-	switch conv.relations[r.me].State {
-	case relationAccepted:
-		s.seq.release()
-		return conv.relations[r.me].contact(who, requester), r.parties.pendingLocked(), nil
-	case relationRequested:
-		commit, err := r.acceptLocked()
-		return conv.relations[r.me].contact(who, requester), commit, err
-	}
-	s.seq.release()
-	return chat.Contact{}, nil, fmt.Errorf("accept %s: %w", requester, chat.ErrNoRequest)
-}
-
-// contact is one line of user's list.
-func (r relationRow) contact(user, other accounts.Name) chat.Contact {
-	c := chat.Contact{Who: other, State: relationStates[r.State], Greeting: r.Greeting, Since: r.Since}
-	if r.State == relationAccepted {
-		c.Conversation = chat.Direct(user, other)
-	}
-	return c
+	return r.takeLocked(change.Step)
 }
 
 // relating is a change between two people. me and them are their places in the conversation.
@@ -113,62 +67,71 @@ type relating struct {
 	me, them int
 	origin   originRow
 	id       string // of the first message
+	now      int64
 }
 
-func (s *Store) relating(ctx context.Context, me, them accounts.Name, origin any) (*relating, error) {
+func (s *Store) relating(ctx context.Context, c chat.Change) (*relating, error) {
 	r := &relating{store: s}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, unavailable("make an id", err)
 	}
 	r.id = id.String()
-	if r.origin, err = originKey(origin); err != nil {
+	if r.origin, err = originKey(c.Origin); err != nil {
 		return nil, err
 	}
-	name := chat.Direct(me, them)
+	name := chat.Direct(c.Who, c.Other)
 	if _, _, ok := name.Pair(); !ok {
-		return nil, fmt.Errorf("contact of %.80q and %.80q: %w", me, them, chat.ErrMalformed)
+		return nil, fmt.Errorf("contact of %.80q and %.80q: %w", c.Who, c.Other, chat.ErrMalformed)
 	}
 	if r.parties, err = s.parties(ctx, name); err != nil {
 		return nil, err
 	}
-	r.me, _ = r.parties.conv.value.index(me)
+	r.me, _ = r.parties.conv.value.index(c.Who)
 	r.them = 1 - r.me
 	return r, nil
 }
 
-// requestLocked uses up a reserved place.
-func (r *relating) requestLocked(greeting string) (chat.Commit, error) {
-	b := r.store.batch()
-	now := r.store.now()
-	r.setLocked(b, r.me, relationRow{State: relationPending, Greeting: greeting, Since: now})
-	r.setLocked(b, r.them, relationRow{State: relationRequested, Greeting: greeting, Since: now})
-	return r.commitLocked(b)
-}
-
-// acceptLocked makes the two contacts: one batch, so that it happens on both sides or on none.
-func (r *relating) acceptLocked() (chat.Commit, error) {
-	b := r.store.batch()
-	now := r.store.now()
-	conv := r.parties.conv.value
-	greeting := conv.relations[r.me].Greeting
-	if !conv.exists {
-		conv.exists = true
-		put(b, key1(tableConversations, conv.name), encode(conversationRow{Members: conv.members[:], Created: now}))
-		for i, member := range conv.members {
-			put(b, key2(tableMembers, conv.name, member), encode(conv.marks[i]))
-			put(b, key2(tableUserConvs, member, conv.name), nil)
-		}
+// takeLocked takes the step and writes what it changed. It uses up or gives back a reserved place.
+func (r *relating) takeLocked(step chat.Step) (chat.Pair, chat.Commit, error) {
+	s, conv := r.store, r.parties.conv.value
+	r.now = s.now()
+	before := conv.pairLocked(r.me, r.now)
+	before.Asked = r.parties.stream(r.me).social.Asked
+	before.Contacts, before.ContactsOfThem = r.parties.stream(r.me).social.Contacts, r.parties.stream(r.them).social.Contacts
+	after := before
+	told, err := step(&after)
+	if err != nil {
+		s.seq.release()
+		return chat.Pair{}, nil, err
 	}
-	for _, i := range []int{r.me, r.them} {
-		r.setLocked(b, i, relationRow{State: relationAccepted, Greeting: greeting, Since: now})
+	mine, theirs := !after.Mine.Equal(before.Mine), !after.Theirs.Equal(before.Theirs)
+	if !mine && !theirs && after.Talk == before.Talk && told == (chat.Told{}) {
+		s.seq.release()
+		return after, r.parties.pendingLocked(), nil
 	}
-	if greeting != "" {
-		d := r.greeting(greeting)
-		r.parties.appendLocked(b, d, encode(contentOf(d)), []int{r.me, r.them}, now)
-		r.store.counts.messages.Inc()
+	b := s.batch()
+	r.parties.stream(r.me).social.Asked = after.Asked
+	if mine || told.Me != "" {
+		r.setLocked(b, r.me, after.Mine, told.Me)
 	}
-	return r.commitLocked(b)
+	if theirs || told.Them != "" {
+		r.setLocked(b, r.them, after.Theirs, told.Them)
+	}
+	if after.Talk != before.Talk {
+		r.parties.talkLocked(b, after.Talk, r.now)
+	}
+	if told.Greeting != "" {
+		d := r.greeting(told.Greeting)
+		r.parties.appendLocked(b, d, encode(contentOf(d)), []int{r.me, r.them}, r.now)
+		s.counts.messages.Inc()
+	}
+	putOrigin(b, r.origin)
+	commit, err := r.parties.commitLocked(b)
+	if err != nil {
+		return chat.Pair{}, nil, err
+	}
+	return after, commit, nil
 }
 
 // greeting is the first message of a conversation: what the requester wrote.
@@ -183,61 +146,92 @@ func (r *relating) greeting(text string) chat.Draft {
 	return chat.Draft{Conversation: conv.name, From: conv.members[r.them], ID: r.id, Kind: "text", Body: body}
 }
 
-// setLocked writes what the other one is to member i, and tells him.
-func (r *relating) setLocked(b *pebble.Batch, i int, row relationRow) {
-	conv := r.parties.conv.value
+// setLocked writes what the other one is to member i, as a new version of his list, and tells him.
+func (r *relating) setLocked(b *pebble.Batch, i int, side chat.Side, told chat.ContactState) {
+	conv, st := r.parties.conv.value, r.parties.stream(i)
+	who, other := conv.members[i], conv.members[1-i]
+	was := conv.relations[i]
+	if was.Version != 0 {
+		remove(b, versionKey(who, was.Version))
+	}
+	st.social.Version++
+	row := relationRowOf(side, st.social.Version)
 	conv.relations[i] = row
-	other := conv.members[1-i]
-	put(b, key2(tableRelations, conv.members[i], other), encode(row))
-	e := entryRow{Type: entryContact, TS: row.Since, Who: other, State: row.State}
-	if row.State == relationAccepted {
+	put(b, versionKey(who, row.Version), encode(versionRow{Other: other}))
+	put(b, key2(tableRelations, who, other), encode(row))
+	st.social.Contacts = max(0, st.social.Contacts+one(row.State == relationAccepted)-one(was.State == relationAccepted))
+	put(b, key1(tableSocial, who), encode(st.social))
+	switch open := isOpenRequest(row); {
+	case open:
+		put(b, key2(tableRequests, who, other), encode(requestRow{Until: row.Until}))
+	case isOpenRequest(was):
+		remove(b, key2(tableRequests, who, other))
+	}
+	st.changed = true
+	if told == "" {
+		return
+	}
+	e := entryRow{
+		Type: entryContact, TS: r.now, Who: other, State: stateNumber(told), Blocked: row.Blocked, Remark: row.Remark,
+		Tags: row.Tags, Version: row.Version,
+	}
+	switch told {
+	case chat.ContactAccepted:
 		e.Conversation = conv.name
-	} else {
-		e.Greeting = row.Greeting
+	case chat.ContactPending, chat.ContactRequested:
+		e.Greeting, e.Until, e.Ignored = row.Greeting, row.Until, row.Ignored
 	}
 	r.parties.pushLocked(b, i, encode(e))
 }
 
-func (r *relating) commitLocked(b *pebble.Batch) (chat.Commit, error) {
-	putOrigin(b, r.origin)
-	commit, err := r.parties.commitLocked(b)
-	if err != nil {
-		return nil, err
-	}
-	return commit, nil
+func isOpenRequest(r relationRow) bool {
+	return r.State == relationRequested && !r.Ignored && !r.Blocked
 }
 
-func (c chatStore) List(ctx context.Context, user, after accounts.Name, limit int) ([]chat.Contact, error) {
-	s := c.Store
-	if err := s.enter(); err != nil {
-		return nil, err
+// versionRow says which line of a list became as it is in a version.
+type versionRow struct {
+	Other accounts.Name `cbor:"1,keyasint"`
+}
+
+// requestRow says of an open request when it ends, in Unix milliseconds; 0: never.
+type requestRow struct {
+	Until int64 `cbor:"1,keyasint,omitempty"`
+}
+
+func one(b bool) int {
+	if b {
+		return 1
 	}
-	defer s.leave()
-	if limit <= 0 {
-		return nil, nil
-	}
-	prefix := key1(tableRelations, user)
-	from := prefix
-	if after != "" {
-		from = append(key2(tableRelations, user, after), 0)
-	}
-	var out []chat.Contact
-	err := s.scan(from, prefixEnd(prefix), "contacts", func(key, value []byte) (bool, error) {
-		other, _, err := cutString(key[len(prefix):])
-		if err != nil {
-			return false, err
+	return 0
+}
+
+// talkLocked writes the state of the conversation. The first time it becomes one of both.
+func (p parties) talkLocked(b *pebble.Batch, talk chat.Talk, now int64) {
+	conv := p.conv.value
+	was := conv.talk
+	conv.talk = talk
+	if !was.Exists {
+		conv.created = now
+		for i, member := range conv.members {
+			put(b, key2(tableMembers, conv.name, member), encode(conv.marks[i]))
+			put(b, key2(tableUserConvs, member, conv.name), nil)
 		}
-		var row relationRow
-		if err := decode("relation", value, &row); err != nil {
-			return false, err
-		}
-		if row.State != 0 {
-			out = append(out, row.contact(user, accounts.Name(other)))
-		}
-		return len(out) < limit, nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	return out, s.seq.settled(ctx)
+	put(b, key1(tableConversations, conv.name), encode(conversationRow{
+		Members: conv.members[:], Created: conv.created, Open: talk.Open, Asker: talk.Asker, Dropped: talk.Dropped,
+	}))
+	for i, member := range conv.members {
+		switch is := talk.Boxed(member); {
+		case is:
+			put(b, key2(tableBox, member, conv.name), encode(boxRow{Dropped: talk.Dropped}))
+		case was.Boxed(member):
+			remove(b, key2(tableBox, member, conv.name))
+		}
+		p.changedLocked(i)
+	}
+}
+
+// boxRow says of a stranger's message whether it was put away.
+type boxRow struct {
+	Dropped bool `cbor:"1,keyasint,omitempty"`
 }

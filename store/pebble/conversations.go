@@ -15,7 +15,8 @@ import (
 type conversation struct {
 	name    chat.Conversation
 	members [2]accounts.Name // sorted
-	exists  bool
+	talk    chat.Talk
+	created int64
 
 	head uint64    // last seq
 	ts   int64     // of the last message
@@ -40,7 +41,7 @@ func (c *conversation) index(who accounts.Name) (i int, ok bool) {
 
 // memberLocked is index for somebody who has to be in a conversation that exists.
 func (c *conversation) memberLocked(who accounts.Name) (int, error) {
-	if !c.exists {
+	if !c.talk.Exists {
 		return 0, chat.ErrNoConversation
 	}
 	i, ok := c.index(who)
@@ -53,8 +54,12 @@ func (c *conversation) memberLocked(who accounts.Name) (int, error) {
 // tallyLocked is member i's tally of this moment.
 func (c *conversation) tallyLocked(i int) chat.Tally {
 	m := c.marks[i]
+	if c.talk.Dropped && c.talk.Boxed(c.members[i]) {
+		return chat.Tally{Conversation: c.name}
+	}
 	return chat.Tally{
 		Conversation: c.name, Head: c.head, Read: m.Read, N: c.n, ReadN: m.ReadN, Own: c.own[i], ReadOwn: m.ReadOwn,
+		Boxed: c.talk.Boxed(c.members[i]),
 	}
 }
 
@@ -79,10 +84,12 @@ func (s *Store) loadConversation(_ context.Context, name chat.Conversation) (*co
 		}
 	}
 	var row conversationRow
-	var err error
-	if c.exists, err = s.get(key1(tableConversations, name), "conversation", &row); err != nil || !c.exists {
+	exists, err := s.get(key1(tableConversations, name), "conversation", &row)
+	if err != nil || !exists {
 		return c, err
 	}
+	c.created = row.Created
+	c.talk = chat.Talk{Exists: true, Open: row.Open, Asker: row.Asker, Dropped: row.Dropped}
 	for i, member := range c.members {
 		if _, err := s.get(key2(tableMembers, name, member), "member", &c.marks[i]); err != nil {
 			return nil, err

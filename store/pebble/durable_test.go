@@ -36,7 +36,7 @@ func TestNothingIsReadBeforeItIsDurable(t *testing.T) {
 			return err
 		},
 		"conversations": func(ctx context.Context) error {
-			_, _, err := store.Chat().Conversations(ctx, "bob", "", 10)
+			_, _, err := store.Chat().Conversations(ctx, "bob", false, "", 10)
 			return err
 		},
 		"membership": func(ctx context.Context) error {
@@ -107,7 +107,7 @@ func TestNothingIsReadBeforeItIsDurable(t *testing.T) {
 			t.Errorf("%s, a commit on its way: got %v, want %v", name, err, context.Canceled)
 		}
 	}
-	if _, err := store.Chat().Relation(ended, "alice", "bob"); err != nil {
+	if _, err := store.Chat().Pair(ended, "alice", "bob"); err != nil {
 		t.Errorf("relation, which need not wait: %v", err)
 	}
 	release()

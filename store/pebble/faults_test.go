@@ -90,17 +90,17 @@ func open(t *testing.T, cfg pebble.Config) *pebble.Store {
 
 func contacts(t *testing.T, store *pebble.Store, a, b accounts.Name) chat.Conversation {
 	t.Helper()
-	if _, _, err := store.Chat().Request(t.Context(), a, b, "", nil); err != nil {
+	if _, _, err := store.Chat().Change(t.Context(), chat.ToRequest(a, b, "", chat.Bounds{})); err != nil {
 		t.Fatalf("request: %v", err)
 	}
-	contact, commit, err := store.Chat().Accept(t.Context(), b, a, nil)
+	_, commit, err := store.Chat().Change(t.Context(), chat.ToAccept(b, a, chat.Bounds{}))
 	if err == nil && commit != nil {
 		err = commit.Wait(t.Context())
 	}
 	if err != nil {
 		t.Fatalf("accept: %v", err)
 	}
-	return contact.Conversation
+	return chat.Direct(a, b)
 }
 
 func message(c chat.Conversation, from accounts.Name, mid, words string) chat.Draft {

@@ -48,13 +48,15 @@ func everything(t *testing.T, store *pebble.Store) {
 	wait(nil, acc.PutInvitation(ctx, accounts.Invitation{Digest: accounts.Digest{2}, Uses: 3, Expires: ends}))
 
 	phone := sessions.Key{Account: "alice", Client: "phone\x00\xff"}
-	_, commit, err := store.Chat().Request(ctx, "alice", "bob", "", nil)
-	wait(commit, err)
-	contact, commit, err := store.Chat().Accept(ctx, "bob", "alice", nil)
-	wait(commit, err)
-	_, commit, err = store.Chat().Request(ctx, "carol", "alice", "hello", nil)
-	wait(commit, err)
-	c := contact.Conversation
+	change := func(c chat.Change) {
+		t.Helper()
+		_, commit, err := store.Chat().Change(ctx, c)
+		wait(commit, err)
+	}
+	change(chat.ToRequest("alice", "bob", "", chat.Bounds{}))
+	change(chat.ToAccept("bob", "alice", chat.Bounds{}))
+	change(chat.ToRequest("carol", "alice", "hello", chat.Bounds{}))
+	c := chat.Direct("alice", "bob")
 	drafts := []chat.Draft{
 		message(c, "alice", "mid\x00", "one"),
 		message(c, "bob", "", "two"),

@@ -33,7 +33,7 @@ func (c chatStore) Messages(
 		return chat.MessagePage{}, err
 	}
 	s.seq.mu.Lock()
-	exists, commit := e.value.exists, e.value.last
+	exists, commit := e.value.talk.Exists, e.value.last
 	s.seq.mu.Unlock()
 	if err := commit.Wait(ctx); err != nil {
 		return chat.MessagePage{}, err
@@ -94,7 +94,7 @@ func window(after, before, head uint64, limit int) (first, end uint64) {
 }
 
 func (c chatStore) Conversations(
-	ctx context.Context, user accounts.Name, cursor string, limit int,
+	ctx context.Context, user accounts.Name, boxed bool, cursor string, limit int,
 ) ([]chat.Overview, string, error) {
 	s := c.Store
 	if err := s.enter(); err != nil {
@@ -105,7 +105,7 @@ func (c chatStore) Conversations(
 	if err != nil || limit <= 0 {
 		return nil, "", err
 	}
-	all, err := s.overviews(user)
+	all, err := s.overviews(user, boxed)
 	if err != nil {
 		return nil, "", err
 	}
@@ -129,15 +129,47 @@ func (c chatStore) Conversations(
 
 // overviews reads all conversations of a user, of one moment. To keep them sorted on the disk would cost two more rows for
 // each message and member, and people ask for the list when they open a client.
-func (s *Store) overviews(user accounts.Name) ([]chat.Overview, error) {
+func (s *Store) overviews(user accounts.Name, boxed bool) (out []chat.Overview, err error) {
 	snapshot := s.db.NewSnapshot()
-	var out []chat.Overview
-	err := s.eachConversation(snapshot, user, func(name chat.Conversation) error {
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	box, err := s.box(snapshot, user)
+	if err != nil {
+		return nil, err
+	}
+	err = s.eachConversation(snapshot, user, func(name chat.Conversation) error {
+		row, is := box[name]
+		if is != boxed || row.Dropped {
+			return nil
+		}
 		t, last, err := s.overview(snapshot, user, name)
+		t.Boxed = is
 		out = append(out, chat.Overview{Tally: t, Last: last})
 		return err
 	})
-	return out, errors.Join(err, snapshot.Close())
+	return out, err
+}
+
+// box reads what strangers wrote to a user who were not answered.
+func (s *Store) box(r pebble.Reader, user accounts.Name) (map[chat.Conversation]boxRow, error) {
+	prefix := key1(tableBox, user)
+	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return nil, unavailable("read box", err)
+	}
+	out := map[chat.Conversation]boxRow{}
+	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+		var name string
+		var row boxRow
+		if name, _, err = cutString(iter.Key()[len(prefix):]); err == nil {
+			if err = decode("box", iter.Value(), &row); err == nil {
+				out[chat.Conversation(name)] = row
+			}
+		}
+	}
+	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return nil, unavailable("read box", err)
+	}
+	return out, nil
 }
 
 // listPosition is a place in a list of conversations: newest first, then by name.

@@ -35,7 +35,7 @@ const (
 	tableContactVersions table = 'v' // user, version -> other: changes of a user's list of contacts
 	tableRequests        table = 'o' // user, other -> nothing: open requests to a user
 	tableBox             table = 'x' // user, conversation -> nothing: first messages of strangers
-	tableAsked           table = 'a' // user -> askedRow: when the user asked others
+	tableSocial          table = 'a' // user -> socialRow
 	tableProfiles        table = 'N' // user -> profileRow
 	tableHandles         table = 'h' // kind, value -> handleRow
 	tableFound           table = 'i' // kind, what is searched for, user -> nothing
@@ -117,6 +117,11 @@ func key2[S, T ~string](t table, s S, u T) []byte {
 
 func messageKey(c chat.Conversation, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key1(tableMessages, c), seq)
+}
+
+// versionKey sorts the lines of a user's list by the version in which they became as they are.
+func versionKey(user accounts.Name, version uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(tableContactVersions, user), version)
 }
 
 func midKey(c chat.Conversation, from accounts.Name, mid string) []byte {

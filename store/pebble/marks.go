@@ -123,6 +123,10 @@ func (p parties) pendingLocked() chat.Commit {
 func (p parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
 	c := p.conv.value
 	m := &c.marks[i]
+	if pair := c.pairLocked(i, now); !pair.Close() { // how far one has come is nobody's business then, also later
+		m.ToldRecv, m.ToldRead = m.Recv, m.Read
+		return true
+	}
 	if m.ToldUSN != 0 {
 		age := now - m.ToldTS
 		young := age >= 0 && age < chat.ReceiptInterval.Milliseconds() // a clock that went back stops nothing

@@ -79,6 +79,9 @@ type invitationRow struct {
 type conversationRow struct {
 	Members []accounts.Name `cbor:"1,keyasint"`
 	Created int64           `cbor:"2,keyasint"` // Unix milliseconds
+	Open    bool            `cbor:"3,keyasint,omitempty"`
+	Asker   accounts.Name   `cbor:"4,keyasint,omitempty"`
+	Dropped bool            `cbor:"5,keyasint,omitempty"`
 }
 
 // placeRow is what a message gets when it finds its place. It stands before the contentRow in one value, so that the rest
@@ -166,6 +169,12 @@ type entryRow struct {
 	Read         uint64            `cbor:"7,keyasint,omitempty"`
 	State        int               `cbor:"8,keyasint,omitempty"`
 	Greeting     string            `cbor:"9,keyasint,omitempty"`
+	Until        int64             `cbor:"10,keyasint,omitempty"`
+	Blocked      bool              `cbor:"11,keyasint,omitempty"`
+	Ignored      bool              `cbor:"12,keyasint,omitempty"`
+	Remark       string            `cbor:"13,keyasint,omitempty"`
+	Tags         []string          `cbor:"14,keyasint,omitempty"`
+	Version      uint64            `cbor:"15,keyasint,omitempty"`
 }
 
 var entryTypes = map[int]chat.EntryType{
@@ -178,17 +187,59 @@ const (
 	relationPending   = 1
 	relationRequested = 2
 	relationAccepted  = 3
+	relationDeleted   = 4
+	relationEnded     = 5 // in entries only, as the next one
+	relationRejected  = 6
 )
 
 var relationStates = map[int]chat.ContactState{
 	0: chat.ContactNone, relationPending: chat.ContactPending, relationRequested: chat.ContactRequested,
-	relationAccepted: chat.ContactAccepted,
+	relationAccepted: chat.ContactAccepted, relationDeleted: chat.ContactDeleted, relationEnded: chat.ContactEnded,
+	relationRejected: chat.ContactRejected,
+}
+
+// stateNumber is relationStates backwards.
+func stateNumber(state chat.ContactState) int {
+	for number, s := range relationStates {
+		if s == state {
+			return number
+		}
+	}
+	panic("no such state: " + string(state))
 }
 
 type relationRow struct {
-	State    int    `cbor:"1,keyasint"`
-	Greeting string `cbor:"2,keyasint,omitempty"`
-	Since    int64  `cbor:"3,keyasint"`
+	State    int      `cbor:"1,keyasint"`
+	Greeting string   `cbor:"2,keyasint,omitempty"`
+	Since    int64    `cbor:"3,keyasint"`
+	Until    int64    `cbor:"4,keyasint,omitempty"`
+	Blocked  bool     `cbor:"5,keyasint,omitempty"`
+	Ignored  bool     `cbor:"6,keyasint,omitempty"`
+	Refused  int64    `cbor:"7,keyasint,omitempty"`
+	Remark   string   `cbor:"8,keyasint,omitempty"`
+	Tags     []string `cbor:"9,keyasint,omitempty"`
+	Version  uint64   `cbor:"10,keyasint,omitempty"`
+}
+
+func (r relationRow) side() chat.Side {
+	return chat.Side{
+		State: relationStates[r.State], Greeting: r.Greeting, Since: r.Since, Until: r.Until, Blocked: r.Blocked,
+		Ignored: r.Ignored, Refused: r.Refused, Remark: r.Remark, Tags: r.Tags,
+	}
+}
+
+func relationRowOf(s chat.Side, version uint64) relationRow {
+	return relationRow{
+		State: stateNumber(s.State), Greeting: s.Greeting, Since: s.Since, Until: s.Until, Blocked: s.Blocked,
+		Ignored: s.Ignored, Refused: s.Refused, Remark: s.Remark, Tags: s.Tags, Version: version,
+	}
+}
+
+// socialRow is what is counted of a user and others.
+type socialRow struct {
+	Asked    []int64 `cbor:"1,keyasint,omitempty"` // when he asked for contact, as far as it counts, in Unix milliseconds
+	Contacts int     `cbor:"2,keyasint,omitempty"` // about how many he has; stores of earlier versions did not count
+	Version  uint64  `cbor:"3,keyasint,omitempty"` // of his list
 }
 
 type sessionRow struct {

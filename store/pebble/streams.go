@@ -19,6 +19,7 @@ type stream struct {
 	// stream was not used for long, everything counts as seen, and at worst one more receipt is written.
 	seen   uint64
 	unread unread
+	social socialRow
 
 	last    *commit // covers every entry and tally
 	changed bool    // by the batch that is being made
@@ -81,7 +82,8 @@ func (s *Store) loadStream(_ context.Context, user accounts.Name) (*stream, erro
 	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
 		return nil, unavailable("read head of stream", err)
 	}
-	return st, nil
+	_, err = s.get(key1(tableSocial, user), "social", &st.social)
+	return st, err
 }
 
 func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64, limit int) (chat.StreamPage, error) {
@@ -154,6 +156,10 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 	}
 	e.Type, e.TS, e.Conversation, e.Who = entryTypes[row.Type], row.TS, row.Conversation, row.Who
 	e.Recv, e.Read, e.State, e.Greeting = row.Recv, row.Read, relationStates[row.State], row.Greeting
+	e.Contact = chat.Note{
+		Until: row.Until, Blocked: row.Blocked, Ignored: row.Ignored, Remark: row.Remark, Tags: row.Tags,
+	}
+	e.Version = row.Version
 	if row.Type == entryMessage {
 		if e.Message, err = s.message(row.Conversation, row.Seq); err != nil {
 			return e, err
@@ -227,8 +233,17 @@ func (s *Store) buildUnread(user accounts.Name, u *unread) error {
 
 func (s *Store) readTallies(user accounts.Name) ([]chat.Tally, error) {
 	var out []chat.Tally
-	err := s.eachConversation(s.db, user, func(name chat.Conversation) error {
+	box, err := s.box(s.db, user)
+	if err != nil {
+		return nil, err
+	}
+	err = s.eachConversation(s.db, user, func(name chat.Conversation) error {
+		row, boxed := box[name]
+		if row.Dropped {
+			return nil
+		}
 		t, _, err := s.overview(s.db, user, name)
+		t.Boxed = boxed
 		if err == nil && t.Unread() != 0 {
 			out = append(out, t)
 		}

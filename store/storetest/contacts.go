@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -18,7 +20,7 @@ var contactTests = []test{
 }
 
 func testAccept(k *kit) {
-	state, commit, err := k.chat().Request(k.ctx(), alice, bob, "it's <alice>", nil)
+	state, commit, err := k.request(alice, bob, "it's <alice>", nil)
 	k.durable("request", commit, err)
 	equal(k, "state after asking", state, chat.ContactPending)
 	k.crash()
@@ -28,16 +30,17 @@ func testAccept(k *kit) {
 	equal(k, "entries of bob", len(requested), 1)
 	same(k, "bob's entry", requested[0], chat.Entry{
 		USN: 1, Type: chat.EntryContact, TS: k.clock.Now().UnixMilli(), Who: alice, State: chat.ContactRequested,
-		Greeting: "it's <alice>",
+		Greeting: "it's <alice>", Version: 1,
+		Contact: chat.Note{Until: k.clock.Now().Add(7 * 24 * time.Hour).UnixMilli()},
 	})
 
-	contact, commit, err := k.chat().Accept(k.ctx(), bob, alice, nil)
+	contact, commit, err := k.accept(bob, alice, nil)
 	k.durable("accept", commit, err)
 	conv := chat.Direct(alice, bob)
 	equal(k, "who", contact.Who, alice)
 	equal(k, "state", contact.State, chat.ContactAccepted)
 	equal(k, "conversation", contact.Conversation, conv)
-	again, commit, err := k.chat().Accept(k.ctx(), bob, alice, nil)
+	again, commit, err := k.accept(bob, alice, nil)
 	k.durable("accept again", commit, err)
 	same(k, "contact, repeated", again, contact)
 	k.crash()
@@ -64,20 +67,57 @@ func testAccept(k *kit) {
 	k.audit(alice, bob, carol)
 }
 
+// request asks for contact as a client would.
+func request(
+	ctx context.Context, store Store, from, to accounts.Name, greeting string, origin any,
+) (chat.ContactState, chat.Commit, error) {
+	c := chat.ToRequest(from, to, greeting, chat.Bounds{})
+	c.Origin = origin
+	p, commit, err := store.Chat().Change(ctx, c)
+	return p.Contact().State, commit, err
+}
+
+// accept accepts a request as a client would.
+func accept(
+	ctx context.Context, store Store, who, requester accounts.Name, origin any,
+) (chat.Contact, chat.Commit, error) {
+	c := chat.ToAccept(who, requester, chat.Bounds{})
+	c.Origin = origin
+	p, commit, err := store.Chat().Change(ctx, c)
+	if err != nil {
+		return chat.Contact{}, nil, err
+	}
+	return p.Contact(), commit, nil
+}
+
+func (k *kit) request(from, to accounts.Name, greeting string, origin any) (chat.ContactState, chat.Commit, error) {
+	return request(k.ctx(), k.store, from, to, greeting, origin)
+}
+
+func (k *kit) accept(who, requester accounts.Name, origin any) (chat.Contact, chat.Commit, error) {
+	return accept(k.ctx(), k.store, who, requester, origin)
+}
+
+// state gives what other is to who.
+func (k *kit) state(who, other accounts.Name) chat.ContactState {
+	k.Helper()
+	p, err := k.chat().Pair(k.ctx(), who, other)
+	k.ok("pair", err)
+	return p.Contact().State
+}
+
 func (k *kit) relation(who, other accounts.Name, want chat.ContactState) {
 	k.Helper()
-	got, err := k.chat().Relation(k.ctx(), who, other)
-	k.ok("relation", err)
-	equal(k, fmt.Sprintf("what %s is to %s", other, who), got, want)
+	equal(k, fmt.Sprintf("what %s is to %s", other, who), k.state(who, other), want)
 }
 
 func testCrossing(k *kit) {
-	_, commit, err := k.chat().Request(k.ctx(), alice, bob, "from alice", nil)
+	_, commit, err := k.request(alice, bob, "from alice", nil)
 	k.durable("request", commit, err)
-	state, commit, err := k.chat().Request(k.ctx(), bob, alice, "from bob", nil)
+	state, commit, err := k.request(bob, alice, "from bob", nil)
 	k.durable("crossing request", commit, err)
 	equal(k, "state", state, chat.ContactAccepted)
-	state, commit, err = k.chat().Request(k.ctx(), bob, alice, "again", nil)
+	state, commit, err = k.request(bob, alice, "again", nil)
 	k.durable("request among contacts", commit, err)
 	equal(k, "state", state, chat.ContactAccepted)
 	k.crash()
@@ -88,18 +128,18 @@ func testCrossing(k *kit) {
 }
 
 func testNoRequest(k *kit) {
-	_, _, err := k.chat().Accept(k.ctx(), bob, alice, nil)
+	_, _, err := k.accept(bob, alice, nil)
 	k.is("nobody asked", err, chat.ErrNoRequest)
-	_, commit, err := k.chat().Request(k.ctx(), bob, alice, "", nil)
+	_, commit, err := k.request(bob, alice, "", nil)
 	k.durable("request", commit, err)
-	_, _, err = k.chat().Accept(k.ctx(), bob, alice, nil)
+	_, _, err = k.accept(bob, alice, nil)
 	k.is("I asked", err, chat.ErrNoRequest)
 	k.audit(alice, bob)
 }
 
 func testGreetingReplaced(k *kit) {
 	for _, greeting := range []string{"one", "two", "two", ""} {
-		_, commit, err := k.chat().Request(k.ctx(), alice, bob, greeting, nil)
+		_, commit, err := k.request(alice, bob, greeting, nil)
 		k.durable("request", commit, err)
 	}
 	var greetings []string
@@ -107,7 +147,7 @@ func testGreetingReplaced(k *kit) {
 		greetings = append(greetings, e.Greeting)
 	}
 	same(k, "greetings in bob's stream", greetings, []string{"one", "two", ""})
-	_, commit, err := k.chat().Accept(k.ctx(), bob, alice, nil)
+	_, commit, err := k.accept(bob, alice, nil)
 	k.durable("accept", commit, err)
 	equal(k, "messages, without a greeting", len(k.messages(chat.Direct(alice, bob))), 0)
 	k.audit(alice, bob)
@@ -115,7 +155,7 @@ func testGreetingReplaced(k *kit) {
 
 func testList(k *kit) {
 	for _, name := range []accounts.Name{"zoe", "al", "al-", "al_x", "alx"} {
-		_, commit, err := k.chat().Request(k.ctx(), bob, name, "hi", nil)
+		_, commit, err := k.request(bob, name, "hi", nil)
 		k.durable("request", commit, err)
 	}
 	var got []accounts.Name
@@ -144,7 +184,7 @@ func testContactRace(k *kit) {
 			if a == b {
 				continue
 			}
-			_, commit, err := k.chat().Request(k.ctx(), a, b, fmt.Sprint("hi ", n%3), nil)
+			_, commit, err := k.request(a, b, fmt.Sprint("hi ", n%3), nil)
 			if err != nil || commit != nil && commit.Wait(k.ctx()) != nil {
 				failed.Add(1)
 			}

@@ -262,7 +262,7 @@ func testContactsAtomic(k *kit) {
 			if a == b {
 				return nil
 			}
-			state, commit, err := store.Chat().Request(k.ctx(), a, b, fmt.Sprint("hi ", step%2), nil)
+			state, commit, err := request(k.ctx(), store, a, b, fmt.Sprint("hi ", step%2), nil)
 			if err == nil && commit != nil {
 				err = commit.Wait(k.ctx())
 			}

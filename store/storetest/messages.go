@@ -278,9 +278,9 @@ func testOrigin(k *kit) {
 	k.send(d)
 	_, written, err := k.chat().Mark(k.ctx(), conv, alice, chat.Marks{Read: 1}, sessions.Origin{Key: key, ID: 1})
 	k.durable("mark", written, err)
-	_, written, err = k.chat().Request(k.ctx(), alice, carol, "", sessions.Origin{Key: key, ID: 2})
+	_, written, err = k.request(alice, carol, "", sessions.Origin{Key: key, ID: 2})
 	k.durable("request", written, err)
-	_, written, err = k.chat().Accept(k.ctx(), carol, alice, sessions.Origin{
+	_, written, err = k.accept(carol, alice, sessions.Origin{
 		Key: sessions.Key{Account: carol, Client: "phone"}, ID: 3})
 	k.durable("accept", written, err)
 	k.crash()

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,9 +29,11 @@ func testModel(k *kit) {
 			m.streams[p] = &modelStream{}
 		}
 		m.pairs = map[chat.Conversation]*modelPair{}
+		m.asked, m.contacts, m.versions = map[accounts.Name][]int64{}, map[accounts.Name]int{}, map[accounts.Name]uint64{}
 		t.Repeat(map[string]func(*rapid.T){
 			"request": m.request,
-			"accept":  m.accept,
+			"change":  m.change,
+			"change2": m.change,
 			"send":    m.send,
 			"send2":   m.send,
 			"mark":    m.mark,
@@ -51,6 +55,10 @@ type model struct {
 	streams map[accounts.Name]*modelStream
 	pairs   map[chat.Conversation]*modelPair
 	ids     int
+
+	asked    map[accounts.Name][]int64
+	contacts map[accounts.Name]int
+	versions map[accounts.Name]uint64 // of the lists
 }
 
 type modelStream struct {
@@ -60,9 +68,9 @@ type modelStream struct {
 
 // modelPair is what is between two people.
 type modelPair struct {
-	asked    accounts.Name // who has asked; empty: nobody
-	greeting string
-	contacts bool
+	sides    map[accounts.Name]chat.Side
+	versions map[accounts.Name]uint64 // in which each one's line became as it is
+	talk     chat.Talk
 	messages []chat.Message
 	prints   map[string][32]byte // by sender and mid
 	marks    map[accounts.Name]*modelMarks
@@ -84,6 +92,7 @@ func (m *model) two(t *rapid.T) (a, b accounts.Name, p *modelPair) {
 	c := chat.Direct(a, b)
 	if m.pairs[c] == nil {
 		m.pairs[c] = &modelPair{
+			sides: map[accounts.Name]chat.Side{}, versions: map[accounts.Name]uint64{},
 			prints: map[string][32]byte{}, marks: map[accounts.Name]*modelMarks{a: {}, b: {}},
 		}
 	}
@@ -97,42 +106,83 @@ func (m *model) push(who accounts.Name, e chat.Entry) uint64 {
 	return e.USN
 }
 
-func (m *model) request(t *rapid.T) {
-	a, b, p := m.two(t)
-	greeting := rapid.SampledFrom([]string{"", "hi", "hello"}).Draw(t, "greeting")
-	want := chat.ContactPending
-	switch {
-	case p.contacts:
-		want = chat.ContactAccepted
-	case p.asked == b:
-		want = chat.ContactAccepted
-		m.accepted(a, b, p)
-	case p.asked == a && p.greeting == greeting:
-	default:
-		p.asked, p.greeting = a, greeting
-		e := chat.Entry{Type: chat.EntryContact, TS: m.now(), Greeting: greeting}
-		e.Who, e.State = b, chat.ContactPending
-		m.push(a, e)
-		e.Who, e.State = a, chat.ContactRequested
-		m.push(b, e)
-	}
-	got, commit, err := m.chat().Request(m.ctx(), a, b, greeting, nil)
-	m.durable("request", commit, err)
-	equal(m.kit, "state", got, want)
+// seen is the pair as a sees it.
+func (p *modelPair) seen(a, b accounts.Name, now int64) chat.Pair {
+	return chat.Pair{Me: a, Them: b, Mine: p.sides[a], Theirs: p.sides[b], Talk: p.talk, Now: now}
 }
 
-// accepted makes a and b contacts; b has asked.
-func (m *model) accepted(a, b accounts.Name, p *modelPair) {
-	p.contacts = true
-	c := chat.Direct(a, b)
-	for _, pair := range [][2]accounts.Name{{a, b}, {b, a}} {
-		m.push(pair[0], chat.Entry{
-			Type: chat.EntryContact, TS: m.now(), Who: pair[1], State: chat.ContactAccepted, Conversation: c,
-		})
+func (m *model) request(t *rapid.T) {
+	a, b, p := m.two(t)
+	m.take(a, b, p, chat.ToRequest(a, b, rapid.SampledFrom([]string{"", "hi", "hello"}).Draw(t, "greeting"),
+		chat.Bounds{Requests: 4, Contacts: 2}))
+}
+
+func (m *model) change(t *rapid.T) {
+	a, b, p := m.two(t)
+	remark, tags := rapid.SampledFrom([]string{"", "Al"}).Draw(t, "remark"), []string{"family"}
+	m.take(a, b, p, rapid.SampledFrom([]chat.Change{
+		chat.ToAccept(a, b, chat.Bounds{}), chat.ToAccept(a, b, chat.Bounds{Contacts: 1}), chat.ToReject(a, b, true),
+		chat.ToReject(a, b, false), chat.ToIgnore(a, b), chat.ToWithdraw(a, b), chat.ToRemove(a, b), chat.ToBlock(a, b),
+		chat.ToUnblock(a, b), chat.ToNote(a, b, &remark, &tags), chat.ToDrop(a, b),
+	}).Draw(t, "change"))
+}
+
+// take takes a step here and there. That the steps themselves are right is for the tests of chat to say.
+func (m *model) take(a, b accounts.Name, p *modelPair, c chat.Change) {
+	was := p.seen(a, b, m.now())
+	is := was
+	is.Asked, is.Contacts, is.ContactsOfThem = m.asked[a], m.contacts[a], m.contacts[b]
+	told, want := c.Step(&is)
+	got, commit, err := m.chat().Change(m.ctx(), c)
+	if errors.Is(want, chat.ErrQuota) {
+		want = chat.ErrQuota // whatever it says of the time
 	}
-	if p.greeting != "" {
-		m.appended(p, chat.Message{Conversation: c, From: b, Kind: "text"})
+	if want != nil {
+		m.is("change", err, want)
+		return
 	}
+	m.durable("change", commit, err)
+	if is.Mine.Equal(was.Mine) && is.Theirs.Equal(was.Theirs) && is.Talk == was.Talk && told == (chat.Told{}) {
+		return
+	}
+	m.asked[a] = is.Asked
+	m.set(a, b, p, is.Mine, told.Me)
+	m.set(b, a, p, is.Theirs, told.Them)
+	p.talk = is.Talk
+	if told.Greeting != "" {
+		m.appended(p, chat.Message{Conversation: chat.Direct(a, b), From: b, Kind: "text"})
+	}
+	same(m.kit, "line", got.Contact(), p.seen(a, b, m.now()).Contact())
+}
+
+// set makes what b is to a, and tells a.
+func (m *model) set(a, b accounts.Name, p *modelPair, side chat.Side, told chat.ContactState) {
+	was := p.sides[a]
+	if side.Equal(was) && told == "" {
+		return
+	}
+	m.versions[a]++
+	p.versions[a], p.sides[a] = m.versions[a], side
+	if was.State == chat.ContactAccepted {
+		m.contacts[a]--
+	}
+	if side.State == chat.ContactAccepted {
+		m.contacts[a]++
+	}
+	if told == "" {
+		return
+	}
+	e := chat.Entry{
+		Type: chat.EntryContact, TS: m.now(), Who: b, State: told, Version: m.versions[a],
+		Contact: chat.Note{Blocked: side.Blocked, Remark: side.Remark, Tags: side.Tags},
+	}
+	switch told {
+	case chat.ContactAccepted:
+		e.Conversation = chat.Direct(a, b)
+	case chat.ContactPending, chat.ContactRequested:
+		e.Greeting, e.Contact.Until, e.Contact.Ignored = side.Greeting, side.Until, side.Ignored
+	}
+	m.push(a, e)
 }
 
 // appended adds a message whose content the model does not care about.
@@ -157,41 +207,31 @@ func (m *model) appended(p *modelPair, msg chat.Message) chat.Message {
 	return msg
 }
 
-func (m *model) accept(t *rapid.T) {
-	a, b, p := m.two(t)
-	switch {
-	case p.contacts:
-	case p.asked == b:
-		m.accepted(a, b, p)
-	default:
-		_, _, err := m.chat().Accept(m.ctx(), a, b, nil)
-		m.is("accept", err, chat.ErrNoRequest)
-		return
-	}
-	contact, commit, err := m.chat().Accept(m.ctx(), a, b, nil)
-	m.durable("accept", commit, err)
-	equal(m.kit, "contact", contact.State, chat.ContactAccepted)
-}
-
 func (m *model) send(t *rapid.T) {
 	a, b, p := m.two(t)
 	m.ids++
 	mid := rapid.SampledFrom([]string{"", "", "", "m1", "m2", "m3"}).Draw(t, "mid")
 	d := draft(chat.Direct(a, b), a, mid, rapid.SampledFrom([]string{"x", "y"}).Draw(t, "words"))
 	d.ID, d.Silent = fmt.Sprint("id", m.ids), rapid.Bool().Draw(t, "silent")
+	d.Stranger = rapid.Bool().Draw(t, "stranger")
 	got, commit, err := m.chat().Append(m.ctx(), d)
-	if !p.contacts {
-		m.is("append", err, chat.ErrNoConversation)
-		return
-	}
 	key := string(a) + " " + mid
 	print, repeated := p.prints[key]
-	if mid != "" && repeated && print != d.Fingerprint {
+	repeated = repeated && mid != ""
+	if repeated && print != d.Fingerprint {
 		m.is("append", err, chat.ErrConflict)
 		return
 	}
+	if !repeated {
+		pair := p.seen(a, b, m.now())
+		if want := pair.Write(d.Stranger); want != nil {
+			m.is("append", err, want)
+			return
+		}
+		p.talk = pair.Talk
+	}
 	m.durable("append", commit, err)
-	equal(m.kit, "dup", got.Dup, mid != "" && repeated)
+	equal(m.kit, "dup", got.Dup, repeated)
 	if got.Dup {
 		i := slices.IndexFunc(p.messages, func(o chat.Message) bool { return o.From == a && o.MID == mid })
 		same(m.kit, "repeated message", got.Message, p.messages[i])
@@ -215,7 +255,7 @@ func (m *model) mark(t *rapid.T) {
 		Read: rapid.Uint64Range(0, uint64(len(p.messages))+1).Draw(t, "read"),
 	}
 	got, commit, err := m.chat().Mark(m.ctx(), c, a, given, nil)
-	if !p.contacts {
+	if !p.talk.Exists {
 		m.is("mark", err, chat.ErrNoConversation)
 		return
 	}
@@ -230,13 +270,18 @@ func (m *model) mark(t *rapid.T) {
 	}
 	mine.Marks = next
 	if want.Moved {
-		want.Untold = !m.told(c, a, b, mine)
+		want.Untold = !m.told(c, a, b, p)
 	}
 	equal(m.kit, "marked", got, want)
 }
 
 // told adds a receipt, if it may be added now.
-func (m *model) told(c chat.Conversation, who, other accounts.Name, mine *modelMarks) bool {
+func (m *model) told(c chat.Conversation, who, other accounts.Name, p *modelPair) bool {
+	mine := p.marks[who]
+	if pair := p.seen(who, other, m.now()); !pair.Close() {
+		mine.told = mine.Marks // and nobody ever hears of it
+		return true
+	}
 	young := m.now()-mine.toldTS < chat.ReceiptInterval.Milliseconds()
 	if mine.toldUSN != 0 && (young || mine.toldUSN > m.streams[other].seen) {
 		return false
@@ -252,7 +297,7 @@ func (m *model) tell(t *rapid.T) {
 	a, b, p := m.two(t)
 	c := chat.Direct(a, b)
 	untold, commit, err := m.chat().Tell(m.ctx(), c, a)
-	if !p.contacts {
+	if !p.talk.Exists {
 		m.is("tell", err, chat.ErrNoConversation)
 		return
 	}
@@ -260,7 +305,7 @@ func (m *model) tell(t *rapid.T) {
 	mine := p.marks[a]
 	left, told := mine.Marks != mine.told, false
 	if left {
-		told = m.told(c, a, b, mine)
+		told = m.told(c, a, b, p)
 		left = !told
 	}
 	equal(m.kit, "untold", untold, left)
@@ -298,7 +343,7 @@ func (m *model) check() {
 		m.compare(who, m.stream(who), m.streams[who].entries)
 	}
 	for c, p := range m.pairs {
-		if !p.contacts {
+		if !p.talk.Exists {
 			continue
 		}
 		equal(m.kit, "messages of "+string(c), len(m.messages(c)), len(p.messages))
@@ -321,7 +366,48 @@ func (m *model) check() {
 			m.Fatalf("untold: got %v, want %v among them", got, u)
 		}
 	}
+	m.checkLists()
 	m.audit(m.people...)
+}
+
+// checkLists compares everybody's list, and what changed in it lately.
+func (m *model) checkLists() {
+	m.Helper()
+	for _, who := range m.people {
+		var lines, changes []chat.Contact
+		requests := 0
+		for _, other := range m.people { // in the order of their names
+			p := m.pairs[chat.Direct(who, other)]
+			if p == nil || who == other || p.versions[who] == 0 {
+				continue
+			}
+			line := p.seen(who, other, m.now()).Contact()
+			line.Version = p.versions[who]
+			if line.State != chat.ContactNone || line.Blocked {
+				lines = append(lines, line)
+			}
+			if line.State == chat.ContactNone {
+				line.State = chat.ContactEnded
+			}
+			changes = append(changes, line)
+			if p.sides[who].IsRequest(m.now()) {
+				requests++
+			}
+		}
+		slices.SortFunc(changes, func(a, b chat.Contact) int { return cmp.Compare(a.Version, b.Version) })
+		got, err := m.chat().List(m.ctx(), who, "", 10)
+		m.ok("list", err)
+		same(m.kit, "list of "+string(who), got, lines)
+		for n := range changes {
+			got, head, err := m.chat().Changes(m.ctx(), who, changes[n].Version-1, 10)
+			m.ok("changes", err)
+			same(m.kit, "changes in the list of "+string(who), got, changes[n:])
+			equal(m.kit, "version", head, m.versions[who])
+		}
+		n, err := m.chat().Requests(m.ctx(), who, 10)
+		m.ok("requests", err)
+		equal(m.kit, "requests to "+string(who), n, requests)
+	}
 }
 
 // checkTallies counts everybody's unread messages one by one.
@@ -331,7 +417,8 @@ func (m *model) checkTallies() {
 		want := map[chat.Conversation]uint64{}
 		for c, p := range m.pairs {
 			for _, msg := range p.messages {
-				if mine := p.marks[who]; mine != nil && !msg.Silent && msg.From != who && msg.Seq > mine.Read {
+				dropped := p.talk.Dropped && p.talk.Boxed(who)
+				if mine := p.marks[who]; mine != nil && !dropped && !msg.Silent && msg.From != who && msg.Seq > mine.Read {
 					want[c]++
 				}
 			}

@@ -98,7 +98,7 @@ func testConversations(k *kit) {
 	}
 	want = append(want, chat.Direct(user(0), user(4)))
 	k.crash()
-	got := k.conversations(user(0))
+	got := k.conversations(user(0), false)
 	var names []chat.Conversation
 	for _, o := range got {
 		names = append(names, o.Tally.Conversation)
@@ -107,12 +107,12 @@ func testConversations(k *kit) {
 	same(k, "conversations", names, want)
 
 	// A message between two pages does not make the rest of the list repeat or skip.
-	first, cursor, err := k.chat().Conversations(k.ctx(), user(0), "", 3)
+	first, cursor, err := k.chat().Conversations(k.ctx(), user(0), false, "", 3)
 	k.ok("first page", err)
 	equal(k, "first page", len(first), 3)
 	k.clock.advance(1e9)
 	k.send(draft(want[6], user(4), "", "x"))
-	rest, cursor, err := k.chat().Conversations(k.ctx(), user(0), cursor, 10)
+	rest, cursor, err := k.chat().Conversations(k.ctx(), user(0), false, cursor, 10)
 	k.ok("second page", err)
 	equal(k, "cursor", cursor, "")
 	equal(k, "second page", len(rest), 3)
@@ -122,7 +122,7 @@ func testConversations(k *kit) {
 func testCursor(k *kit) {
 	k.filled(1)
 	for _, cursor := range []string{"x", "!!", "AAAA", "AAAAAAAAAAAA="} {
-		_, _, err := k.chat().Conversations(k.ctx(), alice, cursor, 3)
+		_, _, err := k.chat().Conversations(k.ctx(), alice, false, cursor, 3)
 		k.is("cursor "+cursor, err, chat.ErrMalformed)
 	}
 }

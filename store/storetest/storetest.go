@@ -216,9 +216,9 @@ const (
 // contacts makes two people contacts.
 func (k *kit) contacts(a, b accounts.Name) chat.Conversation {
 	k.Helper()
-	_, commit, err := k.chat().Request(k.ctx(), a, b, "", nil)
+	_, commit, err := k.request(a, b, "", nil)
 	k.durable("request", commit, err)
-	contact, commit, err := k.chat().Accept(k.ctx(), b, a, nil)
+	contact, commit, err := k.accept(b, a, nil)
 	k.durable("accept", commit, err)
 	return contact.Conversation
 }
