@@ -31,6 +31,9 @@ type Config struct {
 	// Conversations and Streams are how many of each are kept in memory when nobody uses them. Default 32,768 of each, at
 	// most some 20 MiB.
 	Conversations, Streams int
+	// People is how many users' profiles and settings are kept in memory. Default 32,768, some 20 MiB; long ones count for
+	// several.
+	People int
 	// Queues is how many queues' sizes are kept in memory. Default 65,536, some 10 MiB, and 16 MiB for what is known of
 	// their entries; the size of a queue that was forgotten is found again by reading it, in the background.
 	Queues int
@@ -72,6 +75,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("store: Conversations is %d", c.Conversations)
 	case c.Streams < 0:
 		return fmt.Errorf("store: Streams is %d", c.Streams)
+	case c.People < 0:
+		return fmt.Errorf("store: People is %d", c.People)
 	case c.Queues < 0:
 		return fmt.Errorf("store: Queues is %d", c.Queues)
 	case c.QueueAge < 0:
@@ -90,6 +95,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Pending, 2048)
 	set(&c.Conversations, 32768)
 	set(&c.Streams, 32768)
+	set(&c.People, 32768)
 	set(&c.Queues, 65536)
 	set(&c.SweepEvery, time.Hour)
 	if c.Clock == nil {

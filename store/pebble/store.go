@@ -42,10 +42,12 @@ type Store struct {
 	counts *counts
 
 	accountTurn chan struct{} // has room for one: who changes accounts
+	peopleTurn  chan struct{} // has room for one: who changes profiles and settings
 
 	// Guarded by seq.mu.
 	conversations *cache[chat.Conversation, *conversation]
 	streams       *cache[accounts.Name, *stream]
+	people        *cache[accounts.Name, *person]
 	backlogs      *backlogs
 	retained      *retained
 	unswept       int64 // bytes of content written since the last sweep
@@ -84,6 +86,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 		mids: map[mid]*claimedMID{},
 
 		accountTurn: make(chan struct{}, 1),
+		peopleTurn:  make(chan struct{}, 1),
 	}
 	s.calls.open()
 	s.counts = newCounts(s)
@@ -93,6 +96,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s.conversations = newCache(&s.seq.mu, cfg.Conversations, s.loadConversation)
 	s.streams = newCache(&s.seq.mu, cfg.Streams, s.loadStream)
+	s.people = newCache(&s.seq.mu, cfg.People, s.loadPerson)
 	s.backlogs, s.retained, s.sweepAt = newBacklogs(s, cfg.Queues), newRetained(), minSweep
 	s.contents = newContentCache(contentRoom)
 	s.tender = &tender{Store: s, sweeps: make(chan sweepRequest), ended: make(chan struct{})}

@@ -45,6 +45,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	}{
 		{"accounts", accountTests},
 		{"contacts", contactTests},
+		{"people", peopleTests},
 		{"messages", messageTests},
 		{"marks", markTests},
 		{"reading", readingTests},
