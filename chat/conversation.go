@@ -76,13 +76,15 @@ func (s *Service) mayTalk(ctx context.Context, from, to accounts.Name) error {
 		return fmt.Errorf("relation of %s to %s: %w", from, to, err)
 	case p.Close():
 		return nil
+	}
+	if err := s.exists(ctx, from, to); err != nil {
+		return err
+	}
+	switch {
 	case p.Blocked():
 		return fmt.Errorf("%s and %s: %w", from, to, ErrBlocked)
 	case p.Asker == from:
 		return fmt.Errorf("%s to %s: %w", from, to, ErrAwaitReply)
-	}
-	if err := s.exists(ctx, from, to); err != nil {
-		return err
 	}
 	return fmt.Errorf("%s is no contact of %s: %w", to, from, ErrNoRight)
 }

@@ -29,6 +29,7 @@ type Side struct {
 	Blocked  bool         // he has blocked the other one
 	Ignored  bool         // ContactRequested: he does not want to be reminded of it
 	Refused  int64        // until when the other one may not ask again; 0: he may
+	Silently bool         // he was not told so: his requests look as if they were open
 	Remark   string       // his own name for the other one
 	Tags     []string     // his own groups of contacts
 }
@@ -42,7 +43,7 @@ func (s Side) Equal(t Side) bool {
 
 func (s Side) equal(t Side) bool {
 	return s.State == t.State && s.Greeting == t.Greeting && s.Since == t.Since && s.Until == t.Until &&
-		s.Blocked == t.Blocked && s.Ignored == t.Ignored && s.Refused == t.Refused && s.Remark == t.Remark
+		s.Blocked == t.Blocked && s.Ignored == t.Ignored && s.Refused == t.Refused && s.Silently == t.Silently && s.Remark == t.Remark
 }
 
 // open says whether the side is in a state of a request, which has not ended.
@@ -88,9 +89,11 @@ func (p *Pair) Blocked() bool { return p.Mine.Blocked || p.Theirs.Blocked }
 func (p *Pair) Close() bool { return !p.Blocked() && (p.Mine.State == ContactAccepted || p.Open) }
 
 // Write has Me say something, which is the first message of a stranger if nothing else allows it and stranger says that
-// the other one hears strangers. ErrBlocked, ErrAwaitReply, ErrNoRight, ErrNoConversation.
+// the other one hears strangers. ErrGone, ErrBlocked, ErrAwaitReply, ErrNoRight, ErrNoConversation.
 func (p *Pair) Write(stranger bool) error {
 	switch {
+	case p.Mine.State == ContactDeleted:
+		return ErrGone
 	case p.Blocked():
 		return ErrBlocked
 	case p.Mine.State == ContactAccepted || p.Open:

@@ -64,7 +64,7 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		Origin:       origin,
 	}
 	stored, commit, err := s.store.Append(ctx, d)
-	if errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) {
+	if errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked) {
 		stored, commit, err = s.sendToStranger(ctx, d, peer)
 	}
 	if err != nil {
@@ -77,25 +77,39 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	return Sent{conversation, m.Seq, m.ID, m.MID, m.TS, stored.Dup}, commit, nil
 }
 
-// sendToStranger stores the first message to somebody who is no contact, if he hears strangers.
+// sendToStranger stores the first message to somebody who is no contact, if he hears strangers; otherwise it says what the
+// sender may know.
 func (s *Service) sendToStranger(ctx context.Context, d Draft, to accounts.Name) (Appended, Commit, error) {
 	if err := s.exists(ctx, d.From, to); err != nil {
 		return Appended{}, nil, err
 	}
-	hears, err := s.hears(ctx, to, d.From)
-	if err != nil {
+	var err error
+	if d.Stranger, err = s.hears(ctx, to, d.From); err != nil {
 		return Appended{}, nil, err
 	}
-	if !hears {
-		return Appended{}, nil, fmt.Errorf("%s is no contact of %s: %w", to, d.From, ErrNoRight)
+	appended, commit, err := s.store.Append(ctx, d)
+	if errors.Is(err, ErrNoConversation) {
+		err = fmt.Errorf("%s is no contact of %s: %w", to, d.From, ErrNoRight)
 	}
-	d.Stranger = true
-	return s.store.Append(ctx, d)
+	return appended, commit, err
 }
 
 // hears says whether a user hears this stranger.
-func (s *Service) hears(context.Context, accounts.Name, accounts.Name) (bool, error) {
-	return false, nil
+func (s *Service) hears(ctx context.Context, who, stranger accounts.Name) (bool, error) {
+	settings, err := s.Settings(ctx, who)
+	switch {
+	case err != nil:
+		return false, err
+	case settings.Strangers == AudienceEveryone:
+		return true, nil
+	case settings.Strangers != AudienceNear:
+		return false, nil
+	}
+	n, err := s.store.Mutual(ctx, who, stranger, 1)
+	if err != nil {
+		return false, fmt.Errorf("mutual contacts of %s and %s: %w", who, stranger, err)
+	}
+	return n > 0, nil
 }
 
 // resolve gives the conversation, and its other member.

@@ -35,8 +35,12 @@ func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Stand
 	if err != nil {
 		return Nobody, fmt.Errorf("relation of %s to %s: %w", who, other, err)
 	}
-	switch {
-	case status == accounts.Absent:
+	settings, err := s.Settings(ctx, other)
+	if err != nil {
+		return Nobody, err
+	}
+	switch met := p.met(); {
+	case status == accounts.Absent, settings.Find.Hidden && !met:
 		return Nobody, nil
 	case status == accounts.Deleted:
 		return Gone, nil
@@ -49,3 +53,6 @@ func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Stand
 	}
 	return Stranger, nil
 }
+
+// met says whether Me knows that there is Them: they have something to do with each other that both have seen.
+func (p *Pair) met() bool { return p.Mine.State != ContactNone || p.Mine.Blocked || p.Exists }

@@ -36,7 +36,7 @@ func ToRequest(who, other accounts.Name, greeting string, most Bounds) Change {
 			return p.accept(most)
 		case p.Mine.open(ContactPending, p.Now):
 			return p.askAgain(greeting)
-		case p.Now < p.Theirs.Refused:
+		case p.Now < p.Theirs.Refused && !p.Theirs.Silently:
 			return Told{}, &QuotaError{RetryAfter: milliseconds(p.Theirs.Refused - p.Now)}
 		}
 		return p.ask(greeting, most)
@@ -58,12 +58,19 @@ func (p *Pair) ask(greeting string, most Bounds) (Told, error) {
 		return Told{}, ErrQuota
 	}
 	p.Asked = append(p.Asked, p.Now)
-	p.Mine.become(ContactPending, p.Now)
-	p.Theirs.become(ContactRequested, p.Now)
-	for _, side := range []*Side{&p.Mine, &p.Theirs} {
-		side.Greeting, side.Until = greeting, p.Now+requestLife.Milliseconds()
+	p.Mine.request(ContactPending, greeting, p.Now+requestLife.Milliseconds(), p.Now)
+	told := Told{Me: ContactPending}
+	if p.Now >= p.Theirs.Refused {
+		p.Theirs.request(ContactRequested, greeting, p.Mine.Until, p.Now)
+		told.Them = ContactRequested
 	}
-	return Told{Me: ContactPending, Them: ContactRequested}, nil
+	return told, nil
+}
+
+// request makes an open request of a side.
+func (s *Side) request(state ContactState, greeting string, until, now int64) {
+	s.become(state, now)
+	s.Greeting, s.Until = greeting, until
 }
 
 // askAgain replaces the greeting. Who has ignored the request, or rejected it without a word, hears nothing.
@@ -81,8 +88,7 @@ func (p *Pair) askAgain(greeting string) (Told, error) {
 			told.Them = ContactRequested
 		}
 	case p.Now >= p.Theirs.Refused: // it vanished there, behind a block or a silent refusal that is over
-		p.Theirs.become(ContactRequested, p.Now)
-		p.Theirs.Greeting, p.Theirs.Until = greeting, p.Mine.Until
+		p.Theirs.request(ContactRequested, greeting, p.Mine.Until, p.Now)
 		told.Them = ContactRequested
 	}
 	return told, nil
@@ -110,7 +116,7 @@ func (p *Pair) accept(most Bounds) (Told, error) {
 	told := Told{Me: ContactAccepted, Them: ContactAccepted, Greeting: p.Theirs.Greeting}
 	for _, side := range []*Side{&p.Mine, &p.Theirs} {
 		side.become(ContactAccepted, p.Now)
-		side.Refused = 0
+		side.Refused, side.Silently = 0, false
 	}
 	p.Talk = Talk{Exists: true}
 	return told, nil
@@ -124,7 +130,7 @@ func ToReject(who, requester accounts.Name, tell bool) Change {
 			return Told{}, ErrNoRequest
 		}
 		p.Mine.become(ContactNone, p.Now)
-		p.Mine.Refused = p.Now + refusedFor.Milliseconds()
+		p.Mine.Refused, p.Mine.Silently = p.Now+refusedFor.Milliseconds(), !tell
 		told := Told{Me: ContactEnded}
 		if tell && !p.Theirs.Blocked {
 			p.Theirs.become(ContactNone, p.Now)

@@ -219,19 +219,20 @@ type relationRow struct {
 	Remark   string   `cbor:"8,keyasint,omitempty"`
 	Tags     []string `cbor:"9,keyasint,omitempty"`
 	Version  uint64   `cbor:"10,keyasint,omitempty"`
+	Silently bool     `cbor:"11,keyasint,omitempty"`
 }
 
 func (r relationRow) side() chat.Side {
 	return chat.Side{
 		State: relationStates[r.State], Greeting: r.Greeting, Since: r.Since, Until: r.Until, Blocked: r.Blocked,
-		Ignored: r.Ignored, Refused: r.Refused, Remark: r.Remark, Tags: r.Tags,
+		Ignored: r.Ignored, Refused: r.Refused, Silently: r.Silently, Remark: r.Remark, Tags: r.Tags,
 	}
 }
 
 func relationRowOf(s chat.Side, version uint64) relationRow {
 	return relationRow{
 		State: stateNumber(s.State), Greeting: s.Greeting, Since: s.Since, Until: s.Until, Blocked: s.Blocked,
-		Ignored: s.Ignored, Refused: s.Refused, Remark: s.Remark, Tags: s.Tags, Version: version,
+		Ignored: s.Ignored, Refused: s.Refused, Silently: s.Silently, Remark: s.Remark, Tags: s.Tags, Version: version,
 	}
 }
 
