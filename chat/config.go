@@ -24,6 +24,9 @@ type Config struct {
 	MaxRequests int
 	// MaxContacts is how many contacts one may have. Default 5000. 0: no limit.
 	MaxContacts int
+	// WipeDeleted says that what a user has sent goes with his account. Otherwise it stays with those whom he sent it to,
+	// which is the default.
+	WipeDeleted bool
 	// MaxUntold is how many members' receipts may wait for their turn in memory. Default 65536, about 15 MiB when all are
 	// in use; beyond it they are found again by a look through the store, which makes them some seconds late. At least 1.
 	MaxUntold int

@@ -31,6 +31,9 @@ const (
 	kindMD   = "md"
 	kindSys  = "sys" // what the server itself says
 
+	// KindGone is the kind of a message whose content was taken away.
+	KindGone = "gone"
+
 	maxKind  = 32        // bytes
 	maxDepth = 64        // levels of arrays and objects in a body: clients' parsers recurse
 	maxTTL   = 1<<31 - 1 // seconds
@@ -187,7 +190,7 @@ func (c Content) check(cfg Config) (checked Content, text string, err error) {
 	if c.Kind == "" {
 		c.Kind = kindText
 	}
-	if c.Kind == kindSys {
+	if c.Kind == kindSys || c.Kind == KindGone {
 		return c, "", fmt.Errorf("kind %s is the server's: %w", c.Kind, ErrNoRight)
 	}
 	if !validKind(c.Kind) {

@@ -55,6 +55,14 @@ type Log interface {
 	// after after; for a start after a crash.
 	Untold(ctx context.Context, after Member, limit int) ([]Member, error)
 
+	// Wipe takes the content of what from has sent into a conversation away: body, fallback, mentions; the kind becomes
+	// KindGone. When it returns nil, that is durable.
+	Wipe(ctx context.Context, c Conversation, from accounts.Name) error
+
+	// Forget removes a user's stream, lists and counts, when nothing is written to them any more; repeated, it does nothing.
+	// When it returns nil, that is durable.
+	Forget(ctx context.Context, user accounts.Name) error
+
 	// Membership gives who's marks, or ErrNotMember, or ErrNoConversation.
 	Membership(ctx context.Context, c Conversation, who accounts.Name) (Marks, error)
 
@@ -138,6 +146,10 @@ type Contacts interface {
 
 	// Requests counts the requests to user that wait for a decision, up to limit.
 	Requests(ctx context.Context, user accounts.Name, limit int) (int, error)
+
+	// Partners gives up to limit people with whom user has, or had, anything to do, in the order of their names, those after
+	// after.
+	Partners(ctx context.Context, user, after accounts.Name, limit int) ([]accounts.Name, error)
 
 	// Mutual counts the people who are contacts of both, up to limit.
 	Mutual(ctx context.Context, a, b accounts.Name, limit int) (int, error)

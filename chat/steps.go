@@ -275,20 +275,19 @@ func ToDrop(who, stranger accounts.Name) Change {
 	}}
 }
 
-// ToLeave ends everything between who, whose account was deleted, and other, who is told unless he has blocked who.
+// ToLeave ends everything between who, whose account was deleted, and other, who is told if they had something to do with
+// each other, unless he has blocked who. Repeated, it changes nothing.
 func ToLeave(who, other accounts.Name) Change {
 	return Change{Who: who, Other: other, Step: func(p *Pair) (Told, error) {
-		if p.Theirs.State == ContactDeleted {
-			return Told{}, nil
-		}
+		p.Mine = Side{}
 		told := Told{}
-		related := p.Theirs.State != ContactNone || p.Open
-		if related && !p.Theirs.Blocked {
+		if p.Theirs.State == ContactDeleted || p.Theirs.State == ContactNone && !p.Exists {
+			return told, nil
+		}
+		if !p.Theirs.Blocked && (p.Theirs.State != ContactNone || p.Open) {
 			told.Them = ContactDeleted
 		}
-		p.Mine = Side{}
-		blocked := p.Theirs.Blocked
-		p.Theirs = Side{State: ContactDeleted, Since: p.Now, Blocked: blocked}
+		p.Theirs = Side{State: ContactDeleted, Since: p.Now, Blocked: p.Theirs.Blocked}
 		p.Open = false
 		return told, nil
 	}}

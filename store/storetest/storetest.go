@@ -45,6 +45,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	}{
 		{"accounts", accountTests},
 		{"contacts", contactTests},
+		{"relations", relationTests},
 		{"people", peopleTests},
 		{"messages", messageTests},
 		{"marks", markTests},
