@@ -34,6 +34,8 @@
 package accounts
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"time"
 )
@@ -72,9 +74,31 @@ func parseName(s string, longest int) (Name, error) {
 type User struct {
 	Name     Name
 	Password string // PHC string of an argon2id hash: $argon2id$v=19$m=...,t=...,p=...$salt$hash
-	Disabled bool   // may not log in, by password or token
+	Role     Role
 	Created  time.Time
 	Deleted  time.Time // zero: it was not; a name is never given to a second account
+	Suspension
+}
+
+// Role is what an account may do besides what everybody may.
+type Role string
+
+// Roles.
+const (
+	RoleNone  Role = ""
+	RoleAdmin Role = "admin" // may do what the administrator at the console may
+)
+
+// Suspension says that an account may not log in, by password or token. The zero value is none.
+type Suspension struct {
+	Disabled bool
+	Reason   string    // for administrators; may be empty
+	Until    time.Time // zero: until it is enabled again
+}
+
+// Suspended says whether the suspension holds at a moment.
+func (s Suspension) Suspended(now time.Time) bool {
+	return s.Disabled && (s.Until.IsZero() || now.Before(s.Until))
 }
 
 // Status says what there is of an account.
@@ -88,12 +112,12 @@ const (
 	Deleted   // there was one
 )
 
-// Status is what there is of u.
-func (u User) Status() Status {
+// Status is what there is of u at a moment.
+func (u User) Status(now time.Time) Status {
 	switch {
 	case !u.Deleted.IsZero():
 		return Deleted
-	case u.Disabled:
+	case u.Suspended(now):
 		return Suspended
 	}
 	return Active
@@ -101,6 +125,20 @@ func (u User) Status() Status {
 
 // Digest is the SHA-256 of a token or an invitation code: all that is stored of it.
 type Digest [32]byte
+
+// DigestOf gives the digest of a token or a code as it was given out.
+func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
+
+// ID is a name for a token or an invitation that gives nothing of it away.
+func (d Digest) ID() string { return "t" + base64.RawURLEncoding.EncodeToString(d[:12]) }
+
+// Proof is what somebody has shown of an account.
+type Proof struct {
+	Account Name
+	Token   Digest // of the token that he has shown; zero: it was the password
+	// Elsewhere: the account was not known to log in from this address. After a restart none is known.
+	Elsewhere bool
+}
 
 // Token lets its owner log in until it ends or is revoked.
 type Token struct {
@@ -115,5 +153,27 @@ type Token struct {
 type Invitation struct {
 	Digest  Digest
 	Uses    int // registrations left
+	Made    int // registrations that it was made for
+	Label   string
+	By      Name // who made it; empty: the administrator at the console
+	Created time.Time
 	Expires time.Time
+}
+
+// Recovery lets whoever has its code set a new password, once, until it ends.
+type Recovery struct {
+	Digest  Digest
+	Expires time.Time
+}
+
+// Act is what an administrator did, or tried to.
+type Act struct {
+	ID     string // sorts as the acts began
+	Time   time.Time
+	By     Name   // empty: the administrator at the console
+	From   string // address; empty: the console
+	Method string
+	Target string // whom or what it was about; may be empty
+	// Outcome is "ok", or the err of docs/protocol.md; empty: it began, and nobody knows how it ended.
+	Outcome string
 }

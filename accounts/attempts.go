@@ -179,6 +179,13 @@ func (a *attempts) succeeded(name Name, addr netip.Addr) {
 	}
 }
 
+// knows says whether addr has logged in to the account before.
+func (a *attempts) knows(name Name, addr netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acquaintanceLocked(attempt{name: name, addr: network(addr)}) != nil
+}
+
 // ofAddressLocked gives what counts the failures of t's address: the account's own count if it knows the address.
 func (a *attempts) ofAddressLocked(t attempt) *bucket {
 	if known := a.acquaintanceLocked(t); known != nil {

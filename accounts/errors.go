@@ -26,6 +26,8 @@ var (
 	ErrRegistrationClosed = errors.New("registration is closed")
 	// ErrInvitation means that an invitation is missing, unknown, used up or over.
 	ErrInvitation = errors.New("no valid invitation")
+	// ErrChanged means that a password was changed meanwhile.
+	ErrChanged = errors.New("password was changed meanwhile")
 	// ErrUnavailable means that the store cannot answer or write now; nothing was decided, and a retry may succeed.
 	// Every port of the product uses this one value.
 	ErrUnavailable = errors.New("store is unavailable")

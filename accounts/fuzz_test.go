@@ -56,8 +56,8 @@ func FuzzTokens(f *testing.F) {
 		if isToken(s) && (len(s) != len(secret) || !strings.HasPrefix(s, tokenPrefix) || DefaultConfig().checkNew(s) == nil) {
 			t.Errorf("%q is taken for a token", s)
 		}
-		if l := cleanLabel(s); len(l) > maxLabel || !utf8.ValidString(l) || strings.ContainsAny(l, "\r\n\x00") {
-			t.Errorf("cleanLabel(%q) = %q", s, l)
+		if l := CleanLabel(s); len(l) > maxLabel || !utf8.ValidString(l) || strings.ContainsAny(l, "\r\n\x00") {
+			t.Errorf("CleanLabel(%q) = %q", s, l)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -44,6 +43,9 @@ func (s *Service) recheck(ctx context.Context, u User, password string) error {
 	case err != nil:
 		return err
 	}
+	if !now.Deleted.IsZero() {
+		return ErrCredentials
+	}
 	if now.Password != u.Password { // changed, or only hashed anew by another login
 		ok, _, err := s.hasher.verify(ctx, now.Password, password)
 		switch {
@@ -53,7 +55,7 @@ func (s *Service) recheck(ctx context.Context, u User, password string) error {
 			return ErrCredentials
 		}
 	}
-	if now.Disabled {
+	if now.Suspended(s.now()) {
 		return ErrDisabled
 	}
 	return nil
@@ -62,8 +64,8 @@ func (s *Service) recheck(ctx context.Context, u User, password string) error {
 // Issue gives a token to an account without asking for anything: for who has just registered. ErrUnknown, ErrDisabled.
 func (s *Service) Issue(ctx context.Context, name Name, label string) (string, Token, error) {
 	u, err := s.store.User(ctx, name)
-	if err == nil && u.Disabled {
-		err = ErrDisabled
+	if err == nil {
+		err = s.mayLogIn(u)
 	}
 	if err != nil {
 		return "", Token{}, fmt.Errorf("issue token to %s: %w", name, err)
@@ -75,10 +77,21 @@ func (s *Service) Issue(ctx context.Context, name Name, label string) (string, T
 	return secret, t, nil
 }
 
+// mayLogIn gives ErrUnknown or ErrDisabled for who may not.
+func (s *Service) mayLogIn(u User) error {
+	switch u.Status(s.now()) {
+	case Deleted:
+		return ErrUnknown
+	case Suspended:
+		return ErrDisabled
+	}
+	return nil
+}
+
 func (s *Service) issue(ctx context.Context, owner Name, label string) (string, Token, error) {
 	secret, d := newSecret(tokenPrefix)
 	now := s.now()
-	t := Token{Digest: d, Owner: owner, Label: cleanLabel(label), Created: now, Expires: now.Add(s.cfg.TokenLife)}
+	t := Token{Digest: d, Owner: owner, Label: CleanLabel(label), Created: now, Expires: now.Add(s.cfg.TokenLife)}
 	if err := s.store.PutToken(ctx, t); err != nil {
 		return "", Token{}, err
 	}
@@ -97,7 +110,7 @@ func (s *Service) trim(ctx context.Context, newest Token) error {
 	tokens = slices.DeleteFunc(tokens, func(t Token) bool { return t.Digest == newest.Digest })
 	slices.SortFunc(tokens, func(a, b Token) int { return a.Created.Compare(b.Created) })
 	for _, t := range tokens[:len(tokens)-s.cfg.MaxTokens+1] {
-		if err := s.store.DeleteToken(ctx, t.Digest); err != nil {
+		if err := s.Revoke(ctx, t.Owner, t.Digest); err != nil {
 			return err
 		}
 	}
@@ -107,21 +120,22 @@ func (s *Service) trim(ctx context.Context, newest Token) error {
 // Authenticate says who somebody is that shows a name and a secret, the account's password or one of its tokens. A
 // token costs two reads of the store (the token, and whether its owner is disabled) and no password hash.
 // ErrCredentials, ErrDisabled, ErrThrottled.
-func (s *Service) Authenticate(ctx context.Context, name, secret string, addr netip.Addr) (Name, error) {
+func (s *Service) Authenticate(ctx context.Context, name, secret string, addr netip.Addr) (Proof, error) {
 	if isToken(secret) {
 		t, err := s.checkToken(ctx, secret, addr, func(t Token) bool { return string(t.Owner) == name })
 		s.metrics.login(byToken, err)
 		if err != nil {
-			return "", fmt.Errorf("authenticate %.80q: %w", name, err)
+			return Proof{}, fmt.Errorf("authenticate %.80q: %w", name, err)
 		}
-		return t.Owner, nil
+		return Proof{Account: t.Owner, Token: t.Digest}, nil
 	}
+	known := s.attempts.knows(Name(name), addr)
 	u, err := s.checkPassword(ctx, name, secret, addr)
 	s.metrics.login(byPassword, err)
 	if err != nil {
-		return "", fmt.Errorf("authenticate %.80q: %w", name, err)
+		return Proof{}, fmt.Errorf("authenticate %.80q: %w", name, err)
 	}
-	return u.Name, nil
+	return Proof{Account: u.Name, Elsewhere: !known}, nil
 }
 
 // Bearer says what token somebody shows who shows nothing else; its Owner is who he is. ErrCredentials, ErrDisabled.
@@ -142,7 +156,7 @@ func (s *Service) checkToken(
 	if !isToken(secret) {
 		return Token{}, ErrCredentials
 	}
-	t, err := s.store.Token(ctx, sha256.Sum256([]byte(secret)))
+	t, err := s.store.Token(ctx, DigestOf(secret))
 	switch {
 	case errors.Is(err, ErrUnknown):
 		return Token{}, ErrCredentials
@@ -157,22 +171,15 @@ func (s *Service) checkToken(
 		return Token{}, ErrCredentials
 	case err != nil:
 		return Token{}, err
-	case u.Disabled:
+	}
+	switch u.Status(s.now()) {
+	case Deleted:
+		return Token{}, ErrCredentials
+	case Suspended:
 		return Token{}, ErrDisabled
 	}
 	s.attempts.succeeded(t.Owner, addr)
 	return t, nil
-}
-
-// Revoke makes a token worthless from now on; one that is none already is no error.
-func (s *Service) Revoke(ctx context.Context, secret string) error {
-	if !isToken(secret) {
-		return nil
-	}
-	if err := s.store.DeleteToken(ctx, sha256.Sum256([]byte(secret))); err != nil {
-		return fmt.Errorf("revoke token: %w", err)
-	}
-	return nil
 }
 
 // checkPassword compares a password, within the limits on attempts, and gives the account as it is stored now.
@@ -205,12 +212,14 @@ func (s *Service) compare(ctx context.Context, who Name, password string) (u Use
 		return User{}, false, ErrCredentials
 	}
 	u, err = s.store.User(ctx, who)
-	exists := err == nil
 	switch {
 	case errors.Is(err, ErrUnknown):
-		u.Password = s.hasher.decoy
 	case err != nil:
 		return User{}, false, err
+	}
+	exists := err == nil && u.Deleted.IsZero()
+	if !exists {
+		u.Password = s.hasher.decoy
 	}
 	ok, stale, err := s.hasher.verify(ctx, u.Password, password)
 	switch {
@@ -218,7 +227,7 @@ func (s *Service) compare(ctx context.Context, who Name, password string) (u Use
 		return User{}, false, err
 	case !ok || !exists:
 		return User{}, false, ErrCredentials
-	case u.Disabled:
+	case u.Suspended(s.now()):
 		return User{}, false, ErrDisabled
 	}
 	return u, stale, nil
@@ -229,7 +238,10 @@ func (s *Service) compare(ctx context.Context, who Name, password string) (u Use
 func (s *Service) upgrade(ctx context.Context, u User, password string) User {
 	hash, err := s.hasher.hash(ctx, password)
 	if err == nil {
-		err = s.replacePassword(ctx, u.Name, u.Password, hash)
+		err = s.store.SetPassword(ctx, u.Name, u.Password, hash)
+	}
+	if errors.Is(err, ErrChanged) {
+		return u
 	}
 	if err != nil {
 		s.log.Warn("cannot hash a password anew", "user", u.Name, "err", err)

@@ -68,7 +68,7 @@ func TestAccountsOnDisk(t *testing.T) {
 		}
 		secrets = append(secrets, secret)
 	}
-	if err := s.Revoke(t.Context(), secrets[3]); err != nil {
+	if err := s.Revoke(t.Context(), "alice", accounts.DigestOf(secrets[3])); err != nil {
 		t.Fatal(err)
 	}
 	closeStore()

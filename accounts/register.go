@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -39,7 +38,7 @@ func (s *Service) register(ctx context.Context, name, password, invitation strin
 	}
 	var use func() error
 	if s.cfg.Registration == RegistrationInvite {
-		d := Digest(sha256.Sum256([]byte(invitation)))
+		d := DigestOf(invitation)
 		if err := s.checkInvitation(ctx, d); err != nil {
 			return User{}, err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,21 +24,20 @@ type Service struct {
 	hasher    *hasher
 	attempts  *attempts
 	registers *registrations
-	// changing holds a value while a stored password is compared and replaced, so that hashing a password anew, at a
-	// login, never brings back one that was changed meanwhile. A channel, because its holder waits for the store.
-	changing chan struct{}
-	revision atomic.Uint64 // see Revision
+	revoked   func(owner Name, tokens []Digest) // see SetRevoked
+	revisions *revisions                        // see Revision
 }
 
 // New makes a service; cfg has passed Validate.
 func New(cfg Config, store Store, log *slog.Logger) *Service {
 	s := &Service{
-		cfg:      cfg,
-		store:    store,
-		log:      log,
-		now:      time.Now,
-		metrics:  newMetrics(),
-		changing: make(chan struct{}, 1),
+		cfg:       cfg,
+		store:     store,
+		log:       log,
+		now:       time.Now,
+		metrics:   newMetrics(),
+		revoked:   func(Name, []Digest) {},
+		revisions: newRevisions(),
 	}
 	now := func() time.Time { return s.now() }
 	s.hasher = newHasher(cfg, s.metrics.hashes)
@@ -126,58 +124,6 @@ func (s *Service) create(ctx context.Context, who Name, password string, before 
 	return u, nil
 }
 
-// SetPassword replaces the password and revokes every token of the account; whoever is connected stays so until
-// somebody disconnects him. ErrWeakPassword, ErrUnknown.
-func (s *Service) SetPassword(ctx context.Context, name Name, password string) error {
-	if err := s.cfg.checkNew(password); err != nil {
-		return fmt.Errorf("set password of %s: %w", name, err)
-	}
-	hash, err := s.hasher.hash(ctx, password)
-	if err != nil {
-		return fmt.Errorf("set password of %s: %w", name, err)
-	}
-	if err := s.replacePassword(ctx, name, "", hash); err != nil {
-		return fmt.Errorf("set password of %s: %w", name, err)
-	}
-	s.revision.Add(1)
-	// After the password: a login that is under way looks at it once more when its token is stored.
-	if _, err := s.store.DeleteTokens(ctx, name); err != nil {
-		return fmt.Errorf("revoke tokens of %s: %w", name, err)
-	}
-	return nil
-}
-
-// replacePassword stores a hash; unless old is empty, only in the place of old, and otherwise does nothing.
-func (s *Service) replacePassword(ctx context.Context, name Name, old, hash string) error {
-	select {
-	case s.changing <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-s.changing }()
-	if old != "" {
-		u, err := s.store.User(ctx, name)
-		if err != nil || u.Password != old {
-			return err
-		}
-	}
-	return s.store.SetPassword(ctx, name, hash)
-}
-
-// SetDisabled says whether the account may log in. Its tokens are kept, and good again when it is enabled; whoever is
-// connected stays so until somebody disconnects him. ErrUnknown.
-func (s *Service) SetDisabled(ctx context.Context, name Name, disabled bool) error {
-	if err := s.store.SetDisabled(ctx, name, disabled); err != nil {
-		return fmt.Errorf("set disabled of %s: %w", name, err)
-	}
-	s.revision.Add(1)
-	return nil
-}
-
-// Revision changes whenever a password is changed or an account is disabled. Who authenticated under another revision,
-// and could not be found by those who end connections for that, has to authenticate again.
-func (s *Service) Revision() uint64 { return s.revision.Load() }
-
 // Users gives up to limit accounts in the order of their names, those after after.
 func (s *Service) Users(ctx context.Context, after Name, limit int) ([]User, error) {
 	users, err := s.store.Users(ctx, after, limit)
@@ -187,12 +133,12 @@ func (s *Service) Users(ctx context.Context, after Name, limit int) ([]User, err
 	return users, nil
 }
 
-// Active says whether name is a user that is not disabled.
+// Active says whether name is a user that is neither disabled nor deleted.
 func (s *Service) Active(ctx context.Context, name Name) (bool, error) {
 	u, err := s.store.User(ctx, name)
 	switch {
 	case err == nil:
-		return !u.Disabled, nil
+		return u.Status(s.now()) == Active, nil
 	case errors.Is(err, ErrUnknown):
 		return false, nil
 	}
@@ -204,14 +150,14 @@ func (s *Service) Status(ctx context.Context, name Name) (Status, error) {
 	u, err := s.store.User(ctx, name)
 	switch {
 	case err == nil:
-		return u.Status(), nil
+		return u.Status(s.now()), nil
 	case errors.Is(err, ErrUnknown):
 		return Absent, nil
 	}
 	return Absent, fmt.Errorf("look up %s: %w", name, err)
 }
 
-// Exists says whether name is a user, disabled or not.
+// Exists says whether name belongs, or belonged, to a user, disabled or not.
 func (s *Service) Exists(ctx context.Context, name Name) (bool, error) {
 	_, err := s.store.User(ctx, name)
 	switch {

@@ -77,8 +77,8 @@ func TestAPasswordLetsItsOwnerIn(t *testing.T) {
 	s, m := newService(t, cheap())
 	add(t, s, "alice")
 	got, err := s.Authenticate(t.Context(), "alice", password, home)
-	if err != nil || got != "alice" {
-		t.Fatalf("got %q, %v", got, err)
+	if err != nil || got != (Proof{Account: "alice", Elsewhere: true}) {
+		t.Fatalf("got %+v, %v", got, err)
 	}
 	for name, try := range map[string][2]string{
 		"wrong password": {"alice", "correct horsf"}, "no password": {"alice", ""}, "no such account": {"bob", password},
@@ -194,8 +194,8 @@ func TestATokenLetsItsOwnerInAndNobodyElse(t *testing.T) {
 	add(t, s, "alice")
 	add(t, s, "bob")
 	secret := login(t, s, "alice", home)
-	if got, err := s.Authenticate(t.Context(), "alice", secret, home); err != nil || got != "alice" {
-		t.Errorf("Authenticate: got %q, %v", got, err)
+	if got, err := s.Authenticate(t.Context(), "alice", secret, home); err != nil || got.Account != "alice" || got.Token != DigestOf(secret) {
+		t.Errorf("Authenticate: got %+v, %v", got, err)
 	}
 	if got, err := s.Bearer(t.Context(), secret, home); err != nil || got.Owner != "alice" {
 		t.Errorf("Bearer: got %+v, %v", got, err)
@@ -211,12 +211,12 @@ func TestATokenLetsItsOwnerInAndNobodyElse(t *testing.T) {
 	_, err = s.Bearer(t.Context(), "", home)
 	wantErr(t, "nothing as bearer", err, ErrCredentials)
 
-	if err := s.Revoke(t.Context(), secret); err != nil {
+	if err := s.Revoke(t.Context(), "alice", DigestOf(secret)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.Bearer(t.Context(), secret, home)
 	wantErr(t, "revoked", err, ErrCredentials)
-	if err := s.Revoke(t.Context(), secret); err != nil {
+	if err := s.Revoke(t.Context(), "alice", DigestOf(secret)); err != nil {
 		t.Errorf("revoked again: %v", err)
 	}
 }

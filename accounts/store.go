@@ -5,19 +5,33 @@ import (
 	"time"
 )
 
-// Store keeps accounts, tokens and invitations. When a writing method returns nil, what it wrote survives a crash.
+// Store keeps accounts, tokens, invitations and what administrators did. When a writing method returns nil, what it wrote survives a crash.
 // Every method is safe for concurrent use and fails with an error that wraps [ErrUnavailable] when the store cannot
 // serve.
 type Store interface {
 	// CreateUser adds u, or fails with ErrTaken if the name belongs to any account.
 	CreateUser(ctx context.Context, u User) error
-	// User gives an account, or ErrUnknown.
+	// User gives an account, also one that was deleted, or ErrUnknown.
 	User(ctx context.Context, name Name) (User, error)
-	// SetPassword replaces the hash, or fails with ErrUnknown.
-	SetPassword(ctx context.Context, name Name, hash string) error
-	// SetDisabled marks the account, or fails with ErrUnknown.
-	SetDisabled(ctx context.Context, name Name, disabled bool) error
-	// Users gives up to limit accounts in the order of their names, those after the given name.
+	// SetPassword replaces the hash old with another one; unless old is empty, it fails with ErrChanged if the hash is not
+	// old. ErrUnknown, also for an account that was deleted, as all that follows.
+	SetPassword(ctx context.Context, name Name, old, hash string) error
+	// SetSuspension suspends the account, or lets it in again.
+	SetSuspension(ctx context.Context, name Name, s Suspension) error
+	// SetRole gives the account a role, or takes it away.
+	SetRole(ctx context.Context, name Name, role Role) error
+	// SetRecovery stores the one recovery of the account.
+	SetRecovery(ctx context.Context, name Name, r Recovery) error
+	// Recover replaces the hash and forgets the recovery, if it has this digest and has not ended; otherwise ErrUnknown.
+	Recover(ctx context.Context, name Name, d Digest, now time.Time, hash string) error
+	// DeleteUser marks the account as deleted, forgets its password, role, suspension and recovery, and adds it to those of
+	// Leaving, all or nothing.
+	DeleteUser(ctx context.Context, name Name, now time.Time) error
+	// Leaving gives up to limit deleted accounts, those after after, of which something may be left.
+	Leaving(ctx context.Context, after Name, limit int) ([]Name, error)
+	// Left takes an account out of those of Leaving; one that is not there is no error.
+	Left(ctx context.Context, name Name) error
+	// Users gives up to limit accounts in the order of their names, those after the given name, deleted ones too.
 	Users(ctx context.Context, after Name, limit int) ([]User, error)
 
 	// PutToken stores t.
@@ -28,8 +42,10 @@ type Store interface {
 	Tokens(ctx context.Context, owner Name) ([]Token, error)
 	// DeleteToken forgets a token; one that is not there is no error.
 	DeleteToken(ctx context.Context, d Digest) error
-	// DeleteTokens forgets every token of owner and says how many they were.
-	DeleteTokens(ctx context.Context, owner Name) (int, error)
+	// SetLabel gives a token another label, or fails with ErrUnknown.
+	SetLabel(ctx context.Context, d Digest, label string) error
+	// DeleteTokens forgets every token of owner but keep (zero: none is kept), and says which they were.
+	DeleteTokens(ctx context.Context, owner Name, keep Digest) ([]Digest, error)
 	// PurgeTokens forgets up to limit tokens and invitations that ended before now and says how many they were.
 	PurgeTokens(ctx context.Context, now time.Time, limit int) (int, error)
 
@@ -40,4 +56,15 @@ type Store interface {
 	// TakeInvitation uses one registration of an invitation up, or fails with ErrInvitation. Concurrent calls never take
 	// more than there are.
 	TakeInvitation(ctx context.Context, d Digest, now time.Time) error
+	// Invitations gives up to limit invitations in the order of their digests, those after after.
+	Invitations(ctx context.Context, after Digest, limit int) ([]Invitation, error)
+	// DeleteInvitation forgets an invitation, or fails with ErrUnknown.
+	DeleteInvitation(ctx context.Context, d Digest) error
+
+	// PutAct stores an act, or replaces the one with its ID.
+	PutAct(ctx context.Context, a Act) error
+	// Acts gives up to limit acts, the newest first, those before before (empty: from the newest).
+	Acts(ctx context.Context, before string, limit int) ([]Act, error)
+	// PurgeActs forgets up to limit of the acts before before, and says how many they were.
+	PurgeActs(ctx context.Context, before string, limit int) (int, error)
 }

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -18,6 +19,9 @@ type memory struct {
 	users       map[Name]User
 	tokens      map[Digest]Token
 	invitations map[Digest]Invitation
+	recoveries  map[Name]Recovery
+	leaving     map[Name]bool
+	acts        map[string]Act
 	onPut       func() // called by PutToken when the token is stored, without the lock
 }
 
@@ -26,6 +30,9 @@ func newMemory() *memory {
 		users:       make(map[Name]User),
 		tokens:      make(map[Digest]Token),
 		invitations: make(map[Digest]Invitation),
+		recoveries:  make(map[Name]Recovery),
+		leaving:     make(map[Name]bool),
+		acts:        make(map[string]Act),
 	}
 }
 
@@ -38,13 +45,15 @@ func (m *memory) with(f func() error) error {
 	return f()
 }
 
-func (m *memory) change(name Name, f func(*User)) error {
+func (m *memory) change(name Name, f func(*User) error) error {
 	return m.with(func() error {
 		u, ok := m.users[name]
-		if !ok {
+		if !ok || !u.Deleted.IsZero() {
 			return ErrUnknown
 		}
-		f(&u)
+		if err := f(&u); err != nil {
+			return err
+		}
 		m.users[name] = u
 		return nil
 	})
@@ -71,12 +80,123 @@ func (m *memory) User(_ context.Context, name Name) (u User, err error) {
 	})
 }
 
-func (m *memory) SetPassword(_ context.Context, name Name, hash string) error {
-	return m.change(name, func(u *User) { u.Password = hash })
+func (m *memory) SetPassword(_ context.Context, name Name, old, hash string) error {
+	return m.change(name, func(u *User) error {
+		if old != "" && u.Password != old {
+			return ErrChanged
+		}
+		u.Password = hash
+		return nil
+	})
 }
 
-func (m *memory) SetDisabled(_ context.Context, name Name, disabled bool) error {
-	return m.change(name, func(u *User) { u.Disabled = disabled })
+func (m *memory) SetSuspension(_ context.Context, name Name, s Suspension) error {
+	return m.change(name, func(u *User) error { u.Suspension = s; return nil })
+}
+
+func (m *memory) SetRole(_ context.Context, name Name, role Role) error {
+	return m.change(name, func(u *User) error { u.Role = role; return nil })
+}
+
+func (m *memory) SetRecovery(_ context.Context, name Name, r Recovery) error {
+	return m.change(name, func(*User) error { m.recoveries[name] = r; return nil })
+}
+
+func (m *memory) Recover(_ context.Context, name Name, d Digest, now time.Time, hash string) error {
+	return m.change(name, func(u *User) error {
+		r, ok := m.recoveries[name]
+		if !ok || r.Digest != d || !now.Before(r.Expires) {
+			return ErrUnknown
+		}
+		delete(m.recoveries, name)
+		u.Password = hash
+		return nil
+	})
+}
+
+func (m *memory) DeleteUser(_ context.Context, name Name, now time.Time) error {
+	return m.change(name, func(u *User) error {
+		*u = User{Name: name, Created: u.Created, Deleted: now}
+		m.leaving[name] = true
+		return nil
+	})
+}
+
+func (m *memory) Leaving(_ context.Context, after Name, limit int) (names []Name, err error) {
+	return names, m.with(func() error {
+		for _, name := range slices.Sorted(maps.Keys(m.leaving)) {
+			if name > after && len(names) < limit {
+				names = append(names, name)
+			}
+		}
+		return nil
+	})
+}
+
+func (m *memory) Left(_ context.Context, name Name) error {
+	return m.with(func() error { delete(m.leaving, name); return nil })
+}
+
+func (m *memory) SetLabel(_ context.Context, d Digest, label string) error {
+	return m.with(func() error {
+		t, ok := m.tokens[d]
+		if !ok {
+			return ErrUnknown
+		}
+		t.Label = label
+		m.tokens[d] = t
+		return nil
+	})
+}
+
+func (m *memory) Invitations(_ context.Context, after Digest, limit int) (list []Invitation, err error) {
+	return list, m.with(func() error {
+		for _, i := range m.invitations {
+			if bytes.Compare(i.Digest[:], after[:]) > 0 {
+				list = append(list, i)
+			}
+		}
+		slices.SortFunc(list, func(a, b Invitation) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+		list = list[:min(limit, len(list))]
+		return nil
+	})
+}
+
+func (m *memory) DeleteInvitation(_ context.Context, d Digest) error {
+	return m.with(func() error {
+		if _, ok := m.invitations[d]; !ok {
+			return ErrUnknown
+		}
+		delete(m.invitations, d)
+		return nil
+	})
+}
+
+func (m *memory) PutAct(_ context.Context, a Act) error {
+	return m.with(func() error { m.acts[a.ID] = a; return nil })
+}
+
+func (m *memory) Acts(_ context.Context, before string, limit int) (acts []Act, err error) {
+	return acts, m.with(func() error {
+		for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.acts))) {
+			if (before == "" || id < before) && len(acts) < limit {
+				acts = append(acts, m.acts[id])
+			}
+		}
+		return nil
+	})
+}
+
+func (m *memory) PurgeActs(_ context.Context, before string, limit int) (n int, err error) {
+	return n, m.with(func() error {
+		for id := range m.acts {
+			if id < before && n < limit {
+				delete(m.acts, id)
+				n++
+			}
+		}
+		return nil
+	})
 }
 
 func (m *memory) Users(_ context.Context, after Name, limit int) (users []User, err error) {
@@ -130,11 +250,14 @@ func (m *memory) DeleteToken(_ context.Context, d Digest) error {
 	})
 }
 
-func (m *memory) DeleteTokens(_ context.Context, owner Name) (n int, err error) {
-	return n, m.with(func() error {
-		n = len(m.tokens)
-		maps.DeleteFunc(m.tokens, func(_ Digest, t Token) bool { return t.Owner == owner })
-		n -= len(m.tokens)
+func (m *memory) DeleteTokens(_ context.Context, owner Name, keep Digest) (gone []Digest, err error) {
+	return gone, m.with(func() error {
+		for d, t := range m.tokens {
+			if t.Owner == owner && d != keep {
+				delete(m.tokens, d)
+				gone = append(gone, d)
+			}
+		}
 		return nil
 	})
 }

@@ -12,6 +12,7 @@ import (
 const (
 	tokenPrefix      = "mgp_"
 	invitationPrefix = "mgi_"
+	recoveryPrefix   = "mgr_"
 )
 
 const (
@@ -43,8 +44,8 @@ func hasForm(secret, prefix string) bool {
 	return true
 }
 
-// cleanLabel makes what a client calls itself fit to be stored and shown: one line of at most maxLabel bytes.
-func cleanLabel(s string) string {
+// CleanLabel makes what a client calls itself fit to be stored and shown: one line of at most maxLabel bytes.
+func CleanLabel(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {

@@ -43,10 +43,6 @@ func accountRows(r Rooms) []*Operation {
 				secret, t, err := acc.Login(ctx, in.UID, in.Password, labelOf(in.Label, c), c.Addr)
 				return token(secret, t), nil, err
 			}),
-		change("logout", User, "Revokes the token that the caller has shown, if it was one.",
-			func(ctx context.Context, c Caller, _ nothing) (nothing, chat.Commit, error) {
-				return nothing{}, nil, acc.Revoke(ctx, c.Token)
-			}),
 	}
 }
 

@@ -38,11 +38,12 @@ import (
 
 // Caller is who asks, and from where.
 type Caller struct {
-	Account accounts.Name // empty: a stranger
-	Token   string        // the secret that he showed, if it was a token; logout revokes it
-	Addr    netip.Addr    // where the connection comes from
-	Label   string        // what the client calls itself; login gives it to the token if the body does not
-	Origin  any           // opaque: made durable together with the change; nil: nothing
+	Account accounts.Name   // empty: a stranger
+	Token   accounts.Digest // of the token that he has shown; zero: he has shown none
+	Client  string          // the client id of the MQTT session that asks; empty: none does
+	Addr    netip.Addr      // where the connection comes from
+	Label   string          // what the client calls itself; login gives it to the token if the body does not
+	Origin  any             // opaque: made durable together with the change; nil: nothing
 }
 
 // Answer is the outcome of a call. Exactly one of Body and Err is set.
@@ -54,6 +55,15 @@ type Answer struct {
 	Commit chat.Commit
 	// Err is for FaultOf and for the log.
 	Err error
+
+	after func() // see Answered; nil: nothing
+}
+
+// Answered is called once the answer has been given, or could not be: what asked for its own end ends then.
+func (a Answer) Answered() {
+	if a.after != nil {
+		a.after()
+	}
 }
 
 // Access says who may ask.

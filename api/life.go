@@ -1,4 +1,281 @@
 package api
 
-// lifeRows are what users do with their accounts and sessions.
-func lifeRows(_ Rooms) []*Operation { return nil }
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// life is what an account does with itself and its sessions.
+type life struct {
+	acc *accounts.Service
+	reg *sessions.Registry
+}
+
+type passwdInput struct {
+	Old         string `json:"old"`
+	New         string `json:"new"`
+	EndSessions bool   `json:"end_sessions"`
+}
+
+type kickInput struct {
+	ID  string `json:"id"`
+	All bool   `json:"all"` // but the caller's
+}
+
+type sessionSetInput struct {
+	ID        string  `json:"id"` // empty: the caller's
+	Name      *string `json:"name"`
+	Invisible *bool   `json:"invisible"`
+}
+
+// ownSession is a session of the caller's: an MQTT session, or a token without one. Times are Unix milliseconds, and absent
+// where there is none.
+type ownSession struct {
+	ID        string `json:"id"`
+	Kind      string `json:"kind"` // mqtt, token
+	This      bool   `json:"this,omitempty"`
+	Name      string `json:"name,omitempty"`
+	Label     string `json:"label,omitempty"` // of the token
+	Client    string `json:"client,omitempty"`
+	Version   string `json:"version,omitempty"` // of MQTT
+	Connected bool   `json:"connected"`
+	Remote    string `json:"addr,omitempty"`
+	Since     int64  `json:"since,omitempty"`   // of the connection
+	Left      int64  `json:"left,omitempty"`    // of the last connection
+	Created   int64  `json:"created,omitempty"` // of the token
+	Expires   int64  `json:"expires,omitempty"` // of the token
+	Password  bool   `json:"password,omitempty"`
+	Invisible bool   `json:"invisible,omitempty"`
+
+	key   sessions.Key    // of an MQTT session
+	token accounts.Digest // zero: none that is good
+}
+
+type ownSessionsOutput struct {
+	Sessions []ownSession `json:"sessions"`
+}
+
+const maxSessionName = 64 // bytes
+
+func lifeRows(r Rooms) []*Operation {
+	l := life{r.Accounts, r.Sessions}
+	return []*Operation{
+		ending("logout", "Revokes the token that the caller has shown, if it was one, and ends what it opened.", l.spare,
+			func(ctx context.Context, c Caller, _ nothing) (nothing, error) { return nothing{}, l.logout(ctx, c) }),
+		ending("account.passwd", "Replaces the password for who knows the old one, and may end the other sessions.", l.spare,
+			func(ctx context.Context, c Caller, in passwdInput) (nothing, error) {
+				return nothing{}, l.passwd(ctx, c, in)
+			}),
+		read("session.list", User, "Lists one's own sessions.",
+			func(ctx context.Context, c Caller, _ nothing) (ownSessionsOutput, error) {
+				list, err := l.list(ctx, c)
+				return ownSessionsOutput{list}, err
+			}),
+		ending("session.kick", "Ends one of one's own sessions, or all but the caller's, with what waits in it.", l.spare,
+			func(ctx context.Context, c Caller, in kickInput) (nothing, error) {
+				return nothing{}, l.kick(ctx, c, in)
+			}),
+		change("session.set", User, "Calls one of one's own sessions something, or makes it invisible.",
+			func(ctx context.Context, c Caller, in sessionSetInput) (nothing, chat.Commit, error) {
+				return nothing{}, nil, l.set(ctx, c, in)
+			}),
+	}
+}
+
+// spare lets the caller's own connection live until it has its answer.
+func (l life) spare(c Caller) (end func()) {
+	if c.Client == "" {
+		return func() {}
+	}
+	return l.reg.Spare(c.key())
+}
+
+func (c Caller) key() sessions.Key { return sessions.Key{Account: c.Account, Client: c.Client} }
+
+// logout ends what the caller's token has opened: nobody can go on with it, and its owner has said that he will not.
+func (l life) logout(ctx context.Context, c Caller) error {
+	if c.Token == (accounts.Digest{}) {
+		return nil
+	}
+	list, err := l.list(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := l.acc.Revoke(ctx, c.Account, c.Token); err != nil {
+		return err
+	}
+	return l.drop(ctx, list, func(s ownSession) bool { return s.token == c.Token })
+}
+
+func (l life) passwd(ctx context.Context, c Caller, in passwdInput) error {
+	if err := l.acc.ChangePassword(ctx, c.Account, in.Old, in.New, c.Addr); err != nil {
+		return err
+	}
+	if !in.EndSessions {
+		return nil
+	}
+	return l.kickOthers(ctx, c)
+}
+
+// kickOthers ends every session but the caller's, and every token but his.
+func (l life) kickOthers(ctx context.Context, c Caller) error {
+	if err := l.acc.RevokeAll(ctx, c.Account, c.Token); err != nil {
+		return err
+	}
+	list, err := l.list(ctx, c) // now: a token that is gone has opened none since
+	if err != nil {
+		return err
+	}
+	return l.drop(ctx, list, func(s ownSession) bool { return !s.This })
+}
+
+func (l life) kick(ctx context.Context, c Caller, in kickInput) error {
+	switch {
+	case in.All && in.ID != "":
+		return malformed("either id or all")
+	case in.All:
+		return l.kickOthers(ctx, c)
+	}
+	list, err := l.list(ctx, c)
+	if err != nil {
+		return err
+	}
+	s, err := pick(list, in.ID)
+	if err != nil {
+		return err
+	}
+	if s.token == (accounts.Digest{}) {
+		return l.drop(ctx, list, func(o ownSession) bool { return o.ID == s.ID })
+	}
+	if err := l.acc.Revoke(ctx, c.Account, s.token); err != nil {
+		return err
+	}
+	return l.drop(ctx, list, func(o ownSession) bool { return o.ID == s.ID || o.token == s.token })
+}
+
+func pick(list []ownSession, id string) (ownSession, error) {
+	for _, s := range list {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return ownSession{}, sessions.ErrNoSession
+}
+
+// drop ends the MQTT sessions of a list that are meant.
+func (l life) drop(ctx context.Context, list []ownSession, meant func(ownSession) bool) error {
+	var errs []error
+	for _, s := range list {
+		if s.key.Client == "" || !meant(s) {
+			continue
+		}
+		if err := l.reg.Kick(ctx, s.key); !errors.Is(err, sessions.ErrNoSession) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l life) set(ctx context.Context, c Caller, in sessionSetInput) error {
+	settings := sessions.Settings{Invisible: in.Invisible}
+	if in.Name != nil {
+		name := accounts.CleanLabel(*in.Name)
+		if len(*in.Name) > maxSessionName || !utf8.ValidString(*in.Name) || name != strings.TrimSpace(*in.Name) {
+			return malformed("a name is at most %d bytes of printable text", maxSessionName)
+		}
+		settings.Name = &name
+	}
+	list, err := l.list(ctx, c)
+	if err != nil {
+		return err
+	}
+	s, err := pickThis(list, in.ID)
+	if err != nil {
+		return err
+	}
+	if s.key.Client != "" {
+		return l.reg.Set(ctx, s.key, settings)
+	}
+	if in.Invisible != nil {
+		return malformed("only an MQTT session can be invisible")
+	}
+	if settings.Name == nil {
+		return nil
+	}
+	err = l.acc.Label(ctx, s.token, *settings.Name)
+	if errors.Is(err, accounts.ErrUnknown) {
+		return sessions.ErrNoSession
+	}
+	return err
+}
+
+func pickThis(list []ownSession, id string) (ownSession, error) {
+	if id != "" {
+		return pick(list, id)
+	}
+	for _, s := range list {
+		if s.This {
+			return s, nil
+		}
+	}
+	return ownSession{}, sessions.ErrNoSession
+}
+
+// list gives the caller's sessions: those of MQTT, then the tokens that have opened none.
+func (l life) list(ctx context.Context, c Caller) ([]ownSession, error) {
+	tokens, err := l.acc.Tokens(ctx, c.Account)
+	if err != nil {
+		return nil, err
+	}
+	good := make(map[accounts.Digest]accounts.Token, len(tokens))
+	for _, t := range tokens {
+		good[t.Digest] = t
+	}
+	list := []ownSession{}
+	used := map[accounts.Digest]bool{}
+	for after := (sessions.Key{}); ; {
+		page, more, err := l.reg.Sessions(ctx, c.Account, after, maxSessions)
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range page {
+			t := good[info.Token]
+			used[t.Digest] = true
+			list = append(list, ownSessionOf(c, info, t))
+			after = info.Key
+		}
+		if !more || len(page) == 0 {
+			break
+		}
+	}
+	for _, t := range tokens {
+		if !used[t.Digest] {
+			list = append(list, ownSession{
+				ID: t.Digest.ID(), Kind: "token", This: c.Client == "" && t.Digest == c.Token, Label: t.Label,
+				Created: milliseconds(t.Created), Expires: milliseconds(t.Expires), token: t.Digest,
+			})
+		}
+	}
+	return list, nil
+}
+
+// ownSessionOf shows an MQTT session and the token that it was opened with, if that is good.
+func ownSessionOf(c Caller, i sessions.Info, t accounts.Token) ownSession {
+	s := shownSession(i)
+	this := i.Key.Client == c.Client
+	if c.Client == "" { // over HTTP it is what the same token has opened
+		this = c.Token != (accounts.Digest{}) && t.Digest == c.Token
+	}
+	return ownSession{
+		ID: i.Key.ID(), Kind: "mqtt", This: this, Name: i.Name, Label: t.Label, Client: s.Client, Version: s.Version,
+		Connected: s.Connected, Remote: s.Remote, Since: s.Since, Left: s.Left, Created: milliseconds(t.Created),
+		Expires: milliseconds(t.Expires), Password: i.Token == (accounts.Digest{}), Invisible: i.Invisible,
+		key: i.Key, token: t.Digest,
+	}
+}

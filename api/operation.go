@@ -64,6 +64,23 @@ func op[In, Out any](
 	}
 }
 
+// ending makes a row that changes something which may end the caller's own connection. spare keeps that until the answer has
+// been given.
+func ending[In, Out any](
+	name, doc string, spare func(Caller) (end func()), f func(ctx context.Context, c Caller, in In) (Out, error),
+) *Operation {
+	o := change(name, User, doc, func(context.Context, Caller, In) (Out, chat.Commit, error) { panic("never called") })
+	o.run = func(ctx context.Context, c Caller, in any) Answer {
+		end := spare(c)
+		out, err := f(ctx, c, in.(In))
+		if err != nil {
+			return Answer{Err: fmt.Errorf("%s: %w", name, err), after: end}
+		}
+		return Answer{Body: out, after: end}
+	}
+	return o
+}
+
 // upTo gives the row room for a larger input.
 func (o *Operation) upTo(bytes int) *Operation {
 	o.MaxBody = bytes

@@ -12,6 +12,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/store/pebble"
 )
@@ -52,8 +53,9 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 			t.Fatal(err)
 		}
 	}
+	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
-	return &node{t: t, acc: acc, table: api.New(api.Rooms{Accounts: acc, Chat: ch})}
+	return &node{t: t, acc: acc, table: api.New(api.Rooms{Accounts: acc, Chat: ch, Sessions: registry})}
 }
 
 // call gives the answer as a client sees it; who may be empty.
@@ -127,7 +129,7 @@ func TestRegisterLoginLogout(t *testing.T) {
 		t.Fatal(err)
 	}
 	op, _ := n.table.Lookup("logout")
-	if a := n.table.Call(t.Context(), op, api.Caller{Account: "dave", Token: secret}, "", nil); a.Err != nil {
+	if a := n.table.Call(t.Context(), op, api.Caller{Account: "dave", Token: accounts.DigestOf(secret)}, "", nil); a.Err != nil {
 		t.Fatal(a.Err)
 	}
 	if _, err := n.acc.Bearer(t.Context(), secret, netip.Addr{}); err == nil {

@@ -32,6 +32,7 @@ func (n *Node) Administer(ctx context.Context, method string, body []byte) ([]by
 		n.loaded = true
 	}
 	answer := table.Call(ctx, op, api.Caller{}, "", body)
+	defer answer.Answered()
 	if answer.Err == nil && answer.Commit != nil {
 		answer.Err = answer.Commit.Wait(ctx)
 	}

@@ -69,11 +69,13 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	for _, u := range pk.Properties.User {
 		setOption(&options, u.Key, u.Val)
 	}
-	c.revision = p.g.rooms.Accounts.Revision()
-	account, err := p.g.authenticate(c, name, string(pk.Connect.Password))
+	c.revision = p.g.rooms.Accounts.Revision(accounts.Name(name))
+	proof, err := p.g.authenticate(c, name, string(pk.Connect.Password))
 	if err != nil {
 		return p.g.refuse(cl, connectCode(err))
 	}
+	account := proof.Account
+	c.proof = proof
 	c.account, c.options, c.grants = account, options, p.g.cfg.ACL.For(account)
 	if pk.Connect.WillFlag {
 		if c.will, err = c.parseWill(pk, p.g.cfg.TopicSize); err != nil {
@@ -88,16 +90,16 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	return nil
 }
 
-func (g *Gateway) authenticate(c *connection, name, secret string) (accounts.Name, error) {
+func (g *Gateway) authenticate(c *connection, name, secret string) (accounts.Proof, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
 	defer cancel()
 	return g.rooms.Accounts.Authenticate(ctx, name, secret, c.conn.AddrPort().Addr())
 }
 
-// recheck is called when the session can be found by those who disable accounts and change passwords, and end their
-// sessions: what they did before that, and after authentication, nobody has told this connection.
+// recheck is called when the session can be found by those who revoke tokens, disable accounts and change passwords, and end
+// their sessions: what they did before that, and after authentication, nobody has told this connection.
 func (g *Gateway) recheck(c *connection, secret string) error {
-	if g.rooms.Accounts.Revision() == c.revision {
+	if g.rooms.Accounts.Revision(c.account) == c.revision {
 		return nil
 	}
 	_, err := g.authenticate(c, string(c.account), secret)

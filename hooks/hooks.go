@@ -150,6 +150,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	g.okay = g.answers.WithLabelValues("ok")
 	rooms.Sessions.SetWillHandler(g.publishWill)
 	rooms.Sessions.SetActive(rooms.Accounts.Active)
+	rooms.Accounts.SetRevoked(rooms.Sessions.Revoked)
 	rooms.Sessions.SetGrants(func(who accounts.Name, filter string) bool {
 		c := &connection{account: who, grants: cfg.ACL.For(who)}
 		return c.grantFilter(filter, longestTopic) == 0
@@ -163,8 +164,9 @@ type connection struct {
 	conn    *transport.Conn
 	client  *mqtt.Client // set with the CONNECT
 	account accounts.Name
-	id      string // the client id as the client gave it, or as it was assigned
-	version byte   // of MQTT: 4 or 5
+	proof   accounts.Proof // what it has shown
+	id      string         // the client id as the client gave it, or as it was assigned
+	version byte           // of MQTT: 4 or 5
 	options sessions.Options
 	grants  *Grants        // what the account may do with free topics
 	place   *place         // among the connections of the account
@@ -175,7 +177,7 @@ type connection struct {
 	emptyWill bool
 	limiter   *rate.Limiter // nil: no limit
 	publishes uint64        // PUBLISH packets that were read; of the reader
-	// revision is that of the accounts when authentication began.
+	// revision is that of the account when authentication began.
 	revision uint64
 
 	ctx     context.Context // ends with the connection

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/chat"
@@ -329,7 +330,7 @@ func TestATokenIsAPassword(t *testing.T) {
 			connect(t, n, version, wire.Connect{User: "alice", Password: token, ClientID: "t", Clean: true})
 		})
 	}
-	if err := n.Accounts().Revoke(t.Context(), token); err != nil {
+	if err := n.Accounts().Revoke(t.Context(), "alice", accounts.DigestOf(token)); err != nil {
 		t.Fatal(err)
 	}
 	_, ack, err := wire.Open(n.MQTT(), wire.V5, wire.Connect{User: "alice", Password: token, ClientID: "t"})

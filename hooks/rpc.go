@@ -35,19 +35,30 @@ func (g *Gateway) call(ctx context.Context, c *connection, method string, p sess
 	if len(p.Correlation) > 0 {
 		rid = string(p.Correlation)
 	}
-	caller := api.Caller{Account: c.account, Addr: c.conn.AddrPort().Addr(), Label: c.id, Origin: origin}
+	caller := api.Caller{
+		Account: c.account, Token: c.proof.Token, Client: c.id, Addr: c.conn.AddrPort().Addr(), Label: c.id, Origin: origin,
+	}
 	if !op.Changes {
 		return g.read(r, op, caller, rid, p.Payload)
 	}
 	answer := g.rooms.Table.Call(ctx, op, caller, rid, p.Payload)
 	if answer.Err != nil {
-		return g.failed(r, answer.Err)
+		out := g.failed(r, answer.Err)
+		told := out.Done
+		out.Done = func(err error) {
+			if told != nil {
+				told(err)
+			}
+			answer.Answered()
+		}
+		return out
 	}
 	g.answers.WithLabelValues("ok").Inc()
 	out := sessions.Outcome{Done: func(err error) {
 		if err == nil {
 			g.answer(r, answer.Body)
 		}
+		answer.Answered()
 	}}
 	if answer.Commit != nil {
 		out.Commit = answer.Commit

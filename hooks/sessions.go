@@ -47,6 +47,7 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		Will:           c.will,
 		Spell:          c.grants.speller(),
 		Remote:         c.conn.AddrPort().String(),
+		Token:          c.proof.Token,
 		ReplyTopic:     replyTopic(c.account),
 	})
 	if err != nil {

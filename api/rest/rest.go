@@ -104,6 +104,7 @@ func (h *handler) call(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := h.table.Call(ctx, op, caller, r.Header.Get("Idempotency-Key"), body)
+	defer answer.Answered()
 	if answer.Err == nil && answer.Commit != nil {
 		answer.Err = answer.Commit.Wait(ctx)
 	}
@@ -151,12 +152,11 @@ func (h *handler) user(r *http.Request, op *api.Operation, acc *accounts.Service
 	if !strings.EqualFold(scheme, "Bearer") {
 		return c, api.ErrNoAccount
 	}
-	c.Token = strings.TrimSpace(secret)
-	t, err := acc.Bearer(r.Context(), c.Token, c.Addr)
+	t, err := acc.Bearer(r.Context(), strings.TrimSpace(secret), c.Addr)
 	if err != nil {
 		return c, err
 	}
-	c.Account = t.Owner
+	c.Account, c.Token = t.Owner, t.Digest
 	return c, nil
 }
 

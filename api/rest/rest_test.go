@@ -20,6 +20,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/store/pebble"
 )
@@ -90,6 +91,7 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 	n.acc = accounts.New(cfg, store.Accounts(), quiet)
 	n.table = api.New(api.Rooms{
 		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
+		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
 	})
 	n.handler = New(n.table, n.acc, append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil)))}, opts...)...)
 	for _, name := range []string{"alice", "bob"} {

@@ -4,6 +4,8 @@ package brokertest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -164,20 +166,28 @@ func (n *Node) wait(what string, commit chat.Commit, err error) {
 // Disable disables an account through the admin socket, as magpie user disable does.
 func (n *Node) Disable(t testing.TB, name string) error {
 	t.Helper()
+	if status, answer := n.Admin(t, "user.disable", `{"name":"`+name+`"}`); status != http.StatusOK {
+		return fmt.Errorf("disable %s: %d %v", name, status, answer)
+	}
+	return nil
+}
+
+// Admin calls a method of the admin socket and gives the status and the answer.
+func (n *Node) Admin(t testing.TB, method, body string) (status int, answer map[string]any) {
+	t.Helper()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.dir, broker.AdminSocket))
 	}
 	client := http.Client{Transport: &http.Transport{DialContext: dial}}
 	defer client.CloseIdleConnections()
-	body := strings.NewReader(`{"name":"` + name + `"}`)
-	answer, err := client.Post("http://admin/admin/user.disable", "application/json", body)
+	resp, err := client.Post("http://admin/admin/"+method, "application/json", strings.NewReader(body))
+	if err == nil {
+		err = errors.Join(json.NewDecoder(resp.Body).Decode(&answer), resp.Body.Close())
+	}
 	if err != nil {
-		return err
+		t.Fatalf("%s: %v", method, err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("disable %s: %s", name, answer.Status)
-	}
-	return answer.Body.Close()
+	return resp.StatusCode, answer
 }
 
 // Loopback is the address that clients of this package come from.

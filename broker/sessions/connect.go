@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // Connect is what a CONNECT says about the session it wants.
@@ -17,8 +19,9 @@ type Connect struct {
 	ReceiveMaximum uint16 // MQTT 5; 0: 65,535
 	Options        Options
 	Wire           Wire
-	Remote         string // the peer's address, for people
-	Will           *Will  // nil: none; its Key is set by Connect
+	Remote         string          // the peer's address, for people
+	Token          accounts.Digest // what the client has shown; zero: the password
+	Will           *Will           // nil: none; its Key is set by Connect
 	// Spell gives a canonical free topic as the client knows it; nil: as it is.
 	Spell func(topic string) string
 	// ReplyTopic is the canonical topic that Reply.Event is sent to. Empty: events of replies are dropped.
@@ -64,14 +67,15 @@ func (r *Registry) lock(ctx context.Context, k Key) (unlock func(), err error) {
 }
 
 func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) {
-	if err := r.takeOver(ctx, c.Key); err != nil {
+	old, err := r.takeOver(ctx, c.Key)
+	if err != nil {
 		return nil, err
 	}
 	stored, found, err := r.find(ctx, c.Key)
 	if err != nil {
 		return nil, err
 	}
-	fresh := c.CleanStart || !found
+	fresh, known := c.CleanStart || !found, found || old
 	if fresh {
 		if err := r.replace(ctx, stored); err != nil {
 			return nil, err
@@ -79,7 +83,7 @@ func (r *Registry) connectLocked(ctx context.Context, c Connect) (*Link, error) 
 		stored = row{}
 	}
 	l := newLink(r, c, stored.State)
-	l.present = !fresh
+	l.present, l.known = !fresh, known
 	// A session that goes on, and ends with this connection, is kept until then: it has things waiting.
 	l.persistent = l.expiry > 0 || !fresh
 	if err := l.settleNumber(stored.Open); err != nil {
@@ -241,6 +245,9 @@ func newLink(r *Registry, c Connect, st State) *Link {
 		version:    c.Version,
 		options:    c.Options,
 		remote:     c.Remote,
+		token:      c.Token,
+		name:       st.Name,
+		invisible:  st.Invisible,
 		since:      time.Now(),
 		replyTopic: c.ReplyTopic,
 		wire:       c.Wire,

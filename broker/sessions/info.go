@@ -22,8 +22,11 @@ type Info struct {
 	Persistent    bool
 	Expiry        time.Duration // after its connection; -1: never
 	Subscriptions int
-	InFlight      int  // sent on this connection and not acknowledged
-	Behind        bool // connected: there is more for it than it has been sent
+	InFlight      int             // sent on this connection and not acknowledged
+	Behind        bool            // connected: there is more for it than it has been sent
+	Token         accounts.Digest // that it was opened with; zero: the password
+	Name          string          // what its owner calls it
+	Invisible     bool
 
 	// Of free topics; what is in flight counts too.
 	Queued      int       // messages in its queue
@@ -82,7 +85,10 @@ func (r *Registry) Sessions(
 
 // storedInfo is that of a session that is stored, connected or not.
 func (r *Registry) storedInfo(ctx context.Context, st State) (Info, error) {
-	info := Info{Key: st.Key, Version: st.Version, Left: r.leftAt(st), Subscriptions: len(st.Subscriptions)}
+	info := Info{
+		Key: st.Key, Version: st.Version, Left: r.leftAt(st), Subscriptions: len(st.Subscriptions),
+		Token: st.Token, Name: st.Name, Invisible: st.Invisible,
+	}
 	acked := st.Queue.Acked
 	r.mu.RLock()
 	l := r.links[st.Key]
@@ -203,6 +209,7 @@ func (l *Link) info() Info {
 	i := Info{
 		Key: l.key, Version: l.version, Remote: l.remote, Since: l.since, Connected: true, Persistent: l.persistent,
 		Expiry: expiryOf(l.expiry), Subscriptions: l.subs.len(), InFlight: l.inFlight,
+		Token: l.token, Name: l.name, Invisible: l.invisible,
 		Behind: l.stream.behind || len(l.stream.ahead) > 0 || len(l.queue.ahead) > 0 || waiting > 0,
 	}
 	if l.persistent {

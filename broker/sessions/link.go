@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // Link is one network connection of a session, and, because a session is only loaded while it has one, the session
@@ -17,13 +19,15 @@ type Link struct {
 	version    byte
 	options    Options
 	remote     string
-	since      time.Time // when it was made
+	token      accounts.Digest // what it was opened with; zero: the password
+	since      time.Time       // when it was made
 	replyTopic string
 	wire       Wire
 	number     Number // of the session's queue
 	window     int
 	expiry     uint32
 	present    bool
+	known      bool                // there was a session of this key, perhaps one that was replaced
 	persistent bool                // what happens to the session is stored
 	will       *Will               // nil: none
 	replaced   *pendingWill        // of the connection before, taken out by Connect; nil: none
@@ -39,16 +43,24 @@ type Link struct {
 
 	running sync.WaitGroup // the pump, and what writes the answers; added to under mu while not closed
 
+	// unloading says that End writes the session for the last time; guarded by writing.
+	unloading bool
+
 	// mu guards everything below, and with it the order of what is sent.
-	mu       sync.Mutex
-	started  bool
-	closed   bool          // nothing is sent any more
-	draining bool          // the end has been put into the FIFO of answers; nothing is taken in any more
-	full     bool          // the wire was over high water; Drained will come
-	changed  chan struct{} // closed when something changed that the reader or the answers wait for; nil: nobody waits
-	firstID  uint16        // the first packet id of this link, if no other is in use
-	nextID   uint16
-	inFlight int // packets of QoS 1 and 2 that the client has to answer
+	mu        sync.Mutex
+	name      string // what its owner calls it
+	invisible bool
+	doomed    bool // it ends with this connection, with all that waits in it
+	spared    int  // requests that may end the connection and have not been answered
+	dismissed byte // the reason with which it ends once it is not spared; 0: it goes on
+	started   bool
+	closed    bool          // nothing is sent any more
+	draining  bool          // the end has been put into the FIFO of answers; nothing is taken in any more
+	full      bool          // the wire was over high water; Drained will come
+	changed   chan struct{} // closed when something changed that the reader or the answers wait for; nil: nobody waits
+	firstID   uint16        // the first packet id of this link, if no other is in use
+	nextID    uint16
+	inFlight  int // packets of QoS 1 and 2 that the client has to answer
 
 	subs    subscriptions
 	turn    int  // whose turn it is to send
@@ -88,6 +100,19 @@ type End struct {
 
 // Present says whether the session was there before (MQTT 5, 3.2.2.1.1).
 func (l *Link) Present() bool { return l.present }
+
+// Known says whether there was a session of this key before, also if this one took its place.
+func (l *Link) Known() bool { return l.known }
+
+// Persistent says whether the session outlives the connection.
+func (l *Link) Persistent() bool { return l.expiry > 0 }
+
+// Invisible says whether the owner wants the session not to count for his presence.
+func (l *Link) Invisible() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.invisible
+}
 
 // Key names the session.
 func (l *Link) Key() Key { return l.key }
@@ -139,6 +164,9 @@ func (l *Link) End(e End) {
 	expiry := l.expiry
 	if e.ExpirySeconds != nil && l.version == 5 && expiry > 0 {
 		expiry = l.registry.cfg.grant(l.version, false, *e.ExpirySeconds)
+	}
+	if l.settleEnd() {
+		expiry = 0
 	}
 	if err := l.unload(ctx, expiry); err != nil {
 		// What is stored says that the session is open, as after a crash.
@@ -198,12 +226,16 @@ func (l *Link) stateLocked() State {
 		Streaming:     s.on, Acked: s.acked, NextID: l.nextID,
 		Flights: l.appendOrphans(s.stored()),
 		Number:  l.number,
-		Queue:   Cursor{Acked: l.queue.acked, Flights: l.queue.stored()},
+		Token:   l.token, Name: l.name, Invisible: l.invisible,
+		Queue: Cursor{Acked: l.queue.acked, Flights: l.queue.stored()},
 	}
 	for _, p := range l.replays {
 		if p.QoS > 0 {
 			st.Replays = append(st.Replays, p)
 		}
+	}
+	if l.doomed {
+		st.ExpirySeconds = 0 // if there is a crash now, it is over
 	}
 	return st
 }

@@ -124,12 +124,12 @@ func (r *Registry) Wake(users ...accounts.Name) {
 	}
 }
 
-// Disconnect ends the connections of an account with this reason and says how many they were. It does not wait for
-// their End.
+// Disconnect ends the connections of an account with this reason, those that are spared a little later, and says how many
+// they were. It does not wait for their End.
 func (r *Registry) Disconnect(account accounts.Name, reason byte) int {
 	links := r.linksOf(account)
 	for _, l := range links {
-		l.disconnect(reason)
+		l.dismiss(reason)
 	}
 	return len(links)
 }
@@ -174,6 +174,7 @@ func (r *Registry) allGroups() []*group {
 
 // Reason codes of DISCONNECT that the registry decides on (MQTT 5, 3.14.2.1).
 const (
+	reasonNotAuthorized  = 0x87
 	reasonBusy           = 0x89
 	reasonShuttingDown   = 0x8B
 	reasonTakenOver      = 0x8E
@@ -333,12 +334,12 @@ func (r *Registry) leave(l *Link) {
 }
 
 // takeOver ends the connection that has the key, if there is one, and waits for its End.
-func (r *Registry) takeOver(ctx context.Context, k Key) error {
+func (r *Registry) takeOver(ctx context.Context, k Key) (there bool, err error) {
 	old, err := r.current(k)
 	if old == nil || err != nil {
-		return err
+		return false, err
 	}
-	return r.endConnection(ctx, old, reasonTakenOver)
+	return true, r.endConnection(ctx, old, reasonTakenOver)
 }
 
 // endConnection ends a connection and waits for its End.

@@ -100,6 +100,10 @@ type State struct {
 	Open          bool      // a connection is using it, or was at a crash: what was in flight is not known exactly
 	Left          time.Time // when the last connection ended; zero while there is one, and after a crash
 
+	Token     accounts.Digest // that the last connection was opened with; zero: it was the password
+	Name      string          // what its owner calls it; empty: nothing
+	Invisible bool            // its connection does not make its owner present
+
 	// The user's stream. Streaming is true from the SUBSCRIBE that covers it to the UNSUBSCRIBE that no longer does.
 	Streaming bool
 	Acked     uint64   // every position up to here is finished

@@ -375,6 +375,11 @@ func (l *Link) change(ctx context.Context, a answer, changes bool, apply func(),
 func (l *Link) saveChanged(ctx context.Context, apply func()) (Commit, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	return l.saveLocked(ctx, apply)
+}
+
+// saveLocked is saveChanged for who holds writing.
+func (l *Link) saveLocked(ctx context.Context, apply func()) (Commit, error) {
 	l.mu.Lock()
 	apply()
 	st := l.stateLocked()

@@ -188,7 +188,9 @@ func (r *remote) Users(ctx context.Context, after accounts.Name, limit int) ([]a
 	}
 	users := make([]accounts.User, len(page.Users))
 	for i, u := range page.Users {
-		users[i] = accounts.User{Name: u.Name, Disabled: u.Disabled, Created: time.UnixMilli(u.Created)}
+		users[i] = accounts.User{
+			Name: u.Name, Suspension: accounts.Suspension{Disabled: u.Disabled}, Created: time.UnixMilli(u.Created),
+		}
 	}
 	return users, nil
 }

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,10 @@ func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
 		if found {
 			return fmt.Errorf("create user %s: %w", u.Name, accounts.ErrTaken)
 		}
-		put(b, key, encode(userRow{Password: u.Password, Disabled: u.Disabled, Created: momentOf(u.Created)}))
+		put(b, key, encode(userRow{
+			Password: u.Password, Disabled: u.Disabled, Created: momentOf(u.Created), Role: u.Role,
+			Reason: u.Reason, Until: momentOf(u.Until),
+		}))
 		return nil
 	})
 }
@@ -96,61 +100,147 @@ func (a accountStore) User(ctx context.Context, name accounts.Name) (accounts.Us
 	return row.user(name), nil
 }
 
-func (a accountStore) SetPassword(ctx context.Context, name accounts.Name, hash string) error {
-	return a.changeUser(ctx, name, func(row *userRow) { row.Password = hash })
+func (a accountStore) SetPassword(ctx context.Context, name accounts.Name, old, hash string) error {
+	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
+		if old != "" && row.Password != old {
+			return accounts.ErrChanged
+		}
+		row.Password = hash
+		return nil
+	})
 }
 
-func (a accountStore) SetDisabled(ctx context.Context, name accounts.Name, disabled bool) error {
-	return a.changeUser(ctx, name, func(row *userRow) { row.Disabled = disabled })
+func (a accountStore) SetSuspension(ctx context.Context, name accounts.Name, s accounts.Suspension) error {
+	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
+		row.Disabled, row.Reason, row.Until = s.Disabled, s.Reason, momentOf(s.Until)
+		return nil
+	})
 }
 
-func (a accountStore) changeUser(ctx context.Context, name accounts.Name, change func(*userRow)) error {
+func (a accountStore) SetRole(ctx context.Context, name accounts.Name, role accounts.Role) error {
+	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
+		row.Role = role
+		return nil
+	})
+}
+
+func (a accountStore) SetRecovery(ctx context.Context, name accounts.Name, r accounts.Recovery) error {
+	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
+		row.Recovery, row.RecoveryEnds = r.Digest[:], momentOf(r.Expires)
+		return nil
+	})
+}
+
+func (a accountStore) Recover(
+	ctx context.Context, name accounts.Name, d accounts.Digest, now time.Time, hash string,
+) error {
+	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
+		if !bytes.Equal(row.Recovery, d[:]) || !now.Before(row.RecoveryEnds.time()) {
+			return accounts.ErrUnknown
+		}
+		row.Password, row.Recovery, row.RecoveryEnds = hash, nil, moment{}
+		return nil
+	})
+}
+
+func (a accountStore) DeleteUser(ctx context.Context, name accounts.Name, now time.Time) error {
+	return a.changeUser(ctx, name, func(b *pebble.Batch, row *userRow) error {
+		*row = userRow{Created: row.Created, Deleted: momentOf(now)}
+		put(b, key1(tableLeaving, name), nil)
+		return nil
+	})
+}
+
+// changeUser changes the row of an account that was not deleted.
+func (a accountStore) changeUser(
+	ctx context.Context, name accounts.Name, change func(*pebble.Batch, *userRow) error,
+) error {
 	key := key1(tableUsers, name)
 	return a.change(ctx, func(b *pebble.Batch) error {
 		var row userRow
 		found, err := a.get(key, "user", &row)
+		if err == nil && (!found || row.Deleted != moment{}) {
+			err = accounts.ErrUnknown
+		}
+		if err == nil {
+			err = change(b, &row)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("user %.80q: %w", name, err)
 		}
-		if !found {
-			return fmt.Errorf("user %.80q: %w", name, accounts.ErrUnknown)
-		}
-		change(&row)
 		put(b, key, encode(row))
 		return nil
 	})
 }
 
-func (a accountStore) Users(ctx context.Context, after accounts.Name, limit int) ([]accounts.User, error) {
+func (a accountStore) Leaving(
+	ctx context.Context, after accounts.Name, limit int,
+) (out []accounts.Name, err error) {
+	err = a.names(ctx, tableLeaving, after, limit, func(name accounts.Name, _ []byte) error {
+		out = append(out, name)
+		return nil
+	})
+	return out, err
+}
+
+func (a accountStore) Left(ctx context.Context, name accounts.Name) error {
+	return a.change(ctx, func(b *pebble.Batch) error {
+		remove(b, key1(tableLeaving, name))
+		return nil
+	})
+}
+
+func (a accountStore) Users(
+	ctx context.Context, after accounts.Name, limit int,
+) (out []accounts.User, err error) {
+	err = a.names(ctx, tableUsers, after, limit, func(name accounts.Name, value []byte) error {
+		var row userRow
+		if err := decode("user", value, &row); err != nil {
+			return err
+		}
+		out = append(out, row.user(name))
+		return nil
+	})
+	return out, err
+}
+
+// names visits up to limit rows of a table whose keys are names, those after after, and returns when all that is durable.
+func (a accountStore) names(
+	ctx context.Context, t table, after accounts.Name, limit int, visit func(accounts.Name, []byte) error,
+) error {
+	from := []byte{byte(t)}
+	if after != "" {
+		from = append(key1(t, after), 0)
+	}
+	return a.page(ctx, from, prefixEnd([]byte{byte(t)}), limit, func(key, value []byte) error {
+		name, _, err := cutString(key[1:])
+		if err != nil {
+			return err
+		}
+		return visit(accounts.Name(name), value)
+	})
+}
+
+// page visits up to limit rows between two keys, and returns when all that is durable.
+func (a accountStore) page(
+	ctx context.Context, from, to []byte, limit int, visit func(key, value []byte) error,
+) error {
 	s := a.Store
 	if err := s.enter(); err != nil {
-		return nil, err
+		return err
 	}
 	defer s.leave()
 	if limit <= 0 {
-		return nil, nil
+		return nil
 	}
-	from := []byte{byte(tableUsers)}
-	if after != "" {
-		from = append(key1(tableUsers, after), 0)
-	}
-	var out []accounts.User
-	err := s.scan(from, prefixEnd([]byte{byte(tableUsers)}), "users", func(key, value []byte) (bool, error) {
-		name, _, err := cutString(key[1:])
-		if err != nil {
-			return false, err
-		}
-		var row userRow
-		if err := decode("user", value, &row); err != nil {
-			return false, err
-		}
-		out = append(out, row.user(accounts.Name(name)))
-		return len(out) < limit, nil
+	err := s.scan(from, to, "accounts", func(key, value []byte) (bool, error) {
+		limit--
+		return limit > 0, visit(key, value)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return out, s.seq.settled(ctx)
+	return s.seq.settled(ctx)
 }
 
 func (a accountStore) PutToken(ctx context.Context, t accounts.Token) error {
@@ -233,22 +323,42 @@ func (a accountStore) DeleteToken(ctx context.Context, d accounts.Digest) error 
 	})
 }
 
-func (a accountStore) DeleteTokens(ctx context.Context, owner accounts.Name) (int, error) {
-	n := 0
-	err := a.change(ctx, func(b *pebble.Batch) error {
+func (a accountStore) SetLabel(ctx context.Context, d accounts.Digest, label string) error {
+	key := digestKey(tableTokens, d)
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var row tokenRow
+		found, err := a.get(key, "token", &row)
+		if err == nil && !found {
+			err = fmt.Errorf("label token: %w", accounts.ErrUnknown)
+		}
+		if err != nil {
+			return err
+		}
+		row.Label = label
+		put(b, key, encode(row))
+		return nil
+	})
+}
+
+func (a accountStore) DeleteTokens(
+	ctx context.Context, owner accounts.Name, keep accounts.Digest,
+) (gone []accounts.Digest, err error) {
+	err = a.change(ctx, func(b *pebble.Batch) error {
 		err := a.eachToken(owner, func(d accounts.Digest, row tokenRow) {
-			removeToken(b, d, row)
-			n++
+			if d != keep {
+				removeToken(b, d, row)
+				gone = append(gone, d)
+			}
 		})
-		if err == nil && n == 0 {
+		if err == nil && len(gone) == 0 {
 			return errNothing
 		}
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return n, nil
+	return gone, nil
 }
 
 func (a accountStore) PurgeTokens(ctx context.Context, now time.Time, limit int) (int, error) {
@@ -305,7 +415,9 @@ func (a accountStore) PutInvitation(ctx context.Context, i accounts.Invitation) 
 		if found {
 			remove(b, endKey(old.Expires, tableInvitations, i.Digest))
 		}
-		row := invitationRow{Uses: i.Uses, Expires: momentOf(i.Expires)}
+		row := invitationRow{
+			Uses: i.Uses, Expires: momentOf(i.Expires), Made: i.Made, Label: i.Label, By: i.By, Created: momentOf(i.Created),
+		}
 		put(b, key, encode(row))
 		put(b, endKey(row.Expires, tableInvitations, i.Digest), nil)
 		return nil
@@ -317,7 +429,45 @@ func (a accountStore) Invitation(ctx context.Context, d accounts.Digest) (accoun
 	if err := a.read(ctx, digestKey(tableInvitations, d), "invitation", &row); err != nil {
 		return accounts.Invitation{}, err
 	}
-	return accounts.Invitation{Digest: d, Uses: row.Uses, Expires: row.Expires.time()}, nil
+	return row.invitation(d), nil
+}
+
+func (a accountStore) Invitations(
+	ctx context.Context, after accounts.Digest, limit int,
+) (out []accounts.Invitation, err error) {
+	from, to := append(digestKey(tableInvitations, after), 0), prefixEnd([]byte{byte(tableInvitations)})
+	if after == (accounts.Digest{}) {
+		from = digestKey(tableInvitations, after)
+	}
+	err = a.page(ctx, from, to, limit, func(key, value []byte) error {
+		var row invitationRow
+		if len(key) != 1+len(after) {
+			return errKey
+		}
+		if err := decode("invitation", value, &row); err != nil {
+			return err
+		}
+		out = append(out, row.invitation(accounts.Digest(key[1:])))
+		return nil
+	})
+	return out, err
+}
+
+func (a accountStore) DeleteInvitation(ctx context.Context, d accounts.Digest) error {
+	key := digestKey(tableInvitations, d)
+	return a.change(ctx, func(b *pebble.Batch) error {
+		var row invitationRow
+		found, err := a.get(key, "invitation", &row)
+		if err == nil && !found {
+			err = fmt.Errorf("delete invitation: %w", accounts.ErrUnknown)
+		}
+		if err != nil {
+			return err
+		}
+		remove(b, key)
+		remove(b, endKey(row.Expires, tableInvitations, d))
+		return nil
+	})
 }
 
 func (a accountStore) TakeInvitation(ctx context.Context, d accounts.Digest, now time.Time) error {

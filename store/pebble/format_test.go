@@ -2,6 +2,7 @@ package pebble_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,7 +43,7 @@ func everything(t *testing.T, store *pebble.Store) {
 	ends := time.Date(2031, 5, 6, 7, 8, 9, 10, time.UTC)
 	acc := store.Accounts()
 	wait(nil, acc.CreateUser(ctx, accounts.User{Name: "alice", Password: "$argon2id$", Created: ends}))
-	wait(nil, acc.CreateUser(ctx, accounts.User{Name: "bob", Disabled: true}))
+	wait(nil, acc.CreateUser(ctx, accounts.User{Name: "bob", Suspension: accounts.Suspension{Disabled: true}}))
 	wait(nil, acc.PutToken(ctx, accounts.Token{
 		Digest: accounts.Digest{1, 31: 0xFF}, Owner: "alice", Label: "phone", Created: ends, Expires: ends}))
 	wait(nil, acc.PutInvitation(ctx, accounts.Invitation{Digest: accounts.Digest{2}, Uses: 3, Expires: ends}))
@@ -87,6 +88,43 @@ func everything(t *testing.T, store *pebble.Store) {
 		}}},
 	})
 	wait(saved, err)
+}
+
+// everythingOfLives does so with what accounts have besides their secrets.
+func everythingOfLives(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx := t.Context()
+	ends := time.Date(2031, 5, 6, 7, 8, 9, 10, time.UTC)
+	acc := store.Accounts()
+	save := func(ctx context.Context, s sessions.State) error {
+		commit, err := store.Sessions().Save(ctx, s)
+		if err == nil {
+			err = commit.Wait(ctx)
+		}
+		return err
+	}
+	for i, err := range []error{
+		acc.CreateUser(ctx, accounts.User{
+			Name: "erin", Role: accounts.RoleAdmin, Created: ends,
+			Suspension: accounts.Suspension{Disabled: true, Reason: "spam", Until: ends},
+		}),
+		acc.SetRecovery(ctx, "erin", accounts.Recovery{Digest: accounts.Digest{3}, Expires: ends}),
+		acc.CreateUser(ctx, accounts.User{Name: "frank", Password: "$argon2id$", Created: ends}),
+		acc.DeleteUser(ctx, "frank", ends),
+		acc.PutInvitation(ctx, accounts.Invitation{
+			Digest: accounts.Digest{4}, Uses: 2, Made: 3, Label: "class 3b", By: "erin", Created: ends, Expires: ends,
+		}),
+		acc.PutAct(ctx, accounts.Act{
+			ID: "0001", Time: ends, By: "erin", From: "192.0.2.1", Method: "user.add", Target: "frank", Outcome: "ok",
+		}),
+		save(ctx, sessions.State{
+			Key: sessions.Key{Account: "erin", Client: "phone"}, Token: accounts.Digest{5}, Name: "my phone", Invisible: true,
+		}),
+	} {
+		if err != nil {
+			t.Fatalf("write %d: %v", i, err)
+		}
+	}
 }
 
 // everythingQueued does so with the tables of free topics.
@@ -180,6 +218,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	store := open(t, pebble.Config{FS: mem, Clock: func() time.Time { return now }})
 	everything(t, store)
 	everythingQueued(t, store)
+	everythingOfLives(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -202,7 +241,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRSPFQnqmpfyrwdgb" {
+	for _, table := range "VAKkIeCMDBUWLRSPFQnqmpfyrwdgblu" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

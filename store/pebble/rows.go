@@ -50,11 +50,18 @@ type userRow struct {
 	Disabled bool   `cbor:"2,keyasint,omitempty"`
 	Created  moment `cbor:"3,keyasint"`
 	Deleted  moment `cbor:"4,keyasint,omitzero"`
+
+	Reason       string        `cbor:"5,keyasint,omitempty"` // of Disabled
+	Until        moment        `cbor:"6,keyasint,omitzero"`  // of Disabled
+	Role         accounts.Role `cbor:"7,keyasint,omitempty"`
+	Recovery     []byte        `cbor:"8,keyasint,omitempty"` // digest
+	RecoveryEnds moment        `cbor:"9,keyasint,omitzero"`
 }
 
 func (r userRow) user(name accounts.Name) accounts.User {
 	return accounts.User{
-		Name: name, Password: r.Password, Disabled: r.Disabled, Created: r.Created.time(), Deleted: r.Deleted.time(),
+		Name: name, Password: r.Password, Role: r.Role, Created: r.Created.time(), Deleted: r.Deleted.time(),
+		Suspension: accounts.Suspension{Disabled: r.Disabled, Reason: r.Reason, Until: r.Until.time()},
 	}
 }
 
@@ -72,8 +79,28 @@ func (r tokenRow) token(d accounts.Digest) accounts.Token {
 }
 
 type invitationRow struct {
-	Uses    int    `cbor:"1,keyasint"`
-	Expires moment `cbor:"2,keyasint"`
+	Uses    int           `cbor:"1,keyasint"`
+	Expires moment        `cbor:"2,keyasint"`
+	Made    int           `cbor:"3,keyasint,omitempty"`
+	Label   string        `cbor:"4,keyasint,omitempty"`
+	By      accounts.Name `cbor:"5,keyasint,omitempty"`
+	Created moment        `cbor:"6,keyasint,omitzero"`
+}
+
+func (r invitationRow) invitation(d accounts.Digest) accounts.Invitation {
+	return accounts.Invitation{
+		Digest: d, Uses: r.Uses, Made: r.Made, Label: r.Label, By: r.By, Created: r.Created.time(), Expires: r.Expires.time(),
+	}
+}
+
+// auditRow is what an administrator did. Its time is in its key.
+type auditRow struct {
+	Time    moment        `cbor:"1,keyasint"`
+	By      accounts.Name `cbor:"2,keyasint,omitempty"`
+	From    string        `cbor:"3,keyasint,omitempty"`
+	Method  string        `cbor:"4,keyasint"`
+	Target  string        `cbor:"5,keyasint,omitempty"`
+	Outcome string        `cbor:"6,keyasint,omitempty"`
 }
 
 type conversationRow struct {
@@ -256,6 +283,9 @@ type sessionRow struct {
 	NextID        uint16            `cbor:"10,keyasint,omitempty"`
 	Unacked       []answeredRow     `cbor:"11,keyasint,omitempty"`
 	Number        sessions.Number   `cbor:"12,keyasint,omitempty"`
+	Token         []byte            `cbor:"13,keyasint,omitempty"` // digest
+	Name          string            `cbor:"14,keyasint,omitempty"`
+	Invisible     bool              `cbor:"15,keyasint,omitempty"`
 }
 
 type subscriptionRow struct {

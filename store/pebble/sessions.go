@@ -591,7 +591,10 @@ func sessionRowOf(s sessions.State) sessionRow {
 	row := sessionRow{
 		Version: s.Version, Text: s.Options.Text, AckEvents: s.Options.AckEvents, SyncCursor: s.Options.SyncCursor,
 		ExpirySeconds: s.ExpirySeconds, Open: s.Open, Left: momentOf(s.Left), Streaming: s.Streaming, NextID: s.NextID,
-		Number: s.Number,
+		Number: s.Number, Name: s.Name, Invisible: s.Invisible,
+	}
+	if s.Token != (accounts.Digest{}) {
+		row.Token = s.Token[:]
 	}
 	for _, sub := range s.Subscriptions {
 		row.Subscriptions = append(row.Subscriptions, subscriptionRow(sub))
@@ -613,8 +616,9 @@ func (r sessionRow) state(k sessions.Key) sessions.State {
 		Key: k, Version: r.Version,
 		Options:       sessions.Options{Text: r.Text, AckEvents: r.AckEvents, SyncCursor: r.SyncCursor},
 		ExpirySeconds: r.ExpirySeconds, Open: r.Open, Left: r.Left.time(), Streaming: r.Streaming, NextID: r.NextID,
-		Number: r.Number,
+		Number: r.Number, Name: r.Name, Invisible: r.Invisible,
 	}
+	copy(s.Token[:], r.Token)
 	for _, sub := range r.Subscriptions {
 		s.Subscriptions = append(s.Subscriptions, sessions.Subscription(sub))
 	}

@@ -1,0 +1,312 @@
+package hooks_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/e2e/wire"
+)
+
+func token(t *testing.T, n *brokertest.Node, name string) string {
+	t.Helper()
+	secret, _, err := n.Accounts().Login(t.Context(), name, brokertest.Password, "laptop", n.Loopback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// call sends a request with QoS 1 and gives the answer.
+func (c *client) call(method, body string) map[string]any {
+	c.t.Helper()
+	c.subscribe(wire.Filter{Topic: "im/u/me/rsp", Options: 1})
+	c.send(wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 7, Topic: "im/rpc/" + method, Payload: []byte(body)})
+	deadline := time.Now().Add(brokertest.Deadline)
+	for {
+		p, err := c.Read(deadline)
+		if err != nil {
+			c.t.Fatalf("%s: %v", method, err)
+		}
+		if p.Type != wire.PUBLISH {
+			continue
+		}
+		var answer map[string]any
+		if err := json.Unmarshal(p.Payload, &answer); err != nil {
+			c.t.Fatal(err)
+		}
+		if answer["t"] != "rsp" {
+			continue
+		}
+		if p.QoS == 1 {
+			c.send(wire.Packet{Type: wire.PUBACK, ID: p.ID})
+		}
+		return answer
+	}
+}
+
+// wantEnd reads to the end of a connection, which 5 is told.
+func (c *client) wantEnd(version, reason byte) {
+	c.t.Helper()
+	got, told := c.ended()
+	if told != (version == wire.V5) || told && got != reason {
+		c.t.Errorf("ended with %#x (told: %v), want %#x", got, told, reason)
+	}
+}
+
+// stays checks that a connection has not been ended.
+func (c *client) stays() {
+	c.t.Helper()
+	c.send(wire.Packet{Type: wire.PINGREQ})
+	c.read(wire.PINGRESP)
+}
+
+func own(t *testing.T, answer map[string]any) map[string]map[string]any {
+	t.Helper()
+	list, ok := answer["sessions"].([]any)
+	if !ok {
+		t.Fatalf("session.list: %v", answer)
+	}
+	byClient := map[string]map[string]any{}
+	for _, s := range list {
+		s := s.(map[string]any)
+		client, _ := s["client"].(string)
+		byClient[client] = s
+	}
+	return byClient
+}
+
+func TestARevokedTokenEndsItsConnectionsAtOnce(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := start(t)
+			secret, other := token(t, n, "alice"), token(t, n, "alice")
+			with := connect(t, n, version, wire.Connect{User: "alice", Password: secret, ClientID: "with", Clean: true})
+			rest := []*client{
+				connect(t, n, version, wire.Connect{User: "alice", Password: other, ClientID: "other", Clean: true}),
+				connect(t, n, version, wire.Connect{User: "alice", ClientID: "password", Clean: true}),
+				connect(t, n, version, wire.Connect{User: "bob", ClientID: "with", Clean: true}),
+			}
+			if err := n.Accounts().Revoke(t.Context(), "alice", accounts.DigestOf(secret)); err != nil {
+				t.Fatal(err)
+			}
+			with.wantEnd(version, 0x87)
+			for _, c := range rest {
+				c.stays()
+			}
+		})
+	}
+}
+
+func TestAConnectThatRacesWithTheRevocationOfItsTokenIsEnded(t *testing.T) {
+	n := start(t)
+	for i := range 30 {
+		version := []byte{wire.V311, wire.V5}[i%2]
+		secret := token(t, n, "alice")
+		revoked := make(chan error, 1)
+		go func() {
+			for range i * 200 { // to be in time by chance
+				runtime.Gosched()
+			}
+			revoked <- n.Accounts().Revoke(t.Context(), "alice", accounts.DigestOf(secret))
+		}()
+		cl, ack, err := wire.Open(n.MQTT(), version, wire.Connect{User: "alice", Password: secret, ClientID: "racer", Clean: true})
+		if err := <-revoked; err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			continue // refused, or ended before the CONNACK
+		}
+		if ack.Reason == 0 {
+			(&client{cl, t}).ended()
+		}
+		_ = cl.Close()
+	}
+}
+
+func TestTheOldestTokenEndsWithItsConnections(t *testing.T) {
+	n := start(t)
+	first := token(t, n, "alice")
+	c := connect(t, n, wire.V5, wire.Connect{User: "alice", Password: first, ClientID: "first", Clean: true})
+	for range accounts.DefaultConfig().MaxTokens {
+		if _, _, err := n.Accounts().Issue(t.Context(), "alice", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.wantEnd(wire.V5, 0x87)
+}
+
+func TestLogoutIsAnsweredAndEndsWhatItsTokenOpened(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := start(t)
+			secret := token(t, n, "alice")
+			c := connect(t, n, version, wire.Connect{User: "alice", Password: secret, ClientID: "phone"}, keep(version)...)
+			if answer := c.call("logout", `{}`); answer["ok"] != true {
+				t.Errorf("logout: %v", answer)
+			}
+			c.wantEnd(version, 0x98)
+			_, ack, err := wire.Open(n.MQTT(), wire.V5, wire.Connect{User: "alice", Password: secret, ClientID: "phone"})
+			if err != nil || ack.Reason != 0x86 {
+				t.Errorf("CONNACK %#x, %v after logout, want 0x86", ack.Reason, err)
+			}
+			wantNoSession(t, n, "alice", "phone")
+		})
+	}
+}
+
+// keep is what a CONNECT of 5 says so that its session is kept.
+func keep(version byte) []wire.Property {
+	if version < wire.V5 {
+		return nil
+	}
+	return []wire.Property{wire.Num(wire.SessionExpiry, 3600)}
+}
+
+func TestOnesOwnSessions(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := start(t)
+			secret := token(t, n, "alice")
+			idle := token(t, n, "alice")
+			me := connect(t, n, version, wire.Connect{User: "alice", ClientID: "me"}, keep(version)...)
+			phone := connect(t, n, version, wire.Connect{User: "alice", Password: secret, ClientID: "phone"}, keep(version)...)
+			tv := connect(t, n, version, wire.Connect{User: "alice", ClientID: "tv"}, keep(version)...)
+			gone := connect(t, n, version, wire.Connect{User: "alice", ClientID: "gone"}, keep(version)...)
+			gone.send(wire.Packet{Type: wire.DISCONNECT})
+			gone.ended()
+			other := connect(t, n, version, wire.Connect{User: "bob", ClientID: "me"})
+
+			list := own(t, me.call("session.list", `{}`))
+			if len(list) != 5 || list["me"]["this"] != true || list["phone"]["label"] != "laptop" || list["phone"]["this"] != nil {
+				t.Fatalf("sessions: %v", list)
+			}
+			if list[""]["kind"] != "token" || list["tv"]["connected"] != true || list["gone"]["connected"] != false {
+				t.Errorf("sessions: %v", list)
+			}
+			id := func(client string) string { return fmt.Sprintf(`{"id":%q}`, list[client]["id"]) }
+
+			if answer := other.call("session.kick", id("phone")); answer["err"] != "gone" {
+				t.Errorf("kick of another's session: %v", answer)
+			}
+			if answer := me.call("session.kick", id("phone")); answer["ok"] != true {
+				t.Errorf("kick: %v", answer)
+			}
+			phone.wantEnd(version, 0x87)
+			if _, ack, err := wire.Open(n.MQTT(), wire.V5,
+				wire.Connect{User: "alice", Password: secret, ClientID: "phone"}); err != nil || ack.Reason != 0x86 {
+				t.Errorf("CONNACK %#x, %v after the kick, want 0x86", ack.Reason, err)
+			}
+			if answer := me.call("session.kick", id("phone")); answer["err"] != "gone" {
+				t.Errorf("second kick: %v", answer)
+			}
+			if answer := me.call("session.kick", id("gone")); answer["ok"] != true {
+				t.Errorf("kick of a session without a connection: %v", answer)
+			}
+			if answer := me.call("session.kick", `{"all":true}`); answer["ok"] != true {
+				t.Errorf("kick of all: %v", answer)
+			}
+			tv.wantEnd(version, 0x98)
+			if _, err := n.Accounts().Bearer(t.Context(), idle, n.Loopback()); err == nil {
+				t.Error("a token is good that was kicked with all")
+			}
+			me.stays()
+			other.stays()
+			if list := own(t, me.call("session.list", `{}`)); len(list) != 1 || list["me"]["this"] != true {
+				t.Errorf("sessions left: %v", list)
+			}
+			if answer := me.call("session.kick", id("me")); answer["ok"] != true {
+				t.Errorf("kick of oneself: %v", answer)
+			}
+			me.wantEnd(version, 0x98)
+			wantNoSession(t, n, "alice", "me")
+		})
+	}
+}
+
+func TestSettingsOfASessionStay(t *testing.T) {
+	n := start(t)
+	c := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "phone"}, keep(wire.V5)...)
+	if answer := c.call("session.set", `{"name":"my phone","invisible":true}`); answer["ok"] != true {
+		t.Fatalf("set: %v", answer)
+	}
+	for _, body := range []string{
+		`{"id":"nobody's","name":"x"}`, `{"name":"two\nlines"}`,
+		`{"name":"0123456789012345678901234567890123456789012345678901234567890123456789"}`,
+	} {
+		if answer := c.call("session.set", body); answer["ok"] != false {
+			t.Errorf("set %s: %v", body, answer)
+		}
+	}
+	_ = c.Close()
+	n.Restart()
+	c = connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "laptop"})
+	phone := own(t, c.call("session.list", `{}`))["phone"]
+	if phone["name"] != "my phone" || phone["invisible"] != true || phone["connected"] != false {
+		t.Errorf("after a restart: %v", phone)
+	}
+	body, err := json.Marshal(map[string]any{"id": phone["id"], "invisible": false})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer := c.call("session.set", string(body)); answer["ok"] != true {
+		t.Errorf("set of a session without a connection: %v", answer)
+	}
+	phone = own(t, c.call("session.list", `{}`))["phone"]
+	if phone["name"] != "my phone" || phone["invisible"] != nil {
+		t.Errorf("after the second set: %v", phone)
+	}
+}
+
+func TestANewPasswordMayEndTheOtherSessions(t *testing.T) {
+	n := start(t)
+	secret := token(t, n, "alice")
+	me := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "me"}, keep(wire.V5)...)
+	phone := connect(t, n, wire.V5, wire.Connect{User: "alice", Password: secret, ClientID: "phone"}, keep(wire.V5)...)
+	tv := connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "tv"})
+	for body, want := range map[string]string{
+		`{"old":"wrong","new":"another horse"}`: "credentials",
+		`{"new":"another horse"}`:               "credentials",
+		`{"old":"correct horse","new":"weak"}`:  "weak_password",
+	} {
+		if answer := me.call("account.passwd", body); answer["err"] != want {
+			t.Errorf("passwd %s: %v, want %s", body, answer, want)
+		}
+	}
+	if answer := me.call("account.passwd", `{"old":"correct horse","new":"another horse"}`); answer["ok"] != true {
+		t.Fatalf("passwd: %v", answer)
+	}
+	phone.stays()
+	tv.stays()
+	answer := me.call("account.passwd", `{"old":"another horse","new":"a third horse","end_sessions":true}`)
+	if answer["ok"] != true {
+		t.Fatalf("passwd: %v", answer)
+	}
+	phone.wantEnd(wire.V5, 0x87)
+	tv.wantEnd(wire.V311, 0)
+	me.stays()
+	if list := own(t, me.call("session.list", `{}`)); len(list) != 1 {
+		t.Errorf("sessions left: %v", list)
+	}
+	connect(t, n, wire.V5, wire.Connect{User: "alice", Password: "a third horse", ClientID: "phone"})
+}
+
+// wantNoSession waits until nothing is left of a session.
+func wantNoSession(t *testing.T, n *brokertest.Node, account, client string) {
+	t.Helper()
+	deadline := time.Now().Add(brokertest.Deadline)
+	for {
+		status, answer := n.Admin(t, "session.show", fmt.Sprintf(`{"account":%q,"client":%q}`, account, client))
+		if status == http.StatusNotFound {
+			return
+		}
+		if status != http.StatusOK || time.Now().After(deadline) {
+			t.Fatalf("session %s of %s: %d, %v", client, account, status, answer)
+		}
+	}
+}
