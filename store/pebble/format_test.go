@@ -48,6 +48,8 @@ func everything(t *testing.T, store *pebble.Store) {
 		Digest: accounts.Digest{1, 31: 0xFF}, Owner: "alice", Label: "phone", Created: ends, Expires: ends}))
 	wait(nil, acc.PutInvitation(ctx, accounts.Invitation{Digest: accounts.Digest{2}, Uses: 3, Expires: ends}))
 
+	wait(nil, store.Chat().Note(ctx, chat.Sighting{Who: "alice", At: ends, There: true}, chat.Sighting{Who: "bob", At: ends}))
+
 	phone := sessions.Key{Account: "alice", Client: "phone\x00\xff"}
 	change := func(c chat.Change) {
 		t.Helper()
@@ -241,7 +243,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRSPFQnqmpfyrwdgblu" {
+	for _, table := range "VAKkIeCMDBUWLRvoaSPFQnqmpfyrwdgblust" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

@@ -41,7 +41,7 @@ const (
 	tableFound           table = 'i' // kind, what is searched for, user -> nothing
 	tableTelling         table = 'j' // user -> tellingRow: a change of a profile on its way to the contacts
 	tableSeen            table = 's' // account -> seenRow
-	tableOnline          table = 't' // account -> nothing: who is there, for a start after a crash
+	tableOnline          table = 't' // account -> seenRow: who is there, for a start after a crash
 	tableLeaving         table = 'l' // account -> nothing: deleted accounts of which something is left
 	tableAudit           table = 'u' // time, number -> auditRow
 

@@ -51,6 +51,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"marks", markTests},
 		{"reading", readingTests},
 		{"model", modelTests},
+		{"seen", seenTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
 		{"crash", crashTests},
