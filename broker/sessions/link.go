@@ -138,7 +138,9 @@ func (l *Link) Start() {
 	l.mu.Lock()
 	for _, s := range l.subs.all() {
 		if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) { // the others are there as long as the session is
-			l.registry.routeLocked(l, s)
+			if _, current := l.registry.routeLocked(l, s); current { // what has changed was not sent
+				l.startReplayLocked(s, 0, false)
+			}
 		}
 	}
 	l.started = true

@@ -117,6 +117,8 @@ type Replay struct {
 	NoLocal bool
 	After   string // the last topic that was looked at
 	Until   uint64 // only what was retained at this position or before: what came later, came live
+
+	Asked bool // of a topic of the server's own, which is never stored: the client has just subscribed
 }
 
 // Will is the will of a connection (MQTT 5, 3.1.2.5).

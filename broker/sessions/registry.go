@@ -42,6 +42,7 @@ type Registry struct {
 	wills    wills
 	clock    chan struct{} // has room for one: something is due sooner than was thought
 	live     func(filter string) []*Message
+	currents Current
 
 	willHandler WillHandler
 	grants      func(accounts.Name, string) bool

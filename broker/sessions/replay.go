@@ -25,6 +25,9 @@ func (l *Link) replay(ctx context.Context) error {
 	l.mu.Lock()
 	p := l.replays[0]
 	l.mu.Unlock()
+	if reserved(p.Filter) {
+		return l.replayCurrent(ctx, p)
+	}
 	if err := r.store.Room(ctx); err != nil {
 		return err
 	}
@@ -176,13 +179,16 @@ func (l *Link) keepReplay(queued []Step, before uint64) {
 }
 
 // startReplayLocked has the retained messages of a subscription looked up (MQTT 5, 3.3.1.3). The subscription is in the
-// index already: what is published from now on comes that way.
-func (l *Link) startReplayLocked(sub Subscription, until uint64) {
+// index already: what is published from now on comes that way. Topics of the server's own have what they say now in their
+// place: asked says whether the client has just subscribed.
+func (l *Link) startReplayLocked(sub Subscription, until uint64, asked bool) {
 	l.stopReplayLocked(sub.Filter)
 	l.lastReplay++
-	l.replays = append(l.replays, Replay{
-		ID: l.lastReplay, Filter: sub.Filter, QoS: sub.QoS, SubID: sub.ID, NoLocal: sub.NoLocal, Until: until,
-	})
+	p := Replay{ID: l.lastReplay, Filter: sub.Filter, QoS: sub.QoS, SubID: sub.ID, NoLocal: sub.NoLocal, Until: until}
+	if reserved(sub.Filter) {
+		p.QoS, p.Asked = 0, asked
+	}
+	l.replays = append(l.replays, p)
 }
 
 func (l *Link) stopReplayLocked(filter string) {

@@ -137,7 +137,7 @@ func (s *subscriptions) route(topic string) route {
 }
 
 // respell gives a canonical topic as a client expects it that wrote spelling for filter. The two differ in one level at
-// most ("me" for its name).
+// most ("me" for its name), or spelling lacks the last level, which says for whom the topic is.
 func respell(topic, filter, spelling string) string {
 	if filter == spelling {
 		return topic
@@ -156,6 +156,9 @@ func respell(topic, filter, spelling string) string {
 			return topic[:start] + s + topic[end:]
 		}
 		if !moreF || !moreS || end == len(topic) {
+			if moreF && !moreS {
+				return topic[:end]
+			}
 			return topic
 		}
 		filter, spelling, start = restF, restS, end+1
@@ -198,7 +201,7 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 			l.subs.put(s)
 			until, retained := l.registry.routeLocked(l, s)
 			if retained && s.replays(known[s.Filter]) {
-				l.startReplayLocked(s, until)
+				l.startReplayLocked(s, until, true)
 			}
 		}
 		if l.coverLocked() {
@@ -278,7 +281,7 @@ func (r *Registry) routeLocked(l *Link, s Subscription) (until uint64, retained 
 	who := subscriber(l.number, s)
 	if reserved(s.Filter) {
 		r.lives.Subscribe(s.Filter, who)
-		return 0, false
+		return 0, r.currents != nil && r.currents.Has(s.Filter)
 	}
 	if _, shared := splitShare(s.Filter); shared {
 		l.joinLocked(s)
