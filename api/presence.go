@@ -1,4 +1,61 @@
 package api
 
+import (
+	"context"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+type presencesInput struct {
+	Who []string `json:"who"`
+}
+
+// presence is what the caller sees of whether somebody is there.
+type presence struct {
+	Who     accounts.Name `json:"who"`
+	On      *bool         `json:"on,omitempty"` // absent: the caller may not know, or there is no such account
+	State   chat.Activity `json:"state,omitempty"`
+	Devices int           `json:"dev,omitempty"`
+	Seen    int64         `json:"seen,omitempty"` // Unix milliseconds; absent: is there, or never was as far as is known
+}
+
+type presencesOutput struct {
+	Presence []presence `json:"presence"`
+}
+
 // presenceRows are who is there.
-func presenceRows(_ Rooms) []*Operation { return nil }
+func presenceRows(r Rooms) []*Operation {
+	return []*Operation{
+		read("presence.get", User, "Tells of up to 200 users whether they are there.",
+			func(ctx context.Context, c Caller, in presencesInput) (presencesOutput, error) {
+				who := make([]accounts.Name, len(in.Who))
+				for i, name := range in.Who {
+					var err error
+					if who[i], err = userField("who", name); err != nil {
+						return presencesOutput{}, err
+					}
+				}
+				seen, err := r.Chat.Presences(ctx, c.Account, who)
+				if err != nil {
+					return presencesOutput{}, err
+				}
+				out := presencesOutput{Presence: make([]presence, len(seen))}
+				for i, p := range seen {
+					out.Presence[i] = presenceOf(p)
+				}
+				return out, nil
+			}),
+	}
+}
+
+func presenceOf(p chat.Presence) presence {
+	out := presence{Who: p.Who, State: p.State, Devices: p.Devices}
+	if p.Known {
+		out.On = &p.On
+	}
+	if !p.Seen.IsZero() {
+		out.Seen = p.Seen.UnixMilli()
+	}
+	return out
+}

@@ -28,6 +28,7 @@ type Config struct {
 	Web      WebConfig      `toml:"web"`
 	Accounts AccountsConfig `toml:"accounts"`
 	Sessions SessionsConfig `toml:"sessions"`
+	Presence PresenceConfig `toml:"presence"`
 	Limits   LimitsConfig   `toml:"limits"`
 	Store    StoreConfig    `toml:"store"`
 	Metrics  MetricsConfig  `toml:"metrics"`
@@ -92,6 +93,15 @@ type SessionsConfig struct {
 	VolatileCount int `toml:"volatile_count"`
 	// Bytes of these; not less than limits.packet_size.
 	VolatileBytes Bytes `toml:"volatile_bytes"`
+}
+
+// PresenceConfig is about who is there and who types.
+type PresenceConfig struct {
+	// How long somebody is shown as there after his last connection has ended: a reconnect within that shows nothing. At most
+	// 1h. 0: not at all.
+	Grace Duration `toml:"grace"`
+	// How long somebody is shown as typing who does not say so again; 1s to 1m.
+	Typing Duration `toml:"typing"`
 }
 
 // LimitsConfig bounds what one client, one account or one address may cost. 0 switches a limit off, unless its comment
@@ -239,6 +249,7 @@ func Default() Config {
 			VolatileCount: 10_000,
 			VolatileBytes: 8 * mebibyte,
 		},
+		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		Limits: LimitsConfig{
 			PacketSize:           1 * mebibyte,
 			BodySize:             64 * kibibyte,
@@ -288,6 +299,9 @@ func (c Config) Validate() error {
 		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
 	c.Sessions.validate(&v, c.Limits.PacketSize)
+	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace", "%s is not between 0s and 1h", c.Presence.Grace)
+	v.check(c.Presence.Typing >= second && c.Presence.Typing <= 60*second, "presence.typing",
+		"%s is not between 1s and 1m", c.Presence.Typing)
 	c.Limits.validate(&v)
 	atLeast(&v, "store.cache", c.Store.Cache, mebibyte)
 	atLeast(&v, "store.min_free", c.Store.MinFree, Bytes(0))

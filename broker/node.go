@@ -88,6 +88,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	registry := sessions.New(cfg.sessions(), store.Sessions(), streams, log)
 	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
 	streams.Bind(messenger)
+	hooks.NewLive(registry, messenger)
 	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -151,8 +152,10 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	if err := n.sessions.Load(ctx); err != nil {
-		return errors.Join(err, n.stop())
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load} {
+		if err := load(ctx); err != nil {
+			return errors.Join(err, n.stop())
+		}
 	}
 	if err := n.listen(); err != nil {
 		return errors.Join(err, n.stop())

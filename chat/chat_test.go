@@ -23,7 +23,12 @@ type messenger struct {
 	users directory
 	woken *wakes
 	clock *clock
+
+	stopped *stopper
 }
+
+// stopper ends the background task, once.
+type stopper struct{ f func() }
 
 // start makes a messenger in which alice, bob and carol have accounts, and alice and bob are contacts.
 func start(t testing.TB) messenger {
@@ -38,6 +43,8 @@ func startWith(t testing.TB, cfg chat.Config, between func(chat.Store) chat.Stor
 		users: directory{"alice": true, "bob": true, "carol": true},
 		woken: &wakes{},
 		clock: &clock{at: time.Now()},
+
+		stopped: &stopper{},
 	}
 	db, err := pebble.Open(pebble.Config{Dir: "data", FS: vfs.NewMem(), Clock: m.clock.now}, discard)
 	if err != nil {

@@ -1,6 +1,9 @@
 package chat
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Config bounds what users may store. [DefaultConfig] has the defaults, which are those of docs/protocol.md, section 8.
 type Config struct {
@@ -30,6 +33,11 @@ type Config struct {
 	// MaxUntold is how many members' receipts may wait for their turn in memory. Default 65536, about 15 MiB when all are
 	// in use; beyond it they are found again by a look through the store, which makes them some seconds late. At least 1.
 	MaxUntold int
+	// Grace is how long somebody is shown as there after his last connection has ended. Default 5 s: a reconnect, another
+	// network, a page that is loaded anew. 0: not at all.
+	Grace time.Duration
+	// Typing is how long somebody types who does not say so again. Default 6 s. 1 s at least.
+	Typing time.Duration
 }
 
 // DefaultConfig is what is in force when nothing is said.
@@ -44,6 +52,8 @@ func DefaultConfig() Config {
 		MaxRequests: 20,
 		MaxContacts: 5000,
 		MaxUntold:   1 << 16,
+		Grace:       5 * time.Second,
+		Typing:      6 * time.Second,
 	}
 }
 
@@ -66,6 +76,12 @@ func (c Config) Validate() error {
 		if f.value < f.least || f.value > f.most {
 			return fmt.Errorf("chat: %s: %d is not between %d and %d", f.name, f.value, f.least, f.most)
 		}
+	}
+	switch {
+	case c.Grace < 0 || c.Grace > time.Hour:
+		return fmt.Errorf("chat: Grace: %s is not between 0 and 1h", c.Grace)
+	case c.Typing < time.Second || c.Typing > time.Minute:
+		return fmt.Errorf("chat: Typing: %s is not between 1s and 1m", c.Typing)
 	}
 	return nil
 }

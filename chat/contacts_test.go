@@ -128,6 +128,8 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		"MaxMentions": func(c *chat.Config) { c.MaxMentions = -1 },
 		"MaxGreeting": func(c *chat.Config) { c.MaxGreeting = -1 },
 		"MaxUntold":   func(c *chat.Config) { c.MaxUntold = 0 },
+		"Grace":       func(c *chat.Config) { c.Grace = -1 },
+		"Typing":      func(c *chat.Config) { c.Typing = 0 },
 	} {
 		c := chat.DefaultConfig()
 		spoil(&c)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -271,7 +272,7 @@ func TestContentAtItsLimitsIsStored(t *testing.T) {
 }
 
 func TestALimitOfZeroIsNone(t *testing.T) {
-	cfg := chat.Config{MaxMID: 64, MaxUntold: 1}
+	cfg := chat.Config{MaxMID: 64, MaxUntold: 1, Typing: time.Second}
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

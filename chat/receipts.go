@@ -21,9 +21,9 @@ const (
 	lookAgain = 10 * time.Second
 )
 
-// Run tells others how far members have come where that had to wait, and first what a crash left untold. It returns nil
-// when ctx ends. It is called once.
-func (s *Service) Run(ctx context.Context) error {
+// runReceipts tells others how far members have come where that had to wait, and first what a crash left untold, until ctx
+// ends.
+func (s *Service) runReceipts(ctx context.Context) {
 	s.tellAll(ctx)
 	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()
@@ -44,7 +44,6 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
-	return nil
 }
 
 // tellAll looks through the store and tells everything that it knows to be untold.

@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,18 +24,25 @@ func running(t *testing.T, cfg chat.Config, between func(chat.Store) chat.Store,
 	return m
 }
 
-// run keeps the background task running until the end of the test.
+// run keeps the background task running until the end of the test, or stop.
 func (m messenger) run(t *testing.T) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- m.Run(ctx) }()
-	t.Cleanup(func() {
+	m.stopped.f = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Run = %v", err)
 		}
 	})
+	t.Cleanup(m.stopped.f)
+}
+
+// stop ends the background task.
+func (m messenger) stop(t *testing.T) {
+	t.Helper()
+	m.stopped.f()
 }
 
 func (m messenger) received(t *testing.T, seq uint64) {

@@ -72,6 +72,7 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	}
 	if !stored.Dup {
 		s.wake.Wake(from, peer)
+		s.sentTyping(ctx, from, conversation)
 	}
 	m := stored.Message
 	return Sent{conversation, m.Seq, m.ID, m.MID, m.TS, stored.Dup}, commit, nil

@@ -1,8 +1,13 @@
 package chat
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // Service is the messenger of one node. Make one with [New], and keep [Service.Run] running. Safe for concurrent use.
@@ -22,11 +27,17 @@ type Service struct {
 
 	reach  reach
 	untold untold
+
+	router   Router
+	live     live
+	online   *online
+	typists  *typists
+	audience func(ctx context.Context, who accounts.Name) (audience, error)
 }
 
 // New makes the messenger out of its parts. cfg has been validated.
 func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *Service {
-	return &Service{
+	s := &Service{
 		cfg:    cfg,
 		store:  store,
 		dir:    dir,
@@ -35,5 +46,30 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 		now:    time.Now,
 		reach:  reach{known: map[Member]reached{}},
 		untold: newUntold(cfg.MaxUntold),
+
+		router:  nowhere{},
+		online:  newOnline(cfg.Grace),
+		typists: newTypists(cfg.Typing),
 	}
+	s.live.init()
+	return s
+}
+
+// Run does what has its time: it tells others how far members have come where that had to wait, who has come and gone, and
+// who types no longer. It returns nil when ctx ends. It is called once, after Load.
+func (s *Service) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { s.runPresence(ctx) })
+	running.Go(func() { s.runTyping(ctx) })
+	s.runReceipts(ctx)
+	return nil
+}
+
+// Load makes up for a crash. It is called once, before anybody arrives and before the store is told that the process lives.
+func (s *Service) Load(ctx context.Context) error {
+	if err := s.store.Settle(ctx); err != nil {
+		return fmt.Errorf("settle who was there: %w", err)
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package chat_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -205,22 +204,5 @@ func TestAnEmptyStream(t *testing.T) {
 	}
 	if u, err := m.Unread(t.Context(), "carol"); err != nil || u.Total != 0 || len(u.Conversations) > 0 {
 		t.Errorf("Unread = %+v, %v", u, err)
-	}
-}
-
-func TestTypingIsForTheOther(t *testing.T) {
-	m := start(t)
-	to, e, err := m.Typing(t.Context(), "bob", ab, true)
-	if err != nil || !slices.Equal(to, []accounts.Name{"alice"}) || e.Type != chat.EventTyping || e.Who != "bob" ||
-		e.Conversation != ab || !e.Typing {
-		t.Errorf("Typing = %q, %+v, %v", to, e, err)
-	}
-	for c, want := range map[chat.Conversation]error{
-		"d.alice.bob": chat.ErrNotMember, "d.bob.carol": chat.ErrNoRight, "d.carol.zed": chat.ErrNoConversation,
-		"g.x": chat.ErrNoConversation, "bob": chat.ErrMalformed,
-	} {
-		if _, _, err := m.Typing(t.Context(), "carol", c, true); !errors.Is(err, want) {
-			t.Errorf("carol types in %s: %v, want %v", c, err, want)
-		}
 	}
 }

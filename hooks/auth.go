@@ -207,7 +207,8 @@ func (c *connection) parseWill(pk packets.Packet, longest int) (*sessions.Will, 
 	if !validTopic(p.Topic) || !validText(props.ResponseTopic) || p.ResponseTopic == "" && props.ResponseTopic != "" {
 		return nil, errNoTopic
 	}
-	if cmd, ok := parseCommand(p.Topic); !ok && !c.grants.MayPublish(p.Topic) || cmd.verb == verbRPC {
+	cmd, ok := parseCommand(p.Topic)
+	if !ok && !c.grants.MayPublish(p.Topic) || cmd.verb == verbRPC || cmd.verb == verbState {
 		return nil, errNoTopic
 	}
 	return &sessions.Will{Publish: p, DelaySeconds: props.WillDelayInterval}, nil

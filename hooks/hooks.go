@@ -101,7 +101,7 @@ type Gateway struct {
 	log    *slog.Logger
 	server *mqtt.Server
 	limits *accountLimits
-	serial atomic.Uint64 // numbers connections, so that mochi never sees one client id twice
+	serial atomic.Uint64 // numbers connections
 
 	panics  prometheus.Counter
 	answers *prometheus.CounterVec // by outcome: "ok", or the err of protocol.md section 3
@@ -165,6 +165,7 @@ type connection struct {
 	client  *mqtt.Client // set with the CONNECT
 	account accounts.Name
 	proof   accounts.Proof // what it has shown
+	serial  uint64         // no other connection has it; 0: not known yet
 	id      string         // the client id as the client gave it, or as it was assigned
 	version byte           // of MQTT: 4 or 5
 	options sessions.Options
@@ -215,6 +216,8 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 	if c.link == nil {
 		return
 	}
+	// Before the session is free for another connection: it is to come after this one.
+	g.rooms.Chat.Depart(context.Background(), c.account, c.serial)
 	g.server.Clients.Delete(c.client.ID)
 	c.mu.Lock()
 	expiry := c.expiry

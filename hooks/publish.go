@@ -103,6 +103,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 		return g.mark(ctx, c, cmd, p, origin)
 	case verbTyping:
 		return g.typing(ctx, c, cmd, p)
+	case verbState:
+		return g.state(c, cmd, p)
 	default:
 		return g.call(ctx, c, cmd.method, p, origin)
 	}
@@ -144,20 +146,14 @@ func (g *Gateway) mark(ctx context.Context, c *connection, cmd command, p sessio
 	return g.accepted(c, p, commit, ackEvent{Conversation: cmd.target.Conversation})
 }
 
-// typing goes to the others that are connected right now, and is never stored.
+// typing is told to the others, if they are connected right now, and never stored.
 func (g *Gateway) typing(ctx context.Context, c *connection, cmd command, p sessions.Publish) sessions.Outcome {
 	on := string(p.Payload) == "1"
 	if !on && string(p.Payload) != "0" {
 		return g.refused(c, p, "", chat.ErrMalformed)
 	}
-	to, event, err := g.rooms.Chat.Typing(ctx, c.account, cmd.target.Conversation, on)
-	if err != nil {
+	if err := g.rooms.Chat.Typing(ctx, c.account, cmd.target.Conversation, on); err != nil {
 		return g.refused(c, p, "", err)
-	}
-	payload := event.AppendJSON(nil)
-	for _, user := range to {
-		g.rooms.Sessions.Route(sessions.Publish{
-			Topic: ephTopic(user), Payload: payload, ContentType: "application/json"})
 	}
 	return g.accepted(c, p, nil, ackEvent{Conversation: cmd.target.Conversation})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
 )
 
 // sessionsPlugin connects a client with its session, and keeps its subscriptions.
@@ -30,7 +31,8 @@ func (*sessionsPlugin) Provides(b byte) bool {
 func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	c := of(cl)
 	// mochi must never find two clients with one id: takeover is the registry's business.
-	cl.ID = fmt.Sprintf("%s/%d", c.account, p.g.serial.Add(1))
+	c.serial = p.g.serial.Add(1)
+	cl.ID = fmt.Sprintf("%s/%d", c.account, c.serial)
 
 	expiry := pk.Properties.SessionExpiryInterval
 	if pk.ProtocolVersion < 5 && !pk.Connect.Clean {
@@ -64,7 +66,11 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 }
 
 // OnSessionEstablished runs after the CONNACK was written.
-func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) { of(cl).link.Start() }
+func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	c := of(cl)
+	p.g.rooms.Chat.Arrive(c.account, chat.Connection{ID: c.serial, Session: c.id})
+	c.link.Start()
+}
 
 // OnPacketEncode completes the CONNACK, of which mochi knows the smaller part.
 func (p *sessionsPlugin) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
@@ -116,8 +122,11 @@ func (p *sessionsPlugin) subscribe(cl *mqtt.Client, pk packets.Packet) (packets.
 	c := of(cl)
 	grants := make([]sessions.Grant, len(pk.Filters))
 	for i, f := range pk.Filters {
-		filter := c.canonical(f.Filter)
+		filter := viewed(c.canonical(f.Filter), c.account)
 		code := c.grantFilter(filter, p.g.cfg.TopicSize)
+		if code == 0 {
+			code = p.g.mayWatch(c.ctx, filter)
+		}
 		if isShared(filter) && f.NoLocal { // MQTT 5, 3.8.3.1
 			return p.g.violation(cl, packets.ErrProtocolViolation)
 		}
@@ -151,7 +160,7 @@ func (p *sessionsPlugin) unsubscribe(cl *mqtt.Client, pk packets.Packet) (packet
 	c := of(cl)
 	filters := make([]string, len(pk.Filters))
 	for i, f := range pk.Filters {
-		filters[i] = c.canonical(f.Filter)
+		filters[i] = viewed(c.canonical(f.Filter), c.account)
 	}
 	return taken(c.link.Unsubscribe(c.ctx, pk.PacketID, filters))
 }

@@ -19,6 +19,7 @@ const (
 	verbRead   verb = "read"
 	verbRecv   verb = "recv"
 	verbTyping verb = "typing"
+	verbState  verb = "state"
 	verbRPC    verb = "rpc"
 )
 
@@ -42,6 +43,9 @@ func parseCommand(topic string) (c command, ok bool) {
 	name, last, _ := strings.Cut(rest, "/")
 	c.verb = verb(last)
 	switch area {
+	case "u":
+		c.target.User = accounts.Name(name)
+		return c, name != "" && c.verb == verbState
 	case "to":
 		c.target.User = accounts.Name(name)
 		return c, name != "" && c.verb == verbSend
@@ -69,7 +73,8 @@ func canonical(topic string, self accounts.Name) string {
 }
 
 // grantFilter says whether the account may subscribe to a filter, which canonical has seen: 0, or the reason code of the
-// SUBACK (MQTT 5, 3.9.3). Granted is what lies in the account's own branch, and what the ACL says of free topics.
+// SUBACK (MQTT 5, 3.9.3). Granted is what lies in the account's own branch, what the ACL says of free topics, and, as far as
+// the form of the filter says, to be told of who is there.
 func (c *connection) grantFilter(filter string, longest int) byte {
 	if len(filter) > longest || !validFilter(filter) {
 		return packets.ErrTopicFilterInvalid.Code
@@ -85,10 +90,12 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 	if c.grants.MaySubscribe(filter) {
 		return 0
 	}
-	if below, ok := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/"); ok && below != "" {
-		if shared {
-			return packets.ErrSharedSubscriptionsNotSupported.Code
-		}
+	below, own := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/")
+	_, viewer, watches := parseViewed(filter)
+	switch {
+	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/")):
+		return packets.ErrSharedSubscriptionsNotSupported.Code
+	case own && below != "", watches && viewer == c.account:
 		return 0
 	}
 	return packets.ErrNotAuthorized.Code

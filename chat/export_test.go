@@ -1,0 +1,22 @@
+package chat
+
+import (
+	"context"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// SetSeen lets tests say who may see whether users are there: nobody, contacts or everyone.
+func (s *Service) SetSeen(seen func(accounts.Name) string) {
+	s.audience = func(_ context.Context, who accounts.Name) (audience, error) {
+		return map[string]audience{"nobody": audienceNobody, "everyone": audienceEveryone}[seen(who)], nil
+	}
+}
+
+// SeenChanged is what a change of that setting calls.
+func (s *Service) SeenChanged(who accounts.Name, visible bool) { s.seenChanged(who, visible) }
+
+// Relate is what changes of a relation go through.
+func (s *Service) Relate(ctx context.Context, a, b accounts.Name, change func() error) error {
+	return s.relate(ctx, a, b, change)
+}

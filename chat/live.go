@@ -1,0 +1,124 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// What is told at once and worth nothing later (who types, who is there) is in no stream: whoever is not connected misses
+// it, and nothing is stored. Whether the one may know of the other is asked for every single delivery, in the moment in
+// which it is made.
+
+// Router hands such things to those who are connected. No method blocks on a peer, and what a session cannot take now is
+// lost for it. Safe for concurrent use.
+type Router interface {
+	// Tell gives e to the sessions of a user that want what is told at once.
+	Tell(user accounts.Name, e Event)
+	// Show gives what viewer sees of somebody to those sessions of viewer that watch him.
+	Show(viewer accounts.Name, p Presence)
+	// Watches says whether there is such a session.
+	Watches(viewer, who accounts.Name) bool
+}
+
+// nowhere is where things go as long as nobody has said where.
+type nowhere struct{}
+
+func (nowhere) Tell(accounts.Name, Event)                 {}
+func (nowhere) Show(accounts.Name, Presence)              {}
+func (nowhere) Watches(accounts.Name, accounts.Name) bool { return false }
+
+// SetRouter says where what is told at once goes. It is called once, before Run; without it, nowhere.
+func (s *Service) SetRouter(r Router) { s.router = r }
+
+// live keeps what is told between two people in step with what they are to each other. A lock is shared by many pairs. It
+// is held from the question whether the one may know of the other until the answer is with the router, so that whoever has
+// changed something (a block) and then had the lock knows that nothing follows that was decided before.
+//
+// At most one of them is held at a time, and online.mu and typists.mu come after it. The question may read from the disk
+// under the lock; that it is asked and answered as one is the point.
+type live struct {
+	seed  maphash.Seed
+	pairs [512]sync.Mutex
+}
+
+func (l *live) init() { l.seed = maphash.MakeSeed() }
+
+// lock locks the pair, and gives what unlocks it.
+func (l *live) lock(a, b accounts.Name) (unlock func()) {
+	if cmp.Less(b, a) {
+		a, b = b, a
+	}
+	sum := maphash.Comparable(l.seed, [2]accounts.Name{a, b})
+	m := &l.pairs[sum%uint64(len(l.pairs))]
+	m.Lock()
+	return m.Unlock
+}
+
+// settle returns when nothing is on its way any more that was decided before it was called, between any two.
+func (l *live) settle() {
+	for i := range l.pairs {
+		l.pairs[i].Lock()
+		l.pairs[i].Unlock() //nolint:staticcheck // to have had it is enough
+	}
+}
+
+// tellLive has deliver, which must not wait, hand something of from to to, if the two are contacts and neither has blocked
+// the other. Otherwise the error is that of writing to him.
+func (s *Service) tellLive(ctx context.Context, from, to accounts.Name, deliver func()) error {
+	defer s.live.lock(from, to)()
+	standing, err := s.Standing(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	if standing == Known {
+		deliver()
+		return nil
+	}
+	if err := s.mayTalk(ctx, from, to); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s is no contact of %s: %w", to, from, ErrNoRight)
+}
+
+// relate carries out a change of what two people are to each other (contacts, blocked, or no longer so). When it returns,
+// nothing is told at once any more that was allowed before and is not now, each has been told what the other one's typing
+// and presence are for him from now on, and the change may be acknowledged.
+func (s *Service) relate(ctx context.Context, a, b accounts.Name, change func() error) error {
+	views := [2]struct {
+		viewer, who accounts.Name
+		watched     bool
+		seen        time.Time
+	}{{viewer: a, who: b}, {viewer: b, who: a}}
+	for i := range views {
+		v := &views[i]
+		if !s.router.Watches(v.viewer, v.who) {
+			continue
+		}
+		var err error
+		if v.watched, err = s.watches(ctx, v.viewer, v.who); err != nil {
+			return err
+		}
+		seen, err := s.store.LastSeen(ctx, v.who)
+		if err != nil {
+			return fmt.Errorf("when %s was seen last: %w", v.who, err)
+		}
+		v.seen = seen[0]
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	defer s.live.lock(a, b)()
+	for _, v := range views {
+		// The change is made, and will be acknowledged: what cannot be shown now is shown when it changes.
+		if err := s.showChangeLocked(ctx, v.viewer, v.who, v.watched, v.seen); err != nil {
+			s.log.Warn("presence not shown", "user", v.who, "err", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,381 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// Activity is what somebody does with a connection.
+type Activity string
+
+// Activities. The first of them that one of somebody's connections has is his.
+const (
+	Foreground Activity = "fg" // what a connection has that says nothing
+	Background Activity = "bg"
+	Away       Activity = "away"
+)
+
+var activityRank = map[Activity]int{Foreground: 3, Background: 2, Away: 1}
+
+func (a Activity) better(b Activity) Activity {
+	if activityRank[a] >= activityRank[b] {
+		return a
+	}
+	return b
+}
+
+// Presence is what somebody sees of whether somebody else is there.
+type Presence struct {
+	Who     accounts.Name
+	Known   bool      // he may see it; otherwise all below is zero
+	On      bool      // is there, on at least one connection
+	State   Activity  // if On
+	Devices int       // if On: connections
+	Seen    time.Time // if not On: when he was there last; zero: never, as far as is known
+}
+
+// AppendJSON adds the presence to dst as an event, as docs/people.md has it.
+func (p Presence) AppendJSON(dst []byte) []byte {
+	o := object{append(dst, `{"t":"presence"`...)}
+	o.str(`,"who":`, string(p.Who))
+	if p.Known {
+		o.b = strconv.AppendBool(append(o.b, `,"on":`...), p.On)
+	}
+	if p.On {
+		o.str(`,"state":`, string(p.State))
+		o.num(`,"dev":`, uint64(p.Devices))
+	}
+	if !p.Seen.IsZero() {
+		o.num(`,"seen":`, uint64(p.Seen.UnixMilli()))
+	}
+	return append(o.b, '}')
+}
+
+const (
+	maxPresences = 200 // in one question
+	// watchPage is how many contacts are looked at at once.
+	watchPage = 100
+)
+
+// Arrive says that a user has one more connection.
+func (s *Service) Arrive(who accounts.Name, c Connection) { s.online.arrive(who, c, s.now()) }
+
+// Depart says that a connection has ended. Others are told a moment later, if its session has no other one by then.
+func (s *Service) Depart(ctx context.Context, who accounts.Name, id uint64) {
+	if s.online.depart(who, id, s.now()) {
+		s.leaveTyping(ctx, who)
+	}
+}
+
+// SetState says what a connection is used for from now on. ErrMalformed if that is no Activity.
+func (s *Service) SetState(who accounts.Name, id uint64, state Activity) error {
+	if activityRank[state] == 0 {
+		return fmt.Errorf("state %.80q: %w", state, ErrMalformed)
+	}
+	s.online.setState(who, id, state, s.now())
+	return nil
+}
+
+// SetInvisible says whether others may know of the connection of a session. The next connection of the session says so itself.
+func (s *Service) SetInvisible(who accounts.Name, session string, invisible bool) {
+	s.online.setInvisible(who, session, invisible, s.now())
+}
+
+// Presences gives who's view of others, in the order in which they are named, at most 200. Whoever may not see somebody gets
+// the same as for an account that does not exist.
+func (s *Service) Presences(ctx context.Context, who accounts.Name, others []accounts.Name) ([]Presence, error) {
+	if len(others) > maxPresences {
+		return nil, fmt.Errorf("presence of %d users: %w", len(others), ErrTooLarge)
+	}
+	out := make([]Presence, len(others))
+	var unseen []accounts.Name
+	var places []int
+	for i, other := range others {
+		p, err := s.presence(ctx, other, who, time.Time{})
+		if err != nil {
+			return nil, err
+		}
+		out[i] = p
+		if p.Known && !p.On && p.Seen.IsZero() {
+			unseen, places = append(unseen, other), append(places, i)
+		}
+	}
+	if len(unseen) == 0 {
+		return out, nil
+	}
+	seen, err := s.store.LastSeen(ctx, unseen...)
+	if err != nil {
+		return nil, fmt.Errorf("when %d users were seen last: %w", len(unseen), err)
+	}
+	for i, at := range seen {
+		out[places[i]].Seen = at
+	}
+	return out, nil
+}
+
+// MayWatch says whether viewer may ask to be told of who's presence from now on: who is a contact. What he is told is decided
+// when there is something to tell.
+func (s *Service) MayWatch(ctx context.Context, viewer, who accounts.Name) (bool, error) {
+	if viewer == who {
+		return false, nil
+	}
+	state, err := s.store.Relation(ctx, viewer, who)
+	if err != nil {
+		return false, fmt.Errorf("relation of %s to %s: %w", viewer, who, err)
+	}
+	return state == ContactAccepted, nil
+}
+
+// Watch gives viewer the presence of who as it is now; with an empty who that of all contacts after after, in the order of
+// their names. show is called for each, and must not wait; when it says that it takes no more, or a page is done, Watch ends
+// and gives the name to go on after. An empty one means that there are no more.
+func (s *Service) Watch(
+	ctx context.Context, viewer, who, after accounts.Name, show func(Presence) (more bool),
+) (accounts.Name, error) {
+	watched := []accounts.Name{who}
+	if who != "" {
+		after = ""
+	} else {
+		page, err := s.store.List(ctx, viewer, after, watchPage)
+		if err != nil {
+			return "", fmt.Errorf("contacts of %s: %w", viewer, err)
+		}
+		watched = watched[:0]
+		for _, c := range page {
+			if c.State == ContactAccepted {
+				watched = append(watched, c.Who)
+			}
+		}
+		after = ""
+		if len(page) == watchPage {
+			after = page[len(page)-1].Who
+		}
+	}
+	seen, err := s.store.LastSeen(ctx, watched...)
+	if err != nil {
+		return "", fmt.Errorf("when contacts of %s were seen last: %w", viewer, err)
+	}
+	for i, other := range watched {
+		more, err := s.watch(ctx, viewer, other, seen[i], show)
+		if err != nil {
+			return "", err
+		}
+		if !more && who == "" {
+			return other, nil
+		}
+	}
+	return after, nil
+}
+
+func (s *Service) watch(
+	ctx context.Context, viewer, who accounts.Name, seen time.Time, show func(Presence) bool,
+) (more bool, err error) {
+	defer s.live.lock(viewer, who)()
+	contacts, err := s.MayWatch(ctx, viewer, who)
+	if err != nil || !contacts {
+		return true, err
+	}
+	p, err := s.presence(ctx, who, viewer, seen)
+	if err != nil {
+		return true, err
+	}
+	return show(p), nil
+}
+
+// presence is what viewer sees of who. seen is when he was there last, if that is not known here; zero: the store was
+// not asked.
+func (s *Service) presence(ctx context.Context, who, viewer accounts.Name, seen time.Time) (Presence, error) {
+	p := Presence{Who: who}
+	sees, err := s.sees(ctx, viewer, who)
+	if err != nil || !sees {
+		return p, err
+	}
+	v, last := s.online.of(who, s.now())
+	p.Known, p.On, p.State, p.Devices = true, v.on, v.state, v.devices
+	if !v.on {
+		if p.Seen = seen; last.After(seen) {
+			p.Seen = last
+		}
+	}
+	return p, nil
+}
+
+// audience is who may see something.
+type audience int
+
+const (
+	audienceContacts audience = iota
+	audienceNobody
+	audienceEveryone
+)
+
+// seenBy says who may see whether who is there.
+func (s *Service) seenBy(ctx context.Context, who accounts.Name) (audience, error) {
+	if s.audience == nil {
+		return audienceContacts, nil
+	}
+	return s.audience(ctx, who)
+}
+
+// sees says whether viewer may see if who is there.
+func (s *Service) sees(ctx context.Context, viewer, who accounts.Name) (bool, error) {
+	standing, err := s.Standing(ctx, viewer, who)
+	if err != nil {
+		return false, err
+	}
+	by, err := s.seenBy(ctx, who)
+	if err != nil {
+		return false, fmt.Errorf("settings of %s: %w", who, err)
+	}
+	switch standing {
+	case Self:
+		return true, nil
+	case Known:
+		return by != audienceNobody, nil
+	case Stranger:
+		return by == audienceEveryone, nil
+	}
+	return false, nil
+}
+
+// seenChanged is called when a user has said who may see whether he is there, before that is acknowledged: nothing is told
+// any more that was allowed before, and contacts are told what they see now.
+func (s *Service) seenChanged(who accounts.Name, visible bool) {
+	l := lookAppear
+	if !visible {
+		l = lookVanish
+	}
+	s.live.settle()
+	s.online.refresh(who, l, s.now())
+}
+
+// watches says whether viewer is told of who, if a session of his watches: they are contacts, and who lets him see.
+func (s *Service) watches(ctx context.Context, viewer, who accounts.Name) (bool, error) {
+	contacts, err := s.MayWatch(ctx, viewer, who)
+	if err != nil || !contacts {
+		return false, err
+	}
+	return s.sees(ctx, viewer, who)
+}
+
+// showChangeLocked shows viewer what he sees of who after a change between the two. watched is what watches said before it.
+// The lock of the pair is held.
+func (s *Service) showChangeLocked(ctx context.Context, viewer, who accounts.Name, watched bool, seen time.Time) error {
+	if c := Direct(who, viewer); !s.mayShow(ctx, who, viewer) && s.typists.stop(who, c, time.Time{}) {
+		s.router.Tell(viewer, typingEvent(who, c, false))
+	}
+	watches, err := s.watches(ctx, viewer, who)
+	if err != nil || watches == watched {
+		return err
+	}
+	p := Presence{Who: who}
+	if watches {
+		if p, err = s.presence(ctx, who, viewer, seen); err != nil {
+			return err
+		}
+	}
+	s.router.Show(viewer, p)
+	return nil
+}
+
+// runPresence tells who has come and gone, until ctx ends.
+func (s *Service) runPresence(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		n, wait, ok := s.online.next(s.now())
+		if ok {
+			s.report(ctx, n)
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-s.online.added:
+		case <-timer.C:
+		}
+	}
+	s.leaveAll()
+}
+
+// leaveTime bounds how long the end of the process waits for the store to note who was there. For those of whom it does not,
+// it is as after a crash.
+const leaveTime = time.Second
+
+// leaveAll notes of all who are there that they were.
+func (s *Service) leaveAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	for left := s.online.drain(s.now()); len(left) > 0; {
+		page := left[:min(len(left), watchPage)]
+		left = left[len(page):]
+		if err := s.store.Note(ctx, page...); err != nil {
+			s.log.Warn("last seen not stored", "err", err)
+			return
+		}
+	}
+}
+
+// report notes what has become of somebody, and tells those of his contacts who are watching.
+func (s *Service) report(ctx context.Context, n news) {
+	if n.sighting != nil {
+		if err := s.store.Note(ctx, *n.sighting); err != nil && ctx.Err() == nil {
+			s.log.Warn("last seen not stored", "user", n.who, "err", err)
+		}
+	}
+	if !n.tell && n.look == lookNone {
+		return
+	}
+	if err := s.announce(ctx, n); err != nil && ctx.Err() == nil {
+		s.log.Warn("presence not shown", "user", n.who, "err", err)
+	}
+}
+
+// announce shows somebody's presence to those of his contacts who are watching.
+func (s *Service) announce(ctx context.Context, n news) error {
+	if !n.value.on && n.left.IsZero() {
+		seen, err := s.store.LastSeen(ctx, n.who)
+		if err != nil {
+			return fmt.Errorf("when %s was seen last: %w", n.who, err)
+		}
+		n.left = seen[0]
+	}
+	for after, more := accounts.Name(""), true; more; {
+		page, err := s.store.List(ctx, n.who, after, maxContacts)
+		if err != nil {
+			return fmt.Errorf("contacts of %s: %w", n.who, err)
+		}
+		for _, c := range page {
+			if c.State != ContactAccepted || !s.router.Watches(c.Who, n.who) {
+				continue
+			}
+			if err := s.announceTo(ctx, n, c.Who); err != nil {
+				return err
+			}
+		}
+		if more = len(page) == maxContacts; more {
+			after = page[len(page)-1].Who
+		}
+	}
+	return nil
+}
+
+func (s *Service) announceTo(ctx context.Context, n news, viewer accounts.Name) error {
+	defer s.live.lock(n.who, viewer)()
+	standing, err := s.Standing(ctx, viewer, n.who)
+	if err != nil || standing != Known { // Relation is what somebody else sees; so that a block shows nothing
+		return err
+	}
+	p, err := s.presence(ctx, n.who, viewer, n.left)
+	if err != nil {
+		return err
+	}
+	if p.Known || n.look == lookVanish {
+		s.router.Show(viewer, p)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package hooks
+
+import (
+	"context"
+	"strings"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// What bob subscribes to as im/p/alice is im/p/alice/bob inside: a presence is told to each viewer by himself, because each
+// may see another one, and none.
+
+// presenceTopic is where a viewer is told of somebody.
+func presenceTopic(who, viewer accounts.Name) string {
+	return "im/p/" + string(who) + "/" + string(viewer)
+}
+
+// viewed gives the filter that the server knows for what self wrote; other filters than those of presence stay as they are.
+func viewed(filter string, self accounts.Name) string {
+	if strings.HasPrefix(filter, "im/p/") {
+		return filter + "/" + string(self)
+	}
+	return filter
+}
+
+// parseViewed takes a filter of presence apart, which viewed has seen: whom it is about, all contacts if that is empty, and
+// who wants to know.
+func parseViewed(filter string) (who, viewer accounts.Name, ok bool) {
+	rest, ok := strings.CutPrefix(filter, "im/p/")
+	if !ok {
+		return "", "", false
+	}
+	first, second, _ := strings.Cut(rest, "/")
+	viewer, err := accounts.ParseUser(second)
+	if err != nil {
+		return "", "", false
+	}
+	if first == "+" {
+		return "", viewer, true
+	}
+	who, err = accounts.ParseUser(first)
+	return who, viewer, err == nil
+}
+
+// mayWatch says whether the account may subscribe to a filter that has the form of one of its own: 0, or the reason code of
+// the SUBACK. Contacts may be watched; a stranger cannot be told from an account that does not exist.
+func (g *Gateway) mayWatch(ctx context.Context, filter string) byte {
+	who, viewer, ok := parseViewed(filter)
+	if !ok || who == "" {
+		return 0
+	}
+	may, err := g.rooms.Chat.MayWatch(ctx, viewer, who)
+	switch {
+	case err != nil:
+		return packets.ErrImplementationSpecificError.Code // nothing was decided
+	case !may:
+		return packets.ErrNotAuthorized.Code
+	}
+	return 0
+}
+
+// state notes what the connection is used for.
+func (g *Gateway) state(c *connection, cmd command, p sessions.Publish) sessions.Outcome {
+	if cmd.target.User != c.account {
+		return g.refused(c, p, "", errNoTopic)
+	}
+	if err := g.rooms.Chat.SetState(c.account, c.serial, chat.Activity(p.Payload)); err != nil {
+		return g.refused(c, p, "", err)
+	}
+	return g.accepted(c, p, nil, ackEvent{})
+}
+
+// Live brings what chat tells at once to those who are connected. It is a chat.Router, and the sessions.Current of what is
+// known of who is there.
+type Live struct {
+	registry *sessions.Registry
+	chat     *chat.Service
+}
+
+// NewLive puts the two together.
+func NewLive(registry *sessions.Registry, messenger *chat.Service) *Live {
+	l := &Live{registry, messenger}
+	messenger.SetRouter(l)
+	registry.SetCurrent(l)
+	return l
+}
+
+// Tell implements chat.Router.
+func (l *Live) Tell(user accounts.Name, e chat.Event) {
+	l.registry.Route(sessions.Publish{
+		Topic: ephTopic(user), Payload: e.AppendJSON(nil), ContentType: "application/json"})
+}
+
+// Show implements chat.Router.
+func (l *Live) Show(viewer accounts.Name, p chat.Presence) {
+	l.registry.Route(publishPresence(viewer, p))
+}
+
+// Watches implements chat.Router.
+func (l *Live) Watches(viewer, who accounts.Name) bool {
+	return l.registry.Listens(presenceTopic(who, viewer))
+}
+
+// Has implements sessions.Current.
+func (l *Live) Has(filter string) bool { return strings.HasPrefix(filter, "im/p/") }
+
+// Give implements sessions.Current.
+func (l *Live) Give(
+	ctx context.Context, filter, after string, send func(sessions.Publish) (more bool),
+) (next string, err error) {
+	who, viewer, ok := parseViewed(filter)
+	if !ok {
+		return "", nil
+	}
+	name, err := l.chat.Watch(ctx, viewer, who, accounts.Name(after), func(p chat.Presence) bool {
+		return send(publishPresence(viewer, p))
+	})
+	return string(name), err
+}
+
+func publishPresence(viewer accounts.Name, p chat.Presence) sessions.Publish {
+	return sessions.Publish{
+		Topic: presenceTopic(p.Who, viewer), Payload: p.AppendJSON(nil), ContentType: "application/json"}
+}
+
+var (
+	_ chat.Router      = (*Live)(nil)
+	_ sessions.Current = (*Live)(nil)
+)
