@@ -22,7 +22,12 @@ func (s *Service) change(ctx context.Context, c Change) (Contact, Commit, error)
 	if err := differ(c.Who, c.Other); err != nil {
 		return Contact{}, nil, err
 	}
-	p, commit, err := s.store.Change(ctx, c)
+	var p Pair
+	var commit Commit
+	err := s.relate(ctx, c.Who, c.Other, func() (err error) {
+		p, commit, err = s.store.Change(ctx, c)
+		return err
+	})
 	if err != nil {
 		return Contact{}, nil, fmt.Errorf("%s and %s: %w", c.Who, c.Other, err)
 	}

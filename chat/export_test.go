@@ -15,8 +15,3 @@ func (s *Service) SetSeen(seen func(accounts.Name) string) {
 
 // SeenChanged is what a change of that setting calls.
 func (s *Service) SeenChanged(who accounts.Name, visible bool) { s.seenChanged(who, visible) }
-
-// Relate is what changes of a relation go through.
-func (s *Service) Relate(ctx context.Context, a, b accounts.Name, change func() error) error {
-	return s.relate(ctx, a, b, change)
-}

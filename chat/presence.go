@@ -123,11 +123,11 @@ func (s *Service) MayWatch(ctx context.Context, viewer, who accounts.Name) (bool
 	if viewer == who {
 		return false, nil
 	}
-	state, err := s.store.Relation(ctx, viewer, who)
+	p, err := s.store.Pair(ctx, viewer, who)
 	if err != nil {
 		return false, fmt.Errorf("relation of %s to %s: %w", viewer, who, err)
 	}
-	return state == ContactAccepted, nil
+	return p.Mine.State == ContactAccepted, nil
 }
 
 // Watch gives viewer the presence of who as it is now; with an empty who that of all contacts after after, in the order of
@@ -215,10 +215,20 @@ const (
 
 // seenBy says who may see whether who is there.
 func (s *Service) seenBy(ctx context.Context, who accounts.Name) (audience, error) {
-	if s.audience == nil {
+	if s.audience != nil {
+		return s.audience(ctx, who)
+	}
+	settings, err := s.Settings(ctx, who)
+	if err != nil {
+		return audienceNobody, err
+	}
+	switch settings.Seen {
+	case AudienceEveryone:
+		return audienceEveryone, nil
+	case AudienceContacts:
 		return audienceContacts, nil
 	}
-	return s.audience(ctx, who)
+	return audienceNobody, nil
 }
 
 // sees says whether viewer may see if who is there.

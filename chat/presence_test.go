@@ -283,7 +283,7 @@ func TestWatchGivesContactsAsTheyAre(t *testing.T) {
 		for i := range 250 {
 			name := accounts.Name(fmt.Sprintf("u%03d", i))
 			m.users[name] = true
-			m.befriend(t, "carol", name)
+			m.befriend(t, name, "carol")
 			names = append(names, name)
 		}
 		for i, name := range names {
@@ -334,16 +334,13 @@ func TestNewContactsSeeEachOther(t *testing.T) {
 		m.Arrive("alice", phone(1))
 		m.Arrive("carol", phone(2))
 		r.want(t, "alice and carol came", "bob: alice is fg on 1")
-		err := m.Relate(t.Context(), "alice", "carol", func() error {
-			r.want(t, "not yet")
-			m.befriend(t, "alice", "carol")
-			return nil
-		})
-		if err != nil {
+		if _, _, err := m.RequestContact(t.Context(), "alice", "carol", "", nil); err != nil {
 			t.Fatal(err)
 		}
-		r.want(t, "contacts", "alice: carol is fg on 1", "carol: alice is fg on 1")
-		if err := m.Relate(t.Context(), "alice", "carol", func() error { return nil }); err != nil {
+		r.want(t, "not yet")
+		m.befriend(t, "alice", "carol")
+		r.want(t, "contacts", "carol: alice is fg on 1", "alice: carol is fg on 1")
+		if _, _, err := m.AcceptContact(t.Context(), "carol", "alice", nil); err != nil {
 			t.Fatal(err)
 		}
 		r.want(t, "nothing has changed")

@@ -92,9 +92,10 @@ func TestTypingInManyConversationsIsNotTold(t *testing.T) {
 		for i := range 20 {
 			name := accounts.Name(fmt.Sprintf("u%02d", i))
 			m.users[name] = true
-			m.befriend(t, "bob", name)
+			m.befriend(t, name, "bob")
 			convs = append(convs, chat.Direct("bob", name))
 		}
+		r.take()
 		for _, c := range convs {
 			m.types(t, "bob", c, true)
 		}
