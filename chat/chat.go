@@ -117,6 +117,7 @@ const (
 	EntryReceipt EntryType = "rcpt"    // how far another member has received and read
 	EntryRead    EntryType = "read"    // how far oneself has read, for one's other devices
 	EntryContact EntryType = "contact" // a change of a relation
+	EntryProfile EntryType = "profile" // a change of somebody's profile, or of one's own
 )
 
 // Entry is one place of a user's stream. Entries never change.
@@ -126,12 +127,13 @@ type Entry struct {
 	TS           int64 // Unix milliseconds
 	Conversation Conversation
 	Message      Message       // EntryMessage
-	Who          accounts.Name // EntryReceipt: whose receipt; EntryContact: the other one
+	Who          accounts.Name // EntryReceipt: whose receipt; EntryContact: the other one; EntryProfile: whose
 	Recv, Read   uint64        // EntryReceipt and EntryRead: seqs
 	State        ContactState  // EntryContact
 	Greeting     string        // EntryContact, on a request
 	Contact      Note          // EntryContact
-	Version      uint64        // EntryContact: of the list of contacts
+	Version      uint64        // EntryContact: of the list of contacts; EntryProfile: of the profile
+	Card         Card          // EntryProfile
 }
 
 // Marks are how far a member has come in a conversation, as seqs.

@@ -38,6 +38,18 @@ type Config struct {
 	Grace time.Duration
 	// Typing is how long somebody types who does not say so again. Default 6 s. 1 s at least.
 	Typing time.Duration
+	// Searches is how often an account may search for others in a minute. Default 100, more than anybody types. 0: any number.
+	Searches int
+	// SearchTime is how long a search for one uid, number or address takes, whatever it finds: the answer comes after that
+	// time, or a multiple of it. Default 5ms, some hundred times what it takes to look. 0: as long as it takes, which tells
+	// some microseconds about who exists and does not want to be found.
+	SearchTime time.Duration
+	// ProfileChanges is how often an account may change its profile in an hour: each change goes to all contacts. Default 60.
+	// 0: any number.
+	ProfileChanges int
+	// HandleQuarantine is how long nobody gets the phone number or e-mail address of an account that was deleted. Default 30
+	// days, so that nobody is taken for its owner by who has not heard. 0: it is free at once.
+	HandleQuarantine time.Duration
 }
 
 // DefaultConfig is what is in force when nothing is said.
@@ -54,6 +66,11 @@ func DefaultConfig() Config {
 		MaxUntold:   1 << 16,
 		Grace:       5 * time.Second,
 		Typing:      6 * time.Second,
+
+		Searches:         100,
+		SearchTime:       5 * time.Millisecond,
+		ProfileChanges:   60,
+		HandleQuarantine: 30 * 24 * time.Hour,
 	}
 }
 
@@ -72,6 +89,10 @@ func (c Config) Validate() error {
 		{"MaxRequests", c.MaxRequests, 0, 10_000},
 		{"MaxContacts", c.MaxContacts, 0, 1 << 20},
 		{"MaxUntold", c.MaxUntold, 1, 1 << 24},
+		{"Searches", c.Searches, 0, 1 << 20},
+		{"SearchTime", int(c.SearchTime), 0, int(time.Second)},
+		{"ProfileChanges", c.ProfileChanges, 0, 1 << 20},
+		{"HandleQuarantine", int(c.HandleQuarantine), 0, int(10 * 366 * 24 * time.Hour)},
 	} {
 		if f.value < f.least || f.value > f.most {
 			return fmt.Errorf("chat: %s: %d is not between %d and %d", f.name, f.value, f.least, f.most)

@@ -22,6 +22,8 @@ var (
 	ErrAwaitReply = errors.New("the first message has not been answered")
 	// ErrQuota means that somebody has done as much of this as he may; a [QuotaError] says when it will be more.
 	ErrQuota = errors.New("quota used up")
+	// ErrTaken means that somebody else has this handle, or had it until not long ago.
+	ErrTaken = errors.New("handle is taken")
 	// ErrNoRequest means that there is no open contact request to accept.
 	ErrNoRequest = errors.New("no such contact request")
 	// ErrMalformed means that a payload, a field or a name breaks the rules.

@@ -35,7 +35,7 @@ func (e Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 
 // AppendJSON adds the event to dst as docs/protocol.md, section 4, has it. Bodies are as they are stored.
 func (e Event) AppendJSON(dst []byte) []byte {
-	o := object{slices.Grow(dst, 320+len(e.Message.Body)+len(e.Message.Fallback)+len(e.Greeting))}
+	o := object{slices.Grow(dst, 320+len(e.Message.Body)+len(e.Message.Fallback)+len(e.Greeting)+len(e.Card.Avatar))}
 	o.b = append(o.b, `{"t":"`...)
 	o.b = append(append(o.b, e.Type...), '"')
 	if e.Type == EventTyping {
@@ -61,6 +61,11 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.time(e.TS)
 	case EntryContact:
 		o.contact(&e.Entry)
+	case EntryProfile:
+		o.str(`,"who":`, string(e.Who))
+		o.num(`,"ver":`, e.Version)
+		o.card(e.Card)
+		o.time(e.TS)
 	}
 	if e.Conversation != "" {
 		o.num(`,"unread":`, e.Unread)
@@ -119,6 +124,13 @@ func (o *object) contact(e *Entry) {
 		o.num(`,"ver":`, e.Version)
 	}
 	o.time(e.TS)
+}
+
+func (o *object) card(c Card) {
+	o.maybe(`,"name":`, c.Name)
+	o.maybe(`,"avatar":`, c.Avatar)
+	o.flag(`,"verified":true`, c.Verified)
+	o.flag(`,"bot":true`, c.Bot)
 }
 
 func (o *object) message(c Conversation, m *Message) {

@@ -33,6 +33,10 @@ type Service struct {
 	online   *online
 	typists  *typists
 	audience func(ctx context.Context, who accounts.Name) (audience, error)
+
+	telling        telling
+	searches       *quota
+	profileChanges *quota
 }
 
 // New makes the messenger out of its parts. cfg has been validated.
@@ -50,18 +54,24 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 		router:  nowhere{},
 		online:  newOnline(cfg.Grace),
 		typists: newTypists(cfg.Typing),
+
+		telling: newTelling(),
 	}
+	now := func() time.Time { return s.now() }
+	s.searches = newQuota(cfg.Searches, time.Minute, now)
+	s.profileChanges = newQuota(cfg.ProfileChanges, time.Hour, now)
 	s.live.init()
 	return s
 }
 
-// Run does what has its time: it tells others how far members have come where that had to wait, who has come and gone, and
-// who types no longer. It returns nil when ctx ends. It is called once, after Load.
+// Run does what has its time: it tells others how far members have come where that had to wait, who has come and gone, who
+// types no longer, and what has changed in a profile. It returns nil when ctx ends. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.runPresence(ctx) })
 	running.Go(func() { s.runTyping(ctx) })
+	running.Go(func() { s.runPeople(ctx) })
 	s.runReceipts(ctx)
 	return nil
 }

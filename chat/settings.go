@@ -3,7 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
-	"maps"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -15,7 +15,7 @@ func (s *Service) Settings(ctx context.Context, user accounts.Name) (Settings, e
 	if err != nil {
 		return Settings{}, fmt.Errorf("settings of %s: %w", user, err)
 	}
-	return settings.withDefaults(), nil
+	return settings.at(s.now()), nil
 }
 
 // SetSettings lets change say how who wants to be treated, and gives what holds from then on. change may be called more
@@ -23,21 +23,21 @@ func (s *Service) Settings(ctx context.Context, user accounts.Name) (Settings, e
 func (s *Service) SetSettings(ctx context.Context, who accounts.Name, change func(*Settings) error, origin any) (
 	Settings, Commit, error,
 ) {
-	p, commit, err := s.store.ChangePerson(ctx, who, func(p *Person) error {
-		settings := p.Settings.withDefaults()
+	p, commit, err := s.store.ChangePerson(ctx, who, func(p *Person) (tell bool, err error) {
+		settings := p.Settings.at(s.now())
 		if err := change(&settings); err != nil {
-			return err
+			return false, err
 		}
 		if err := settings.validate(); err != nil {
-			return err
+			return false, err
 		}
 		p.Settings = settings.withoutDefaults()
-		return nil
+		return false, nil
 	}, origin)
 	if err != nil {
 		return Settings{}, nil, fmt.Errorf("change settings of %s: %w", who, err)
 	}
-	return p.Settings.withDefaults(), commit, nil
+	return p.Settings.at(s.now()), commit, nil
 }
 
 // What holds if nothing was said.
@@ -46,7 +46,11 @@ const (
 	defaultSeen      = AudienceContacts
 )
 
-func (s Settings) withDefaults() Settings {
+// at gives what holds at a time, with defaults.
+func (s Settings) at(now time.Time) Settings {
+	if s.Find.Nearby.Until <= now.UnixMilli() {
+		s.Find.Nearby = Area{}
+	}
 	if s.Strangers == AudienceDefault {
 		s.Strangers = defaultStrangers
 	}
@@ -97,10 +101,4 @@ func ParseAudience(word string) (Audience, error) {
 		}
 	}
 	return AudienceDefault, fmt.Errorf("audience %.80q: %w", word, ErrMalformed)
-}
-
-// Clone gives a person that shares nothing with p.
-func (p Person) Clone() Person {
-	p.Profile.Fields = maps.Clone(p.Profile.Fields)
-	return p
 }

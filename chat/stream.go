@@ -147,7 +147,9 @@ func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, lim
 }
 
 // size is about how many bytes the event has.
-func (e Event) size() int { return e.Message.size() + len(e.Greeting) }
+func (e Event) size() int {
+	return e.Message.size() + len(e.Greeting) + len(e.Card.Name) + len(e.Card.Avatar)
+}
 
 func (m Message) size() int { return overhead + len(m.Body) + len(m.Fallback) }
 

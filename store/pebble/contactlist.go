@@ -125,32 +125,3 @@ func (c chatStore) Requests(ctx context.Context, user accounts.Name, limit int) 
 	}
 	return n, s.seq.settled(ctx)
 }
-
-func (c chatStore) Mutual(ctx context.Context, a, b accounts.Name, limit int) (int, error) {
-	s := c.Store
-	if err := s.enter(); err != nil {
-		return 0, err
-	}
-	defer s.leave()
-	known := map[accounts.Name]struct{}{}
-	err := s.eachRelation(a, "", func(other accounts.Name, row relationRow) bool {
-		if row.State == relationAccepted {
-			known[other] = struct{}{}
-		}
-		return true
-	})
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	err = s.eachRelation(b, "", func(other accounts.Name, row relationRow) bool {
-		if _, both := known[other]; both && row.State == relationAccepted {
-			n++
-		}
-		return n < limit
-	})
-	if err != nil {
-		return 0, err
-	}
-	return n, s.seq.settled(ctx)
-}

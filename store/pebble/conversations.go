@@ -199,9 +199,7 @@ func (p parties) changedLocked(i int) {
 func (p parties) pushLocked(b *pebble.Batch, i int, row []byte) (usn uint64) {
 	st := p.stream(i)
 	st.changed = true
-	st.head++
-	put(b, entryKey(st.user, st.head), row)
-	return st.head
+	return st.pushLocked(b, row)
 }
 
 // commitLocked uses up a reserved place for a change of the conversation.

@@ -51,6 +51,22 @@ func TestNothingIsReadBeforeItIsDurable(t *testing.T) {
 			_, err := store.Chat().List(ctx, "bob", "", 10)
 			return err
 		},
+		"owner": func(ctx context.Context) error {
+			_, err := store.Chat().Owner(ctx, chat.Handle{})
+			return err
+		},
+		"found": func(ctx context.Context) error {
+			_, err := store.Chat().Found(ctx, chat.TermWord, "b", chat.Hit{}, 10)
+			return err
+		},
+		"mutual": func(ctx context.Context) error {
+			_, err := store.Chat().Mutual(ctx, "alice", "bob", 10)
+			return err
+		},
+		"tellings": func(ctx context.Context) error {
+			_, err := store.Chat().Tellings(ctx, "", 10)
+			return err
+		},
 		"users": func(ctx context.Context) error {
 			_, err := store.Accounts().Users(ctx, "", 10)
 			return err
@@ -285,5 +301,41 @@ func TestCloseWaitsForPendingCommits(t *testing.T) {
 	page, err := again.Chat().Messages(t.Context(), conv, 0, 0, 1000)
 	if err != nil || len(page.Messages) != 100 {
 		t.Errorf("messages after opening again: got %d, %v, want 100", len(page.Messages), err)
+	}
+}
+
+func TestAPersonIsReadWhenWhatHeSaysIsDurable(t *testing.T) {
+	faults, fs := newFaulty(vfs.NewMem())
+	store := open(t, pebble.Config{FS: fs})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := store.Chat().Person(t.Context(), "alice"); err != nil { // loaded while everything is durable
+		t.Fatalf("person: %v", err)
+	}
+	release := faults.hold()
+	defer release()
+	_, commit, err := store.Chat().ChangePerson(t.Context(), "bob", func(p *chat.Person) (bool, error) {
+		p.Settings.Find.Hidden = true
+		return false, nil
+	}, nil)
+	if err != nil {
+		t.Fatalf("change while the disk stands: %v", err)
+	}
+	<-faults.stuck
+	if _, err := store.Chat().Person(ended, "bob"); !errors.Is(err, context.Canceled) {
+		t.Errorf("person: got %v, want %v", err, context.Canceled)
+	}
+	if _, err := store.Chat().Person(ended, "alice"); err != nil {
+		t.Errorf("another person: got %v, want none", err)
+	}
+	if s, err := store.Chat().Settings(ended, "bob"); err != nil || !s.Find.Hidden {
+		t.Errorf("settings, which need not wait: got %+v, %v", s, err)
+	}
+	release()
+	if err := commit.Wait(t.Context()); err != nil {
+		t.Errorf("wait: %v", err)
+	}
+	if p, err := store.Chat().Person(ended, "bob"); err != nil || !p.Settings.Find.Hidden {
+		t.Errorf("person, durable: got %+v, %v", p, err)
 	}
 }

@@ -77,6 +77,7 @@ func everything(t *testing.T, store *pebble.Store) {
 		_, commit, err := store.Chat().Mark(ctx, c, "bob", m, nil)
 		wait(commit, err)
 	}
+	everythingSaid(t, store)
 	saved, err := store.Sessions().Save(ctx, sessions.State{
 		Key: phone, Version: 5, Options: sessions.Options{Text: true, AckEvents: true, SyncCursor: true},
 		Subscriptions: []sessions.Subscription{{
@@ -126,6 +127,49 @@ func everythingOfLives(t *testing.T, store *pebble.Store) {
 		if err != nil {
 			t.Fatalf("write %d: %v", i, err)
 		}
+	}
+}
+
+// everythingSaid does so with what people say of themselves.
+func everythingSaid(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx := t.Context()
+	said := chat.Person{
+		Profile: chat.Profile{
+			Card: chat.Card{Name: "Alice 王", Avatar: "a.png", Trust: chat.Trust{Verified: true, Bot: true}},
+			Ver:  3, Text: "hello", Fields: map[string]chat.Field{
+				"town": {Value: "Oxford", Show: chat.AudienceEveryone}, "job": {Value: "", Show: chat.AudienceContacts},
+			},
+			Phone: chat.Field{Value: "+441865000000", Show: chat.AudienceNobody},
+			Email: chat.Field{Value: "alice@example.org", Show: chat.AudienceContacts},
+		},
+		Settings: chat.Settings{
+			Strangers: chat.AudienceNear, Seen: chat.AudienceEveryone,
+			Find: chat.Find{Phone: true, Email: true, Listed: true, Nearby: chat.Area{Cell: 258, Until: 1 << 41}},
+		},
+	}
+	hidden := chat.Person{
+		Profile:  chat.Profile{Phone: chat.Field{Value: "+441865000001"}},
+		Settings: chat.Settings{Find: chat.Find{Hidden: true}},
+	}
+	for who, is := range map[accounts.Name]chat.Person{"alice": said, "bob": hidden} {
+		_, commit, err := store.Chat().ChangePerson(ctx, who, func(p *chat.Person) (bool, error) {
+			*p = is
+			return true, nil
+		}, nil)
+		if err == nil {
+			err = commit.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatalf("write: %v", err)
+		}
+	}
+	commit, err := store.Chat().ForgetPerson(ctx, "bob", time.Date(2030, 2, 2, 3, 4, 5, 0, time.UTC))
+	if err == nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil {
+		t.Fatalf("forget: %v", err)
 	}
 }
 
@@ -243,7 +287,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRvoaSPFQnqmpfyrwdgblust" {
+	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblust" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

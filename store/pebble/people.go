@@ -2,7 +2,9 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"reflect"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -14,8 +16,9 @@ import (
 // cannot be told from the time that it takes. Guarded by sequencer.mu; its maps never change.
 type person struct {
 	chat.Person
-	size int     // of the row, in bytes
-	last *commit // covers all of this
+	terms []chat.Term
+	size  int     // of the row, in bytes
+	last  *commit // covers all of this
 }
 
 // weightLocked counts what a long profile takes besides the person itself.
@@ -26,7 +29,15 @@ func (s *Store) loadPerson(_ context.Context, user accounts.Name) (*person, erro
 	if _, err := s.get(key1(tableProfiles, user), "profile", &row); err != nil {
 		return nil, err
 	}
-	return &person{Person: row.person(user), last: s.seq.current()}, nil // nothing changes it while it is being loaded
+	p := &person{Person: row.person(user), last: s.seq.current()} // nothing changes it while it is being loaded
+	for _, t := range row.Terms {
+		if len(t) == 0 {
+			return nil, unavailable("read profile", ErrDamaged)
+		}
+		p.terms = append(p.terms, chat.Term{Kind: chat.TermKind(t[0]), Value: string(t[1:])})
+		p.size += len(t)
+	}
+	return p, nil
 }
 
 func (c chatStore) Settings(ctx context.Context, user accounts.Name) (chat.Settings, error) {
@@ -64,68 +75,162 @@ func (c chatStore) person(ctx context.Context, user accounts.Name) (chat.Person,
 
 // ChangePerson waits for its turn: changes are rare, and whether a handle is free must not change while one is made.
 func (c chatStore) ChangePerson(
-	ctx context.Context, user accounts.Name, change func(*chat.Person) error, origin any,
-) (chat.Person, chat.Commit, error) {
-	s := c.Store
-	if err := s.enter(); err != nil {
-		return chat.Person{}, nil, err
-	}
-	defer s.leave()
+	ctx context.Context, user accounts.Name, change func(*chat.Person) (bool, error), origin any,
+) (out chat.Person, commit chat.Commit, err error) {
 	from, err := originKey(origin)
+	if err != nil {
+		return out, nil, err
+	}
+	err = c.personTurn(ctx, user, func(p *personChange) error {
+		p.next = p.person.Clone() // only its turn changes it
+		tell, err := change(&p.next)
+		if err != nil {
+			return err
+		}
+		p.next.User = user
+		if len(p.next.Profile.Fields) == 0 {
+			p.next.Profile.Fields = nil
+		}
+		if reflect.DeepEqual(p.next, p.person.Person) {
+			out, commit = p.next, pendingCommit(p.person.last)
+			return nil
+		}
+		putOrigin(p.batch, from)
+		if tell {
+			put(p.batch, key1(tableTelling, user), encode(tellingRow{}))
+		}
+		out = p.next.Clone()
+		commit, err = p.commit(ctx)
+		return err
+	})
 	if err != nil {
 		return chat.Person{}, nil, err
 	}
+	return out, commit, nil
+}
+
+// personChange is a change of a person under way, in its turn.
+type personChange struct {
+	store  *Store
+	person *person
+	stream *stream // the person's
+	next   chat.Person
+	batch  *pebble.Batch
+}
+
+// personTurn runs do in its turn. The batch is thrown away if do has not used it up.
+func (c chatStore) personTurn(ctx context.Context, user accounts.Name, do func(*personChange) error) error {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
 	select {
 	case s.peopleTurn <- struct{}{}:
 	case <-ctx.Done():
-		return chat.Person{}, nil, ctx.Err()
+		return ctx.Err()
 	}
 	defer func() { <-s.peopleTurn }()
-	e, err := s.people.pin(ctx, user)
+	p, err := s.people.pin(ctx, user)
 	if err != nil {
-		return chat.Person{}, nil, err
+		return err
 	}
-	defer s.people.unpin(e)
-	return s.changePerson(ctx, e.value, change, from)
+	defer s.people.unpin(p)
+	st, err := s.streams.pin(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer s.streams.unpin(st)
+	change := &personChange{store: s, person: p.value, stream: st.value, batch: s.batch()}
+	err = do(change)
+	if change.batch != nil {
+		err = errors.Join(err, change.batch.Close())
+	}
+	return err
 }
 
-func (s *Store) changePerson(
-	ctx context.Context, p *person, change func(*chat.Person) error, origin originRow,
-) (chat.Person, chat.Commit, error) {
-	next := p.Clone() // only its turn changes it
-	if err := change(&next); err != nil {
-		return chat.Person{}, nil, err
+// commit makes next what is.
+func (p *personChange) commit(ctx context.Context) (chat.Commit, error) {
+	s := p.store
+	if err := p.putHandles(); err != nil {
+		return nil, err
 	}
-	next.User = p.User
-	if len(next.Profile.Fields) == 0 {
-		next.Profile.Fields = nil
-	}
+	terms := p.next.Terms()
+	p.putTerms(terms)
+	row := encode(profileRowOf(p.next, terms))
+	put(p.batch, key1(tableProfiles, p.next.User), row)
 	if err := s.seq.reserve(ctx); err != nil {
-		return chat.Person{}, nil, err
+		return nil, err
 	}
-	row := encode(profileRowOf(next))
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
-	if reflect.DeepEqual(next, p.Person) {
-		s.seq.release()
-		return next, pendingCommit(p.last), nil
+	told := p.next.Profile.Ver != p.person.Profile.Ver
+	if told {
+		p.stream.pushLocked(p.batch, encode(profileEntry(p.next, s.now())))
 	}
-	b := s.batch()
-	put(b, key1(tableProfiles, p.User), row)
-	putOrigin(b, origin)
-	return s.commitPersonLocked(b, p, next, len(row))
+	commit, err := p.commitLocked()
+	if err != nil {
+		return nil, err
+	}
+	p.person.Person, p.person.terms, p.person.size = p.next, terms, len(row)
+	if told {
+		p.stream.last = commit
+	}
+	return commit, nil
 }
 
-// commitPersonLocked uses up a reserved place.
-func (s *Store) commitPersonLocked(b *pebble.Batch, p *person, next chat.Person, size int) (
-	chat.Person, chat.Commit, error,
-) {
-	commit, err := s.seq.commitLocked(b)
+// commitLocked uses up the batch and a reserved place.
+func (p *personChange) commitLocked() (*commit, error) {
+	batch := p.batch
+	p.batch = nil
+	commit, err := p.store.seq.commitLocked(batch)
 	if err != nil {
-		return chat.Person{}, nil, err
+		return nil, err
 	}
-	p.Person, p.size, p.last = next, size, commit
-	return next.Clone(), commit, nil
+	p.person.last = commit
+	return commit, nil
+}
+
+// profileEntry is what streams say of a profile.
+func profileEntry(p chat.Person, now int64) entryRow {
+	f := p.Profile
+	return entryRow{
+		Type: entryProfile, TS: now, Who: p.User, Version: f.Ver, Name: f.Name, Avatar: f.Avatar, Verified: f.Verified, Bot: f.Bot,
+	}
+}
+
+func (c chatStore) ForgetPerson(ctx context.Context, user accounts.Name, free time.Time) (commit chat.Commit, err error) {
+	err = c.personTurn(ctx, user, func(p *personChange) error {
+		telling, err := p.store.get(key1(tableTelling, user), "telling", &tellingRow{})
+		if err != nil {
+			return err
+		}
+		nothing := chat.Person{User: user}
+		if !telling && reflect.DeepEqual(p.person.Person, nothing) {
+			commit = pendingCommit(p.person.last)
+			return nil
+		}
+		for _, h := range p.person.Handles() {
+			p.store.keepHandle(p.batch, h, free)
+		}
+		p.putTerms(nil)
+		remove(p.batch, key1(tableTelling, user))
+		remove(p.batch, key1(tableProfiles, user))
+		if err := p.store.seq.reserve(ctx); err != nil {
+			return err
+		}
+		p.store.seq.mu.Lock()
+		defer p.store.seq.mu.Unlock()
+		commit, err = p.commitLocked()
+		if err == nil {
+			p.person.Person, p.person.terms, p.person.size = nothing, nil, 0
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return commit, nil
 }
 
 // pendingCommit is what an answer that changes nothing waits for.
@@ -134,92 +239,4 @@ func pendingCommit(last *commit) chat.Commit {
 		return nil
 	}
 	return last
-}
-
-// profileRow is everything that a user says of himself.
-type profileRow struct {
-	Ver       uint64              `cbor:"1,keyasint,omitempty"`
-	Name      string              `cbor:"2,keyasint,omitempty"`
-	Avatar    string              `cbor:"3,keyasint,omitempty"`
-	Text      string              `cbor:"4,keyasint,omitempty"`
-	Fields    map[string]fieldRow `cbor:"5,keyasint,omitempty"`
-	Phone     fieldRow            `cbor:"6,keyasint,omitzero"`
-	Email     fieldRow            `cbor:"7,keyasint,omitzero"`
-	Verified  bool                `cbor:"8,keyasint,omitempty"`
-	Bot       bool                `cbor:"9,keyasint,omitempty"`
-	Strangers int                 `cbor:"10,keyasint,omitempty"`
-	Seen      int                 `cbor:"11,keyasint,omitempty"`
-	Hidden    bool                `cbor:"12,keyasint,omitempty"`
-	ByPhone   bool                `cbor:"13,keyasint,omitempty"`
-	ByEmail   bool                `cbor:"14,keyasint,omitempty"`
-	Listed    bool                `cbor:"15,keyasint,omitempty"`
-	Cell      uint64              `cbor:"16,keyasint,omitempty"`
-	CellUntil int64               `cbor:"17,keyasint,omitempty"` // Unix milliseconds
-}
-
-type fieldRow struct {
-	Value string `cbor:"1,keyasint,omitempty"`
-	Show  int    `cbor:"2,keyasint,omitempty"`
-}
-
-// What audiences are on the disk.
-var audienceRows = map[chat.Audience]int{
-	chat.AudienceDefault: 0, chat.AudienceNobody: 1, chat.AudienceContacts: 2, chat.AudienceNear: 3,
-	chat.AudienceEveryone: 4,
-}
-
-// audienceOf reads what audienceRows writes. What a newer version may have written is nobody.
-func audienceOf(row int) chat.Audience {
-	for a, r := range audienceRows {
-		if r == row {
-			return a
-		}
-	}
-	return chat.AudienceNobody
-}
-
-func fieldRowOf(f chat.Field) fieldRow { return fieldRow{f.Value, audienceRows[f.Show]} }
-
-func (r fieldRow) field() chat.Field { return chat.Field{Value: r.Value, Show: audienceOf(r.Show)} }
-
-func profileRowOf(p chat.Person) profileRow {
-	f, find := p.Profile, p.Settings.Find
-	r := profileRow{
-		Ver: f.Ver, Name: f.Name, Avatar: f.Avatar, Text: f.Text, Phone: fieldRowOf(f.Phone), Email: fieldRowOf(f.Email),
-		Verified: f.Verified, Bot: f.Bot,
-		Strangers: audienceRows[p.Settings.Strangers], Seen: audienceRows[p.Settings.Seen],
-		Hidden: find.Hidden, ByPhone: find.Phone, ByEmail: find.Email, Listed: find.Listed,
-		Cell: find.Nearby.Cell, CellUntil: find.Nearby.Until,
-	}
-	if len(f.Fields) > 0 {
-		r.Fields = make(map[string]fieldRow, len(f.Fields))
-	}
-	for name, field := range f.Fields {
-		r.Fields[name] = fieldRowOf(field)
-	}
-	return r
-}
-
-func (r profileRow) person(user accounts.Name) chat.Person {
-	p := chat.Person{
-		User: user,
-		Profile: chat.Profile{
-			Ver: r.Ver, Name: r.Name, Avatar: r.Avatar, Text: r.Text, Phone: r.Phone.field(), Email: r.Email.field(),
-			Trust: chat.Trust{Verified: r.Verified, Bot: r.Bot},
-		},
-		Settings: chat.Settings{
-			Strangers: audienceOf(r.Strangers), Seen: audienceOf(r.Seen),
-			Find: chat.Find{
-				Hidden: r.Hidden, Phone: r.ByPhone, Email: r.ByEmail, Listed: r.Listed,
-				Nearby: chat.Area{Cell: r.Cell, Until: r.CellUntil},
-			},
-		},
-	}
-	if len(r.Fields) > 0 {
-		p.Profile.Fields = make(map[string]chat.Field, len(r.Fields))
-	}
-	for name, field := range r.Fields {
-		p.Profile.Fields[name] = field.field()
-	}
-	return p
 }

@@ -183,6 +183,7 @@ const (
 	entryReceipt = 2
 	entryRead    = 3
 	entryContact = 4
+	entryProfile = 7
 )
 
 // entryRow points at a message, or says the rest itself. A message's time is in its own row.
@@ -202,11 +203,15 @@ type entryRow struct {
 	Remark       string            `cbor:"13,keyasint,omitempty"`
 	Tags         []string          `cbor:"14,keyasint,omitempty"`
 	Version      uint64            `cbor:"15,keyasint,omitempty"`
+	Name         string            `cbor:"21,keyasint,omitempty"`
+	Avatar       string            `cbor:"22,keyasint,omitempty"`
+	Verified     bool              `cbor:"23,keyasint,omitempty"`
+	Bot          bool              `cbor:"24,keyasint,omitempty"`
 }
 
 var entryTypes = map[int]chat.EntryType{
 	entryMessage: chat.EntryMessage, entryReceipt: chat.EntryReceipt, entryRead: chat.EntryRead,
-	entryContact: chat.EntryContact,
+	entryContact: chat.EntryContact, entryProfile: chat.EntryProfile,
 }
 
 // What relations are on the disk.

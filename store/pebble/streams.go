@@ -28,6 +28,13 @@ type stream struct {
 // weightLocked counts what a long list of tallies takes besides the stream itself.
 func (st *stream) weightLocked() int { return 1 + len(st.unread.tallies)/2 }
 
+// pushLocked adds an entry. The caller says in last what covers it.
+func (st *stream) pushLocked(b *pebble.Batch, row []byte) (usn uint64) {
+	st.head++
+	put(b, entryKey(st.user, st.head), row)
+	return st.head
+}
+
 // unread are the tallies of a user that are not 0, so that not all of his conversations have to be read for each event.
 // Guarded by sequencer.mu.
 type unread struct {
@@ -160,6 +167,9 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 		Until: row.Until, Blocked: row.Blocked, Ignored: row.Ignored, Remark: row.Remark, Tags: row.Tags,
 	}
 	e.Version = row.Version
+	e.Card = chat.Card{
+		Name: row.Name, Avatar: row.Avatar, Trust: chat.Trust{Verified: row.Verified, Bot: row.Bot},
+	}
 	if row.Type == entryMessage {
 		if e.Message, err = s.message(row.Conversation, row.Seq); err != nil {
 			return e, err
