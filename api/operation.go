@@ -122,6 +122,8 @@ func kindOf(t reflect.Type) string {
 		return "a list"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
+	case reflect.Float64:
+		return "a number"
 	case reflect.Uint, reflect.Uint64:
 		return "a whole number of at least 0"
 	}
