@@ -14,6 +14,13 @@ const forgetPage = 256
 // more; what he has said of himself is forgotten, and what he has sent as Config.WipeDeleted says. It may be called again
 // after an error or a crash, and goes on then.
 func (s *Service) Leave(ctx context.Context, who accounts.Name) error {
+	commit, err := s.ForgetProfile(ctx, who)
+	if err == nil && commit != nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	for after := accounts.Name(""); ; {
 		page, err := s.store.Partners(ctx, who, after, forgetPage)
 		if err != nil {

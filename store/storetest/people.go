@@ -22,7 +22,7 @@ var peopleTests = []test{
 	{"hits are those that begin with a prefix, in order", testFound},
 	{"areas are forgotten when their time is over", testAreas},
 	{"a person that is forgotten leaves nothing but kept handles", testForget},
-	{"who is a contact of both is counted", testMutual},
+	{"who is a contact of both is counted", testMutualNames},
 	{"contacts are told of a profile slice by slice", testTelling},
 	{"who has blocked or is blocked is not told", testTellingBlocked},
 	{"a newer version is told instead of an older one", testTellingAnew},
@@ -306,7 +306,7 @@ func testForget(k *kit) {
 	k.owner(email, bob)
 }
 
-func testMutual(k *kit) {
+func testMutualNames(k *kit) {
 	for _, pair := range [][2]accounts.Name{
 		{alice, "al"}, {bob, "al"}, {alice, "b"}, {bob, "c"}, {alice, "d"}, {bob, "d"}, {alice, bob}, {alice, "e"}, {bob, "e-f"},
 		{alice, "zoe"}, {bob, "zoe"},
