@@ -21,7 +21,7 @@ func presenceTopic(who, viewer accounts.Name) string {
 
 // viewed gives the filter that the server knows for what self wrote; other filters than those of presence stay as they are.
 func viewed(filter string, self accounts.Name) string {
-	if strings.HasPrefix(filter, "im/p/") {
+	if strings.HasPrefix(filter, "im/p/") && !strings.Contains(filter, "#") { // with a # it is none, and stays so
 		return filter + "/" + string(self)
 	}
 	return filter
