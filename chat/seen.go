@@ -13,7 +13,8 @@ type Seen interface {
 	// Note keeps what has changed. Nobody waits for it to be durable; it may be lost in a crash, the last of it first.
 	Note(ctx context.Context, changes ...Sighting) error
 
-	// LastSeen gives when each of these was there last; zero: never, as far as is known.
+	// LastSeen gives when each of these was there last; zero: never, as far as is known. It knows what was noted before, and
+	// may be ahead of what is durable: what it says has been so.
 	LastSeen(ctx context.Context, who ...accounts.Name) ([]time.Time, error)
 
 	// Settle is called at a start, before anybody can be there, and before the store is told that the process lives: all who

@@ -43,6 +43,7 @@ func testLastSeen(k *kit) {
 	same(k, "left", k.seen(alice, bob), []time.Time{noon(3), noon(2)})
 	k.reopen()
 	same(k, "left, after a start", k.seen(alice, bob), []time.Time{noon(3), noon(2)})
+	k.contacts(alice, bob)
 	k.crash()
 	same(k, "left, after a crash", k.seen(alice, bob), []time.Time{noon(3), noon(2)})
 }
@@ -54,7 +55,7 @@ func testSettle(k *kit) {
 	)
 	k.note(chat.Sighting{Who: bob, At: noon(2)})
 	k.ok("beat", k.queues().Beat(k.ctx(), noon(5)))
-	k.seen(alice) // is answered when what was before is durable
+	k.contacts(alice, bob) // is durable when it returns, and so is what was before
 	k.crash()
 	for range 2 { // the second time nobody is left
 		k.ok("settle", k.chat().Settle(k.ctx()))
@@ -67,14 +68,14 @@ func testSettle(k *kit) {
 func testSettleNewcomer(k *kit) {
 	k.ok("settle nothing", k.chat().Settle(k.ctx()))
 	k.note(chat.Sighting{Who: bob, At: noon(1), There: true})
-	k.seen(bob)
+	k.contacts(alice, bob)
 	k.crash()
 	k.ok("settle without a beat", k.chat().Settle(k.ctx()))
 	same(k, "settled without a beat", k.seen(bob), []time.Time{noon(1)})
 
 	k.ok("beat", k.queues().Beat(k.ctx(), noon(3)))
 	k.note(chat.Sighting{Who: alice, At: noon(4), There: true})
-	k.seen(alice)
+	k.contacts(alice, carol)
 	k.crash()
 	k.ok("settle", k.chat().Settle(k.ctx()))
 	same(k, "settled", k.seen(alice, bob), []time.Time{noon(4), noon(1)})
