@@ -114,6 +114,10 @@ type LimitsConfig struct {
 	BodySize Bytes `toml:"body_size"`
 	// Longest text of a message, in characters.
 	TextSize int `toml:"text_size"`
+	// People that one may ask for contact in a day.
+	ContactRequests int `toml:"contact_requests"`
+	// Contacts that one may have.
+	Contacts int `toml:"contacts"`
 	// Longest topic or topic filter, in bytes; 128 to 65535, cannot be switched off.
 	TopicSize int `toml:"topic_size"`
 	// Publishes a second that one connection may go on sending. Over it the connection is read more slowly; nothing is
@@ -254,6 +258,8 @@ func Default() Config {
 			PacketSize:           1 * mebibyte,
 			BodySize:             64 * kibibyte,
 			TextSize:             10_000,
+			ContactRequests:      20,
+			Contacts:             5000,
 			TopicSize:            1024,
 			PublishRate:          100,
 			PublishBurst:         1000,
@@ -346,6 +352,8 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.body_size", c.BodySize, Bytes(0))
 	v.check(c.BodySize <= c.PacketSize, "limits.body_size", "%s is more than packet_size, %s", c.BodySize, c.PacketSize)
 	atLeast(v, "limits.text_size", c.TextSize, 0)
+	atLeast(v, "limits.contact_requests", c.ContactRequests, 0)
+	atLeast(v, "limits.contacts", c.Contacts, 0)
 	v.between("limits.topic_size", c.TopicSize, 128, 65535)
 	atLeast(v, "limits.publish_rate", c.PublishRate, 0)
 	atLeast(v, "limits.publish_burst", c.PublishBurst, 0)
