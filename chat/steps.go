@@ -100,10 +100,10 @@ func ToAccept(who, requester accounts.Name, most Bounds) Change {
 		switch {
 		case p.Mine.State == ContactAccepted:
 			return Told{}, nil
-		case p.Blocked():
-			return Told{}, ErrBlocked
 		case !p.Mine.open(ContactRequested, p.Now):
 			return Told{}, ErrNoRequest
+		case p.Blocked():
+			return Told{}, ErrBlocked
 		}
 		return p.accept(most)
 	}}
