@@ -130,7 +130,7 @@ type Digest [32]byte
 func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
 
 // ID is a name for a token or an invitation that gives nothing of it away.
-func (d Digest) ID() string { return "t" + base64.RawURLEncoding.EncodeToString(d[:12]) }
+func (d Digest) ID() string { return base64.RawURLEncoding.EncodeToString(d[:12]) }
 
 // Proof is what somebody has shown of an account.
 type Proof struct {

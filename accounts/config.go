@@ -30,6 +30,10 @@ type Config struct {
 	// MaxTokens is how many tokens one account may have; a login beyond it revokes the oldest one. Default 100.
 	MaxTokens int `koanf:"max_tokens"`
 
+	// AuditLife is how long it is known what administrators did. Default 400 days: a year, and time to ask about it. 0: for
+	// ever.
+	AuditLife time.Duration `koanf:"audit_life"`
+
 	// HashMemory is what one argon2id hash takes, in KiB. The defaults (19456, 2, 1) are OWASP's minimum and cost about
 	// 20 ms of one core. Passwords that were hashed with other values verify, and are hashed anew at their next login.
 	HashMemory uint32 `koanf:"hash_memory"`
@@ -65,6 +69,7 @@ func DefaultConfig() Config {
 		MinPassword:          8,
 		TokenLife:            90 * 24 * time.Hour,
 		MaxTokens:            100,
+		AuditLife:            400 * 24 * time.Hour,
 		HashMemory:           19 * 1024,
 		HashTime:             2,
 		HashThreads:          1,
@@ -106,6 +111,9 @@ func (c Config) Validate() error {
 	}
 	if c.TokenLife < time.Minute {
 		return fmt.Errorf("token_life: %v is less than a minute", c.TokenLife)
+	}
+	if c.AuditLife != 0 && c.AuditLife < time.Hour {
+		return fmt.Errorf("audit_life: %v is less than an hour", c.AuditLife)
 	}
 	if c.SlowDown < 0 || c.SlowDown > time.Minute {
 		return fmt.Errorf("slow_down: %v is not between 0 and a minute", c.SlowDown)

@@ -36,7 +36,7 @@ func TestAccountsOnDisk(t *testing.T) {
 		}
 	}
 	s, closeStore := open()
-	code, err := s.Invite(t.Context(), 5, time.Hour)
+	code, _, err := s.Invite(t.Context(), accounts.Invitation{Uses: 5}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,17 +64,53 @@ func (s *Service) checkInvitation(ctx context.Context, d Digest) error {
 	return nil
 }
 
-// Invite makes an invitation for a number of registrations until ttl is over. Its code is not stored: this is the only
-// time that it can be read. ErrInvitation if it could never be used.
-func (s *Service) Invite(ctx context.Context, uses int, ttl time.Duration) (string, error) {
-	if uses < 1 || ttl <= 0 {
-		return "", fmt.Errorf("invite %d for %v: %w", uses, ttl, ErrInvitation)
+// Invite makes an invitation for a number of registrations until ttl is over; Uses, Label and By of i say which. Its code is
+// not stored: this is the only time that it can be read. ErrInvitation if it could never be used.
+func (s *Service) Invite(ctx context.Context, i Invitation, ttl time.Duration) (code string, made Invitation, err error) {
+	if i.Uses < 1 || ttl <= 0 {
+		return "", Invitation{}, fmt.Errorf("invite %d for %v: %w", i.Uses, ttl, ErrInvitation)
 	}
-	code, d := newSecret(invitationPrefix)
-	if err := s.store.PutInvitation(ctx, Invitation{Digest: d, Uses: uses, Expires: s.now().Add(ttl)}); err != nil {
-		return "", fmt.Errorf("invite: %w", err)
+	code, i.Digest = newSecret(invitationPrefix)
+	i.Made, i.Label, i.Created = i.Uses, CleanLabel(i.Label), s.now()
+	i.Expires = i.Created.Add(ttl)
+	if err := s.store.PutInvitation(ctx, i); err != nil {
+		return "", Invitation{}, fmt.Errorf("invite: %w", err)
 	}
-	return code, nil
+	return code, i, nil
+}
+
+// Invitations gives up to limit invitations in the order of their digests, those after after, used up and ended ones too as
+// long as they are stored.
+func (s *Service) Invitations(ctx context.Context, after Digest, limit int) ([]Invitation, error) {
+	list, err := s.store.Invitations(ctx, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list invitations: %w", err)
+	}
+	return list, nil
+}
+
+// Uninvite takes the invitation with this ID back. ErrUnknown.
+func (s *Service) Uninvite(ctx context.Context, id string) error {
+	const page = 1000
+	for after := (Digest{}); ; {
+		list, err := s.store.Invitations(ctx, after, page)
+		if err != nil {
+			return fmt.Errorf("take invitation back: %w", err)
+		}
+		for _, i := range list {
+			after = i.Digest
+			if i.Digest.ID() != id {
+				continue
+			}
+			if err := s.store.DeleteInvitation(ctx, i.Digest); err != nil {
+				return fmt.Errorf("take invitation back: %w", err)
+			}
+			return nil
+		}
+		if len(list) < page {
+			return fmt.Errorf("take invitation %.80q back: %w", id, ErrUnknown)
+		}
+	}
 }
 
 // registrations counts what strangers register, by address. Safe for concurrent use.

@@ -46,7 +46,7 @@ func TestAnInvitationHasUsesAndAnEnd(t *testing.T) {
 		c.Registration, c.RegistrationsPerHour = RegistrationInvite, 0
 		s, _ := newService(t, c)
 		add(t, s, "alice")
-		code, err := s.Invite(t.Context(), 3, time.Hour)
+		code, _, err := s.Invite(t.Context(), Invitation{Uses: 3}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,14 +72,14 @@ func TestAnInvitationHasUsesAndAnEnd(t *testing.T) {
 			t.Errorf("%d registered with an invitation for 3", made.Load())
 		}
 
-		code, err = s.Invite(t.Context(), 1, time.Hour)
+		code, _, err = s.Invite(t.Context(), Invitation{Uses: 1}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
 		_, err = s.Register(t.Context(), "late", password, code, home)
 		wantErr(t, "over", err, ErrInvitation)
-		_, err = s.Invite(t.Context(), 0, time.Hour)
+		_, _, err = s.Invite(t.Context(), Invitation{}, time.Hour)
 		wantErr(t, "no uses", err, ErrInvitation)
 	})
 }

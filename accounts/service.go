@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +27,10 @@ type Service struct {
 	attempts  *attempts
 	registers *registrations
 	revoked   func(owner Name, tokens []Digest) // see SetRevoked
-	revisions *revisions                        // see Revision
+	leavers   []Leaver
+	left      chan struct{} // has room for one: there is something to leave
+	lastAct   atomic.Int64  // Unix nanoseconds
+	revisions *revisions    // see Revision
 }
 
 // New makes a service; cfg has passed Validate.
@@ -38,6 +43,7 @@ func New(cfg Config, store Store, log *slog.Logger) *Service {
 		metrics:   newMetrics(),
 		revoked:   func(Name, []Digest) {},
 		revisions: newRevisions(),
+		left:      make(chan struct{}, 1),
 	}
 	now := func() time.Time { return s.now() }
 	s.hasher = newHasher(cfg, s.metrics.hashes)
@@ -46,13 +52,17 @@ func New(cfg Config, store Store, log *slog.Logger) *Service {
 	return s
 }
 
-// Run forgets tokens and invitations that have ended, at once and then every hour, until ctx ends. It gives nil then.
+// Run forgets tokens and invitations that have ended and acts that are old, at once and then every hour, and what is left of
+// deleted accounts, until ctx ends. It gives nil then.
 func (s *Service) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { s.runLeave(ctx) })
 	ticker := time.NewTicker(purgeEvery)
 	defer ticker.Stop()
 	for {
-		if err := s.purge(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("cannot purge tokens", "err", err)
+		if err := errors.Join(s.purge(ctx), s.purgeActs(ctx)); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot purge what has ended", "err", err)
 		}
 		select {
 		case <-ticker.C:
@@ -131,6 +141,15 @@ func (s *Service) Users(ctx context.Context, after Name, limit int) ([]User, err
 		return nil, fmt.Errorf("list users: %w", err)
 	}
 	return users, nil
+}
+
+// User gives an account, also one that was deleted. ErrUnknown.
+func (s *Service) User(ctx context.Context, name Name) (User, error) {
+	u, err := s.store.User(ctx, name)
+	if err != nil {
+		return User{}, fmt.Errorf("look up %.80q: %w", name, err)
+	}
+	return u, nil
 }
 
 // Active says whether name is a user that is neither disabled nor deleted.

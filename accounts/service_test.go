@@ -268,7 +268,7 @@ func TestTokensEndAndAreForgotten(t *testing.T) {
 		s, m := newService(t, cheap())
 		add(t, s, "alice")
 		old := login(t, s, "alice", home)
-		if _, err := s.Invite(t.Context(), 1, time.Hour); err != nil {
+		if _, _, err := s.Invite(t.Context(), Invitation{Uses: 1}, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -9,10 +9,9 @@ import (
 )
 
 const (
-	defaultInvitationLife = 7 * 24 * time.Hour
-	maxInvitationLife     = 366 * 24 * time.Hour
-	maxInvitationUses     = 100_000
-	maxUsers              = 1000 // in one answer
+	maxUsers            = 1000 // in one answer
+	defaultRecoveryLife = 24 * time.Hour
+	maxRecoveryLife     = 31 * 24 * time.Hour
 )
 
 type adminUserInput struct {
@@ -20,14 +19,68 @@ type adminUserInput struct {
 	Password string `json:"password"`
 }
 
+func (i adminUserInput) target() string { return i.Name }
+
 type adminNameInput struct {
 	Name string `json:"name"`
 }
 
+func (i adminNameInput) target() string { return i.Name }
+
+type adminDisableInput struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"` // for administrators
+	TTL    uint64 `json:"ttl"`    // seconds; 0: until it is enabled
+}
+
+func (i adminDisableInput) target() string { return i.Name }
+
+type adminRoleInput struct {
+	Name string        `json:"name"`
+	Role accounts.Role `json:"role"` // admin, or empty
+}
+
+func (i adminRoleInput) target() string {
+	if i.Role == accounts.RoleNone {
+		return i.Name + " -"
+	}
+	return i.Name + " " + string(i.Role)
+}
+
+type adminRecoverInput struct {
+	Name string `json:"name"`
+	TTL  uint64 `json:"ttl"` // seconds; 0: a day
+}
+
+func (i adminRecoverInput) target() string { return i.Name }
+
+type adminCodeOutput struct {
+	Code    string `json:"code"`
+	Expires int64  `json:"expires"` // Unix milliseconds
+}
+
+// adminUser is an account; times are Unix milliseconds, and absent where there is none.
 type adminUser struct {
 	Name     accounts.Name `json:"name"`
+	Role     accounts.Role `json:"role,omitempty"`
 	Disabled bool          `json:"disabled"`
-	Created  int64         `json:"created"` // Unix milliseconds
+	Reason   string        `json:"reason,omitempty"` // of being disabled
+	Until    int64         `json:"until,omitempty"`  // of being disabled
+	Created  int64         `json:"created"`
+	Deleted  int64         `json:"deleted,omitempty"`
+}
+
+type adminUserDetail struct {
+	adminUser
+	Tokens   []adminToken `json:"tokens"`
+	Sessions int          `json:"sessions"` // of MQTT; 1000 at most
+}
+
+type adminToken struct {
+	ID      string `json:"id"`
+	Label   string `json:"label,omitempty"`
+	Created int64  `json:"created"`
+	Expires int64  `json:"expires"`
 }
 
 type adminListInput struct {
@@ -40,86 +93,162 @@ type adminListOutput struct {
 	Cursor string      `json:"cursor,omitempty"` // absent: there are no more
 }
 
-type adminInviteInput struct {
-	Uses uint64 `json:"uses"` // 0: 1
-	TTL  uint64 `json:"ttl"`  // seconds; 0: a week
-}
-
-type adminInviteOutput struct {
-	Code    string `json:"code"`
-	Expires int64  `json:"expires"` // Unix milliseconds
-}
-
-func adminRows(acc *accounts.Service, disconnect func(accounts.Name)) []*Operation {
-	disable := func(disabled bool) func(context.Context, Caller, adminNameInput) (nothing, chat.Commit, error) {
-		return func(ctx context.Context, _ Caller, in adminNameInput) (nothing, chat.Commit, error) {
-			name, err := accounts.ParseUser(in.Name)
-			if err != nil {
-				return nothing{}, nil, err
-			}
-			if err := acc.SetDisabled(ctx, name, disabled); err != nil {
-				return nothing{}, nil, err
-			}
-			if disabled {
-				disconnect(name)
-			}
-			return nothing{}, nil, nil
+// named makes a row that changes something about one account.
+func named[In interface{ name() string }](
+	method, doc string, f func(ctx context.Context, name accounts.Name, in In) error,
+) *Operation {
+	return change(method, Admin, doc, func(ctx context.Context, _ Caller, in In) (nothing, chat.Commit, error) {
+		name, err := accounts.ParseUser(in.name())
+		if err == nil {
+			err = f(ctx, name, in)
 		}
-	}
+		return nothing{}, nil, err
+	})
+}
+
+func (i adminUserInput) name() string    { return i.Name }
+func (i adminNameInput) name() string    { return i.Name }
+func (i adminDisableInput) name() string { return i.Name }
+func (i adminRoleInput) name() string    { return i.Name }
+
+func adminRows(r Rooms) []*Operation {
+	acc, l := r.Accounts, life{r.Accounts, r.Sessions}
 	return []*Operation{
 		change("user.add", Admin, "Makes an account.",
 			func(ctx context.Context, _ Caller, in adminUserInput) (adminUser, chat.Commit, error) {
 				u, err := acc.Add(ctx, in.Name, in.Password)
 				return shown(u), nil, err
 			}),
-		change("user.passwd", Admin, "Replaces a password, revokes the account's tokens and ends its connections.",
-			func(ctx context.Context, _ Caller, in adminUserInput) (nothing, chat.Commit, error) {
-				name, err := accounts.ParseUser(in.Name)
-				if err != nil {
-					return nothing{}, nil, err
-				}
+		named("user.passwd", "Replaces a password, revokes the account's tokens and ends its connections.",
+			func(ctx context.Context, name accounts.Name, in adminUserInput) error {
 				if err := acc.SetPassword(ctx, name, in.Password); err != nil {
-					return nothing{}, nil, err
+					return err
 				}
-				disconnect(name)
-				return nothing{}, nil, nil
+				l.reg.Disconnect(name, reasonAdministrative)
+				return nil
 			}),
-		read("user.list", Admin, "Lists accounts in the order of their names.",
+		read("user.list", Admin, "Lists accounts in the order of their names, deleted ones too.",
 			func(ctx context.Context, _ Caller, in adminListInput) (adminListOutput, error) {
-				limit := clamp(in.Limit, maxUsers, maxUsers)
-				users, err := acc.Users(ctx, accounts.Name(in.Cursor), limit)
-				if err != nil {
-					return adminListOutput{}, err
-				}
-				out := adminListOutput{Users: make([]adminUser, 0, len(users))}
-				for _, u := range users {
-					out.Users = append(out.Users, shown(u))
-				}
-				if len(users) == limit {
-					out.Cursor = string(users[limit-1].Name)
-				}
-				return out, nil
+				return users(ctx, acc, in)
 			}),
-		change("user.disable", Admin, "Lets an account log in no more, and ends its connections.", disable(true)),
-		change("user.enable", Admin, "Lets an account log in again.", disable(false)),
-		change("invite.add", Admin, "Makes an invitation, for installations that register whoever has one.",
-			func(ctx context.Context, _ Caller, in adminInviteInput) (adminInviteOutput, chat.Commit, error) {
-				life, uses := defaultInvitationLife, max(in.Uses, 1)
-				if in.TTL > uint64(maxInvitationLife/time.Second) || uses > maxInvitationUses {
-					return adminInviteOutput{}, nil, malformed(
-						"an invitation is for at most %d uses and 366 days", maxInvitationUses)
+		read("user.show", Admin, "Gives all about an account but what it says.",
+			func(ctx context.Context, _ Caller, in adminNameInput) (adminUserDetail, error) {
+				return l.show(ctx, accounts.Name(in.Name))
+			}),
+		named("user.disable", "Lets an account log in no more, and ends its connections.",
+			func(ctx context.Context, name accounts.Name, in adminDisableInput) error {
+				return l.suspend(ctx, name, in)
+			}),
+		named("user.enable", "Lets an account log in again.",
+			func(ctx context.Context, name accounts.Name, _ adminNameInput) error {
+				return acc.SetDisabled(ctx, name, false)
+			}),
+		named("user.kick", "Revokes the account's tokens and ends its sessions, with what waits in them.",
+			func(ctx context.Context, name accounts.Name, _ adminNameInput) error { return l.kickAccount(ctx, name) }),
+		named("user.delete", "Deletes an account for good, and ends its sessions.",
+			func(ctx context.Context, name accounts.Name, _ adminNameInput) error { return l.end(ctx, name) }),
+		named("user.role", "Makes an account an administrator, or takes that away.",
+			func(ctx context.Context, name accounts.Name, in adminRoleInput) error {
+				if in.Role != accounts.RoleNone && in.Role != accounts.RoleAdmin {
+					return malformed("the role is admin or empty")
 				}
-				if in.TTL > 0 {
-					life = time.Duration(in.TTL) * time.Second
-				}
-				code, err := acc.Invite(ctx, int(uses), life)
-				return adminInviteOutput{Code: code, Expires: time.Now().Add(life).UnixMilli()}, nil, err
+				return acc.SetRole(ctx, name, in.Role)
+			}),
+		change("user.recover", Admin, "Makes a code with which an account can set a new password, once.",
+			func(ctx context.Context, _ Caller, in adminRecoverInput) (adminCodeOutput, chat.Commit, error) {
+				out, err := offer(ctx, acc, in)
+				return out, nil, err
 			}),
 	}
 }
 
+func users(ctx context.Context, acc *accounts.Service, in adminListInput) (adminListOutput, error) {
+	limit := clamp(in.Limit, maxUsers, maxUsers)
+	page, err := acc.Users(ctx, accounts.Name(in.Cursor), limit)
+	if err != nil {
+		return adminListOutput{}, err
+	}
+	out := adminListOutput{Users: make([]adminUser, 0, len(page))}
+	for _, u := range page {
+		out.Users = append(out.Users, shown(u))
+	}
+	if len(page) == limit {
+		out.Cursor = string(page[limit-1].Name)
+	}
+	return out, nil
+}
+
+func (l life) show(ctx context.Context, name accounts.Name) (adminUserDetail, error) {
+	u, err := l.acc.User(ctx, name)
+	if err != nil {
+		return adminUserDetail{}, err
+	}
+	list, err := l.list(ctx, Caller{Account: name})
+	if err != nil {
+		return adminUserDetail{}, err
+	}
+	tokens, err := l.acc.Tokens(ctx, name)
+	if err != nil {
+		return adminUserDetail{}, err
+	}
+	out := adminUserDetail{adminUser: shown(u), Tokens: make([]adminToken, len(tokens))}
+	for i, t := range tokens {
+		out.Tokens[i] = adminToken{tokenID(t.Digest), t.Label, t.Created.UnixMilli(), t.Expires.UnixMilli()}
+	}
+	for _, s := range list {
+		if s.key.Client != "" {
+			out.Sessions++
+		}
+	}
+	return out, nil
+}
+
+func (l life) suspend(ctx context.Context, name accounts.Name, in adminDisableInput) error {
+	how := accounts.Suspension{Disabled: true, Reason: in.Reason}
+	if in.TTL > uint64(maxSuspension/time.Second) {
+		return malformed("an account is disabled for at most 100 years, or without an end")
+	}
+	if in.TTL > 0 {
+		how.Until = time.Now().Add(time.Duration(in.TTL) * time.Second)
+	}
+	if err := l.acc.Suspend(ctx, name, how); err != nil {
+		return err
+	}
+	l.reg.Disconnect(name, reasonAdministrative)
+	return nil
+}
+
+const maxSuspension = 100 * 366 * 24 * time.Hour
+
+// kickAccount ends everything that an account has opened.
+func (l life) kickAccount(ctx context.Context, name accounts.Name) error {
+	if _, err := l.acc.User(ctx, name); err != nil {
+		return err
+	}
+	return l.kickOthers(ctx, Caller{Account: name})
+}
+
+func offer(ctx context.Context, acc *accounts.Service, in adminRecoverInput) (adminCodeOutput, error) {
+	name, err := accounts.ParseUser(in.Name)
+	if err != nil {
+		return adminCodeOutput{}, err
+	}
+	ttl := defaultRecoveryLife
+	if in.TTL > uint64(maxRecoveryLife/time.Second) {
+		return adminCodeOutput{}, malformed("a code is good for at most 31 days")
+	}
+	if in.TTL > 0 {
+		ttl = time.Duration(in.TTL) * time.Second
+	}
+	code, expires, err := acc.Offer(ctx, name, ttl)
+	return adminCodeOutput{Code: code, Expires: milliseconds(expires)}, err
+}
+
 func shown(u accounts.User) adminUser {
-	return adminUser{Name: u.Name, Disabled: u.Disabled, Created: u.Created.UnixMilli()}
+	return adminUser{
+		Name: u.Name, Role: u.Role, Disabled: u.Suspended(time.Now()), Reason: u.Reason, Until: milliseconds(u.Until),
+		Created: u.Created.UnixMilli(), Deleted: milliseconds(u.Deleted),
+	}
 }
 
 // clamp gives how many items an answer has: what was asked for, within bounds.

@@ -73,7 +73,7 @@ type Access int
 const (
 	Public Access = iota // everybody, also a stranger
 	User                 // a user
-	Admin                // who may open the admin socket; only in the table of NewAdmin
+	Admin                // who may open the admin socket, or has the role; only in the table of NewAdmin
 )
 
 // Operation is one row. It does not change.
@@ -109,13 +109,18 @@ func New(r Rooms) *Table {
 	return newTable(accountRows(r), lifeRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r))
 }
 
-// NewAdmin makes the table for whoever administers the installation. disconnect is called with each account whose
-// secrets have become worthless, and ends its connections; it may be nil.
-func NewAdmin(acc *accounts.Service, registry *sessions.Registry, disconnect func(accounts.Name)) *Table {
-	if disconnect == nil {
-		disconnect = func(accounts.Name) {}
+// NewAdmin makes the table for whoever administers the installation: at the console, or an account with the role. What
+// changes something is noted in the audit log before it is done, and its outcome before it is answered.
+func NewAdmin(r Rooms) *Table {
+	rows := [][]*Operation{adminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions)}
+	for _, part := range rows {
+		for _, o := range part {
+			if o.Changes {
+				o.audited(r.Accounts)
+			}
+		}
 	}
-	return newTable(adminRows(acc, disconnect), sessionRows(registry))
+	return newTable(rows...)
 }
 
 func newTable(parts ...[]*Operation) *Table {

@@ -23,6 +23,16 @@ type passwdInput struct {
 	EndSessions bool   `json:"end_sessions"`
 }
 
+type passwordInput struct {
+	Password string `json:"password"`
+}
+
+type recoverInput struct {
+	UID      string `json:"uid"`
+	Code     string `json:"code"`
+	Password string `json:"password"`
+}
+
 type kickInput struct {
 	ID  string `json:"id"`
 	All bool   `json:"all"` // but the caller's
@@ -61,7 +71,11 @@ type ownSessionsOutput struct {
 	Sessions []ownSession `json:"sessions"`
 }
 
-const maxSessionName = 64 // bytes
+const (
+	maxSessionName = 64 // bytes
+	// reasonAdministrative is the DISCONNECT reason for who was ended by an administrator or by himself (MQTT 5, 3.14.2.1).
+	reasonAdministrative = 0x98
+)
 
 func lifeRows(r Rooms) []*Operation {
 	l := life{r.Accounts, r.Sessions}
@@ -71,6 +85,14 @@ func lifeRows(r Rooms) []*Operation {
 		ending("account.passwd", "Replaces the password for who knows the old one, and may end the other sessions.", l.spare,
 			func(ctx context.Context, c Caller, in passwdInput) (nothing, error) {
 				return nothing{}, l.passwd(ctx, c, in)
+			}),
+		ending("account.delete", "Deletes the account of who knows its password, for good.", l.spare,
+			func(ctx context.Context, c Caller, in passwordInput) (nothing, error) {
+				return nothing{}, l.delete(ctx, c, in)
+			}),
+		change("account.recover", Public, "Sets a new password with a code of an administrator, and ends all sessions.",
+			func(ctx context.Context, c Caller, in recoverInput) (nothing, chat.Commit, error) {
+				return nothing{}, nil, l.recover(ctx, c, in)
 			}),
 		read("session.list", User, "Lists one's own sessions.",
 			func(ctx context.Context, c Caller, _ nothing) (ownSessionsOutput, error) {
@@ -121,6 +143,31 @@ func (l life) passwd(ctx context.Context, c Caller, in passwdInput) error {
 		return nil
 	}
 	return l.kickOthers(ctx, c)
+}
+
+// delete ends the account; its sessions and what others have of it go in the background.
+func (l life) delete(ctx context.Context, c Caller, in passwordInput) error {
+	if err := l.acc.CheckPassword(ctx, c.Account, in.Password, c.Addr); err != nil {
+		return err
+	}
+	return l.end(ctx, c.Account)
+}
+
+// end deletes an account and ends its connections.
+func (l life) end(ctx context.Context, name accounts.Name) error {
+	if err := l.acc.Delete(ctx, name); err != nil {
+		return err
+	}
+	l.reg.Disconnect(name, reasonAdministrative)
+	return nil
+}
+
+func (l life) recover(ctx context.Context, c Caller, in recoverInput) error {
+	name, err := l.acc.Recover(ctx, in.UID, in.Code, in.Password, c.Addr)
+	if err != nil {
+		return err
+	}
+	return l.kickOthers(ctx, Caller{Account: name})
 }
 
 // kickOthers ends every session but the caller's, and every token but his.
@@ -257,13 +304,15 @@ func (l life) list(ctx context.Context, c Caller) ([]ownSession, error) {
 	for _, t := range tokens {
 		if !used[t.Digest] {
 			list = append(list, ownSession{
-				ID: t.Digest.ID(), Kind: "token", This: c.Client == "" && t.Digest == c.Token, Label: t.Label,
+				ID: tokenID(t.Digest), Kind: "token", This: c.Client == "" && t.Digest == c.Token, Label: t.Label,
 				Created: milliseconds(t.Created), Expires: milliseconds(t.Expires), token: t.Digest,
 			})
 		}
 	}
 	return list, nil
 }
+
+func tokenID(d accounts.Digest) string { return "t" + d.ID() }
 
 // ownSessionOf shows an MQTT session and the token that it was opened with, if that is good.
 func ownSessionOf(c Caller, i sessions.Info, t accounts.Token) ownSession {

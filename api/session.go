@@ -27,6 +27,8 @@ type adminSessionsOutput struct {
 	Cursor   string         `json:"cursor,omitempty"` // absent: there are no more
 }
 
+func (i adminSessionInput) target() string { return string(i.Account) + " " + i.Client }
+
 type adminSessionInput struct {
 	Account accounts.Name `json:"account"`
 	Client  string        `json:"client"`

@@ -64,6 +64,8 @@ type AccountsConfig struct {
 	Registration string `toml:"registration"`
 	// How long a token is good after the login that gave it.
 	TokenLife Duration `toml:"token_life"`
+	// How long it is known what administrators did (magpie audit). 0: for ever; otherwise at least 1h.
+	AuditLife Duration `toml:"audit_life"`
 	// Shortest new password, in bytes; 1 to 64.
 	PasswordLength int `toml:"password_length"`
 	// Memory of one password hash (argon2id, with hash_passes passes over it); 8KiB to 256MiB. The defaults are OWASP's
@@ -240,6 +242,7 @@ func Default() Config {
 		Accounts: AccountsConfig{
 			Registration:   "closed",
 			TokenLife:      90 * day,
+			AuditLife:      400 * day,
 			PasswordLength: 8,
 			HashMemory:     19 * mebibyte,
 			HashPasses:     2,
@@ -300,6 +303,8 @@ func (c Config) Validate() error {
 	}
 	v.oneOf("accounts.registration", c.Accounts.Registration, "closed", "invite", "open")
 	atLeast(&v, "accounts.token_life", c.Accounts.TokenLife, 60*second)
+	v.check(c.Accounts.AuditLife == 0 || c.Accounts.AuditLife >= 3600*second, "accounts.audit_life",
+		"%s is less than 1h", c.Accounts.AuditLife)
 	v.between("accounts.password_length", c.Accounts.PasswordLength, 1, 64)
 	v.check(8*kibibyte <= c.Accounts.HashMemory && c.Accounts.HashMemory <= 256*mebibyte, "accounts.hash_memory",
 		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)

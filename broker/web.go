@@ -52,12 +52,13 @@ func newWeb(n *Node, table *api.Table) *web {
 	w := &web{node: n, failed: make(chan error, 4)}
 	mux := http.NewServeMux()
 	mux.Handle("/mqtt", n.transport.WebSocket())
-	mux.Handle("/api/", rest.New(table, n.accounts, rest.WithConfig(n.cfg.rest()), rest.WithLog(n.log)))
+	admin := n.adminTable()
+	mux.Handle("/api/", rest.New(table, n.accounts, rest.WithAdmin(admin), rest.WithConfig(n.cfg.rest()), rest.WithLog(n.log)))
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", w.readyz)
 	mux.Handle("GET /metrics", w.guardMetrics(promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{})))
 	w.public = mux
-	w.admin = profiled(rest.Admin(n.adminTable(), rest.WithLog(n.log)))
+	w.admin = profiled(rest.Admin(admin, rest.WithLog(n.log)))
 	return w
 }
 

@@ -310,3 +310,78 @@ func wantNoSession(t *testing.T, n *brokertest.Node, account, client string) {
 		}
 	}
 }
+
+func TestADeletedAccountIsGoneAtOnce(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := start(t)
+			me := connect(t, n, version, wire.Connect{User: "alice", ClientID: "me"}, keep(version)...)
+			secret := token(t, n, "alice")
+			phone := connect(t, n, version, wire.Connect{User: "alice", Password: secret, ClientID: "phone"}, keep(version)...)
+			gone := connect(t, n, version, wire.Connect{User: "alice", ClientID: "gone"}, keep(version)...)
+			gone.send(wire.Packet{Type: wire.DISCONNECT})
+			gone.ended()
+			bob := connect(t, n, version, wire.Connect{User: "bob", ClientID: "bob"})
+			if answer := me.call("account.delete", `{"password":"wrong horse"}`); answer["err"] != "credentials" {
+				t.Errorf("delete without the password: %v", answer)
+			}
+			phone.stays()
+			if answer := me.call("account.delete", `{"password":"correct horse"}`); answer["ok"] != true {
+				t.Errorf("delete: %v", answer)
+			}
+			me.wantEnd(version, 0x98)
+			phone.wantEnd(version, 0x98)
+			for _, password := range []string{brokertest.Password, secret} {
+				_, ack, err := wire.Open(n.MQTT(), wire.V5, wire.Connect{User: "alice", Password: password, ClientID: "phone"})
+				if err != nil || ack.Reason != 0x86 {
+					t.Errorf("CONNACK %#x, %v after the deletion, want 0x86", ack.Reason, err)
+				}
+			}
+			for _, client := range []string{"me", "phone", "gone"} {
+				wantNoSession(t, n, "alice", client)
+			}
+			if status, answer := n.Admin(t, "user.add", `{"name":"alice","password":"correct horse"}`); status != http.StatusConflict {
+				t.Errorf("the same name: %d %v", status, answer)
+			}
+			bob.stays()
+		})
+	}
+}
+
+func TestARecoveryEndsEverySession(t *testing.T) {
+	n := start(t)
+	_, answer := n.Admin(t, "user.recover", `{"name":"alice"}`)
+	code, _ := answer["code"].(string)
+	phone := connect(t, n, wire.V5, wire.Connect{User: "alice", Password: token(t, n, "alice"), ClientID: "phone"}, keep(wire.V5)...)
+	tv := connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "tv"})
+	bob := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "bob", Clean: true})
+	body := fmt.Sprintf(`{"uid":"alice","code":%q,"password":"another horse"}`, code)
+	if answer := bob.call("account.recover", body); answer["ok"] != true {
+		t.Fatalf("recover: %v", answer)
+	}
+	phone.wantEnd(wire.V5, 0x87)
+	tv.wantEnd(wire.V311, 0)
+	wantNoSession(t, n, "alice", "tv")
+	if answer := bob.call("account.recover", body); answer["err"] != "credentials" {
+		t.Errorf("second recovery: %v", answer)
+	}
+	connect(t, n, wire.V5, wire.Connect{User: "alice", Password: "another horse", ClientID: "phone"})
+}
+
+func TestAnAdministratorEndsWhatAnAccountHasOpened(t *testing.T) {
+	for method, reason := range map[string]byte{"user.kick": 0x87, "user.disable": 0x98, "user.delete": 0x98} {
+		t.Run(method, func(t *testing.T) {
+			n := start(t)
+			secret := token(t, n, "carol")
+			c := connect(t, n, wire.V5, wire.Connect{User: "carol", Password: secret, ClientID: "phone"}, keep(wire.V5)...)
+			if status, answer := n.Admin(t, method, `{"name":"carol"}`); status != http.StatusOK {
+				t.Fatalf("%s: %d %v", method, status, answer)
+			}
+			c.wantEnd(wire.V5, reason)
+			if _, ack, err := wire.Open(n.MQTT(), wire.V5,
+				wire.Connect{User: "carol", Password: secret, ClientID: "phone"}); err != nil || ack.Reason == 0 {
+				t.Errorf("CONNACK %#x, %v after %s", ack.Reason, err, method)
+			}
+		})
+	}
+}

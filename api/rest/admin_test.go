@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,14 +12,12 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
-	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/broker/sessions"
 )
 
 func TestTheAdministrator(t *testing.T) {
 	n := start(t, func(c *accounts.Config) { c.Registration = accounts.RegistrationInvite })
-	var disconnected []accounts.Name
-	admin := Admin(api.NewAdmin(n.acc, nil, func(name accounts.Name) { disconnected = append(disconnected, name) }))
+	admin := Admin(n.admin)
 	post := func(method, body string) answer {
 		t.Helper()
 		r := httptest.NewRequest(http.MethodPost, "/admin/"+method, strings.NewReader(body))
@@ -54,9 +51,6 @@ func TestTheAdministrator(t *testing.T) {
 	n.mustPost(token, "unread.get", ``)
 	must("user.passwd", `{"name":"carol","password":"another horse"}`)
 	wantProblem(t, n.post(token, "unread.get", ``), http.StatusUnauthorized, "credentials")
-	if want := []accounts.Name{"carol", "carol"}; !slices.Equal(disconnected, want) {
-		t.Errorf("disconnected %v, want %v", disconnected, want)
-	}
 
 	var names []string
 	cursor := ""
@@ -101,8 +95,7 @@ func TestTheAdministratorSeesSessions(t *testing.T) {
 		}
 		want = append(want, st.Key.Client)
 	}
-	registry := sessions.New(sessions.DefaultConfig(), n.store.Sessions(), nil, slog.New(slog.DiscardHandler))
-	admin := Admin(api.NewAdmin(n.acc, registry, nil))
+	admin := Admin(n.admin)
 	post := func(method string, in map[string]any) answer {
 		t.Helper()
 		body, err := json.Marshal(in)
@@ -149,4 +142,88 @@ func TestTheAdministratorSeesSessions(t *testing.T) {
 	}
 	wantProblem(t, post("session.drop", key), http.StatusNotFound, "gone")
 	wantProblem(t, post("session.show", key), http.StatusNotFound, "gone")
+}
+
+func TestAnAccountWithTheRoleIsAnAdministrator(t *testing.T) {
+	n := start(t, nil)
+	alice, bob := n.token("alice"), n.token("bob")
+	wantProblem(t, n.post("", "admin/user.list", ``), http.StatusUnauthorized, "credentials")
+	wantProblem(t, n.post(alice, "admin/user.list", ``), http.StatusForbidden, "no_right")
+	wantProblem(t, n.post(alice, "user.list", ``), http.StatusNotFound, "no_method")
+	if err := n.acc.SetRole(t.Context(), "alice", accounts.RoleAdmin); err != nil {
+		t.Fatal(err)
+	}
+	n.mustPost(alice, "admin/user.list", ``)
+	wantProblem(t, n.post(alice, "admin/no.such", ``), http.StatusNotFound, "no_method")
+	wantProblem(t, n.post(alice, "admin/send", `{"to":"bob","body":{"text":"hi"}}`), http.StatusNotFound, "no_method")
+	n.mustPost(alice, "admin/user.add", `{"name":"carol","password":"a secret horse"}`)
+	wantProblem(t, n.post(alice, "admin/user.role", `{"name":"bob","role":"king"}`), http.StatusBadRequest, "bad")
+	n.mustPost(alice, "admin/user.role", `{"name":"bob","role":"admin"}`)
+	n.mustPost(bob, "admin/user.role", `{"name":"alice"}`)
+	wantProblem(t, n.post(alice, "admin/user.list", ``), http.StatusForbidden, "no_right")
+	n.mustPost(bob, "admin/user.disable", `{"name":"carol","reason":"spam","ttl":60}`)
+	wantProblem(t, n.post(bob, "admin/user.disable", `{"name":"zoe"}`), http.StatusNotFound, "gone")
+	n.mustPost(bob, "admin/user.recover", `{"name":"carol"}`)
+	a := n.mustPost(bob, "admin/user.show", `{"name":"carol"}`)
+	for _, part := range []string{`"disabled":true`, `"reason":"spam"`, `"until":`, `"tokens":[]`} {
+		if !strings.Contains(a.raw, part) {
+			t.Errorf("user.show: %s, want %s in it", a.raw, part)
+		}
+	}
+	n.mustPost(bob, "admin/user.delete", `{"name":"carol"}`)
+	a = n.mustPost(bob, "admin/user.list", ``)
+	if !strings.Contains(a.raw, `"name":"carol","disabled":false,`) || !strings.Contains(a.raw, `"deleted":`) {
+		t.Errorf("user.list: %s", a.raw)
+	}
+
+	var got []string
+	for cursor := ""; ; {
+		a = n.mustPost(bob, "admin/audit.list", fmt.Sprintf(`{"limit":2,"cursor":%q}`, cursor))
+		if strings.Contains(a.raw, "horse") || strings.Contains(a.raw, "mgr_") {
+			t.Errorf("the audit log has a secret: %s", a.raw)
+		}
+		for _, act := range a.fields["acts"].([]any) {
+			act := act.(map[string]any)
+			got = append(got, fmt.Sprintf("%v %v %v %v", act["by"], act["method"], act["target"], act["outcome"]))
+			if act["addr"] == nil || act["ts"] == nil {
+				t.Errorf("act %v", act)
+			}
+		}
+		if cursor, _ = a.fields["cursor"].(string); cursor == "" {
+			break
+		}
+	}
+	want := []string{
+		"bob user.delete carol ok", "bob user.recover carol ok", "bob user.disable zoe gone", "bob user.disable carol ok",
+		"bob user.role alice - ok", "alice user.role bob admin ok", "alice user.role bob king bad", "alice user.add carol ok",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("audit log\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestInvitationsAreListedAndTakenBack(t *testing.T) {
+	n := start(t, func(c *accounts.Config) { c.Registration = accounts.RegistrationInvite })
+	if err := n.acc.SetRole(t.Context(), "alice", accounts.RoleAdmin); err != nil {
+		t.Fatal(err)
+	}
+	alice := n.token("alice")
+	made := n.mustPost(alice, "admin/invite.add", `{"uses":2,"label":"class 3b"}`)
+	code := made.fields["code"].(string)
+	n.mustPost("", "register", `{"uid":"carol","password":"correct horse","invitation":"`+code+`"}`)
+	list := n.mustPost(alice, "admin/invite.list", ``)
+	if strings.Contains(list.raw, code) {
+		t.Errorf("invite.list shows a code: %s", list.raw)
+	}
+	id := fmt.Sprintf(`{"id":%q}`, made.fields["id"])
+	for _, part := range []string{`"uses":1`, `"made":2`, `"label":"class 3b"`, `"by":"alice"`, fmt.Sprintf(`"id":%q`, made.fields["id"])} {
+		if !strings.Contains(list.raw, part) {
+			t.Errorf("invite.list: %s, want %s in it", list.raw, part)
+		}
+	}
+	n.mustPost(alice, "admin/invite.revoke", id)
+	wantProblem(t, n.post(alice, "admin/invite.revoke", id), http.StatusNotFound, "gone")
+	wantProblem(t, n.post("", "register", `{"uid":"dave","password":"correct horse","invitation":"`+code+`"}`),
+		http.StatusForbidden, "invitation")
+	wantProblem(t, n.post(alice, "admin/invite.list", `{"cursor":"xyz"}`), http.StatusBadRequest, "bad")
 }

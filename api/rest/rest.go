@@ -4,7 +4,8 @@
 // answered with problem details (RFC 9457) that carry the word "err" of docs/protocol.md, section 3, and "retry_ms"
 // if a retry may succeed. A change is answered once it would survive a crash. No answer may be kept by a cache.
 //
-// [Admin] serves another table at /admin/{method}, for a socket that only the administrator may open: it asks nobody
+// The table of [api.NewAdmin] is served at /api/v1/admin/{method} to accounts with the role of an administrator, if there is
+// [WithAdmin]; [Admin] serves it at /admin/{method}, for a socket that only the administrator may open: it asks nobody
 // who he is.
 package rest
 
@@ -24,6 +25,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/chat"
 )
 
 // Option changes how a handler serves.
@@ -35,11 +37,34 @@ func WithConfig(c Config) Option { return func(h *handler) { h.cfg = c } }
 // WithLog says where to write what went wrong on our side; nowhere by default.
 func WithLog(log *slog.Logger) Option { return func(h *handler) { h.log = log } }
 
+// WithAdmin serves the table of [api.NewAdmin] at /api/v1/admin/ to accounts that have the role, at the moment of the request.
+func WithAdmin(table *api.Table) Option { return func(h *handler) { h.admin = table } }
+
 // New serves table at /api/v1/. Paths elsewhere are answered with 404.
 func New(table *api.Table, acc *accounts.Service, opts ...Option) http.Handler {
 	h := newHandler(table, opts)
 	h.who = func(r *http.Request, op *api.Operation) (api.Caller, error) { return h.user(r, op, acc) }
-	return h.routes("/api/v1/{method}")
+	routes := h.routes("/api/v1/{method}")
+	if h.admin != nil {
+		admin := *h
+		admin.table = h.admin
+		admin.who = func(r *http.Request, op *api.Operation) (api.Caller, error) { return h.administrator(r, op, acc) }
+		routes.Post("/api/v1/admin/{method}", admin.call)
+	}
+	return routes
+}
+
+// administrator finds out whether who asks has the role, now.
+func (h *handler) administrator(r *http.Request, op *api.Operation, acc *accounts.Service) (api.Caller, error) {
+	c, err := h.user(r, op, acc)
+	if err != nil {
+		return c, err
+	}
+	ok, err := acc.IsAdmin(r.Context(), c.Account)
+	if err == nil && !ok {
+		err = chat.ErrNoRight
+	}
+	return c, err
 }
 
 // Admin serves the table of [api.NewAdmin] at /admin/ to whoever can connect.
@@ -52,6 +77,7 @@ func Admin(table *api.Table, opts ...Option) http.Handler {
 
 type handler struct {
 	table *api.Table
+	admin *api.Table // nil: none
 	cfg   Config
 	log   *slog.Logger
 	who   func(r *http.Request, op *api.Operation) (api.Caller, error)
@@ -65,7 +91,7 @@ func newHandler(table *api.Table, opts []Option) *handler {
 	return h
 }
 
-func (h *handler) routes(pattern string) http.Handler {
+func (h *handler) routes(pattern string) chi.Router {
 	r := chi.NewRouter()
 	r.Use(h.recoverPanic, h.crossOrigin)
 	r.Post(pattern, h.call)

@@ -34,6 +34,7 @@ type node struct {
 	commits *commits
 	acc     *accounts.Service
 	table   *api.Table
+	admin   *api.Table
 	handler http.Handler
 	log     *bytes.Buffer // written by one goroutine at a time: requests here follow each other
 }
@@ -89,11 +90,13 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 	}
 	n := &node{t: t, store: store, commits: &commits{Store: store.Chat()}, log: new(bytes.Buffer)}
 	n.acc = accounts.New(cfg, store.Accounts(), quiet)
-	n.table = api.New(api.Rooms{
+	rooms := api.Rooms{
 		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
 		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
-	})
-	n.handler = New(n.table, n.acc, append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil)))}, opts...)...)
+	}
+	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
+	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)
+	n.handler = New(n.table, n.acc, opts...)
 	for _, name := range []string{"alice", "bob"} {
 		if _, err := n.acc.Add(t.Context(), name, password); err != nil {
 			t.Fatal(err)

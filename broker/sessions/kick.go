@@ -147,6 +147,26 @@ func (l *Link) settleEnd() (doomed bool) {
 	return l.doomed
 }
 
+// Leave ends every session of an account, as Kick does.
+func (r *Registry) Leave(ctx context.Context, account accounts.Name) error {
+	r.Disconnect(account, reasonAdministrative)
+	for after := (Key{}); ; {
+		page, err := r.store.Sessions(ctx, account, after, sweepPage)
+		if err != nil {
+			return fmt.Errorf("sessions of %s: %w", account, err)
+		}
+		for _, st := range page {
+			after = st.Key
+			if err := r.Kick(ctx, st.Key); err != nil && !errors.Is(err, ErrNoSession) {
+				return err
+			}
+		}
+		if len(page) < sweepPage {
+			return nil
+		}
+	}
+}
+
 // Settings are what the owner of a session can say of it; nil: it stays as it is.
 type Settings struct {
 	Name      *string

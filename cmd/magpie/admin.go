@@ -21,29 +21,14 @@ import (
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
-// administration is what an administrator does with accounts: accounts.Service, or the one of a running server.
-type administration interface {
-	Add(ctx context.Context, name, password string) (accounts.User, error)
-	SetPassword(ctx context.Context, name accounts.Name, password string) error
-	SetDisabled(ctx context.Context, name accounts.Name, disabled bool) error
-	Users(ctx context.Context, after accounts.Name, limit int) ([]accounts.User, error)
-	Invite(ctx context.Context, uses int, life time.Duration) (code string, err error)
-}
-
 // errNobody means that no server answers on the admin socket.
 var errNobody = errors.New("no server answers on the admin socket")
 
 // startTime is how long a server may have the store and not yet its admin socket, or the other way round.
 const startTime = 5 * time.Second
 
-// administer calls do with the accounts of the data directory: through the server that runs on it, or on the store itself
-// if there is none. Between the two, while a server starts or stops, it tries again.
-func (f configFlags) administer(c *console, do func(context.Context, administration) error) error {
-	stopped := func(ctx context.Context, node *broker.Node) error { return do(ctx, node.Accounts()) }
-	return f.reach(c, func(ctx context.Context, server *remote) error { return do(ctx, server) }, stopped)
-}
-
-// reach calls running with the server that runs on the data directory, or stopped with a node on the store itself.
+// reach calls running with the server that runs on the data directory, or stopped with a node on the store itself if there is
+// none. Between the two, while a server starts or stops, it tries again.
 func (f configFlags) reach(
 	c *console, running func(context.Context, *remote) error, stopped func(context.Context, *broker.Node) error,
 ) error {
@@ -151,54 +136,4 @@ func refusal(resp *http.Response) error {
 		return fmt.Errorf("the running server: %w", accounts.ErrUnavailable)
 	}
 	return fmt.Errorf("%s (%s)", strings.TrimSuffix(text, "."), problem.Err)
-}
-
-type account struct {
-	Name     accounts.Name `json:"name"`
-	Password string        `json:"password,omitempty"`
-}
-
-func (r *remote) Add(ctx context.Context, name, password string) (accounts.User, error) {
-	err := r.call(ctx, "user.add", account{accounts.Name(name), password}, &struct{}{})
-	return accounts.User{Name: accounts.Name(name)}, err
-}
-
-func (r *remote) SetPassword(ctx context.Context, name accounts.Name, password string) error {
-	return r.call(ctx, "user.passwd", account{name, password}, &struct{}{})
-}
-
-func (r *remote) SetDisabled(ctx context.Context, name accounts.Name, disabled bool) error {
-	method := "user.enable"
-	if disabled {
-		method = "user.disable"
-	}
-	return r.call(ctx, method, account{Name: name}, &struct{}{})
-}
-
-func (r *remote) Users(ctx context.Context, after accounts.Name, limit int) ([]accounts.User, error) {
-	var page struct {
-		Users []struct {
-			Name     accounts.Name `json:"name"`
-			Disabled bool          `json:"disabled"`
-			Created  int64         `json:"created"`
-		} `json:"users"`
-	}
-	if err := r.call(ctx, "user.list", map[string]any{"cursor": after, "limit": limit}, &page); err != nil {
-		return nil, err
-	}
-	users := make([]accounts.User, len(page.Users))
-	for i, u := range page.Users {
-		users[i] = accounts.User{
-			Name: u.Name, Suspension: accounts.Suspension{Disabled: u.Disabled}, Created: time.UnixMilli(u.Created),
-		}
-	}
-	return users, nil
-}
-
-func (r *remote) Invite(ctx context.Context, uses int, life time.Duration) (code string, err error) {
-	var made struct {
-		Code string `json:"code"`
-	}
-	err = r.call(ctx, "invite.add", map[string]any{"uses": uses, "ttl": int64(life / time.Second)}, &made)
-	return made.Code, err
 }

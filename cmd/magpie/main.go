@@ -80,7 +80,8 @@ type commands struct {
 	Serve   serveCommand    `cmd:"" help:"Run the server."`
 	User    userCommands    `cmd:"" help:"Add and change accounts, on a running server or a stopped one."`
 	Session sessionCommands `cmd:"" help:"List, show and drop sessions, on a running server or a stopped one."`
-	Invite  inviteCommand   `cmd:"" help:"Make an invitation to register with."`
+	Invite  inviteCommands  `cmd:"" help:"Make, list and take back invitations to register with."`
+	Audit   auditCommand    `cmd:"" help:"List what administrators did, the newest first."`
 	Check   checkCommand    `cmd:"" help:"Print the configuration that is in force, or what is wrong with it."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 }

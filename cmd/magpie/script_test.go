@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "hang": hang, "certificate": certificate, "trust": trust,
+			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "recover": recoverAccount, "revoke": revoke, "hang": hang, "certificate": certificate, "trust": trust,
 			"connect": connect, "leave": leave, "publish": publish, "poll": poll,
 		},
 	})
@@ -177,6 +177,26 @@ func register(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	ts.Check(err)
 	post(ts, false, []string{"/api/v1/register", string(body), args[1]})
+}
+
+// recover NAME STATUS sets a new password with the code in the file code and checks the status.
+func recoverAccount(ts *testscript.TestScript, _ bool, args []string) {
+	body, err := json.Marshal(map[string]string{
+		"uid": args[0], "password": "a new password", "code": strings.TrimSpace(ts.ReadFile("code")),
+	})
+	ts.Check(err)
+	post(ts, false, []string{"/api/v1/account.recover", string(body), args[1]})
+}
+
+// revoke LABEL takes the invitation with this label back, as the list in stdout has it.
+func revoke(ts *testscript.TestScript, _ bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if strings.Contains(line, strconv.Quote(args[0])) {
+			ts.Check(ts.Exec("magpie", "invite", "revoke", strings.Fields(line)[0]))
+			return
+		}
+	}
+	ts.Fatalf("no invitation is for %s", args[0])
 }
 
 // certificate makes cert.pem and key.pem for 127.0.0.1.

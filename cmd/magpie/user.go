@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,8 +18,13 @@ type userCommands struct {
 	Add     userAdd     `cmd:"" help:"Add an account."`
 	Passwd  userPasswd  `cmd:"" help:"Set the password of an account and end its logins."`
 	List    userList    `cmd:"" help:"List the accounts."`
+	Show    userShow    `cmd:"" help:"Show an account and its tokens."`
 	Disable userDisable `cmd:"" help:"Lock an account out and disconnect it."`
 	Enable  userEnable  `cmd:"" help:"Let a disabled account in again."`
+	Kick    userKick    `cmd:"" help:"End the logins and sessions of an account, with what waits in them."`
+	Recover userRecover `cmd:"" help:"Print a code with which an account can set a new password, once."`
+	Role    userRole    `cmd:"" help:"Make an account an administrator, or a user like others."`
+	Delete  userDelete  `cmd:"" help:"Delete an account for good."`
 }
 
 // passwordFlag makes it clear that a password never stands on a command line, where every user of the machine sees it.
@@ -37,6 +43,13 @@ func (passwordFlag) read(in io.Reader) (string, error) {
 	return line, nil
 }
 
+// do carries a method out whose answer is nothing worth printing.
+func (f configFlags) do(c *console, method string, in map[string]any) error {
+	return f.call(c, func(ctx context.Context, server caller) error {
+		return server.call(ctx, method, in, &struct{}{})
+	})
+}
+
 type userAdd struct {
 	configFlags
 	passwordFlag
@@ -49,17 +62,21 @@ func (f userAdd) Run(c *console) error {
 	if err != nil {
 		return err
 	}
-	return f.administer(c, func(ctx context.Context, a administration) error {
-		_, err := a.Add(ctx, f.Name, password)
-		return err
-	})
+	return f.do(c, "user.add", map[string]any{"name": f.Name, "password": password})
 }
 
 type userPasswd struct {
 	configFlags
 	passwordFlag
+	userName
+}
+
+// userName names an account.
+type userName struct {
 	Name accounts.Name `arg:"" help:"Name of the account."`
 }
+
+func (n userName) input() map[string]any { return map[string]any{"name": n.Name} }
 
 // Run sets the password.
 func (f userPasswd) Run(c *console) error {
@@ -67,9 +84,35 @@ func (f userPasswd) Run(c *console) error {
 	if err != nil {
 		return err
 	}
-	return f.administer(c, func(ctx context.Context, a administration) error {
-		return a.SetPassword(ctx, f.Name, password)
-	})
+	return f.do(c, "user.passwd", map[string]any{"name": f.Name, "password": password})
+}
+
+// user is what the server says of an account; times are Unix milliseconds.
+type user struct {
+	Name     string `json:"name"`
+	Role     string `json:"role"`
+	Disabled bool   `json:"disabled"`
+	Reason   string `json:"reason"`
+	Until    int64  `json:"until"`
+	Created  int64  `json:"created"`
+	Deleted  int64  `json:"deleted"`
+	Sessions int    `json:"sessions"`
+	Tokens   []struct {
+		ID      string `json:"id"`
+		Label   string `json:"label"`
+		Created int64  `json:"created"`
+		Expires int64  `json:"expires"`
+	} `json:"tokens"`
+}
+
+func (u user) state() string {
+	switch {
+	case u.Deleted != 0:
+		return "deleted"
+	case u.Disabled:
+		return "disabled"
+	}
+	return "enabled"
 }
 
 type userList struct {
@@ -78,68 +121,148 @@ type userList struct {
 
 // Run prints one line for each account.
 func (f userList) Run(c *console) error {
-	return f.administer(c, func(ctx context.Context, a administration) error {
+	return f.call(c, func(ctx context.Context, server caller) error {
 		table := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		const page = 500
-		for after := accounts.Name(""); ; {
-			users, err := a.Users(ctx, after, page)
-			if err != nil {
+		for cursor := ""; ; {
+			var page struct {
+				Users  []user `json:"users"`
+				Cursor string `json:"cursor"`
+			}
+			if err := server.call(ctx, "user.list", map[string]any{"cursor": cursor}, &page); err != nil {
 				return err
 			}
-			for _, u := range users {
-				state := "enabled"
-				if u.Disabled {
-					state = "disabled"
+			for _, u := range page.Users {
+				cells := []string{u.Name, u.state(), moment(u.Created)}
+				if u.Role != "" {
+					cells = append(cells, u.Role)
 				}
-				_, err := fmt.Fprintf(table, "%s\t%s\t%s\n", u.Name, state, u.Created.UTC().Format(time.RFC3339))
-				if err != nil {
+				if err := row(table, cells...); err != nil {
 					return err
 				}
 			}
-			if len(users) == 0 {
+			if cursor = page.Cursor; cursor == "" {
 				return table.Flush()
 			}
-			after = users[len(users)-1].Name
 		}
 	})
 }
 
+type userShow struct {
+	configFlags
+	userName
+}
+
+// Run prints what there is of the account.
+func (f userShow) Run(c *console) error {
+	var u user
+	err := f.call(c, func(ctx context.Context, server caller) error { return server.call(ctx, "user.show", f.input(), &u) })
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	lines := [][]string{
+		{"name", u.Name},
+		{"state", u.state()},
+		{"role", orNone(u.Role)},
+		{"created", moment(u.Created)},
+		{"deleted", moment(u.Deleted)},
+		{"reason", orNone(u.Reason)},
+		{"until", moment(u.Until)},
+		{"sessions", strconv.Itoa(u.Sessions)},
+		{"tokens", strconv.Itoa(len(u.Tokens))},
+	}
+	for _, t := range u.Tokens {
+		lines = append(lines, []string{"", fmt.Sprintf("%s %q, made %s, ends %s", t.ID, t.Label, moment(t.Created), moment(t.Expires))})
+	}
+	for _, cells := range lines {
+		if err := row(table, cells...); err != nil {
+			return err
+		}
+	}
+	return table.Flush()
+}
+
 type userDisable struct {
 	configFlags
-	Name accounts.Name `arg:"" help:"Name of the account."`
+	userName
+	Reason string          `help:"Why, for other administrators."`
+	For    broker.Duration `help:"How long, like 12h or 7d; until it is enabled if nothing is said."`
 }
 
 // Run locks the account out.
 func (f userDisable) Run(c *console) error {
-	return f.administer(c, func(ctx context.Context, a administration) error { return a.SetDisabled(ctx, f.Name, true) })
+	if f.For < 0 {
+		return fmt.Errorf("%w: an account is not disabled for %s", errUsage, f.For)
+	}
+	return f.do(c, "user.disable", map[string]any{
+		"name": f.Name, "reason": f.Reason, "ttl": int64(time.Duration(f.For) / time.Second),
+	})
 }
 
 type userEnable struct {
 	configFlags
-	Name accounts.Name `arg:"" help:"Name of the account."`
+	userName
 }
 
 // Run lets the account in again.
-func (f userEnable) Run(c *console) error {
-	return f.administer(c, func(ctx context.Context, a administration) error { return a.SetDisabled(ctx, f.Name, false) })
+func (f userEnable) Run(c *console) error { return f.do(c, "user.enable", f.input()) }
+
+type userKick struct {
+	configFlags
+	userName
 }
 
-type inviteCommand struct {
+// Run ends what the account has opened.
+func (f userKick) Run(c *console) error { return f.do(c, "user.kick", f.input()) }
+
+type userDelete struct {
 	configFlags
-	Uses int             `help:"How many people may register with it." default:"1"`
-	For  broker.Duration `help:"How long it is good, like 12h or 7d." default:"7d"`
+	userName
+}
+
+// Run deletes the account.
+func (f userDelete) Run(c *console) error { return f.do(c, "user.delete", f.input()) }
+
+type userRole struct {
+	configFlags
+	userName
+	Role string `arg:"" enum:"admin,user" help:"admin or user."`
+}
+
+// Run gives the account a role.
+func (f userRole) Run(c *console) error {
+	role := f.Role
+	if role == "user" {
+		role = ""
+	}
+	return f.do(c, "user.role", map[string]any{"name": f.Name, "role": role})
+}
+
+type userRecover struct {
+	configFlags
+	userName
+	For broker.Duration `help:"How long the code is good, like 12h or 7d." default:"24h"`
 }
 
 // Run prints the code.
-func (f inviteCommand) Run(c *console) error {
-	if f.Uses < 1 || f.For <= 0 {
-		return fmt.Errorf("%w: an invitation has to be good for something", errUsage)
+func (f userRecover) Run(c *console) error {
+	if f.For < broker.Duration(time.Second) {
+		return fmt.Errorf("%w: a code has to be good for something", errUsage)
 	}
-	return f.administer(c, func(ctx context.Context, a administration) error {
-		code, err := a.Invite(ctx, f.Uses, time.Duration(f.For))
-		if err == nil {
-			_, err = fmt.Fprintln(c.out, code)
+	in := map[string]any{"name": f.Name, "ttl": int64(time.Duration(f.For) / time.Second)}
+	return f.code(c, "user.recover", in)
+}
+
+// code prints the code that a method makes.
+func (f configFlags) code(c *console, method string, in map[string]any) error {
+	return f.call(c, func(ctx context.Context, server caller) error {
+		var made struct {
+			Code string `json:"code"`
 		}
+		if err := server.call(ctx, method, in, &made); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(c.out, made.Code)
 		return err
 	})
 }
