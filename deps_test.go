@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"e2e/device":      anything,
 	"e2e/journal":     anything,
 	"e2e/model":       anything,
+	"e2e/people":      anything,
 	"e2e/peers":       anything,
 	"e2e/server":      anything,
 	"e2e/traffic":     anything,
