@@ -150,7 +150,8 @@ func (p *Person) took(packet wire.Packet) {
 	case s.Topic == "rsp" && s.T() == "ack":
 		p.acks[uint16(s.number("pid"))] = outcome{s.Fields, s.text("err")}
 	case s.Topic == "rsp":
-		p.answers[answerKey(packet, s)] = outcome{s.Fields, s.text("err")}
+		rid := answerKey(packet, s)
+		p.answers[rid] = append(p.answers[rid], outcome{s.Fields, s.text("err")})
 	}
 	p.record = append(p.record, s)
 	p.changedLocked()

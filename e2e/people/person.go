@@ -45,7 +45,7 @@ type Person struct {
 	record   []Seen // all that was shown to this session, in order
 	acks     map[uint16]outcome
 	outcomes map[uint16]outcome
-	answers  map[string]outcome
+	answers  map[string][]outcome // by rid
 	subs     map[uint16]chan byte
 }
 
@@ -68,7 +68,7 @@ func (p *Place) Device(name, token, client string, way Way) *Person {
 // Absent gives a device that is not connected yet.
 func (p *Place) Absent(name, token, client string, way Way) *Person {
 	a := &Person{Name: name, Token: token, Way: way, place: p, t: p.t, client: client, changed: make(chan struct{}),
-		acks: map[uint16]outcome{}, outcomes: map[uint16]outcome{}, answers: map[string]outcome{}, subs: map[uint16]chan byte{}}
+		acks: map[uint16]outcome{}, outcomes: map[uint16]outcome{}, answers: map[string][]outcome{}, subs: map[uint16]chan byte{}}
 	p.t.Cleanup(a.Cut)
 	return a
 }
@@ -220,8 +220,8 @@ func (p *Person) CallAs(rid, method string, in any) (out map[string]any, word st
 	}
 	var o outcome
 	if !p.wait(func() (ok bool) {
-		if o, ok = p.answers[rid]; ok {
-			delete(p.answers, rid)
+		if ok = len(p.answers[rid]) > 0; ok {
+			o, p.answers[rid] = p.answers[rid][0], p.answers[rid][1:]
 		}
 		return ok
 	}) {
