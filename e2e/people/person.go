@@ -323,8 +323,14 @@ func (p *Person) Await(mark int, what string, like func(Seen) bool) Seen {
 // Stream asks for the whole of his stream.
 func (p *Person) Stream() []Seen {
 	p.t.Helper()
+	return p.StreamAfter(0)
+}
+
+// StreamAfter asks for what his stream has after usn.
+func (p *Person) StreamAfter(usn uint64) []Seen {
+	p.t.Helper()
 	var all []Seen
-	for usn := uint64(0); ; {
+	for {
 		page := p.Must("sync", M{"usn": usn, "limit": 200})
 		events, _ := page["events"].([]any)
 		for _, e := range events {
