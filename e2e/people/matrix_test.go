@@ -1,0 +1,279 @@
+package people
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/broker/brokertest"
+)
+
+// relations are what the caller is to the other party of a request, or what one of the two is. The first nine are the
+// caller's; in the last four he is a stranger, and the other one is what it says.
+var relations = strings.Fields(`self contact stranger blocked blocker suspended deleted admin device
+	off gone hidden nobody`)
+
+// matrix says how each operation ends for each relation: ok, an err, or 401 for credentials that are refused. Blocked is who
+// was a contact and has been blocked by the other one, blocker the other way round. Words that begin with a capital are no
+// operations of the table but topics.
+const matrix = `
+                   self     contact    stranger   blocked    blocker    suspended deleted admin      device   off        gone       hidden     nobody
+register           taken    taken      taken      taken      taken      taken     taken   taken      taken    taken      taken      taken      ok
+login              401      401        401        401        401        401       401     401        401      401        401        401        401
+logout             ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+
+send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+history            bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+sync               ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+unread.get         ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+conv.list          ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+box.list           ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+box.drop           bad      no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+
+contact.request    bad      ok         ok         blocked    blocked    401       401     ok         401      ok         gone       no_conv    no_conv
+contact.accept     bad      ok         no_request ok         ok         401       401     no_request 401      no_request no_request no_request no_request
+contact.reject     bad      no_request no_request no_request no_request 401       401     no_request 401      no_request no_request no_request no_request
+contact.ignore     bad      no_request no_request no_request no_request 401       401     no_request 401      no_request no_request no_request no_request
+contact.withdraw   bad      no_request no_request no_request no_request 401       401     no_request 401      no_request no_request no_request no_request
+contact.remove     bad      ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+contact.block      bad      ok         ok         ok         ok         401       401     ok         401      ok         gone       no_conv    no_conv
+contact.unblock    bad      ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+contact.set        bad      ok         no_right   ok         ok         401       401     no_right   401      no_right   no_right   no_right   no_right
+contact.list       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+contact.search     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+
+profile.get        ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         no_conv    no_conv
+profile.set        ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+settings.get       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+settings.set       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+presence.get       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+
+Send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+Read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+Recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+Typing             bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+State              ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+Presence           ok       ok         refused    refused    ok         401       401     refused    401      refused    refused    refused    refused
+`
+
+// inputs are what the operations are asked, about the other one; who has none is asked for nothing in particular.
+var inputs = map[string]func(c *cell) M{
+	"register":         func(c *cell) M { return M{"uid": c.other, "password": Password} },
+	"login":            func(c *cell) M { return M{"uid": c.other, "password": "another password"} },
+	"send":             func(c *cell) M { return M{"to": c.other, "body": M{"text": "hello"}} },
+	"read":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
+	"recv":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
+	"history":          func(c *cell) M { return M{"c": c.conversation()} },
+	"box.drop":         func(c *cell) M { return M{"c": c.conversation()} },
+	"contact.request":  func(c *cell) M { return M{"to": c.other} },
+	"contact.accept":   func(c *cell) M { return M{"from": c.other} },
+	"contact.reject":   func(c *cell) M { return M{"from": c.other} },
+	"contact.ignore":   func(c *cell) M { return M{"from": c.other} },
+	"contact.withdraw": func(c *cell) M { return M{"to": c.other} },
+	"contact.remove":   func(c *cell) M { return M{"who": c.other} },
+	"contact.block":    func(c *cell) M { return M{"who": c.other} },
+	"contact.unblock":  func(c *cell) M { return M{"who": c.other} },
+	"contact.set":      func(c *cell) M { return M{"who": c.other, "remark": "R."} },
+	"contact.search":   func(c *cell) M { return M{"q": c.other, "mode": "exact"} },
+	"profile.get":      func(c *cell) M { return M{"uid": c.other} },
+	"profile.set":      func(*cell) M { return M{"name": "Somebody"} },
+	"settings.set":     func(*cell) M { return M{"strangers": "everyone"} },
+	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
+}
+
+// topics are what is published and subscribed.
+var topics = map[string]func(p *Person, c *cell) string{
+	"Send":   func(p *Person, c *cell) string { return publish(p, "im/to/"+c.other+"/send", "hello") },
+	"Read":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/read", "1") },
+	"Recv":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/recv", "1") },
+	"Typing": func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/typing", "1") },
+	"State":  func(p *Person, _ *cell) string { return publish(p, "im/u/me/state", "bg") },
+	"Presence": func(p *Person, c *cell) string {
+		if p.Subscribe("im/p/"+c.other, 0) >= 0x80 {
+			return "refused"
+		}
+		return ""
+	},
+}
+
+func publish(p *Person, topic, payload string) string {
+	_, word := p.Publish(topic, []byte(payload))
+	return word
+}
+
+// table is the matrix, taken apart: by operation and relation.
+func table(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	all := map[string]map[string]string{}
+	for i, line := range strings.Split(strings.TrimSpace(matrix), "\n") {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if i == 0 {
+			if !slices.Equal(words, relations) {
+				t.Fatalf("the matrix has columns %v, want %v", words, relations)
+			}
+			continue
+		}
+		name, cells := words[0], words[1:]
+		if len(cells) != len(relations) || all[name] != nil {
+			t.Errorf("the row %s has %d cells (a second time: %t), want %d", name, len(cells), all[name] != nil, len(relations))
+			continue
+		}
+		all[name] = map[string]string{}
+		for j, word := range cells {
+			all[name][relations[j]] = word
+		}
+	}
+	return all
+}
+
+// A new operation has to say how it ends for everybody.
+func TestEveryOperationHasARow(t *testing.T) {
+	rows := table(t)
+	known := map[string]bool{}
+	for _, op := range api.New(api.Rooms{}).Operations() {
+		known[op.Name] = true
+		if rows[op.Name] == nil {
+			t.Errorf("the matrix has no row for %s", op.Name)
+		}
+	}
+	for name := range topics {
+		known[name] = true
+		if rows[name] == nil {
+			t.Errorf("the matrix has no row for %s", name)
+		}
+	}
+	for name := range rows {
+		if !known[name] {
+			t.Errorf("the matrix has a row for %s, and there is no such operation", name)
+		}
+	}
+	for name := range inputs {
+		if !known[name] {
+			t.Errorf("there is an input for %s, and there is no such operation", name)
+		}
+	}
+}
+
+// cell is one try: one operation, in one relation, by somebody who was made for it.
+type cell struct {
+	place         *Place
+	node          *brokertest.Node
+	op, relation  string
+	caller, other string
+	token         string // of the caller
+	others        string // of the other one; empty: there is none
+}
+
+func (c *cell) conversation() string { return Direct(c.caller, c.other) }
+
+func (c *cell) as(t *testing.T, token, method string, in M) M {
+	t.Helper()
+	out, word := c.place.Post(t.Context(), token, "", method, in)
+	if word != "" {
+		t.Fatalf("%s %v: %s %v", method, in, word, out)
+	}
+	return out
+}
+
+// prepare makes the two what the relation says.
+func (c *cell) prepare(t *testing.T) {
+	t.Helper()
+	if c.relation == "self" {
+		c.other = c.caller
+	}
+	c.token = c.place.Register(c.caller)
+	if c.relation != "self" && c.relation != "nobody" {
+		c.others = c.place.Register(c.other)
+	}
+	switch c.relation {
+	case "contact", "blocked", "blocker":
+		c.as(t, c.token, "contact.request", M{"to": c.other, "greeting": "hello"})
+		c.as(t, c.others, "contact.accept", M{"from": c.caller})
+		if c.relation == "blocked" {
+			c.as(t, c.others, "contact.block", M{"who": c.caller})
+		}
+		if c.relation == "blocker" {
+			c.as(t, c.token, "contact.block", M{"who": c.other})
+		}
+	case "suspended", "off":
+		if err := c.node.Disable(t, map[string]string{"suspended": c.caller, "off": c.other}[c.relation]); err != nil {
+			t.Fatal(err)
+		}
+	case "deleted":
+		c.as(t, c.token, "account.delete", M{"password": Password})
+	case "gone":
+		c.as(t, c.others, "account.delete", M{"password": Password})
+	case "hidden":
+		c.as(t, c.others, "settings.set", M{"find": M{"uid": false}})
+	case "admin":
+		makeAdmin(t, c.node, c.caller)
+	case "device":
+		c.token = "no-device-has-one-yet"
+	}
+}
+
+// try makes the request, and gives how it ended.
+func (c *cell) try(t *testing.T) string {
+	t.Helper()
+	if topic := topics[c.op]; topic != nil {
+		name := c.caller
+		if c.relation == "device" {
+			name = "dev:" + name
+		}
+		p := c.place.Absent(name, c.token, "matrix", V5)
+		if err := p.Connect(); err != nil {
+			return "401"
+		}
+		defer p.Leave()
+		return word(topic(p, c))
+	}
+	in := M{}
+	if input := inputs[c.op]; input != nil {
+		in = input(c)
+	}
+	_, ended := c.place.Post(t.Context(), c.token, "", c.op, in)
+	return word(ended)
+}
+
+func word(ended string) string {
+	switch ended {
+	case "":
+		return "ok"
+	case Unauthenticated, "credentials", "disabled":
+		return "401"
+	}
+	return ended
+}
+
+// makeAdmin gives an account the role of an administrator.
+func makeAdmin(*testing.T, *brokertest.Node, string) {}
+
+func TestEveryCellOfTheMatrix(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	rows := table(t)
+	place, node := Inside(t, func(c *broker.Config) { c.Limits.LoginFailures, c.Limits.AccountFailures = 0, 0 })
+	n := 0
+	for _, name := range sortedKeys(rows) {
+		t.Run(name, func(t *testing.T) {
+			for _, relation := range relations {
+				n++
+				c := &cell{place: place, node: node, op: name, relation: relation,
+					caller: fmt.Sprint("caller", n), other: fmt.Sprint("other", n)}
+				c.prepare(t)
+				if got, want := c.try(t), rows[name][relation]; got != want {
+					t.Errorf("%s: got %s, want %s", relation, got, want)
+				}
+			}
+		})
+	}
+}
