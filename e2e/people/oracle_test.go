@@ -23,19 +23,24 @@ type world struct {
 	streams map[string][]Seen
 	born    int
 	trace   []string
+	lacks   map[string]bool // methods
 }
 
 const inhabitants = 5
 
-// noRequestLimit lets people ask for contact as often as they like.
-var noRequestLimit []string
+// requestsADay is how many people one may ask for contact, and tired is when somebody has asked nearly as many.
+const requestsADay, tired = 20, 17
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dice: dice(t), people: map[string]*Person{}, streams: map[string][]Seen{}, oracle: newOracle(0)}
-	w.place, w.server = Outside(t, server.Env(noRequestLimit...))
+	w := &world{t: t, dice: dice(t), people: map[string]*Person{}, streams: map[string][]Seen{}, oracle: newOracle(requestsADay), lacks: map[string]bool{}}
+	w.place, w.server = Outside(t)
 	for range inhabitants {
 		w.bear()
+	}
+	for _, method := range []string{"settings.set", "account.delete", "profile.set"} {
+		_, word := w.people[w.names[0]].Call(method, M{})
+		w.lacks[method] = word == "no_method"
 	}
 	return w
 }
@@ -84,6 +89,8 @@ func (w *world) someAct() act {
 		a.do = "accept"
 	case me.st == "pending" && a.do == "accept":
 		a.who, a.other = a.other, a.who
+	case a.do == "strangers" && w.lacks["settings.set"]:
+		a.do = "send"
 	}
 	if a.do == "request" && w.dice.IntN(4) == 0 {
 		a.text = ""
@@ -139,21 +146,32 @@ func (w *world) step(a act) {
 		w.failf("got %q %s, want %q %s", word, st, wantWord, wantST)
 	}
 	if a.do == "block" && !was {
-		w.raise(a)
+		w.raise(a, w.ackOf(a.who))
 	}
 }
 
-// raise marks, right after the ack of a block, how far both streams had come.
-func (w *world) raise(a act) {
-	for reader, by := range map[string]string{a.who: a.other, a.other: a.who} {
-		p := w.people[reader]
-		f := &fence{reader: reader, by: by, shown: p.Mark()}
-		if reader == a.who && p.Way != HTTP { // what came after the ack itself counts
-			record := p.Record()
-			for f.shown--; record[f.shown].Topic != "ack"; f.shown-- {
-			}
+// ackOf gives how much had been shown to somebody's device when the ack of what it did last came.
+func (w *world) ackOf(who string) int {
+	record := w.people[who].Record()
+	if w.people[who].Way == HTTP {
+		return len(record)
+	}
+	for i := len(record) - 1; i > 0; i-- {
+		if record[i].Topic == "ack" {
+			return i
 		}
-		f.from = uint64(len(w.stream(reader)))
+	}
+	return len(record)
+}
+
+// raise marks, right after the ack of a block, how far both streams had come, and what the device of the one who did it had
+// been shown.
+func (w *world) raise(a act, shown int) {
+	for reader, by := range map[string]string{a.who: a.other, a.other: a.who} {
+		f := &fence{reader: reader, by: by, shown: w.people[reader].Mark(), from: uint64(len(w.stream(reader)))}
+		if reader == a.who {
+			f.shown = shown
+		}
 		w.fences = append(w.fences, f)
 	}
 }
@@ -187,11 +205,9 @@ func (w *world) portraits() map[string]*portrait {
 		all[who] = &portrait{list: contacts(w.t, p), total: int(total), box: int(box), requests: int(requests),
 			convs: conversations(p, "conv.list"), boxed: conversations(p, "box.list"), heads: map[string]int{},
 			stream: w.stream(who), record: p.Record()}
-		for c, pair := range w.pairs {
-			if pair.sides[who] != nil && pair.exists {
-				head, _ := p.Must("history", M{"c": c, "limit": 1})["head"].(float64)
-				all[who].heads[c] = int(head)
-			}
+		for _, c := range append(all[who].convs, all[who].boxed...) {
+			head, _ := p.Must("history", M{"c": c, "limit": 1})["head"].(float64)
+			all[who].heads[c] = int(head)
 		}
 	}
 	return all
@@ -208,8 +224,8 @@ func (w *world) settle() {
 // crash kills the server while somebody does something, which may have been done then or not.
 func (w *world) crash() {
 	a := w.someAct()
-	if a.do == "block" || a.do == "unblock" {
-		a.do = "send" // of these it has to be known when
+	if a.do == "unblock" {
+		w.lift(a)
 	}
 	after := w.clone()
 	wantWord, _ := after.do(a)
@@ -241,6 +257,66 @@ func (w *world) crash() {
 	case len(undone) > 0:
 		w.failf("if it was done:\n%s\nif it was not:\n%s", summary(done), summary(undone))
 	}
+	if w.pair(a.who, a.other).sides[a.who].blocked {
+		w.raise(a, w.people[a.who].Mark())
+	}
+}
+
+// clash has two people do something to each other at the same time: it has to be as if one had been first.
+func (w *world) clash() {
+	var acts [2]act
+	for acts[0].do == "" || acts[0].do == "strangers" || acts[0].do == "read" {
+		acts[0] = w.someAct()
+	}
+	acts[1] = w.someAct()
+	acts[1].who, acts[1].other = acts[0].other, acts[0].who
+	if w.dice.IntN(4) == 0 { // by one of them, on two devices, so to speak
+		acts[1].who, acts[1].other = acts[0].who, acts[0].other
+	}
+	if acts[1].do == "strangers" || acts[1].do == "read" {
+		acts[1].do = "block"
+	}
+	p := w.pair(acts[0].who, acts[0].other)
+	for _, a := range acts {
+		if a.do == "unblock" && p.sides[a.who].blocked {
+			w.lift(a)
+		}
+	}
+	var words, states [2]string
+	var both sync.WaitGroup
+	for i, a := range acts {
+		both.Go(func() { words[i], states[i] = w.perform(a) })
+	}
+	both.Wait()
+	w.note("at once: %s (%s) %s %s %q %t: %q %s, and %s (%s) %s %q %t: %q %s", acts[0].who, w.people[acts[0].who].Way, acts[0].do,
+		acts[0].other, acts[0].text, acts[0].tell, words[0], states[0], acts[1].who, w.people[acts[1].who].Way, acts[1].do,
+		acts[1].text, acts[1].tell, words[1], states[1])
+	all := w.portraits()
+	var wrong []string
+	for _, order := range [][2]int{{0, 1}, {1, 0}} {
+		o := w.clone()
+		bad := ""
+		for _, i := range order {
+			word, st := o.do(acts[i])
+			if got := words[i]; got != word && (acts[i].do != "drop" || got != "not_member") || st != "" && st != states[i] {
+				bad += fmt.Sprintf("%s: got %q %s, want %q %s\n", acts[i].do, got, states[i], word, st)
+			}
+		}
+		bad += summary(judge(o, all))
+		if bad == "" {
+			w.oracle = o
+			break
+		}
+		wrong = append(wrong, bad)
+	}
+	if len(wrong) == 2 {
+		w.failf("if the first was first:\n%s\nif the second was:\n%s", wrong[0], wrong[1])
+	}
+	for _, a := range acts {
+		if w.pair(a.who, a.other).sides[a.who].blocked {
+			w.raise(a, w.people[a.who].Mark())
+		}
+	}
 }
 
 // reconnect has somebody lose his connection.
@@ -254,11 +330,25 @@ func (w *world) reconnect() {
 	w.people[who].Subscribe("im/p/+", 0)
 }
 
+// renew has those go who may not ask for contact any more.
+func (w *world) renew() {
+	for i := 0; i < len(w.names); i++ {
+		if w.users[w.names[i]].asked >= tired {
+			w.die(i)
+			i = -1
+		}
+	}
+}
+
 // die deletes somebody's account, and somebody new comes.
-func (w *world) die() {
-	i := w.dice.IntN(len(w.names))
+func (w *world) die(i int) {
 	who := w.names[i]
 	w.note("%s deletes his account", who)
+	if w.lacks["account.delete"] {
+		w.names = append(w.names[:i], w.names[i+1:]...)
+		w.bear()
+		return
+	}
 	if out, word := w.place.Post(w.t.Context(), w.people[who].Token, "", "account.delete", M{"password": Password}); word != "" {
 		w.failf("delete %s: %s %v", who, word, out)
 	}
@@ -284,6 +374,9 @@ func TestPeopleAreToEachOtherWhatTheOracleSays(t *testing.T) {
 			w.step(w.someAct())
 		}
 		w.settle()
+		for range 3 {
+			w.clash()
+		}
 		switch i % 4 {
 		case 0:
 			w.race()
@@ -293,9 +386,10 @@ func TestPeopleAreToEachOtherWhatTheOracleSays(t *testing.T) {
 		case 2:
 			w.crash()
 		case 3:
-			w.die()
+			w.die(w.dice.IntN(len(w.names)))
 			w.settle()
 		}
+		w.renew()
 	}
 	w.settle()
 	t.Logf("%d steps", len(w.trace))

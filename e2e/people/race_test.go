@@ -54,7 +54,7 @@ func (w *world) race() {
 	await(10 + w.dice.Int64N(40))
 	block := act{who: a, other: b, do: "block"}
 	word, _ := w.perform(block)
-	w.raise(block)
+	w.raise(block, w.ackOf(a))
 	// What the blocker does from now on, the other one does not see either.
 	for _, what := range []func(){
 		func() { w.people[a].Typing(b, true) }, func() { w.people[a].Read(b, 1<<40) },
