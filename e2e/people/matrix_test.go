@@ -1,6 +1,7 @@
 package people
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,10 @@ const matrix = `
 register           taken    taken      taken      taken      taken      taken     taken   taken      taken    taken      taken      taken      ok
 login              401      401        401        401        401        401       401     401        401      401        401        401        401
 logout             ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+account.passwd     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+session.list       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+session.kick       ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone
+session.set        ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone
 
 send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
@@ -65,6 +70,9 @@ Presence           ok       ok         refused    refused    ok         401     
 var inputs = map[string]func(c *cell) M{
 	"register":         func(c *cell) M { return M{"uid": c.other, "password": Password} },
 	"login":            func(c *cell) M { return M{"uid": c.other, "password": "another password"} },
+	"account.passwd":   func(*cell) M { return M{"old": Password, "new": "another password"} },
+	"session.kick":     func(c *cell) M { return M{"id": c.session} },
+	"session.set":      func(c *cell) M { return M{"id": c.session, "name": "phone"} },
 	"send":             func(c *cell) M { return M{"to": c.other, "body": M{"text": "hello"}} },
 	"read":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"recv":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
@@ -170,6 +178,7 @@ type cell struct {
 	caller, other string
 	token         string // of the caller
 	others        string // of the other one; empty: there is none
+	session       string // of the other one
 }
 
 func (c *cell) conversation() string { return Direct(c.caller, c.other) }
@@ -192,6 +201,12 @@ func (c *cell) prepare(t *testing.T) {
 	c.token = c.place.Register(c.caller)
 	if c.relation != "self" && c.relation != "nobody" {
 		c.others = c.place.Register(c.other)
+	}
+	c.session = "none"
+	if owner := cmp.Or(c.others, c.token); c.relation != "nobody" {
+		for _, s := range items(c.as(t, owner, "session.list", M{}), "sessions") {
+			c.session, _ = s["id"].(string)
+		}
 	}
 	switch c.relation {
 	case "contact", "blocked", "blocker":
@@ -269,10 +284,12 @@ func TestEveryCellOfTheMatrix(t *testing.T) {
 				n++
 				c := &cell{place: place, node: node, op: name, relation: relation,
 					caller: fmt.Sprint("caller", n), other: fmt.Sprint("other", n)}
-				c.prepare(t)
-				if got, want := c.try(t), rows[name][relation]; got != want {
-					t.Errorf("%s: got %s, want %s", relation, got, want)
-				}
+				t.Run(relation, func(t *testing.T) {
+					c.prepare(t)
+					if got, want := c.try(t), rows[name][relation]; got != want {
+						t.Errorf("got %s, want %s", got, want)
+					}
+				})
 			}
 		})
 	}
