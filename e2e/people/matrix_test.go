@@ -63,7 +63,7 @@ Read               bad      ok         no_conv    ok         ok         401     
 Recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Typing             bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 State              ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
-Presence           ok       ok         refused    refused    ok         401       401     refused    401      refused    refused    refused    refused
+Presence           refused  ok         refused    ok         ok         401       401     refused    401      refused    refused    refused    refused
 `
 
 // inputs are what the operations are asked, about the other one; who has none is asked for nothing in particular.
