@@ -15,6 +15,7 @@ import (
 type life struct {
 	acc *accounts.Service
 	reg *sessions.Registry
+	ch  *chat.Service
 }
 
 type passwdInput struct {
@@ -78,7 +79,7 @@ const (
 )
 
 func lifeRows(r Rooms) []*Operation {
-	l := life{r.Accounts, r.Sessions}
+	l := life{r.Accounts, r.Sessions, r.Chat}
 	return []*Operation{
 		ending("logout", "Revokes the token that the caller has shown, if it was one, and ends what it opened.", l.spare,
 			func(ctx context.Context, c Caller, _ nothing) (nothing, error) { return nothing{}, l.logout(ctx, c) }),
@@ -247,7 +248,11 @@ func (l life) set(ctx context.Context, c Caller, in sessionSetInput) error {
 		return err
 	}
 	if s.key.Client != "" {
-		return l.reg.Set(ctx, s.key, settings)
+		err := l.reg.Set(ctx, s.key, settings)
+		if err == nil && in.Invisible != nil {
+			l.ch.SetInvisible(c.Account, s.key.Client, *in.Invisible)
+		}
+		return err
 	}
 	if in.Invisible != nil {
 		return malformed("only an MQTT session can be invisible")

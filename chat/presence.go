@@ -186,206 +186,44 @@ func (s *Service) watch(
 	return show(p), nil
 }
 
-// presence is what viewer sees of who. seen is when he was there last, if that is not known here; zero: the store was
-// not asked.
+// presence is what viewer sees of who. seen is when he was there last as far as the store was asked; zero otherwise.
 func (s *Service) presence(ctx context.Context, who, viewer accounts.Name, seen time.Time) (Presence, error) {
-	p := Presence{Who: who}
-	sees, err := s.sees(ctx, viewer, who)
+	_, sees, err := s.sees(ctx, viewer, who)
 	if err != nil || !sees {
-		return p, err
+		return Presence{Who: who}, err
 	}
+	return s.presenceOf(who, seen), nil
+}
+
+// presenceOf is what everybody sees of who who may see him.
+func (s *Service) presenceOf(who accounts.Name, seen time.Time) Presence {
 	v, last := s.online.of(who, s.now())
-	p.Known, p.On, p.State, p.Devices = true, v.on, v.state, v.devices
+	p := Presence{Who: who, Known: true, On: v.on, State: v.state, Devices: v.devices}
 	if !v.on {
 		if p.Seen = seen; last.After(seen) {
 			p.Seen = last
 		}
 	}
-	return p, nil
+	return p
 }
 
-// audience is who may see something.
-type audience int
-
-const (
-	audienceContacts audience = iota
-	audienceNobody
-	audienceEveryone
-)
-
-// seenBy says who may see whether who is there.
-func (s *Service) seenBy(ctx context.Context, who accounts.Name) (audience, error) {
-	if s.audience != nil {
-		return s.audience(ctx, who)
+// sees says what who is to viewer, and whether viewer may see if who is there.
+func (s *Service) sees(ctx context.Context, viewer, who accounts.Name) (Standing, bool, error) {
+	standing, err := s.Standing(ctx, viewer, who)
+	if err != nil {
+		return Nobody, false, err
 	}
 	settings, err := s.Settings(ctx, who)
 	if err != nil {
-		return audienceNobody, err
-	}
-	switch settings.Seen {
-	case AudienceEveryone:
-		return audienceEveryone, nil
-	case AudienceContacts:
-		return audienceContacts, nil
-	}
-	return audienceNobody, nil
-}
-
-// sees says whether viewer may see if who is there.
-func (s *Service) sees(ctx context.Context, viewer, who accounts.Name) (bool, error) {
-	standing, err := s.Standing(ctx, viewer, who)
-	if err != nil {
-		return false, err
-	}
-	by, err := s.seenBy(ctx, who)
-	if err != nil {
-		return false, fmt.Errorf("settings of %s: %w", who, err)
+		return Nobody, false, err
 	}
 	switch standing {
 	case Self:
-		return true, nil
+		return standing, true, nil
 	case Known:
-		return by != audienceNobody, nil
+		return standing, settings.Seen != AudienceNobody, nil
 	case Stranger:
-		return by == audienceEveryone, nil
+		return standing, settings.Seen == AudienceEveryone, nil
 	}
-	return false, nil
-}
-
-// seenChanged is called when a user has said who may see whether he is there, before that is acknowledged: nothing is told
-// any more that was allowed before, and contacts are told what they see now.
-func (s *Service) seenChanged(who accounts.Name, visible bool) {
-	l := lookAppear
-	if !visible {
-		l = lookVanish
-	}
-	s.live.settle()
-	s.online.refresh(who, l, s.now())
-}
-
-// watches says whether viewer is told of who, if a session of his watches: they are contacts, and who lets him see.
-func (s *Service) watches(ctx context.Context, viewer, who accounts.Name) (bool, error) {
-	contacts, err := s.MayWatch(ctx, viewer, who)
-	if err != nil || !contacts {
-		return false, err
-	}
-	return s.sees(ctx, viewer, who)
-}
-
-// showChangeLocked shows viewer what he sees of who after a change between the two. watched is what watches said before it.
-// The lock of the pair is held.
-func (s *Service) showChangeLocked(ctx context.Context, viewer, who accounts.Name, watched bool, seen time.Time) error {
-	if c := Direct(who, viewer); !s.mayShow(ctx, who, viewer) && s.typists.stop(who, c, time.Time{}) {
-		s.router.Tell(viewer, typingEvent(who, c, false))
-	}
-	watches, err := s.watches(ctx, viewer, who)
-	if err != nil || watches == watched {
-		return err
-	}
-	p := Presence{Who: who}
-	if watches {
-		if p, err = s.presence(ctx, who, viewer, seen); err != nil {
-			return err
-		}
-	}
-	s.router.Show(viewer, p)
-	return nil
-}
-
-// runPresence tells who has come and gone, until ctx ends.
-func (s *Service) runPresence(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		n, wait, ok := s.online.next(s.now())
-		if ok {
-			s.report(ctx, n)
-			continue
-		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-		case <-s.online.added:
-		case <-timer.C:
-		}
-	}
-	s.leaveAll()
-}
-
-// leaveTime bounds how long the end of the process waits for the store to note who was there. For those of whom it does not,
-// it is as after a crash.
-const leaveTime = time.Second
-
-// leaveAll notes of all who are there that they were.
-func (s *Service) leaveAll() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
-	defer cancel()
-	for left := s.online.drain(s.now()); len(left) > 0; {
-		page := left[:min(len(left), watchPage)]
-		left = left[len(page):]
-		if err := s.store.Note(ctx, page...); err != nil {
-			s.log.Warn("last seen not stored", "err", err)
-			return
-		}
-	}
-}
-
-// report notes what has become of somebody, and tells those of his contacts who are watching.
-func (s *Service) report(ctx context.Context, n news) {
-	if n.sighting != nil {
-		if err := s.store.Note(ctx, *n.sighting); err != nil && ctx.Err() == nil {
-			s.log.Warn("last seen not stored", "user", n.who, "err", err)
-		}
-	}
-	if !n.tell && n.look == lookNone {
-		return
-	}
-	if err := s.announce(ctx, n); err != nil && ctx.Err() == nil {
-		s.log.Warn("presence not shown", "user", n.who, "err", err)
-	}
-}
-
-// announce shows somebody's presence to those of his contacts who are watching.
-func (s *Service) announce(ctx context.Context, n news) error {
-	if !n.value.on && n.left.IsZero() {
-		seen, err := s.store.LastSeen(ctx, n.who)
-		if err != nil {
-			return fmt.Errorf("when %s was seen last: %w", n.who, err)
-		}
-		n.left = seen[0]
-	}
-	for after, more := accounts.Name(""), true; more; {
-		page, err := s.store.List(ctx, n.who, after, maxContacts)
-		if err != nil {
-			return fmt.Errorf("contacts of %s: %w", n.who, err)
-		}
-		for _, c := range page {
-			if c.State != ContactAccepted || !s.router.Watches(c.Who, n.who) {
-				continue
-			}
-			if err := s.announceTo(ctx, n, c.Who); err != nil {
-				return err
-			}
-		}
-		if more = len(page) == maxContacts; more {
-			after = page[len(page)-1].Who
-		}
-	}
-	return nil
-}
-
-func (s *Service) announceTo(ctx context.Context, n news, viewer accounts.Name) error {
-	defer s.live.lock(n.who, viewer)()
-	standing, err := s.Standing(ctx, viewer, n.who)
-	if err != nil || standing != Known { // Relation is what somebody else sees; so that a block shows nothing
-		return err
-	}
-	p, err := s.presence(ctx, n.who, viewer, n.left)
-	if err != nil {
-		return err
-	}
-	if p.Known || n.look == lookVanish {
-		s.router.Show(viewer, p)
-	}
-	return nil
+	return standing, false, nil
 }

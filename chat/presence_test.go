@@ -1,8 +1,10 @@
 package chat_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -33,6 +35,12 @@ func (r *told) Tell(user accounts.Name, e chat.Event) {
 func (r *told) Show(viewer accounts.Name, p chat.Presence) { r.add("%s: %s", viewer, view(p)) }
 
 func (r *told) Watches(viewer, _ accounts.Name) bool { return !r.deaf[viewer] }
+
+func (r *told) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.lines)
+}
 
 // take gives what came since the last time.
 func (r *told) take() []string {
@@ -222,38 +230,153 @@ func TestAnInvisibleConnectionShowsNothing(t *testing.T) {
 	})
 }
 
+// lets says who may see whether somebody is there.
+func (m messenger) lets(t *testing.T, who accounts.Name, a chat.Audience) {
+	t.Helper()
+	set := func(s *chat.Settings) error {
+		s.Seen = a
+		return nil
+	}
+	if _, _, err := m.SetSettings(t.Context(), who, set, nil); err != nil {
+		t.Fatalf("settings of %s: %v", who, err)
+	}
+}
+
 func TestWhoSees(t *testing.T) {
-	settings := map[accounts.Name]string{}
 	liveTest(t, func(t *testing.T, m messenger, r *told) {
-		m.SetSeen(func(who accounts.Name) string { return settings[who] })
 		m.Arrive("alice", phone(1))
 		r.want(t, "a contact is told, and no stranger", "bob: alice is fg on 1")
-		tests := []struct{ setting, bob, carol string }{
-			{"contacts", "alice is fg on 1", "alice is unknown"},
-			{"nobody", "alice is unknown", "alice is unknown"},
-			{"everyone", "alice is fg on 1", "alice is fg on 1"},
+		tests := []struct {
+			setting    chat.Audience
+			bob, carol string
+		}{
+			{chat.AudienceContacts, "alice is fg on 1", "alice is unknown"},
+			{chat.AudienceNobody, "alice is unknown", "alice is unknown"},
+			{chat.AudienceEveryone, "alice is fg on 1", "alice is fg on 1"},
 		}
 		for _, tt := range tests {
-			settings["alice"] = tt.setting
-			m.wantView(t, tt.setting, "bob", "alice", tt.bob)
-			m.wantView(t, tt.setting, "carol", "alice", tt.carol)
-			m.wantView(t, tt.setting, "alice", "alice", "alice is fg on 1")
-			m.wantView(t, tt.setting, "bob", "zed", "zed is unknown")
+			m.lets(t, "alice", tt.setting)
+			m.wantView(t, tt.setting.String(), "bob", "alice", tt.bob)
+			m.wantView(t, tt.setting.String(), "carol", "alice", tt.carol)
+			m.wantView(t, tt.setting.String(), "alice", "alice", "alice is fg on 1")
+			m.wantView(t, tt.setting.String(), "bob", "zed", "zed is unknown")
 		}
+		hide := func(s *chat.Settings) error {
+			s.Find.Hidden = true
+			return nil
+		}
+		if _, _, err := m.SetSettings(t.Context(), "alice", hide, nil); err != nil {
+			t.Fatal(err)
+		}
+		m.wantView(t, "hidden", "bob", "alice", "alice is fg on 1")
+		m.wantView(t, "hidden", "carol", "alice", "alice is unknown")
+	})
+}
+
+func TestASettingIsShownToContacts(t *testing.T) {
+	liveTest(t, func(t *testing.T, m messenger, r *told) {
+		m.Arrive("alice", phone(1))
 		pass(time.Second)
-		settings["alice"] = "nobody"
-		m.SeenChanged("alice", false)
+		r.take()
+		m.lets(t, "alice", chat.AudienceNobody)
 		r.want(t, "nobody", "bob: alice is unknown")
+		m.lets(t, "alice", chat.AudienceNobody)
 		pass(time.Second)
 		m.Depart(t.Context(), "alice", 1)
 		pass(time.Minute)
-		m.Arrive("alice", phone(2))
-		r.want(t, "nobody is told")
-		settings["alice"] = "contacts"
-		m.SeenChanged("alice", true)
+		r.want(t, "nobody is told that alice left")
+		m.lets(t, "alice", chat.AudienceContacts)
+		r.want(t, "contacts", "bob: alice was there 1m0s ago")
 		pass(time.Second)
-		r.want(t, "contacts again", "bob: alice is fg on 1")
+		m.lets(t, "alice", chat.AudienceEveryone)
+		r.want(t, "everyone: contacts see what they saw")
 	})
+}
+
+// A blocked contact sees what all contacts see of somebody who shows himself to nobody.
+func TestABlockHidesBothFromEachOther(t *testing.T) {
+	liveTest(t, func(t *testing.T, m messenger, r *told) {
+		m.Arrive("alice", phone(1))
+		m.Arrive("bob", phone(2))
+		m.types(t, "alice", ab, true)
+		m.types(t, "bob", ab, true)
+		pass(time.Second)
+		r.take()
+		if _, _, err := m.BlockContact(t.Context(), "alice", "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, "blocked", "alice: bob types false", "alice: bob is unknown", "bob: alice types false", "bob: alice is unknown")
+		if may, err := m.MayWatch(t.Context(), "bob", "alice"); err != nil || !may {
+			t.Errorf("may bob watch alice: %v, %v, want yes: he is not to know", may, err)
+		}
+		for i, who := range []accounts.Name{"alice", "bob"} {
+			m.Depart(t.Context(), who, uint64(i+1))
+			pass(time.Minute)
+			m.Arrive(who, phone(uint64(i+3)))
+			_ = m.Typing(t.Context(), who, ab, true)
+			pass(time.Minute)
+		}
+		r.want(t, "while blocked")
+		m.wantView(t, "blocked", "alice", "bob", "bob is unknown")
+		m.wantView(t, "blocked", "bob", "alice", "alice is unknown")
+		if _, _, err := m.UnblockContact(t.Context(), "alice", "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, "unblocked", "alice: bob is fg on 1", "bob: alice is fg on 1")
+		if _, _, err := m.RemoveContact(t.Context(), "bob", "alice", nil); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, "removed", "bob: alice is unknown", "alice: bob is unknown")
+		m.lets(t, "alice", chat.AudienceEveryone)
+		if _, _, err := m.BlockContact(t.Context(), "alice", "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := m.UnblockContact(t.Context(), "alice", "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, "a stranger is told nothing")
+	})
+}
+
+// After a block has been carried out nothing arrives that was decided before, whatever goes on at the same time.
+func TestNothingIsToldAfterABlock(t *testing.T) {
+	m := start(t)
+	r := &told{}
+	m.SetRouter(r)
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	running.Go(func() { _ = m.Run(ctx) })
+	running.Go(func() {
+		for i := uint64(0); ctx.Err() == nil; i++ {
+			_ = m.Typing(ctx, "bob", ab, i%2 == 0)
+			_, _ = m.Watch(ctx, "alice", "bob", "", func(p chat.Presence) bool {
+				if p.Known {
+					r.Show("alice", p)
+				}
+				return true
+			})
+		}
+	})
+	for range 200 {
+		if _, _, err := m.BlockContact(t.Context(), "alice", "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		before := r.count()
+		for range 20 {
+			runtime.Gosched()
+		}
+		if after := r.count(); after != before {
+			t.Fatalf("after the block were told %q", r.lines[before:])
+		}
+		if _, _, err := m.UnblockContact(t.Context(), "alice", "bob", nil); err != nil {
+			t.Fatal(err)
+		}
+		for start := r.count(); r.count() == start; { // until something is told again
+			runtime.Gosched()
+		}
+	}
 }
 
 func TestPresencesAreInTheOrderAsked(t *testing.T) {

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/magpie-im/magpie/accounts"
 )
 
 // Service is the messenger of one node. Make one with [New], and keep [Service.Run] running. Safe for concurrent use.
@@ -28,11 +26,10 @@ type Service struct {
 	reach  reach
 	untold untold
 
-	router   Router
-	live     live
-	online   *online
-	typists  *typists
-	audience func(ctx context.Context, who accounts.Name) (audience, error)
+	router  Router
+	live    live
+	online  *online
+	typists *typists
 
 	telling        telling
 	searches       *quota

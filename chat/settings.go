@@ -23,8 +23,10 @@ func (s *Service) Settings(ctx context.Context, user accounts.Name) (Settings, e
 func (s *Service) SetSettings(ctx context.Context, who accounts.Name, change func(*Settings) error, origin any) (
 	Settings, Commit, error,
 ) {
+	var before Audience
 	p, commit, err := s.store.ChangePerson(ctx, who, func(p *Person) (tell bool, err error) {
 		settings := p.Settings.at(s.now())
+		before = settings.Seen
 		if err := change(&settings); err != nil {
 			return false, err
 		}
@@ -37,7 +39,9 @@ func (s *Service) SetSettings(ctx context.Context, who accounts.Name, change fun
 	if err != nil {
 		return Settings{}, nil, fmt.Errorf("change settings of %s: %w", who, err)
 	}
-	return p.Settings.at(s.now()), commit, nil
+	after := p.Settings.at(s.now())
+	s.seenChanged(who, before, after.Seen)
+	return after, commit, nil
 }
 
 // What holds if nothing was said.

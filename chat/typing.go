@@ -50,15 +50,9 @@ func (s *Service) stopTyping(ctx context.Context, who accounts.Name, c Conversat
 		return
 	}
 	defer s.live.lock(who, peer)()
-	if s.typists.stop(who, c, after) && s.mayShow(ctx, who, peer) {
+	if s.typists.stop(who, c, after) && s.mayTalk(ctx, who, peer) == nil {
 		s.router.Tell(peer, typingEvent(who, c, false))
 	}
-}
-
-// mayShow says whether two people are contacts with no block between them. An error is a no.
-func (s *Service) mayShow(ctx context.Context, a, b accounts.Name) bool {
-	standing, err := s.Standing(ctx, a, b)
-	return err == nil && standing == Known
 }
 
 // sentTyping ends the typing of a message that was sent.

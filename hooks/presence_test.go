@@ -219,3 +219,55 @@ func TestTypingEnds(t *testing.T) {
 		}
 	}
 }
+
+// ask calls a method and gives the answer, which has to come before anything else.
+func (c *client) ask(method, payload string) map[string]any {
+	c.t.Helper()
+	c.subscribe(wire.Filter{Topic: "im/u/me/rsp"})
+	c.send(wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 66, Topic: "im/rpc/" + method, Payload: []byte(payload)})
+	var fields map[string]any
+	if err := json.Unmarshal(c.readBoth(wire.PUBACK, wire.PUBLISH).Payload, &fields); err != nil || fields["ok"] != true {
+		c.t.Fatalf("%s %s: %v, %v", method, payload, fields, err)
+	}
+	return fields
+}
+
+func TestABlockedContactIsToldNothing(t *testing.T) {
+	n := startPresence(t)
+	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	bob := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	bob.subscribe(wire.Filter{Topic: "im/p/+"})
+	bob.wantShown("im/p/alice", true, "alice fg 1")
+	alice.ask("contact.block", `{"who":"bob"}`)
+	bob.wantShown("im/p/alice", false, "alice <nil>")
+	alice.publish("im/u/me/state", "away")
+	if codes := bob.subscribe(wire.Filter{Topic: "im/p/alice"}); codes[0] != 0 {
+		t.Errorf("SUBACK %#x for who has blocked, want 0", codes)
+	}
+	bob.wantShown("im/p/alice", true, "alice <nil>")
+	alice.ask("contact.unblock", `{"who":"bob"}`)
+	bob.wantShown("im/p/alice", false, "alice away 1")
+	alice.ask("contact.remove", `{"who":"bob"}`)
+	bob.wantShown("im/p/alice", false, "alice <nil>")
+	alice.publish("im/u/me/state", "bg")
+	if codes := bob.subscribe(wire.Filter{Topic: "im/p/alice"}); codes[0] != 0x87 {
+		t.Errorf("SUBACK %#x for who is no contact any more, want 0x87", codes)
+	}
+	bob.send(wire.Packet{Type: wire.PINGREQ})
+	bob.read(wire.PINGRESP)
+}
+
+func TestAnInvisibleSessionShowsNothing(t *testing.T) {
+	n := startPresence(t)
+	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	bob.subscribe(wire.Filter{Topic: "im/p/alice"})
+	bob.wantShown("im/p/alice", true, "alice false")
+	alice := connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "a"})
+	bob.wantShown("im/p/alice", false, "alice fg 1")
+	alice.ask("session.set", `{"invisible":true}`)
+	bob.wantShown("im/p/alice", false, "alice false seen")
+	_ = alice.Close()
+	alice = connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "a"})
+	alice.ask("session.set", `{"invisible":false}`)
+	bob.wantShown("im/p/alice", false, "alice fg 1")
+}

@@ -68,7 +68,8 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 // OnSessionEstablished runs after the CONNACK was written.
 func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	c := of(cl)
-	p.g.rooms.Chat.Arrive(c.account, chat.Connection{ID: c.serial, Session: c.id})
+	p.g.rooms.Chat.Arrive(c.account, chat.Connection{ID: c.serial, Session: c.id, Invisible: c.link.Invisible()})
+	p.g.rooms.Chat.SetInvisible(c.account, c.id, c.link.Invisible()) // it may have been set meanwhile
 	c.link.Start()
 }
 
