@@ -112,7 +112,7 @@ func (i adminDisableInput) name() string { return i.Name }
 func (i adminRoleInput) name() string    { return i.Name }
 
 func adminRows(r Rooms) []*Operation {
-	acc, l := r.Accounts, life{r.Accounts, r.Sessions}
+	acc, l := r.Accounts, life{r.Accounts, r.Sessions, r.Chat}
 	return []*Operation{
 		change("user.add", Admin, "Makes an account.",
 			func(ctx context.Context, _ Caller, in adminUserInput) (adminUser, chat.Commit, error) {

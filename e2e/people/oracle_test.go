@@ -231,8 +231,15 @@ func (w *world) crash() {
 	wantWord, _ := after.do(a)
 	var word string
 	var doing sync.WaitGroup
-	doing.Go(func() { word, _ = w.perform(a) })
-	time.Sleep(time.Duration(w.dice.IntN(3000)) * time.Microsecond) // anywhere within it
+	acted := make(chan struct{})
+	doing.Go(func() {
+		defer close(acted)
+		word, _ = w.perform(a)
+	})
+	select { // anywhere within it
+	case <-time.After(time.Duration(w.dice.IntN(3000)) * time.Microsecond):
+	case <-acted:
+	}
 	w.server.Kill()
 	doing.Wait()
 	w.note("killed while %s: %s %s %q %t: %q", a.who, a.do, a.other, a.text, a.tell, word)
