@@ -273,4 +273,3 @@ func TestTheAuditLogIsInOrderAndBounded(t *testing.T) {
 		wantErr(t, "store", err, ErrUnavailable)
 	})
 }
-

@@ -146,7 +146,7 @@ func (l life) passwd(ctx context.Context, c Caller, in passwdInput) error {
 	return l.kickOthers(ctx, c)
 }
 
-// delete ends the account; its sessions and what others have of it go in the background.
+// delete ends the account.
 func (l life) delete(ctx context.Context, c Caller, in passwordInput) error {
 	if err := l.acc.CheckPassword(ctx, c.Account, in.Password, c.Addr); err != nil {
 		return err
@@ -154,13 +154,14 @@ func (l life) delete(ctx context.Context, c Caller, in passwordInput) error {
 	return l.end(ctx, c.Account)
 }
 
-// end deletes an account and ends its connections.
+// end deletes an account and ends its connections. When it returns, nothing can be sent to it any more, and its contacts
+// know; what fails or is cut off before that is done later, in the background.
 func (l life) end(ctx context.Context, name accounts.Name) error {
 	if err := l.acc.Delete(ctx, name); err != nil {
 		return err
 	}
 	l.reg.Disconnect(name, reasonAdministrative)
-	return nil
+	return l.ch.Leave(ctx, name)
 }
 
 func (l life) recover(ctx context.Context, c Caller, in recoverInput) error {

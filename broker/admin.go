@@ -5,27 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
-	"github.com/magpie-im/magpie/chat"
 )
 
 // adminTable is what the administrator of the node may ask for.
 func (n *Node) adminTable() *api.Table {
 	return api.NewAdmin(api.Rooms{Accounts: n.accounts, Chat: n.chat, Sessions: n.sessions})
-}
-
-// forgetting is what the messenger does about a deleted account.
-type forgetting struct{ chat *chat.Service }
-
-// Leave lets the messenger forget the account.
-func (f forgetting) Leave(ctx context.Context, name accounts.Name) error {
-	if messenger, ok := any(f.chat).(interface {
-		Forget(context.Context, accounts.Name) error
-	}); ok {
-		return messenger.Forget(ctx, name)
-	}
-	return nil
 }
 
 // Administer does what the admin socket would, in a node that is never run, and gives the answer as JSON. It is not to be

@@ -66,6 +66,9 @@ type AccountsConfig struct {
 	TokenLife Duration `toml:"token_life"`
 	// How long it is known what administrators did (magpie audit). 0: for ever; otherwise at least 1h.
 	AuditLife Duration `toml:"audit_life"`
+	// What becomes of the messages of a deleted account: "keep" leaves them with those whom they were sent to, "wipe" takes
+	// their content away.
+	DeletedMessages string `toml:"deleted_messages"`
 	// Shortest new password, in bytes; 1 to 64.
 	PasswordLength int `toml:"password_length"`
 	// Memory of one password hash (argon2id, with hash_passes passes over it); 8KiB to 256MiB. The defaults are OWASP's
@@ -240,12 +243,13 @@ func Default() Config {
 		HTTP: "127.0.0.1:8080",
 		Web:  WebConfig{Origins: []string{}},
 		Accounts: AccountsConfig{
-			Registration:   "closed",
-			TokenLife:      90 * day,
-			AuditLife:      400 * day,
-			PasswordLength: 8,
-			HashMemory:     19 * mebibyte,
-			HashPasses:     2,
+			Registration:    "closed",
+			TokenLife:       90 * day,
+			AuditLife:       400 * day,
+			DeletedMessages: "keep",
+			PasswordLength:  8,
+			HashMemory:      19 * mebibyte,
+			HashPasses:      2,
 		},
 		Sessions: SessionsConfig{
 			Expiry:        30 * day,
@@ -302,6 +306,7 @@ func (c Config) Validate() error {
 		v.check(validOrigin(origin), "web.origins", "%q is not like https://chat.example.org", origin)
 	}
 	v.oneOf("accounts.registration", c.Accounts.Registration, "closed", "invite", "open")
+	v.oneOf("accounts.deleted_messages", c.Accounts.DeletedMessages, "keep", "wipe")
 	atLeast(&v, "accounts.token_life", c.Accounts.TokenLife, 60*second)
 	v.check(c.Accounts.AuditLife == 0 || c.Accounts.AuditLife >= 3600*second, "accounts.audit_life",
 		"%s is less than 1h", c.Accounts.AuditLife)

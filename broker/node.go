@@ -89,7 +89,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
 	streams.Bind(messenger)
 	hooks.NewLive(registry, messenger)
-	acc.SetLeavers(registry, forgetting{messenger})
+	acc.SetLeavers(registry, messenger)
 	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)

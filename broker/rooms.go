@@ -50,6 +50,7 @@ func (c Config) chat() chat.Config {
 	out := chat.DefaultConfig()
 	out.MaxBody = int(c.Limits.BodySize)
 	out.MaxText = c.Limits.TextSize
+	out.WipeDeleted = c.Accounts.DeletedMessages == "wipe"
 	out.MaxRequests, out.MaxContacts = c.Limits.ContactRequests, c.Limits.Contacts
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
 	return out

@@ -281,7 +281,7 @@ func ToLeave(who, other accounts.Name) Change {
 	return Change{Who: who, Other: other, Step: func(p *Pair) (Told, error) {
 		p.Mine = Side{}
 		told := Told{}
-		if p.Theirs.State == ContactDeleted || p.Theirs.State == ContactNone && !p.Exists {
+		if p.Theirs.State == ContactDeleted || p.Theirs.State == ContactNone && !p.Theirs.Blocked && !p.Exists {
 			return told, nil
 		}
 		if !p.Theirs.Blocked && (p.Theirs.State != ContactNone || p.Open) {
