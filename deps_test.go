@@ -58,6 +58,8 @@ var ownedBy = map[string][]string{
 	"github.com/coder/websocket":       {"broker/transport"},
 	"github.com/go-chi/chi/v5":         {"api/rest", "broker"},
 	"golang.org/x/crypto":              {"accounts"},
+	"golang.org/x/text":                {"chat"},
+	"github.com/golang/geo":            {"chat"},
 	"github.com/alecthomas/kong":       {"cmd/magpie"},
 	"github.com/pelletier/go-toml/v2":  {"cmd/magpie"},
 	"net/http":                         {"broker/transport", "api/rest", "broker", "broker/brokertest", "cmd/magpie"},

@@ -29,6 +29,7 @@ type Config struct {
 	Accounts AccountsConfig `toml:"accounts"`
 	Sessions SessionsConfig `toml:"sessions"`
 	Presence PresenceConfig `toml:"presence"`
+	People   PeopleConfig   `toml:"people"`
 	Limits   LimitsConfig   `toml:"limits"`
 	Store    StoreConfig    `toml:"store"`
 	Metrics  MetricsConfig  `toml:"metrics"`
@@ -109,6 +110,15 @@ type PresenceConfig struct {
 	Typing Duration `toml:"typing"`
 }
 
+// PeopleConfig is about what people say of themselves, and finding each other by it.
+type PeopleConfig struct {
+	// A search for one name, number or address takes this long, or a multiple of it, so that nobody learns from the time
+	// who exists and does not want to be found; at most 1s. 0: as long as it takes, which tells some microseconds.
+	SearchTime Duration `toml:"search_time"`
+	// How long nobody gets the phone number or e-mail address of an account that was deleted. 0: it is free at once.
+	HandleQuarantine Duration `toml:"handle_quarantine"`
+}
+
 // LimitsConfig bounds what one client, one account or one address may cost. 0 switches a limit off, unless its comment
 // says otherwise.
 type LimitsConfig struct {
@@ -181,6 +191,10 @@ type LimitsConfig struct {
 	Retained int `toml:"retained"`
 	// Messages published to $delayed/... that wait for their time; more are refused (0x97).
 	Delayed int `toml:"delayed"`
+	// Searches for people that one account may make in a minute; more are refused (0x97).
+	Searches int `toml:"searches"`
+	// Changes of a profile that one account may make in an hour; more are refused (0x97). Each goes to all contacts.
+	ProfileChanges int `toml:"profile_changes"`
 	// Memory that the process may have before new connections and subscriptions are refused and messages of QoS 0 are
 	// dropped; what is there goes on. A size, or a part of what the machine or its container has: "75%". Where that cannot
 	// be told, a part is no limit.
@@ -261,6 +275,7 @@ func Default() Config {
 			VolatileBytes: 8 * mebibyte,
 		},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
+		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
 			PacketSize:           1 * mebibyte,
 			BodySize:             64 * kibibyte,
@@ -286,6 +301,8 @@ func Default() Config {
 			TokensPerAccount:     100,
 			AccountPublishBurst:  1000,
 			Retained:             1_000_000,
+			Searches:             100,
+			ProfileChanges:       60,
 			Delayed:              100_000,
 			Memory:               Ceiling{Percent: 75},
 		},
@@ -318,6 +335,10 @@ func (c Config) Validate() error {
 	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace", "%s is not between 0s and 1h", c.Presence.Grace)
 	v.check(c.Presence.Typing >= second && c.Presence.Typing <= 60*second, "presence.typing",
 		"%s is not between 1s and 1m", c.Presence.Typing)
+	v.check(c.People.SearchTime >= 0 && c.People.SearchTime <= second, "people.search_time",
+		"%s is not between 0s and 1s", c.People.SearchTime)
+	v.check(c.People.HandleQuarantine >= 0 && c.People.HandleQuarantine <= 3660*day, "people.handle_quarantine",
+		"%s is not between 0s and 10 years", c.People.HandleQuarantine)
 	c.Limits.validate(&v)
 	atLeast(&v, "store.cache", c.Store.Cache, mebibyte)
 	atLeast(&v, "store.min_free", c.Store.MinFree, Bytes(0))
@@ -391,6 +412,8 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.connections_per_listener", c.ConnectionsPerListener, 0)
 	atLeast(v, "limits.connect_rate", c.ConnectRate, 0)
 	atLeast(v, "limits.retained", c.Retained, 0)
+	atLeast(v, "limits.searches", c.Searches, 0)
+	atLeast(v, "limits.profile_changes", c.ProfileChanges, 0)
 	atLeast(v, "limits.delayed", c.Delayed, 0)
 	v.check(c.Memory.Size == 0 || c.Memory.Size >= 64*mebibyte, "limits.memory", "%s is less than 64MiB", c.Memory)
 }

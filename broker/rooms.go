@@ -52,6 +52,8 @@ func (c Config) chat() chat.Config {
 	out.MaxText = c.Limits.TextSize
 	out.WipeDeleted = c.Accounts.DeletedMessages == "wipe"
 	out.MaxRequests, out.MaxContacts = c.Limits.ContactRequests, c.Limits.Contacts
+	out.Searches, out.ProfileChanges = c.Limits.Searches, c.Limits.ProfileChanges
+	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
 	return out
 }

@@ -177,7 +177,7 @@ func (f *finder) look(ctx context.Context, other accounts.Name) (p Person, known
 		return p, false, false, fmt.Errorf("profile of %s: %w", balance, err)
 	}
 	known = standing == Known
-	ok = status == accounts.Active && (known || standing == Stranger && !p.Settings.Find.Hidden)
+	ok = status == accounts.Active && (known || standing == Stranger) // who is hidden is nobody to strangers
 	return p, known, ok, nil
 }
 
