@@ -49,7 +49,7 @@ func (s *Service) leaveAll() {
 // report notes what has become of somebody, and tells those of his contacts who are watching.
 func (s *Service) report(ctx context.Context, n news) {
 	if n.sighting != nil {
-		if err := s.store.Note(ctx, *n.sighting); err != nil && ctx.Err() == nil {
+		if err := s.note(ctx, *n.sighting); err != nil && ctx.Err() == nil {
 			s.log.Warn("last seen not stored", "user", n.who, "err", err)
 		}
 	}
@@ -59,6 +59,20 @@ func (s *Service) report(ctx context.Context, n news) {
 	if err := s.announce(ctx, n); err != nil && ctx.Err() == nil {
 		s.log.Warn("presence not shown", "user", n.who, "err", err)
 	}
+}
+
+// note keeps that somebody has come or left. An account that was deleted has left nothing.
+func (s *Service) note(ctx context.Context, x Sighting) error {
+	if !x.There {
+		status, err := s.dir.Status(ctx, x.Who)
+		if err != nil {
+			return err
+		}
+		if status == accounts.Deleted {
+			x.At = time.Time{}
+		}
+	}
+	return s.store.Note(ctx, x)
 }
 
 // announce shows somebody's presence to those of his contacts who are watching.

@@ -27,5 +27,5 @@ type Seen interface {
 type Sighting struct {
 	Who   accounts.Name
 	At    time.Time // to the millisecond
-	There bool      // has come; otherwise has left: he was there last at At
+	There bool      // has come; otherwise has left: he was there last at At, or is to be forgotten if that is zero
 }

@@ -44,7 +44,11 @@ func (c chatStore) Note(ctx context.Context, changes ...chat.Sighting) error {
 }
 
 func putLeft(b *pebble.Batch, who accounts.Name, at time.Time) {
-	put(b, key1(tableSeen, who), seenRowOf(at))
+	if at.IsZero() {
+		remove(b, key1(tableSeen, who))
+	} else {
+		put(b, key1(tableSeen, who), seenRowOf(at))
+	}
 	remove(b, key1(tableOnline, who))
 }
 
