@@ -59,9 +59,8 @@ type Log interface {
 	// KindGone. When it returns nil, that is durable.
 	Wipe(ctx context.Context, c Conversation, from accounts.Name) error
 
-	// Forget removes a user's stream, lists, counts and last seen, when nothing is written to them any more; repeated, it does
-	// nothing.
-	// When it returns nil, that is durable.
+	// Forget removes a user's stream, lists, counts and last seen, when nothing is written to them any more; repeated, it
+	// does nothing. When it returns nil, that is durable.
 	Forget(ctx context.Context, user accounts.Name) error
 
 	// Membership gives who's marks, or ErrNotMember, or ErrNoConversation.
