@@ -116,6 +116,8 @@ func TestRespell(t *testing.T) {
 		{"im/u/alice/in", "im/u/alice/in", "im/u/alice/in", "im/u/alice/in"},
 		{"im/u/alice/in", "#", "#", "im/u/alice/in"},
 		{"a/b", "a/b", "$share/g/a/b", "$share/b"}, // not a spelling: nothing sensible comes of it, and no panic
+		{"im/p/bob/alice", "im/p/bob/alice", "im/p/bob", "im/p/bob"},
+		{"im/p/bob/alice", "im/p/+/alice", "im/p/+", "im/p/bob"},
 		{"", "", "me", "me"},
 		{"a", "a/b/c", "a/b/d", "a"},
 	}
