@@ -25,6 +25,8 @@ const matrix = `
 register           taken    taken      taken      taken      taken      taken     taken   taken      taken    taken      taken      taken      ok
 login              401      401        401        401        401        401       401     401        401      401        401        401        401
 logout             ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+account.delete     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+account.recover    401      401        401        401        401        401       401     401        401      401        401        401        401
 account.passwd     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 session.list       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 session.kick       ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone
@@ -58,6 +60,24 @@ settings.get       ok       ok         ok         ok         ok         401     
 settings.set       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 presence.get       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 
+admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
+admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.list    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.show    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.disable no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.enable  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.kick    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.delete  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.role    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/user.recover no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/invite.add   no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/invite.list  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/invite.revoke no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
+admin/audit.list   no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/session.list no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/session.show no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
+admin/session.drop no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
+
 Send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 Read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
@@ -70,6 +90,8 @@ Presence           refused  ok         refused    ok         ok         401     
 var inputs = map[string]func(c *cell) M{
 	"register":         func(c *cell) M { return M{"uid": c.other, "password": Password} },
 	"login":            func(c *cell) M { return M{"uid": c.other, "password": "another password"} },
+	"account.delete":   func(*cell) M { return M{"password": Password} },
+	"account.recover":  func(c *cell) M { return M{"uid": c.other, "code": "none", "password": "another password"} },
 	"account.passwd":   func(*cell) M { return M{"old": Password, "new": "another password"} },
 	"session.kick":     func(c *cell) M { return M{"id": c.session} },
 	"session.set":      func(c *cell) M { return M{"id": c.session, "name": "phone"} },
@@ -92,7 +114,22 @@ var inputs = map[string]func(c *cell) M{
 	"profile.set":      func(*cell) M { return M{"name": "Somebody"} },
 	"settings.set":     func(*cell) M { return M{"strangers": "everyone"} },
 	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
+
+	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
+	"admin/user.passwd":   func(c *cell) M { return M{"name": c.other, "password": Password} },
+	"admin/user.show":     byName,
+	"admin/user.disable":  byName,
+	"admin/user.enable":   byName,
+	"admin/user.kick":     byName,
+	"admin/user.delete":   byName,
+	"admin/user.role":     byName,
+	"admin/user.recover":  byName,
+	"admin/invite.revoke": func(*cell) M { return M{"id": "none"} },
+	"admin/session.show":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
+	"admin/session.drop":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
 }
+
+func byName(c *cell) M { return M{"name": c.other} }
 
 // topics are what is published and subscribed.
 var topics = map[string]func(p *Person, c *cell) string{
@@ -150,6 +187,12 @@ func TestEveryOperationHasARow(t *testing.T) {
 		known[op.Name] = true
 		if rows[op.Name] == nil {
 			t.Errorf("the matrix has no row for %s", op.Name)
+		}
+	}
+	for _, op := range api.NewAdmin(api.Rooms{}).Operations() {
+		known["admin/"+op.Name] = true
+		if rows["admin/"+op.Name] == nil {
+			t.Errorf("the matrix has no row for admin/%s", op.Name)
 		}
 	}
 	for name := range topics {
@@ -269,7 +312,12 @@ func word(ended string) string {
 }
 
 // makeAdmin gives an account the role of an administrator.
-func makeAdmin(*testing.T, *brokertest.Node, string) {}
+func makeAdmin(t *testing.T, n *brokertest.Node, name string) {
+	t.Helper()
+	if status, answer := n.Admin(t, "user.role", fmt.Sprintf(`{"name":%q,"role":"admin"}`, name)); status != 200 {
+		t.Fatalf("make %s an administrator: %d %v", name, status, answer)
+	}
+}
 
 func TestEveryCellOfTheMatrix(t *testing.T) {
 	if testing.Short() {

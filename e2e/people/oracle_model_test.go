@@ -139,7 +139,7 @@ func (o *oracle) do(a act) (word, st string) {
 	p := o.pair(a.who, a.other)
 	me, them := p.sides[a.who], p.sides[a.other]
 	if o.users[a.other].deleted {
-		return "gone", ""
+		return late[a.do], ""
 	}
 	switch a.do {
 	case "request":
@@ -191,6 +191,10 @@ func (o *oracle) do(a act) (word, st string) {
 	}
 	return "", ""
 }
+
+// late is what is answered about somebody who is no more.
+var late = map[string]string{"send": "gone", "request": "gone", "block": "gone", "accept": "no_request", "reject": "no_request",
+	"ignore": "no_request", "withdraw": "no_request", "set": "no_right", "drop": "no_conv"}
 
 func (o *oracle) request(a act, p *pair, me, them *side) (word, st string) {
 	switch {

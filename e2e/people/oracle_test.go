@@ -23,7 +23,6 @@ type world struct {
 	streams map[string][]Seen
 	born    int
 	trace   []string
-	lacks   map[string]bool // methods
 }
 
 const inhabitants = 5
@@ -33,14 +32,10 @@ const requestsADay, tired = 20, 17
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dice: dice(t), people: map[string]*Person{}, streams: map[string][]Seen{}, oracle: newOracle(requestsADay), lacks: map[string]bool{}}
-	w.place, w.server = Outside(t)
+	w := &world{t: t, dice: dice(t), people: map[string]*Person{}, streams: map[string][]Seen{}, oracle: newOracle(requestsADay)}
+	w.place, w.server = Outside(t, server.Env("MAGPIE_PRESENCE_GRACE=50ms", "MAGPIE_PRESENCE_TYPING=1s"))
 	for range inhabitants {
 		w.bear()
-	}
-	for _, method := range []string{"settings.set", "account.delete", "profile.set"} {
-		_, word := w.people[w.names[0]].Call(method, M{})
-		w.lacks[method] = word == "no_method"
 	}
 	return w
 }
@@ -89,8 +84,6 @@ func (w *world) someAct() act {
 		a.do = "accept"
 	case me.st == "pending" && a.do == "accept":
 		a.who, a.other = a.other, a.who
-	case a.do == "strangers" && w.lacks["settings.set"]:
-		a.do = "send"
 	}
 	if a.do == "request" && w.dice.IntN(4) == 0 {
 		a.text = ""
@@ -347,30 +340,73 @@ func (w *world) renew() {
 	}
 }
 
-// die deletes somebody's account, and somebody new comes.
+// die deletes somebody's account, while others have to do with him, and somebody new comes. Each of them was first or too
+// late.
 func (w *world) die(i int) {
 	who := w.names[i]
+	w.names = append(w.names[:i], w.names[i+1:]...)
 	w.note("%s deletes his account", who)
-	if w.lacks["account.delete"] {
-		w.names = append(w.names[:i], w.names[i+1:]...)
-		w.bear()
-		return
+	var acts []act
+	for _, name := range w.names[:2] {
+		do := []string{"send", "request", "accept", "block", "send"}[w.dice.IntN(5)]
+		acts = append(acts, act{who: name, other: who, do: do, text: "are you there?"})
 	}
-	if out, word := w.place.Post(w.t.Context(), w.people[who].Token, "", "account.delete", M{"password": Password}); word != "" {
-		w.failf("delete %s: %s %v", who, word, out)
+	words := make([]string, len(acts)+1)
+	var all sync.WaitGroup
+	for i, a := range acts {
+		all.Go(func() { words[i], _ = w.perform(a) })
+	}
+	all.Go(func() {
+		_, words[len(acts)] = w.place.Post(w.t.Context(), w.people[who].Token, "", "account.delete", M{"password": Password})
+	})
+	all.Wait()
+	w.note("at the same time: %+v: %q", acts, words)
+	if words[len(acts)] != "" {
+		w.failf("delete %s: %s", who, words[len(acts)])
+	}
+	// From the ack on he is gone, though what others have of him goes in the background.
+	late := act{who: w.names[0], other: who, do: "send", text: "are you there?"}
+	if word, _ := w.perform(late); word != "gone" && !w.pair(late.who, who).blocked() {
+		w.failf("a message of %s to %s, who is no more: %q, want gone", late.who, who, word)
+	}
+	if _, word := w.place.Post(w.t.Context(), "", "", "login", M{"uid": who, "password": Password}); word != "credentials" {
+		w.failf("%s, who is no more, logs in: %q", who, word)
 	}
 	w.people[who].Cut()
 	delete(w.people, who)
-	w.names = append(w.names[:i], w.names[i+1:]...)
-	w.gone(who)
-	if other := w.names[0]; true {
-		a := act{who: other, other: who, do: "send", text: "are you there?"}
-		word, _ := w.perform(a)
-		if want, _ := w.do(a); word != want {
-			w.failf("a message to %s, who is no more: %q, want %q", who, word, want)
-		}
+	var wrong []string
+	if !becomes(func() bool { wrong = w.orders(who, acts, words); return wrong == nil }) {
+		w.failf("%s", strings.Join(wrong, "\nor\n"))
 	}
 	w.bear()
+}
+
+// orders tries which of the acts came before the end of an account. It takes the order in which everything fits, or says what
+// is wrong with each.
+func (w *world) orders(who string, acts []act, words []string) (wrong []string) {
+	all := w.portraits()
+	for early := range 1 << len(acts) {
+		o, bad := w.clone(), ""
+		try := func(before bool) {
+			for i, a := range acts {
+				if (early>>i&1 == 1) != before {
+					continue
+				}
+				if word, _ := o.do(a); word != words[i] && !(words[i] == "blocked" && word == "gone") {
+					bad += fmt.Sprintf("%+v: got %q, want %q\n", a, words[i], word)
+				}
+			}
+		}
+		try(true)
+		o.gone(who)
+		try(false)
+		if bad += summary(judge(o, all)); bad == "" {
+			w.oracle = o
+			return nil
+		}
+		wrong = append(wrong, bad)
+	}
+	return wrong
 }
 
 func TestPeopleAreToEachOtherWhatTheOracleSays(t *testing.T) {

@@ -224,6 +224,7 @@ func TestRow_7_1_2_DeletedProfile(t *testing.T) {
 			}
 			refused(t, p, "contact.request", M{"to": "bob"}, "gone")
 		}
+		w.alice.Await(0, "that he is no more", func(s Seen) bool { return s.T() == "contact" && s.Is("who", "bob", "st", "deleted") })
 		equal(t, "his contact was told", contactEvents(w.alice.Settled(), "bob"), []string{"pending", "accepted", "deleted"})
 		if _, word := w.Post(t.Context(), "", "", "login", M{"uid": "bob", "password": Password}); word != "credentials" {
 			t.Errorf("log in: %q", word)
