@@ -73,7 +73,11 @@ func (s *Service) RequestContact(ctx context.Context, who, to accounts.Name, gre
 	}
 	c := ToRequest(who, to, greeting, s.bounds())
 	c.Origin = origin
-	return s.change(ctx, c)
+	contact, commit, err := s.change(ctx, c)
+	if err != nil {
+		return Contact{}, nil, err
+	}
+	return contact, commit, s.stillThere(ctx, who, to)
 }
 
 func (s *Service) bounds() Bounds {

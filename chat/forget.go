@@ -42,6 +42,23 @@ func (s *Service) Leave(ctx context.Context, who accounts.Name) error {
 	return nil
 }
 
+// stillThere is for what makes something new between who and another one, after it was made: the other one's account may have
+// been deleted meanwhile, and all that he had to do with others have been ended before this was there. It is ended then, and the
+// error is ErrGone.
+func (s *Service) stillThere(ctx context.Context, who, other accounts.Name) error {
+	status, err := s.dir.Status(ctx, other)
+	if err != nil {
+		return fmt.Errorf("look up %s: %w", other, err)
+	}
+	if status != accounts.Deleted {
+		return nil
+	}
+	if err := s.part(ctx, other, who); err != nil {
+		return err
+	}
+	return fmt.Errorf("account %s: %w", other, ErrGone)
+}
+
 // part ends what a deleted account has to do with one other.
 func (s *Service) part(ctx context.Context, who, other accounts.Name) error {
 	_, commit, err := s.change(ctx, ToLeave(who, other))

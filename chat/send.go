@@ -89,10 +89,13 @@ func (s *Service) sendToStranger(ctx context.Context, d Draft, to accounts.Name)
 		return Appended{}, nil, err
 	}
 	appended, commit, err := s.store.Append(ctx, d)
-	if errors.Is(err, ErrNoConversation) {
-		err = fmt.Errorf("%s is no contact of %s: %w", to, d.From, ErrNoRight)
+	switch {
+	case errors.Is(err, ErrNoConversation):
+		return Appended{}, nil, fmt.Errorf("%s is no contact of %s: %w", to, d.From, ErrNoRight)
+	case err != nil:
+		return Appended{}, nil, err
 	}
-	return appended, commit, err
+	return appended, commit, s.stillThere(ctx, d.From, to)
 }
 
 // hears says whether a user hears this stranger.
