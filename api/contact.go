@@ -47,7 +47,7 @@ type listContactsInput struct {
 // contact is somebody whom the caller knows, or is about to, or does not want to.
 type contact struct {
 	Who          accounts.Name     `json:"who"`
-	State        chat.ContactState `json:"st"` // pending: the caller asked; requested: the caller was asked; accepted; deleted; none
+	State        chat.ContactState `json:"st"` // pending: the caller asked; requested: he was asked; accepted; deleted; none
 	Conversation chat.Conversation `json:"c,omitempty"`
 	Greeting     string            `json:"greeting,omitempty"`
 	Since        int64             `json:"since,omitempty"` // Unix milliseconds

@@ -51,11 +51,9 @@ var faults = []struct {
 	{ErrRepeatConflict, Fault{Err: "rid_conflict", Text: "This rid was used before with other input."}},
 }
 
-// FaultOf says what a client is told of err: every Err that it gives is one of not_member, no_right, no_conv,
-// gone, blocked, await_reply, quota, no_request, bad, too_big, mid_conflict, taken, gone, weak_password, disabled, credentials, throttled, closed,
-// invitation, no_method, rid_conflict. ok is false if err is not the client's doing: the store cannot serve, the time
-// was over, or something that nobody foresaw. Then nothing was decided as far as the client is told, and none of err
-// may be shown.
+// FaultOf says what a client is told of err; the words are those of docs/protocol.md, section 3, and of the methods. ok is
+// false if err is not the client's doing: the store cannot serve, the time was over, or something that nobody foresaw. Then
+// nothing was decided as far as the client is told, and none of err may be shown.
 func FaultOf(err error) (f Fault, ok bool) {
 	if err == nil || transient(err) {
 		return Fault{}, false

@@ -42,8 +42,8 @@ func (s Side) Equal(t Side) bool {
 }
 
 func (s Side) equal(t Side) bool {
-	return s.State == t.State && s.Greeting == t.Greeting && s.Since == t.Since && s.Until == t.Until &&
-		s.Blocked == t.Blocked && s.Ignored == t.Ignored && s.Refused == t.Refused && s.Silently == t.Silently && s.Remark == t.Remark
+	return s.State == t.State && s.Greeting == t.Greeting && s.Since == t.Since && s.Until == t.Until && s.Blocked == t.Blocked &&
+		s.Ignored == t.Ignored && s.Refused == t.Refused && s.Silently == t.Silently && s.Remark == t.Remark
 }
 
 // open says whether the side is in a state of a request, which has not ended.

@@ -12,7 +12,7 @@ type Standing int
 
 // Standings, seen from the one who asks.
 const (
-	Nobody   Standing = iota // there is no such account, or it does not want to be found and the two have nothing to do with each other
+	Nobody   Standing = iota // there is no such account, or a hidden one with which the one who asks has nothing to do
 	Gone                     // the account was deleted
 	Self                     // oneself
 	Known                    // contacts, with no block between them
