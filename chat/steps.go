@@ -284,7 +284,7 @@ func ToLeave(who, other accounts.Name) Change {
 		if p.Theirs.State == ContactDeleted || p.Theirs.State == ContactNone && !p.Theirs.Blocked && !p.Exists {
 			return told, nil
 		}
-		if !p.Theirs.Blocked && (p.Theirs.State != ContactNone || p.Open) {
+		if !p.Theirs.Blocked {
 			told.Them = ContactDeleted
 		}
 		p.Theirs = Side{State: ContactDeleted, Since: p.Now, Blocked: p.Theirs.Blocked}

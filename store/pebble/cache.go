@@ -122,12 +122,3 @@ func (c *cache[K, V]) wakeLocked(e *entry[K, V]) {
 	c.weight -= e.weight
 	e.place = nil
 }
-
-// peekLocked gives the value of key if it is in memory.
-func (c *cache[K, V]) peekLocked(key K) (value V, ok bool) {
-	e := c.entries[key]
-	if e == nil || !e.isLoaded() {
-		return value, false
-	}
-	return e.value, e.err == nil
-}
