@@ -41,9 +41,23 @@ func accountRows(r Rooms) []*Operation {
 		change("login", Public, "Gives a token for name and password.",
 			func(ctx context.Context, c Caller, in loginInput) (tokenOutput, chat.Commit, error) {
 				secret, t, err := acc.Login(ctx, in.UID, in.Password, labelOf(in.Label, c), c.Addr)
-				return token(secret, t), nil, err
+				if err != nil {
+					return tokenOutput{}, nil, err
+				}
+				commit, err := r.Chat.TellSession(ctx, t.Owner, chat.Login{
+					State: chat.LoggedIn, ID: tokenID(t.Digest), Label: t.Label, Addr: c.from(),
+				})
+				return token(secret, t), commit, err
 			}),
 	}
+}
+
+// from is the caller's address, for people.
+func (c Caller) from() string {
+	if !c.Addr.IsValid() {
+		return ""
+	}
+	return c.Addr.String()
 }
 
 func labelOf(given string, c Caller) string {

@@ -21,10 +21,7 @@ type targeted interface{ target() string }
 func (o *Operation) audited(acc *accounts.Service) {
 	run := o.run
 	o.run = func(ctx context.Context, c Caller, in any) Answer {
-		act := accounts.Act{By: c.Account, Method: o.Name}
-		if c.Addr.IsValid() {
-			act.From = c.Addr.String()
-		}
+		act := accounts.Act{By: c.Account, From: c.from(), Method: o.Name}
 		if t, ok := in.(targeted); ok {
 			act.Target = accounts.CleanLabel(t.target())
 		}

@@ -133,7 +133,25 @@ func (l life) logout(ctx context.Context, c Caller) error {
 	if err := l.acc.Revoke(ctx, c.Account, c.Token); err != nil {
 		return err
 	}
-	return l.drop(ctx, list, func(s ownSession) bool { return s.token == c.Token })
+	if err := l.drop(ctx, list, func(s ownSession) bool { return s.token == c.Token }); err != nil {
+		return err
+	}
+	gone := chat.Login{State: chat.LoggedOut, ID: tokenID(c.Token), Addr: c.from()}
+	for _, s := range list {
+		if s.This {
+			gone.ID, gone.Label = s.ID, s.Label
+		}
+	}
+	return l.tell(ctx, c, gone)
+}
+
+// tell lets the sessions that are left know.
+func (l life) tell(ctx context.Context, c Caller, gone chat.Login) error {
+	commit, err := l.ch.TellSession(ctx, c.Account, gone)
+	if err != nil || commit == nil {
+		return err
+	}
+	return commit.Wait(ctx)
 }
 
 func (l life) passwd(ctx context.Context, c Caller, in passwdInput) error {
@@ -189,7 +207,10 @@ func (l life) kick(ctx context.Context, c Caller, in kickInput) error {
 	case in.All && in.ID != "":
 		return malformed("either id or all")
 	case in.All:
-		return l.kickOthers(ctx, c)
+		if err := l.kickOthers(ctx, c); err != nil {
+			return err
+		}
+		return l.tell(ctx, c, chat.Login{State: chat.Kicked, Addr: c.from()})
 	}
 	list, err := l.list(ctx, c)
 	if err != nil {
@@ -199,13 +220,18 @@ func (l life) kick(ctx context.Context, c Caller, in kickInput) error {
 	if err != nil {
 		return err
 	}
-	if s.token == (accounts.Digest{}) {
-		return l.drop(ctx, list, func(o ownSession) bool { return o.ID == s.ID })
+	if s.token != (accounts.Digest{}) {
+		if err := l.acc.Revoke(ctx, c.Account, s.token); err != nil {
+			return err
+		}
 	}
-	if err := l.acc.Revoke(ctx, c.Account, s.token); err != nil {
+	err = l.drop(ctx, list, func(o ownSession) bool {
+		return o.ID == s.ID || o.token == s.token && s.token != (accounts.Digest{})
+	})
+	if err != nil {
 		return err
 	}
-	return l.drop(ctx, list, func(o ownSession) bool { return o.ID == s.ID || o.token == s.token })
+	return l.tell(ctx, c, chat.Login{State: chat.Kicked, ID: s.ID, Label: s.Label, Addr: s.Remote})
 }
 
 func pick(list []ownSession, id string) (ownSession, error) {

@@ -19,6 +19,7 @@ func (c Config) accounts() accounts.Config {
 	out := accounts.DefaultConfig()
 	out.Registration = c.Accounts.Registration
 	out.TokenLife = time.Duration(c.Accounts.TokenLife)
+	out.AuditLife = time.Duration(c.Accounts.AuditLife)
 	out.MinPassword = c.Accounts.PasswordLength
 	out.HashMemory = uint32(c.Accounts.HashMemory / kibibyte)
 	out.HashTime = uint32(c.Accounts.HashPasses)

@@ -118,6 +118,7 @@ const (
 	EntryRead    EntryType = "read"    // how far oneself has read, for one's other devices
 	EntryContact EntryType = "contact" // a change of a relation
 	EntryProfile EntryType = "profile" // a change of somebody's profile, or of one's own
+	EntrySession EntryType = "session" // somebody logged in to one's account, or out
 )
 
 // Entry is one place of a user's stream. Entries never change.
@@ -134,6 +135,7 @@ type Entry struct {
 	Contact      Note          // EntryContact
 	Version      uint64        // EntryContact: of the list of contacts; EntryProfile: of the profile
 	Card         Card          // EntryProfile
+	Login        Login         // EntrySession
 }
 
 // Marks are how far a member has come in a conversation, as seqs.

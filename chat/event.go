@@ -61,6 +61,12 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.time(e.TS)
 	case EntryContact:
 		o.contact(&e.Entry)
+	case EntrySession:
+		o.str(`,"st":`, string(e.Login.State))
+		o.str(`,"id":`, e.Login.ID)
+		o.maybe(`,"label":`, e.Login.Label)
+		o.maybe(`,"addr":`, e.Login.Addr)
+		o.time(e.TS)
 	case EntryProfile:
 		o.str(`,"who":`, string(e.Who))
 		o.num(`,"ver":`, e.Version)

@@ -63,6 +63,9 @@ type Log interface {
 	// does nothing. When it returns nil, that is durable.
 	Forget(ctx context.Context, user accounts.Name) error
 
+	// TellSession adds an EntrySession to a user's stream. It does not ask whether there is such a user.
+	TellSession(ctx context.Context, user accounts.Name, l Login) (Commit, error)
+
 	// Membership gives who's marks, or ErrNotMember, or ErrNoConversation.
 	Membership(ctx context.Context, c Conversation, who accounts.Name) (Marks, error)
 

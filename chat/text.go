@@ -20,6 +20,8 @@ func (e Event) Text() (line string, ok bool) {
 		return string(e.Message.From) + ": " + oneLine(e.Message.line()), true
 	case e.Type == EntryContact && e.State == ContactRequested && e.Greeting != "":
 		return "* " + string(e.Who) + " asks to be your contact: " + oneLine(e.Greeting), true
+	case e.Type == EntrySession && e.Login.State == LoggedIn:
+		return "* login from " + oneLine(strings.TrimSpace(e.Login.Addr+" "+e.Login.Label)), true
 	case e.Type == EntryContact && e.State == ContactRequested:
 		return "* " + string(e.Who) + " asks to be your contact", true
 	}

@@ -2,9 +2,11 @@ package hooks_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -384,4 +386,41 @@ func TestAnAdministratorEndsWhatAnAccountHasOpened(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestALoginIsToldToTheOthers(t *testing.T) {
+	n := start(t)
+	c := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "first", Clean: true})
+	c.subscribe(wire.Filter{Topic: "im/u/me/in", Options: 1})
+	next := func(st, label string) {
+		t.Helper()
+		_, e := c.event()
+		if e["t"] != "session" || e["st"] != st || e["label"] != label || e["id"] == "" || e["addr"] != "127.0.0.1" {
+			t.Errorf("event %v, want %s of %s", e, st, label)
+		}
+	}
+	phone := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "phone"}, keep(wire.V5)...)
+	next("login", "phone")
+	_ = phone.Close()
+	connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "phone"}, keep(wire.V5)...) // again: no event
+	connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "script", Clean: true})     // from a known address: none
+	resp, err := http.Post("http://"+n.HTTP()+"/api/v1/login", "application/json",
+		strings.NewReader(`{"uid":"alice","password":"correct horse","label":"browser"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ Token string }
+	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&answer), resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	next("login", "browser")
+	other := connect(t, n, wire.V311, wire.Connect{User: "alice", Password: answer.Token, ClientID: "tv"}) // by token: none
+	list := own(t, other.call("session.list", `{}`))
+	other.call("session.kick", fmt.Sprintf(`{"id":%q}`, list["phone"]["id"]))
+	_, e := c.event()
+	if e["t"] != "session" || e["st"] != "kicked" || e["id"] != list["phone"]["id"] {
+		t.Errorf("event %v, want the kick of the phone", e)
+	}
+	other.call("logout", `{}`)
+	next("logout", "browser")
 }

@@ -7,6 +7,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 )
@@ -71,6 +72,21 @@ func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet)
 	p.g.rooms.Chat.Arrive(c.account, chat.Connection{ID: c.serial, Session: c.id, Invisible: c.link.Invisible()})
 	p.g.rooms.Chat.SetInvisible(c.account, c.id, c.link.Invisible()) // it may have been set meanwhile
 	c.link.Start()
+	p.g.tellLogin(c)
+}
+
+// tellLogin tells the other sessions of a login by password: one that is there to stay, or from an address that the account
+// was not known to log in from. Not of those that come again, nor of who shows a token, whose login was told.
+func (g *Gateway) tellLogin(c *connection) {
+	if c.proof.Token != (accounts.Digest{}) || c.link.Known() || !c.link.Persistent() && !c.proof.Elsewhere {
+		return
+	}
+	_, err := g.rooms.Chat.TellSession(c.ctx, c.account, chat.Login{
+		State: chat.LoggedIn, ID: c.link.Key().ID(), Label: c.id, Addr: c.conn.AddrPort().Addr().String(),
+	})
+	if err != nil && c.ctx.Err() == nil {
+		g.log.Warn("login not told", "account", c.account, "client", c.id, "err", err)
+	}
 }
 
 // OnPacketEncode completes the CONNACK, of which mochi knows the smaller part.

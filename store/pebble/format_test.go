@@ -99,6 +99,13 @@ func everythingOfLives(t *testing.T, store *pebble.Store) {
 	ctx := t.Context()
 	ends := time.Date(2031, 5, 6, 7, 8, 9, 10, time.UTC)
 	acc := store.Accounts()
+	tell := func(l chat.Login) error {
+		commit, err := store.Chat().TellSession(ctx, "erin", l)
+		if err == nil {
+			err = commit.Wait(ctx)
+		}
+		return err
+	}
 	save := func(ctx context.Context, s sessions.State) error {
 		commit, err := store.Sessions().Save(ctx, s)
 		if err == nil {
@@ -123,6 +130,7 @@ func everythingOfLives(t *testing.T, store *pebble.Store) {
 		save(ctx, sessions.State{
 			Key: sessions.Key{Account: "erin", Client: "phone"}, Token: accounts.Digest{5}, Name: "my phone", Invisible: true,
 		}),
+		tell(chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"}),
 	} {
 		if err != nil {
 			t.Fatalf("write %d: %v", i, err)

@@ -184,6 +184,7 @@ const (
 	entryRead    = 3
 	entryContact = 4
 	entryProfile = 7
+	entrySession = 8
 )
 
 // entryRow points at a message, or says the rest itself. A message's time is in its own row.
@@ -207,11 +208,15 @@ type entryRow struct {
 	Avatar       string            `cbor:"22,keyasint,omitempty"`
 	Verified     bool              `cbor:"23,keyasint,omitempty"`
 	Bot          bool              `cbor:"24,keyasint,omitempty"`
+	Login        chat.LoginState   `cbor:"31,keyasint,omitempty"`
+	LoginID      string            `cbor:"32,keyasint,omitempty"`
+	LoginLabel   string            `cbor:"33,keyasint,omitempty"`
+	LoginAddr    string            `cbor:"34,keyasint,omitempty"`
 }
 
 var entryTypes = map[int]chat.EntryType{
 	entryMessage: chat.EntryMessage, entryReceipt: chat.EntryReceipt, entryRead: chat.EntryRead,
-	entryContact: chat.EntryContact, entryProfile: chat.EntryProfile,
+	entryContact: chat.EntryContact, entryProfile: chat.EntryProfile, entrySession: chat.EntrySession,
 }
 
 // What relations are on the disk.

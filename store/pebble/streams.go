@@ -170,6 +170,7 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 	e.Card = chat.Card{
 		Name: row.Name, Avatar: row.Avatar, Trust: chat.Trust{Verified: row.Verified, Bot: row.Bot},
 	}
+	e.Login = chat.Login{State: row.Login, ID: row.LoginID, Label: row.LoginLabel, Addr: row.LoginAddr}
 	if row.Type == entryMessage {
 		if e.Message, err = s.message(row.Conversation, row.Seq); err != nil {
 			return e, err
@@ -177,6 +178,34 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 		e.TS = e.Message.TS
 	}
 	return e, nil
+}
+
+func (c chatStore) TellSession(ctx context.Context, user accounts.Name, l chat.Login) (chat.Commit, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	st, err := s.streams.pin(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	defer s.streams.unpin(st)
+	b := s.batch()
+	if err := s.seq.reserve(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	st.value.pushLocked(b, encode(entryRow{
+		Type: entrySession, TS: s.now(), Login: l.State, LoginID: l.ID, LoginLabel: l.Label, LoginAddr: l.Addr,
+	}))
+	commit, err := s.seq.commitLocked(b)
+	if err != nil {
+		return nil, err
+	}
+	st.value.last = commit
+	return commit, nil
 }
 
 func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tally, uint64, error) {

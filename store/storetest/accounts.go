@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
 )
 
 var accountTests = []test{
@@ -21,6 +22,7 @@ var accountTests = []test{
 	{"a recovery is used once", testRecover},
 	{"a deleted account leaves its name", testDeleteUser},
 	{"acts are kept in their order", testActs},
+	{"a session is told in its user's stream", testTellSession},
 }
 
 func testUser(k *kit) {
@@ -336,4 +338,17 @@ func testInvitations(k *kit) {
 	n, err := k.accounts().PurgeTokens(k.ctx(), end.Add(time.Second), 100)
 	k.ok("purge", err)
 	equal(k, "purged", n, 4)
+}
+
+func testTellSession(k *kit) {
+	l := chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"}
+	for range 2 {
+		commit, err := k.chat().TellSession(k.ctx(), alice, l)
+		k.durable("tell", commit, err)
+	}
+	k.crash()
+	now := k.clock.Now().UnixMilli()
+	same(k, "entries", k.stream(alice), []chat.Entry{
+		{USN: 1, Type: chat.EntrySession, TS: now, Login: l}, {USN: 2, Type: chat.EntrySession, TS: now, Login: l},
+	})
 }
