@@ -112,7 +112,9 @@ func New(r Rooms) *Table {
 // NewAdmin makes the table for whoever administers the installation: at the console, or an account with the role. What
 // changes something is noted in the audit log before it is done, and its outcome before it is answered.
 func NewAdmin(r Rooms) *Table {
-	rows := [][]*Operation{adminRows(r), profileAdminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions)}
+	rows := [][]*Operation{
+		adminRows(r), profileAdminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions),
+	}
 	for _, part := range rows {
 		for _, o := range part {
 			if o.Changes {

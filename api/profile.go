@@ -100,6 +100,8 @@ type trustInput struct {
 	Bot      bool   `json:"bot"`
 }
 
+func (i trustInput) target() string { return i.Name }
+
 // profileRows are what people say of themselves, and finding them.
 func profileRows(r Rooms) []*Operation {
 	ch := r.Chat

@@ -239,3 +239,25 @@ func TestAProfileIsAnEvent(t *testing.T) {
 		t.Errorf("a profile has unread messages: %v", e)
 	}
 }
+
+func TestOnlyAnAdministratorMarks(t *testing.T) {
+	n := start(t, nil)
+	if _, ok := n.table.Lookup("profile.mark"); ok {
+		t.Error("profile.mark is in the table of clients")
+	}
+	n.ok("alice", "profile.set", `{"name":"Al","verified":true,"bot":true}`)
+	if got := n.ok("bob", "profile.get", `{"uid":"alice"}`); got["verified"] != nil || got["bot"] != nil {
+		t.Errorf("marked by oneself: got %v", got)
+	}
+	table := n.table
+	n.table = n.admin
+	n.ok("", "profile.mark", `{"name":"alice","verified":true}`)
+	n.refused("", "profile.mark", `{"name":"zoe","verified":true}`, "no_conv")
+	n.refused("", "profile.mark", `{"name":"Al!"}`, "bad")
+	n.table = table
+	want(t, n.ok("bob", "profile.get", `{"uid":"alice"}`), `{"verified":true,"ver":2}`)
+	users := n.ok("bob", "contact.search", `{"q":"alice"}`)["users"].([]any)
+	want(t, users[0].(map[string]any), `{"uid":"alice","name":"Al","verified":true}`)
+	n.ok("alice", "profile.set", `{"name":"Alice"}`)
+	want(t, n.ok("bob", "profile.get", `{"uid":"alice"}`), `{"verified":true,"name":"Alice"}`)
+}

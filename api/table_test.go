@@ -24,6 +24,7 @@ type node struct {
 	t     testing.TB
 	acc   *accounts.Service
 	table *api.Table
+	admin *api.Table
 }
 
 type nobodyListens struct{}
@@ -55,7 +56,8 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	}
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
-	return &node{t: t, acc: acc, table: api.New(api.Rooms{Accounts: acc, Chat: ch, Sessions: registry})}
+	rooms := api.Rooms{Accounts: acc, Chat: ch, Sessions: registry}
+	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms)}
 }
 
 // call gives the answer as a client sees it; who may be empty.

@@ -24,6 +24,7 @@ type userCommands struct {
 	Kick    userKick    `cmd:"" help:"End the logins and sessions of an account, with what waits in them."`
 	Recover userRecover `cmd:"" help:"Print a code with which an account can set a new password, once."`
 	Role    userRole    `cmd:"" help:"Make an account an administrator, or a user like others."`
+	Mark    userMark    `cmd:"" help:"Say whether an account is verified, and whether it is a bot."`
 	Delete  userDelete  `cmd:"" help:"Delete an account for good."`
 }
 
@@ -236,6 +237,18 @@ func (f userRole) Run(c *console) error {
 		role = ""
 	}
 	return f.do(c, "user.role", map[string]any{"name": f.Name, "role": role})
+}
+
+type userMark struct {
+	configFlags
+	userName
+	Verified bool `help:"It is whose it says it is. Without this it is not verified."`
+	Bot      bool `help:"A program writes here. Without this it is no bot."`
+}
+
+// Run marks the account.
+func (f userMark) Run(c *console) error {
+	return f.do(c, "profile.mark", map[string]any{"name": f.Name, "verified": f.Verified, "bot": f.Bot})
 }
 
 type userRecover struct {
