@@ -134,25 +134,50 @@ func (s *Service) seenChanged(who accounts.Name, before, after Audience) {
 	}
 }
 
-// watches says whether viewer is told of who, if a session of his watches: they are contacts, and who lets him see.
-func (s *Service) watches(ctx context.Context, viewer, who accounts.Name) (bool, error) {
-	standing, sees, err := s.sees(ctx, viewer, who)
-	return standing == Known && sees, err
+// watching is what a viewer sees of somebody before something changes between the two.
+type watching struct {
+	viewer, who accounts.Name
+	contact     bool
+	told        bool      // of what who does; never without a session that watches
+	seen        time.Time // when who was there last
 }
 
-// showChangeLocked shows viewer what he sees of who after a change between the two, if that is not what he saw before.
-// watched is what watches said then. The lock of the pair is held.
-func (s *Service) showChangeLocked(ctx context.Context, viewer, who accounts.Name, watched bool, seen time.Time) error {
+// look finds out the rest of w.
+func (s *Service) look(ctx context.Context, w *watching) (err error) {
+	if !s.router.Watches(w.viewer, w.who) {
+		return nil
+	}
+	if w.contact, err = s.MayWatch(ctx, w.viewer, w.who); err != nil {
+		return err
+	}
+	standing, sees, err := s.sees(ctx, w.viewer, w.who)
+	if err != nil {
+		return err
+	}
+	w.told = standing == Known && sees
+	seen, err := s.store.LastSeen(ctx, w.who)
+	if err != nil {
+		return fmt.Errorf("when %s was seen last: %w", w.who, err)
+	}
+	w.seen = seen[0]
+	return nil
+}
+
+// showChangeLocked shows the viewer what he sees after a change between the two, if that is not what he saw. The lock of the
+// pair is held.
+func (s *Service) showChangeLocked(ctx context.Context, was watching) error {
+	viewer, who := was.viewer, was.who
 	if c := Direct(who, viewer); s.mayTalk(ctx, who, viewer) != nil && s.typists.stop(who, c, time.Time{}) {
 		s.router.Tell(viewer, typingEvent(who, c, false))
 	}
-	watches, err := s.watches(ctx, viewer, who)
+	standing, sees, err := s.sees(ctx, viewer, who)
+	told := standing == Known && sees
 	switch {
-	case err != nil || watches == watched:
+	case err != nil:
 		return err
-	case watches:
-		s.router.Show(viewer, s.presenceOf(who, seen))
-	default:
+	case told && !was.told:
+		s.router.Show(viewer, s.presenceOf(who, was.seen))
+	case !told && was.told, standing == Gone && was.contact: // a deleted account could not be seen any more before
 		s.router.Show(viewer, Presence{Who: who})
 	}
 	return nil

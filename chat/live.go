@@ -3,10 +3,8 @@ package chat
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"hash/maphash"
 	"sync"
-	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -83,33 +81,19 @@ func (s *Service) tellLive(ctx context.Context, from, to accounts.Name, deliver 
 // nothing is told at once any more that was allowed before and is not now, each has been told what the other one's typing
 // and presence are for him from now on, and the change may be acknowledged.
 func (s *Service) relate(ctx context.Context, a, b accounts.Name, change func() error) error {
-	views := [2]struct {
-		viewer, who accounts.Name
-		watched     bool
-		seen        time.Time
-	}{{viewer: a, who: b}, {viewer: b, who: a}}
+	views := [2]watching{{viewer: a, who: b}, {viewer: b, who: a}}
 	for i := range views {
-		v := &views[i]
-		if !s.router.Watches(v.viewer, v.who) {
-			continue
-		}
-		var err error
-		if v.watched, err = s.watches(ctx, v.viewer, v.who); err != nil {
+		if err := s.look(ctx, &views[i]); err != nil {
 			return err
 		}
-		seen, err := s.store.LastSeen(ctx, v.who)
-		if err != nil {
-			return fmt.Errorf("when %s was seen last: %w", v.who, err)
-		}
-		v.seen = seen[0]
 	}
 	if err := change(); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // the change is made, and may be acknowledged to somebody who does not wait for it
 	defer s.live.lock(a, b)()
 	for _, v := range views {
-		// The change is made, and will be acknowledged: what cannot be shown now is shown when it changes.
-		if err := s.showChangeLocked(ctx, v.viewer, v.who, v.watched, v.seen); err != nil {
+		if err := s.showChangeLocked(ctx, v); err != nil {
 			s.log.Warn("presence not shown", "user", v.who, "err", err)
 		}
 	}

@@ -27,7 +27,7 @@ func (s *Service) Typing(ctx context.Context, who accounts.Name, c Conversation,
 		return err
 	}
 	return s.tellLive(ctx, who, peer, func() {
-		tell := false
+		var tell bool
 		if on {
 			tell = s.typists.start(who, c, s.now())
 		} else {

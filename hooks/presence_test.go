@@ -271,3 +271,16 @@ func TestAnInvisibleSessionShowsNothing(t *testing.T) {
 	alice.ask("session.set", `{"invisible":false}`)
 	bob.wantShown("im/p/alice", false, "alice fg 1")
 }
+
+func TestADeletedContactIsNotThere(t *testing.T) {
+	n := startPresence(t)
+	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	bob.subscribe(wire.Filter{Topic: "im/p/+"})
+	bob.wantShown("im/p/alice", true, "alice false")
+	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	bob.wantShown("im/p/alice", false, "alice fg 1")
+	alice.send(wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 1, Topic: "im/rpc/account.delete",
+		Payload: []byte(`{"password":"` + brokertest.Password + `"}`)})
+	alice.ended()
+	bob.wantShown("im/p/alice", false, "alice <nil>")
+}
