@@ -2,6 +2,7 @@ package people
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -205,6 +206,17 @@ func TestRow_7_1_2_DeletedProfile(t *testing.T) {
 		w.bob.Must("settings.set", M{"find": M{"phone": true}})
 		if _, word := w.Post(t.Context(), w.bob.Token, "", "account.delete", M{"password": Password}); word != "" {
 			t.Fatalf("delete: %s", word)
+		}
+		for _, device := range []*Person{w.bob, w.laptop} {
+			if !becomes(func() bool { return !device.Connected() }) {
+				t.Errorf("%s is still connected", device.client)
+			}
+		}
+		if _, word := w.Post(t.Context(), w.bob.Token, "", "unread.get", M{}); word != Unauthenticated {
+			t.Errorf("his token: %q", word)
+		}
+		if err := w.bob.Connect(); !errors.Is(err, ErrCredentials) {
+			t.Errorf("he connects: %v", err)
 		}
 		for _, p := range []*Person{w.alice, w.carol} {
 			out := p.Must("profile.get", M{"uid": "bob"})

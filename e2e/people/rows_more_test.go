@@ -200,6 +200,11 @@ func TestRow_S4_2_Strangers(t *testing.T) {
 		if _, word := w.alice.Send("bob", "you have seen it!"); word != "await_reply" {
 			t.Errorf("read is not answered: %q", word)
 		}
+		for _, s := range w.alice.Settled() {
+			if s.T() == "rcpt" {
+				t.Errorf("a stranger hears how far his message was read: %s", s.Raw)
+			}
+		}
 		if _, word := w.bob.Send("alice", "yes"); word != "" {
 			t.Fatalf("the answer: %q", word)
 		}
