@@ -147,9 +147,7 @@ func (o *oracle) do(a act) (word, st string) {
 	case "accept":
 		switch {
 		case me.st == "accepted":
-		case p.blocked():
-			return "blocked", ""
-		case me.st != "requested":
+		case me.st != "requested": // a block leaves no request
 			return "no_request", ""
 		default:
 			o.accept(a.who, p)
@@ -338,6 +336,9 @@ func (o *oracle) gone(who string) {
 			continue
 		}
 		them := p.sides[p.other(who)]
+		if them.st == "none" && !p.exists { // they never had anything to do with each other
+			continue
+		}
 		if (them.st != "none" || p.open) && !them.blocked {
 			o.tell(p.other(who), who, "deleted")
 		}
