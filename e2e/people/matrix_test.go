@@ -69,6 +69,7 @@ admin/user.enable  no_right no_right   no_right   no_right   no_right   401     
 admin/user.kick    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.delete  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.role    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/profile.mark no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.recover no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/invite.add   no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/invite.list  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -124,6 +125,7 @@ var inputs = map[string]func(c *cell) M{
 	"admin/user.delete":   byName,
 	"admin/user.role":     byName,
 	"admin/user.recover":  byName,
+	"admin/profile.mark":  byName,
 	"admin/invite.revoke": func(*cell) M { return M{"id": "none"} },
 	"admin/session.show":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
 	"admin/session.drop":  func(c *cell) M { return M{"account": c.other, "client": "none"} },

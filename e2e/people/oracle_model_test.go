@@ -336,7 +336,7 @@ func (o *oracle) gone(who string) {
 			continue
 		}
 		them := p.sides[p.other(who)]
-		if them.st == "none" && !p.exists { // they never had anything to do with each other
+		if them.st == "none" && !them.blocked && !p.exists { // they never had anything to do with each other
 			continue
 		}
 		if (them.st != "none" || p.open) && !them.blocked {
