@@ -182,7 +182,9 @@ func (l *Link) keepReplay(queued []Step, before uint64) {
 // index already: what is published from now on comes that way. Topics of the server's own have what they say now in their
 // place: asked says whether the client has just subscribed.
 func (l *Link) startReplayLocked(sub Subscription, until uint64, asked bool) {
-	l.stopReplayLocked(sub.Filter)
+	if asked { // otherwise there is none
+		l.stopReplayLocked(sub.Filter)
+	}
 	l.lastReplay++
 	p := Replay{ID: l.lastReplay, Filter: sub.Filter, QoS: sub.QoS, SubID: sub.ID, NoLocal: sub.NoLocal, Until: until}
 	if reserved(sub.Filter) {
