@@ -102,7 +102,7 @@ func crowdOf(b *testing.B) (*chat.Service, *atomic.Int64) {
 	b.Logf("%d people came, and %d heard of the last one, within %v", presenceUsers, presenceContacts, time.Since(start))
 	messenger.Depart(ctx, star, 1<<40)
 	wait(b, published, 3*presenceContacts)
-	time.Sleep(1100 * time.Millisecond) // the pause between two changes
+	<-time.After(1100 * time.Millisecond) // the pause between two changes
 	return messenger, published
 }
 
@@ -119,7 +119,7 @@ func BenchmarkPresence(b *testing.B) {
 			b.StopTimer()
 			messenger.Depart(b.Context(), star, id)
 			wait(b, published, before+2*presenceContacts)
-			time.Sleep(1100 * time.Millisecond) // the pause between two changes
+			<-time.After(1100 * time.Millisecond) // the pause between two changes
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/presenceContacts, "us/told")
