@@ -77,7 +77,9 @@ func crowdOf(b *testing.B) (*chat.Service, *atomic.Int64) {
 	go func() { ended <- messenger.Run(background) }()
 	b.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
 	})
 	published := &atomic.Int64{}
 	for i := range presenceContacts {

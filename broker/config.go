@@ -332,7 +332,8 @@ func (c Config) Validate() error {
 		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
 	c.Sessions.validate(&v, c.Limits.PacketSize)
-	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace", "%s is not between 0s and 1h", c.Presence.Grace)
+	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace",
+		"%s is not between 0s and 1h", c.Presence.Grace)
 	v.check(c.Presence.Typing >= second && c.Presence.Typing <= 60*second, "presence.typing",
 		"%s is not between 1s and 1m", c.Presence.Typing)
 	v.check(c.People.SearchTime >= 0 && c.People.SearchTime <= second, "people.search_time",

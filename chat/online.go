@@ -109,9 +109,9 @@ func (o *online) depart(who accounts.Name, id uint64, now time.Time) (left bool)
 	return left
 }
 
-// setState says what a connection is used for. It says whether there is such a connection.
-func (o *online) setState(who accounts.Name, id uint64, state Activity, now time.Time) bool {
-	return o.change(who, now, func(_ *person, x *place) bool {
+// setState says what a connection is used for, if there is such a one.
+func (o *online) setState(who accounts.Name, id uint64, state Activity, now time.Time) {
+	o.change(who, now, func(_ *person, x *place) bool {
 		if x.ID != id {
 			return false
 		}
@@ -134,14 +134,15 @@ func (o *online) setInvisible(who accounts.Name, session string, invisible bool,
 	})
 }
 
-// change changes connections that have not ended. It says whether it has.
-func (o *online) change(who accounts.Name, now time.Time, f func(p *person, x *place) bool) (changed bool) {
+// change changes connections that have not ended. f says whether it has.
+func (o *online) change(who accounts.Name, now time.Time, f func(p *person, x *place) bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.people[who]
 	if p == nil {
-		return false
+		return
 	}
+	changed := false
 	for i := range p.places {
 		if x := &p.places[i]; x.ended.IsZero() {
 			changed = f(p, x) || changed
@@ -150,7 +151,6 @@ func (o *online) change(who accounts.Name, now time.Time, f func(p *person, x *p
 	if changed {
 		o.lookLocked(p, now)
 	}
-	return changed
 }
 
 // refresh has everybody told of who, though nothing has changed but what they may see.
