@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync/atomic"
@@ -55,6 +56,28 @@ func (s *Service) worthless(owner Name, tokens ...Digest) {
 	if len(tokens) > 0 {
 		s.revoked(owner, tokens)
 	}
+}
+
+// Good says whether a token of owner is one that he could show now. ErrCredentials, ErrDisabled.
+func (s *Service) Good(ctx context.Context, owner Name, d Digest) error {
+	t, err := s.store.Token(ctx, d)
+	if err == nil && (t.Owner != owner || !s.now().Before(t.Expires)) {
+		err = ErrUnknown
+	}
+	var u User
+	if err == nil {
+		u, err = s.store.User(ctx, owner)
+	}
+	if err == nil {
+		err = s.mayLogIn(u)
+	}
+	if errors.Is(err, ErrUnknown) {
+		err = ErrCredentials
+	}
+	if err != nil {
+		return fmt.Errorf("token of %s: %w", owner, err)
+	}
+	return nil
 }
 
 // Tokens gives the tokens of owner that have not ended, in any order.

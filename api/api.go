@@ -88,7 +88,11 @@ type Operation struct {
 
 	decode func(body []byte) (any, error)
 	run    func(ctx context.Context, c Caller, in any) Answer
+	stream func(ctx context.Context, c Caller, in any, emit func(line any) error) error // nil: it answers once
 }
+
+// Streams says that the row answers with any number of lines, by [Table.Stream]; to Call there is no such method.
+func (o *Operation) Streams() bool { return o.stream != nil }
 
 // Table is the rows of one installation and what they remember of requests. Safe for concurrent use.
 type Table struct {
@@ -106,7 +110,7 @@ type Rooms struct {
 
 // New makes the table that clients are served from.
 func New(r Rooms) *Table {
-	return newTable(accountRows(r), lifeRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r))
+	return newTable(accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r))
 }
 
 // NewAdmin makes the table for whoever administers the installation: at the console, or an account with the role. What
@@ -171,6 +175,22 @@ func (t *Table) Call(ctx context.Context, op *Operation, c Caller, rid string, b
 	}
 	key := repeatKey{account: c.Account, method: op.Name, rid: rid}
 	return t.repeat.do(ctx, key, digest, func() Answer { return op.run(ctx, c, in) })
+}
+
+// Stream does op, which streams, for c. emit is called with each line of the answer, a value to be encoded as JSON, and may
+// take as long as the client does; the first error that it gives ends the stream.
+func (t *Table) Stream(ctx context.Context, op *Operation, c Caller, body []byte, emit func(line any) error) error {
+	if op == nil || op.stream == nil {
+		return ErrNoMethod
+	}
+	in, err := op.accept(c, body)
+	if err == nil {
+		err = op.stream(ctx, c, in, emit)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", op.Name, err)
+	}
+	return nil
 }
 
 func (o *Operation) accept(c Caller, body []byte) (any, error) {

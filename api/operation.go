@@ -81,6 +81,17 @@ func ending[In, Out any](
 	return o
 }
 
+// stream makes a row that only reads and answers with lines.
+func stream[In any](
+	name, doc string, f func(ctx context.Context, c Caller, in In, emit func(line any) error) error,
+) *Operation {
+	o := read(name, User, doc, func(context.Context, Caller, In) (nothing, error) { return nothing{}, ErrNoMethod })
+	o.stream = func(ctx context.Context, c Caller, in any, emit func(line any) error) error {
+		return f(ctx, c, in.(In), emit)
+	}
+	return o
+}
+
 // upTo gives the row room for a larger input.
 func (o *Operation) upTo(bytes int) *Operation {
 	o.MaxBody = bytes

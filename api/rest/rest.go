@@ -95,16 +95,29 @@ func (h *handler) routes(pattern string) chi.Router {
 	r := chi.NewRouter()
 	r.Use(h.recoverPanic, h.crossOrigin)
 	r.Post(pattern, h.call)
+	r.Get(pattern, h.get)
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) { fail(w, api.ErrNoMethod) })
-	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", http.MethodPost)
-		writeProblem(w, http.StatusMethodNotAllowed, api.Fault{Err: "bad", Text: "Methods are called with POST."})
-	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) { notAllowed(w) })
 	return r
 }
 
+func notAllowed(w http.ResponseWriter) {
+	w.Header().Set("Allow", http.MethodPost)
+	writeProblem(w, http.StatusMethodNotAllowed, api.Fault{Err: "bad", Text: "Methods are called with POST."})
+}
+
+// get serves what streams, for who wants to save it as it is.
+func (h *handler) get(w http.ResponseWriter, r *http.Request) {
+	if op, ok := h.table.Lookup(chi.URLParam(r, "method")); !ok || !op.Streams() {
+		notAllowed(w)
+		return
+	}
+	h.call(w, r)
+}
+
 func (h *handler) call(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	whole := r.Context()
+	ctx, cancel := context.WithTimeout(whole, h.cfg.Timeout)
 	defer cancel()
 	r = r.WithContext(ctx)
 	op, ok := h.table.Lookup(chi.URLParam(r, "method"))
@@ -127,6 +140,11 @@ func (h *handler) call(w http.ResponseWriter, r *http.Request) {
 	body, err := h.body(w, r, op)
 	if err != nil {
 		h.unread(w, op, err)
+		return
+	}
+	if op.Streams() {
+		cancel() // it takes as long as it takes
+		h.stream(w, r.WithContext(whole), op, caller, body)
 		return
 	}
 	answer := h.table.Call(ctx, op, caller, r.Header.Get("Idempotency-Key"), body)

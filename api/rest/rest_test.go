@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -379,7 +381,7 @@ func TestNothingOfOursIsEverShown(t *testing.T) {
 			`{"c":"d.alice.bob","to":"bob","from":"bob","body":7,"cursor":"zzz","uid":"alice","password":"wrong horse"}`,
 			`{"c":"../..","to":"../..","from":"../..","cursor":"\u0000","uid":"\u0000","password":"\u0000"}`,
 		} {
-			if op.Name == "logout" {
+			if op.Name == "logout" || op.Streams() {
 				continue
 			}
 			wantSafeText(t, op.Name, n.post(token, op.Name, body))
@@ -513,5 +515,91 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 	c.Origins = []string{"*", "http://localhost:5173"}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAnExportHasAllThatThereIs(t *testing.T) {
+	n := start(t, nil)
+	alice := n.token("alice")
+	for i := range 250 {
+		n.mustPost(alice, "send", fmt.Sprintf(`{"to":"bob","body":{"text":"<%d>"}}`, i))
+	}
+	server := httptest.NewServer(n.handler)
+	defer server.Close()
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/api/v1/account.export", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+alice)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/x-ndjson" {
+			t.Fatalf("%s: %d, %v, %v", method, resp.StatusCode, resp.Header, err)
+		}
+		_ = resp.Body.Close()
+		count := map[string]int{}
+		var last map[string]any
+		lines := strings.Split(strings.TrimSuffix(string(raw), "\n"), "\n")
+		for _, line := range lines {
+			last = nil
+			if err := json.Unmarshal([]byte(line), &last); err != nil {
+				t.Fatalf("line %q: %v", line, err)
+			}
+			count[last["t"].(string)]++
+		}
+		want := map[string]int{"account": 1, "profile": 1, "settings": 1, "session": 2, "contact": 1, "conv": 1, "msg": 250, "end": 1}
+		if !maps.Equal(count, want) || last["lines"] != float64(len(lines)-1) {
+			t.Errorf("lines %v, then %v, want %v", count, last, want)
+		}
+		if !strings.Contains(string(raw), `"body":{"text":"<249>"}`) || strings.Contains(string(raw), "mgp_") {
+			t.Error("the export lacks a message, or has a token")
+		}
+	}
+	wantProblem(t, n.post("", "account.export", ``), http.StatusUnauthorized, "credentials")
+	r := httptest.NewRequest(http.MethodGet, "/api/v1/sync", nil)
+	wantProblem(t, serve(t, n.handler, r), http.StatusMethodNotAllowed, "bad")
+}
+
+// pipe is a client that reads nothing until it is told to.
+type pipe struct {
+	*httptest.ResponseRecorder
+	wrote chan struct{} // closed by the first Write
+	read  chan struct{} // lets it return
+	once  sync.Once
+}
+
+func (p *pipe) Write(b []byte) (int, error) {
+	p.once.Do(func() { close(p.wrote) })
+	<-p.read
+	return p.ResponseRecorder.Write(b)
+}
+
+func TestAnExportEndsWithItsToken(t *testing.T) {
+	n := start(t, nil)
+	alice := n.token("alice")
+	for i := range 300 {
+		n.mustPost(alice, "send", fmt.Sprintf(`{"to":"bob","body":{"text":"%d %s"}}`, i, strings.Repeat("x", 500)))
+	}
+	p := &pipe{ResponseRecorder: httptest.NewRecorder(), wrote: make(chan struct{}), read: make(chan struct{})}
+	r := httptest.NewRequest(http.MethodGet, "/api/v1/account.export", nil)
+	r.Header.Set("Authorization", "Bearer "+alice)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.handler.ServeHTTP(p, r)
+	}()
+	<-p.wrote
+	wantProblem(t, n.post(n.token("alice"), "account.export", ``), http.StatusTooManyRequests, "throttled")
+	if err := n.acc.RevokeAll(t.Context(), "alice", accounts.Digest{}); err != nil {
+		t.Fatal(err)
+	}
+	close(p.read)
+	<-ended
+	if body := p.Body.String(); !strings.HasSuffix(body, `{"t":"error","err":"credentials"}`+"\n") {
+		t.Errorf("the export ends with %q", body[max(0, len(body)-200):])
 	}
 }
