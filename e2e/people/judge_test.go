@@ -179,9 +179,6 @@ func (j *judgement) events(who string, p *portrait) {
 		if st == "rejected" {
 			st = "none"
 		}
-		if line["st"] == "deleted" && st == "none" {
-			continue // they had nothing to do with each other any more
-		}
 		blocked := line["blocked"] == true // what the other one does meanwhile is told when the block is taken back
 		if st != stateIn(p.list, other) && st != "deleted" && !blocked || (s.Fields["blocked"] == true) != blocked {
 			j.fail("events", "%s was told last %s, and has %v", who, s.Raw, line)

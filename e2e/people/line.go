@@ -72,9 +72,9 @@ func (p *Person) Connect() error {
 	ended := p.ended
 	p.mu.Unlock()
 	go p.read(c, ended)
-	for _, f := range []wire.Filter{{Topic: "im/u/me/rsp", Options: 1}, {Topic: "im/u/me/eph"}, {Topic: "im/u/me/in", Options: 1}} {
-		if code := p.Subscribe(f.Topic, f.Options); code >= 0x80 {
-			return fmt.Errorf("connect %s: SUBACK %#x for %s", p.Name, code, f.Topic)
+	for _, own := range []string{"rsp", "eph", "in"} {
+		if code := p.Subscribe("im/u/me/"+own, 1); code >= 0x80 {
+			return fmt.Errorf("connect %s: SUBACK %#x for %s", p.Name, code, own)
 		}
 	}
 	return nil

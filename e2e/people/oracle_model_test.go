@@ -339,7 +339,7 @@ func (o *oracle) gone(who string) {
 		if them.st == "none" && !them.blocked && !p.exists { // they never had anything to do with each other
 			continue
 		}
-		if (them.st != "none" || p.open) && !them.blocked {
+		if !them.blocked {
 			o.tell(p.other(who), who, "deleted")
 		}
 		*them = side{st: "deleted", blocked: them.blocked}

@@ -392,7 +392,7 @@ func (w *world) orders(who string, acts []act, words []string) (wrong []string) 
 				if (early>>i&1 == 1) != before {
 					continue
 				}
-				if word, _ := o.do(a); word != words[i] && !(words[i] == "blocked" && word == "gone") {
+				if word, _ := o.do(a); word != words[i] && (words[i] != "blocked" || word != "gone") {
 					bad += fmt.Sprintf("%+v: got %q, want %q\n", a, words[i], word)
 				}
 			}

@@ -143,7 +143,8 @@ func (p *Person) Subscribe(filter string, qos byte) byte {
 	c, id, answer := p.conn, p.packetIDLocked(), make(chan byte, 1)
 	p.subs[id] = answer
 	p.mu.Unlock()
-	if c == nil || c.Send(wire.Packet{Type: wire.SUBSCRIBE, ID: id, Filters: []wire.Filter{{Topic: filter, Options: qos}}}) != nil {
+	packet := wire.Packet{Type: wire.SUBSCRIBE, ID: id, Filters: []wire.Filter{{Topic: filter, Options: qos}}}
+	if c == nil || c.Send(packet) != nil {
 		return 0xFF
 	}
 	code := byte(0xFF)
