@@ -47,6 +47,7 @@ check: ## format, vet, lint and the quick tests, in a few minutes
 
 bench: ## the numbers of docs/benchmarks.md
 	go run ./bench
+	go test ./bench -run - -bench . -benchtime 20x -timeout 30m
 
 soak: deps fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m
 	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h ./...
