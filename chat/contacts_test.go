@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -136,5 +137,20 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("Validate with a wrong %s: %v", field, err)
 		}
+	}
+}
+
+func TestABlockIsNotToldByARequestThatHasEnded(t *testing.T) {
+	m := start(t)
+	if _, _, err := m.RequestContact(t.Context(), "alice", "carol", "hi", nil); err != nil {
+		t.Fatal(err)
+	}
+	m.clock.advance(8 * 24 * time.Hour)
+	before := m.events(t, "carol", 0)
+	if _, _, err := m.BlockContact(t.Context(), "alice", "carol", nil); err != nil {
+		t.Fatal(err)
+	}
+	if after := m.events(t, "carol", uint64(len(before))); len(after) > 0 {
+		t.Errorf("carol is told %s", after[0].AppendJSON(nil))
 	}
 }

@@ -168,10 +168,10 @@ func (p *Pair) withdraw() Told {
 	p.Mine.become(ContactNone, p.Now)
 	told := Told{Me: ContactEnded}
 	if p.Theirs.State == ContactRequested {
-		p.Theirs.become(ContactNone, p.Now)
-		if !p.Theirs.Blocked {
+		if p.Theirs.open(ContactRequested, p.Now) && !p.Theirs.Blocked { // of one that has ended, a block would tell
 			told.Them = ContactEnded
 		}
+		p.Theirs.become(ContactNone, p.Now)
 	}
 	return told
 }
