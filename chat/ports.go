@@ -77,8 +77,9 @@ type Log interface {
 	// head and the floor.
 	Stream(ctx context.Context, user accounts.Name, after uint64, limit int) (StreamPage, error)
 
-	// Tallies gives a tally for every conversation of user in which something may be unread, all of the moment in which
-	// the user's stream ended at the returned usn.
+	// Tallies gives a tally for every conversation of user in which something may be unread, and for all that is boxed, also
+	// what was read or dropped (which has nothing unread), all of the moment in which the user's stream ended at the returned
+	// usn.
 	Tallies(ctx context.Context, user accounts.Name) (t []Tally, asOf uint64, err error)
 
 	// Conversations gives up to limit conversations of a user, the one with the newest message first, after cursor (empty:

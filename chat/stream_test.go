@@ -206,3 +206,44 @@ func TestAnEmptyStream(t *testing.T) {
 		t.Errorf("Unread = %+v, %v", u, err)
 	}
 }
+
+func (m messenger) hear(t *testing.T, who accounts.Name) {
+	t.Helper()
+	_, _, err := m.SetSettings(t.Context(), who, func(s *chat.Settings) error {
+		s.Strangers = chat.AudienceEveryone
+		return nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAStrangersMessageStaysBoxedAfterItWasRead(t *testing.T) {
+	for name, do := range map[string]func(m messenger){
+		"read": func(m messenger) {
+			if _, _, err := m.MarkRead(t.Context(), "alice", "d.alice.carol", 1, nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"dropped": func(m messenger) {
+			if _, err := m.PutAway(t.Context(), "alice", "d.alice.carol", nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := start(t)
+			m.hear(t, "alice")
+			m.send(t, "carol", "alice", "hi")
+			do(m)
+			if u, err := m.Unread(t.Context(), "alice"); err != nil || u.Total != 0 || u.Box != 0 || len(u.Conversations) != 0 {
+				t.Errorf("Unread = %+v, %v, want nothing", u, err)
+			}
+			for _, e := range of(chat.EntryMessage, m.events(t, "alice", 0)) {
+				if e.Conversation == "d.alice.carol" && !e.Boxed {
+					t.Errorf("%s: not boxed", e.AppendJSON(nil))
+				}
+			}
+		})
+	}
+}

@@ -55,7 +55,7 @@ func (c *conversation) memberLocked(who accounts.Name) (int, error) {
 func (c *conversation) tallyLocked(i int) chat.Tally {
 	m := c.marks[i]
 	if c.talk.Dropped && c.talk.Boxed(c.members[i]) {
-		return chat.Tally{Conversation: c.name}
+		return chat.Tally{Conversation: c.name, Boxed: true}
 	}
 	return chat.Tally{
 		Conversation: c.name, Head: c.head, Read: m.Read, N: c.n, ReadN: m.ReadN, Own: c.own[i], ReadOwn: m.ReadOwn,

@@ -35,7 +35,8 @@ func (st *stream) pushLocked(b *pebble.Batch, row []byte) (usn uint64) {
 	return st.head
 }
 
-// unread are the tallies of a user that are not 0, so that not all of his conversations have to be read for each event.
+// unread are the tallies of a user that are not 0, and those of his box, so that not all of his conversations have to be read
+// for each event.
 // Guarded by sequencer.mu.
 type unread struct {
 	complete bool
@@ -58,7 +59,7 @@ func (u *unread) noteLocked(t chat.Tally) {
 func (u *unread) put(t chat.Tally) {
 	i, found := u.index[t.Conversation]
 	switch {
-	case found && t.Unread() == 0:
+	case found && t.Unread() == 0 && !t.Boxed:
 		last := len(u.tallies) - 1
 		u.tallies[i] = u.tallies[last]
 		u.index[u.tallies[i].Conversation] = i
@@ -66,7 +67,7 @@ func (u *unread) put(t chat.Tally) {
 		delete(u.index, t.Conversation)
 	case found:
 		u.tallies[i] = t
-	case t.Unread() != 0:
+	case t.Unread() != 0 || t.Boxed:
 		if u.index == nil {
 			u.index = map[chat.Conversation]int{}
 		}
@@ -279,11 +280,12 @@ func (s *Store) readTallies(user accounts.Name) ([]chat.Tally, error) {
 	err = s.eachConversation(s.db, user, func(name chat.Conversation) error {
 		row, boxed := box[name]
 		if row.Dropped {
+			out = append(out, chat.Tally{Conversation: name, Boxed: true})
 			return nil
 		}
 		t, _, err := s.overview(s.db, user, name)
 		t.Boxed = boxed
-		if err == nil && t.Unread() != 0 {
+		if err == nil && (boxed || t.Unread() != 0) {
 			out = append(out, t)
 		}
 		return err
