@@ -112,8 +112,9 @@ type PresenceConfig struct {
 
 // PeopleConfig is about what people say of themselves, and finding each other by it.
 type PeopleConfig struct {
-	// A search for one name, number or address takes this long, or a multiple of it, so that nobody learns from the time
-	// who exists and does not want to be found; at most 1s. 0: as long as it takes, which tells some microseconds.
+	// A search for one name, number or address is answered after this time and up to as much later by chance, so that
+	// nobody learns from the time who exists and does not want to be found; at most 1s. 0: at once, which tells some
+	// microseconds.
 	SearchTime Duration `toml:"search_time"`
 	// How long nobody gets the phone number or e-mail address of an account that was deleted. 0: it is free at once.
 	HandleQuarantine Duration `toml:"handle_quarantine"`

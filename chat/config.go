@@ -40,9 +40,9 @@ type Config struct {
 	Typing time.Duration
 	// Searches is how often an account may search for others in a minute. Default 100, more than anybody types. 0: any number.
 	Searches int
-	// SearchTime is how long a search for one uid, number or address takes, whatever it finds: the answer comes after that
-	// time, or a multiple of it. Default 5ms, some hundred times what it takes to look. 0: as long as it takes, which tells
-	// some microseconds about who exists and does not want to be found.
+	// SearchTime hides how long a search for one uid, number or address takes: it is answered at the first multiple of this
+	// time, and up to as much later by chance. Default 5ms, some hundred times what it takes to look. 0: as soon as it can
+	// be, which tells some microseconds about who exists and does not want to be found.
 	SearchTime time.Duration
 	// ProfileChanges is how often an account may change its profile in an hour: each change goes to all contacts. Default 60.
 	// 0: any number.

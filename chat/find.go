@@ -2,8 +2,9 @@ package chat
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -45,9 +46,6 @@ type Found struct {
 	Contact bool
 }
 
-// decoy is looked at in place of somebody who is not there. No account has this name.
-const decoy accounts.Name = "me"
-
 // Search finds others for who: by uid, phone number or e-mail address those who allow it, and in the other modes those who
 // asked to be found so. Oneself, those with whom there is a block either way, and accounts that are hidden, suspended or
 // deleted are never found. ErrMalformed, ErrTooLarge, a [QuotaError].
@@ -78,14 +76,16 @@ func (s *Service) Search(ctx context.Context, who accounts.Name, q Search) ([]Fo
 	return f.found, nil
 }
 
-// evenly makes what do takes a multiple of Config.SearchTime.
+// evenly answers some time after do began: the next multiple of Config.SearchTime when it is done, and less than one more by
+// chance. The one hides what differs in what do does, the other how exact our own clock is.
 func (s *Service) evenly(ctx context.Context, do func() error) error {
 	start := time.Now() // not s.now: it is for whoever looks at a clock outside
 	err := do()
-	if s.cfg.SearchTime <= 0 {
+	step := s.cfg.SearchTime
+	if step <= 0 {
 		return err
 	}
-	timer := time.NewTimer(s.cfg.SearchTime - time.Since(start)%s.cfg.SearchTime)
+	timer := time.NewTimer(step - time.Since(start)%step + rand.N(step))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -152,29 +152,14 @@ func parseExact(query string) (h Handle, uid accounts.Name, err error) {
 	return h, uid, err
 }
 
-// look says whether other may be shown to who. It costs the same whoever other is: what is read of somebody who is there
-// is read of somebody who is not as well, and the other way round.
+// look says whether other may be shown to who. It makes the same calls whoever other is.
 func (f *finder) look(ctx context.Context, other accounts.Name) (p Person, known, ok bool, err error) {
-	status, err := f.dir.Status(ctx, other)
-	if err != nil {
-		return p, false, false, fmt.Errorf("look up %s: %w", other, err)
-	}
-	if p, err = f.store.Person(ctx, other); err != nil {
-		return p, false, false, fmt.Errorf("profile of %s: %w", other, err)
-	}
-	standing, err := f.Standing(ctx, f.who, other)
+	standing, status, err := f.standing(ctx, f.who, other)
 	if err != nil {
 		return p, false, false, err
 	}
-	balance := decoy
-	if status == accounts.Absent {
-		balance = f.who
-	}
-	if _, err := f.dir.Status(ctx, balance); err != nil {
-		return p, false, false, fmt.Errorf("look up %s: %w", balance, err)
-	}
-	if _, err := f.store.Person(ctx, balance); err != nil {
-		return p, false, false, fmt.Errorf("profile of %s: %w", balance, err)
+	if p, err = f.store.Person(ctx, other); err != nil {
+		return p, false, false, fmt.Errorf("profile of %s: %w", other, err)
 	}
 	known = standing == Known
 	ok = status == accounts.Active && (known || standing == Stranger) // who is hidden is nobody to strangers
@@ -254,9 +239,7 @@ func (f *finder) random(ctx context.Context) error {
 
 // somewhere is a place in the list of who is listed.
 func somewhere() Hit {
-	at := make([]byte, listedSize)
-	rand.Read(at) // never fails
-	return Hit{Value: string(at)}
+	return Hit{Value: string(binary.BigEndian.AppendUint64(nil, rand.Uint64()))}
 }
 
 func (f *finder) nearby(ctx context.Context, lat, lon float64) error {
@@ -268,7 +251,7 @@ func (f *finder) nearby(ctx context.Context, lat, lon float64) error {
 	for _, c := range around(cell) {
 		here := func(p Person) bool { return p.Settings.Find.Nearby.Cell == c && p.Settings.Find.Nearby.Until > now }
 		// In a crowded cell not always the same ones are found.
-		from := Hit{Value: cellValue(c), User: accounts.Name(strings.ToLower(rand.Text()[:2]))}
+		from := Hit{Value: cellValue(c), User: anyName()}
 		for _, after := range []Hit{from, {}} {
 			if enough, err := f.walk(ctx, TermCell, cellValue(c), after, here); enough || err != nil {
 				return err
@@ -276,4 +259,10 @@ func (f *finder) nearby(ctx context.Context, lat, lon float64) error {
 		}
 	}
 	return nil
+}
+
+// anyName is the beginning of some name.
+func anyName() accounts.Name {
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyz"
+	return accounts.Name([]byte{letters[rand.IntN(len(letters))], letters[rand.IntN(len(letters))]})
 }

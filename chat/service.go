@@ -31,6 +31,7 @@ type Service struct {
 	online  *online
 	typists *typists
 
+	decoys         decoys
 	telling        telling
 	searches       *quota
 	profileChanges *quota

@@ -27,31 +27,46 @@ func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Stand
 	if who == other {
 		return Self, nil
 	}
+	standing, _, err := s.standing(ctx, who, other)
+	return standing, err
+}
+
+// standing also says what there is of other. An account that is there takes longer to read than one that is not, so that
+// one of each is read in any case.
+func (s *Service) standing(ctx context.Context, who, other accounts.Name) (Standing, accounts.Status, error) {
 	status, err := s.dir.Status(ctx, other)
 	if err != nil {
-		return Nobody, fmt.Errorf("look up %s: %w", other, err)
+		return Nobody, status, fmt.Errorf("look up %s: %w", other, err)
+	}
+	if _, err := s.dir.Status(ctx, s.decoys.pick(who, status)); err != nil {
+		return Nobody, status, fmt.Errorf("look up a decoy: %w", err)
+	}
+	if status != accounts.Absent {
+		s.decoys.met(other)
 	}
 	p, err := s.store.Pair(ctx, who, other)
 	if err != nil {
-		return Nobody, fmt.Errorf("relation of %s to %s: %w", who, other, err)
+		return Nobody, status, fmt.Errorf("relation of %s to %s: %w", who, other, err)
 	}
 	settings, err := s.Settings(ctx, other)
 	if err != nil {
-		return Nobody, err
+		return Nobody, status, err
 	}
 	switch met := p.met(); {
+	case who == other:
+		return Self, status, nil
 	case status == accounts.Absent, settings.Find.Hidden && !met:
-		return Nobody, nil
+		return Nobody, status, nil
 	case status == accounts.Deleted:
-		return Gone, nil
+		return Gone, status, nil
 	case p.Mine.Blocked:
-		return Blocking, nil
+		return Blocking, status, nil
 	case p.Theirs.Blocked:
-		return Blocked, nil
+		return Blocked, status, nil
 	case p.Mine.State == ContactAccepted:
-		return Known, nil
+		return Known, status, nil
 	}
-	return Stranger, nil
+	return Stranger, status, nil
 }
 
 // met says whether Me knows that there is Them: they have something to do with each other that both have seen.
