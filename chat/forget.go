@@ -42,21 +42,46 @@ func (s *Service) Leave(ctx context.Context, who accounts.Name) error {
 	return nil
 }
 
-// stillThere is for what makes something new between who and another one, after it was made: the other one's account may have
-// been deleted meanwhile, and all that he had to do with others have been ended before this was there. It is ended then, and the
+// stillThere is for what makes something new between two people, after it was made: the account of one of them may have been
+// deleted meanwhile, and all that he had to do with others have been ended before this was there. It is ended then, and the
 // error is ErrGone.
-func (s *Service) stillThere(ctx context.Context, who, other accounts.Name) error {
-	status, err := s.dir.Status(ctx, other)
-	if err != nil {
-		return fmt.Errorf("look up %s: %w", other, err)
+func (s *Service) stillThere(ctx context.Context, a, b accounts.Name) error {
+	for _, p := range [2][2]accounts.Name{{a, b}, {b, a}} {
+		gone, err := s.gone(ctx, p[0])
+		if err == nil && gone {
+			if err = s.part(ctx, p[0], p[1]); err == nil {
+				err = fmt.Errorf("account %s: %w", p[0], ErrGone)
+			}
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if status != accounts.Deleted {
-		return nil
-	}
-	if err := s.part(ctx, other, who); err != nil {
+	return nil
+}
+
+// stillHere is stillThere for what who has said of himself.
+func (s *Service) stillHere(ctx context.Context, who accounts.Name) error {
+	gone, err := s.gone(ctx, who)
+	if err != nil || !gone {
 		return err
 	}
-	return fmt.Errorf("account %s: %w", other, ErrGone)
+	commit, err := s.ForgetProfile(ctx, who)
+	if err == nil && commit != nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("account %s: %w", who, ErrGone)
+}
+
+func (s *Service) gone(ctx context.Context, who accounts.Name) (bool, error) {
+	status, err := s.dir.Status(ctx, who)
+	if err != nil {
+		return false, fmt.Errorf("look up %s: %w", who, err)
+	}
+	return status == accounts.Deleted, nil
 }
 
 // part ends what a deleted account has to do with one other.

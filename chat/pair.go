@@ -84,6 +84,11 @@ func (t Talk) Boxed(who accounts.Name) bool { return t.Asker != "" && t.Asker !=
 // Blocked says whether one of the two has blocked the other.
 func (p *Pair) Blocked() bool { return p.Mine.Blocked || p.Theirs.Blocked }
 
+// parted says whether the account of one of the two was deleted. That of Me may be, if what he does had begun before.
+func (p *Pair) parted() bool {
+	return p.Mine.State == ContactDeleted || p.Theirs.State == ContactDeleted
+}
+
 // Close says whether the two may know of each other what contacts do: they are, or a stranger was answered, and there is no
 // block.
 func (p *Pair) Close() bool { return !p.Blocked() && (p.Mine.State == ContactAccepted || p.Open) }
@@ -92,7 +97,7 @@ func (p *Pair) Close() bool { return !p.Blocked() && (p.Mine.State == ContactAcc
 // the other one hears strangers. ErrGone, ErrBlocked, ErrAwaitReply, ErrNoRight, ErrNoConversation.
 func (p *Pair) Write(stranger bool) error {
 	switch {
-	case p.Mine.State == ContactDeleted:
+	case p.parted():
 		return ErrGone
 	case p.Blocked():
 		return ErrBlocked

@@ -100,7 +100,7 @@ func (p Profile) shownTo(s Standing) Profile {
 
 // SetProfile lets change say what who says of himself, all but the marks that only an administrator sets, and gives what
 // that is from then on. change may be called more than once. Contacts are told of what they may see. ErrMalformed,
-// ErrTooLarge, ErrTaken, a [QuotaError].
+// ErrTooLarge, ErrTaken, ErrGone if who's account was deleted meanwhile, a [QuotaError].
 func (s *Service) SetProfile(ctx context.Context, who accounts.Name, change func(*Profile) error, origin any) (
 	Profile, Commit, error,
 ) {
@@ -153,6 +153,9 @@ func (s *Service) changeProfile(ctx context.Context, who accounts.Name, change f
 	}, origin)
 	if err != nil {
 		return Profile{}, nil, fmt.Errorf("change profile of %s: %w", who, err)
+	}
+	if err := s.stillHere(ctx, who); err != nil {
+		return Profile{}, nil, err
 	}
 	if commit != nil {
 		s.wake.Wake(who)

@@ -19,7 +19,7 @@ func (s *Service) Settings(ctx context.Context, user accounts.Name) (Settings, e
 }
 
 // SetSettings lets change say how who wants to be treated, and gives what holds from then on. change may be called more
-// than once. ErrMalformed.
+// than once. ErrMalformed, ErrGone if who's account was deleted meanwhile.
 func (s *Service) SetSettings(ctx context.Context, who accounts.Name, change func(*Settings) error, origin any) (
 	Settings, Commit, error,
 ) {
@@ -38,6 +38,9 @@ func (s *Service) SetSettings(ctx context.Context, who accounts.Name, change fun
 	}, origin)
 	if err != nil {
 		return Settings{}, nil, fmt.Errorf("change settings of %s: %w", who, err)
+	}
+	if err := s.stillHere(ctx, who); err != nil {
+		return Settings{}, nil, err
 	}
 	after := p.Settings.at(s.now())
 	s.seenChanged(who, before, after.Seen)

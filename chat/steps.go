@@ -28,7 +28,7 @@ func ToRequest(who, other accounts.Name, greeting string, most Bounds) Change {
 		switch {
 		case p.Blocked():
 			return Told{}, ErrBlocked
-		case p.Mine.State == ContactDeleted:
+		case p.parted():
 			return Told{}, ErrGone
 		case p.Mine.State == ContactAccepted:
 			return Told{}, nil
