@@ -90,3 +90,13 @@ func TestAStrangerWaitsInTheBox(t *testing.T) {
 	want(t, n.ok("bob", "box.list", ``), `{"convs":[]}`)
 	refused("carol", "send", `{"to":"bob","body":{"text":"?"}}`, chat.ErrAwaitReply)
 }
+
+// A joiner is in the flags and families that people write, and between letters in Persian.
+func TestRemarksAreWrittenAsNamesAre(t *testing.T) {
+	n := start(t, nil)
+	n.befriend("alice", "bob")
+	const family = `\ud83d\udc68\u200d\ud83d\udc69\u200d\ud83d\udc67`
+	n.ok("alice", "contact.set", `{"who":"bob","remark":"Bob `+family+`","tags":["`+family+`"]}`)
+	n.refused("alice", "contact.set", `{"who":"bob","remark":"a\nb"}`, "bad")
+	n.refused("alice", "contact.set", `{"who":"bob","tags":["\u001b[2J"]}`, "bad")
+}

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -174,7 +175,7 @@ func (s *Service) NoteContact(
 
 func checkNote(text string, longest int) error {
 	switch {
-	case !printable(text):
+	case !utf8.ValidString(text) || strings.IndexFunc(text, unsafe) >= 0:
 		return ErrMalformed
 	case utf8.RuneCountInString(text) > longest:
 		return ErrTooLarge
