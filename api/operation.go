@@ -14,7 +14,8 @@ import (
 
 const (
 	smallBody   = 16 << 10
-	messageBody = 1 << 20 // as large as a packet may be; what a message may hold is for chat to say
+	profileBody = 128 << 10 // the longest that a profile may be, with each character escaped
+	messageBody = 1 << 20   // as large as a packet may be; what a message may hold is for chat to say
 )
 
 // change makes a row that changes something.

@@ -138,7 +138,7 @@ func profileRows(r Rooms) []*Operation {
 			func(ctx context.Context, c Caller, in setProfileInput) (profileOutput, chat.Commit, error) {
 				p, commit, err := ch.SetProfile(ctx, c.Account, in.apply, c.Origin)
 				return viewOf(chat.ProfileView{User: c.Account, Profile: p, Standing: chat.Self}), commit, err
-			}),
+			}).upTo(profileBody),
 		read("settings.get", User, "Shows who may write to the caller, see him and find him.",
 			func(ctx context.Context, c Caller, _ nothing) (settingsOutput, error) {
 				s, err := ch.Settings(ctx, c.Account)

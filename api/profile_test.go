@@ -110,6 +110,36 @@ func TestProfileIsShownByRelation(t *testing.T) {
 	want(t, n.ok("alice", "profile.set", `{"fields":{"town":null}}`), `{"ver":2}`)
 }
 
+func TestAnEmptyFieldIsNone(t *testing.T) {
+	n := start(t, nil)
+	n.ok("alice", "profile.set", `{"fields":{"town":"Oxford"}}`)
+	if got := n.ok("alice", "profile.set", `{"fields":{"town":""},"show":{"town":"everyone"}}`); got["fields"] != nil || got["show"] != nil {
+		t.Errorf("an empty field: got %v", got)
+	}
+}
+
+func TestTheLongestProfileFitsIntoOneRequest(t *testing.T) {
+	n := start(t, nil)
+	fields := make([]string, 20)
+	for i := range fields {
+		fields[i] = fmt.Sprintf(`"f%d":"%s"`, i, strings.Repeat(`\ud83d\ude00`, 500))
+	}
+	got := n.ok("alice", "profile.set", `{"fields":{`+strings.Join(fields, ",")+`}}`)
+	if len(got["fields"].(map[string]any)) != len(fields) {
+		t.Errorf("the longest profile: got %.200v", got)
+	}
+}
+
+func TestOneNumberAndOneAddressAreWrittenInManyWays(t *testing.T) {
+	n := start(t, nil)
+	n.ok("bob", "profile.set", `{"phone":"+441865000000","email":"\u00e9@example.org"}`)
+	for _, body := range []string{
+		`{"phone":"+44 (0)1865 000000"}`, `{"email":"e\u0301@example.org"}`, `{"email":"\u00c9@Example.org"}`,
+	} {
+		n.refused("alice", "profile.set", body, "taken")
+	}
+}
+
 func TestWhatAProfileRefuses(t *testing.T) {
 	n := start(t, nil)
 	n.ok("bob", "profile.set", `{"phone":"+441865000000","email":"bob@example.org"}`)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/magpie-im/magpie/accounts"
 )
 
@@ -182,9 +184,6 @@ func (p *Profile) check() error {
 	if err := characters("text", p.Text, maxAbout); err != nil {
 		return err
 	}
-	if len(p.Fields) == 0 {
-		p.Fields = nil
-	}
 	if len(p.Fields) > maxFields {
 		return fmt.Errorf("%d fields: %w", len(p.Fields), ErrTooLarge)
 	}
@@ -192,6 +191,10 @@ func (p *Profile) check() error {
 		if err := checkField(name, f); err != nil {
 			return err
 		}
+	}
+	maps.DeleteFunc(p.Fields, func(_ string, f Field) bool { return f.Value == "" })
+	if len(p.Fields) == 0 {
+		p.Fields = nil
 	}
 	var err error
 	if p.Phone.Value, err = normalPhone(p.Phone.Value); err != nil {
@@ -277,8 +280,10 @@ func characters(what, s string, most int) error {
 	return nil
 }
 
-// normalPhone gives a number as E.164 has it, and empty for empty. What people put between digits does not count.
+// normalPhone gives a number as E.164 has it, and empty for empty. What people put between digits does not count, nor the zero in
+// parentheses that is dialled in its country only.
 func normalPhone(s string) (string, error) {
+	s = strings.Replace(s, "(0)", "", 1)
 	digits := strings.Map(func(r rune) rune {
 		if strings.ContainsRune(" -./()\u00a0\u2011", r) {
 			return -1
@@ -295,9 +300,9 @@ func normalPhone(s string) (string, error) {
 	return digits, nil
 }
 
-// normalEmail gives an address in lower case, and empty for empty.
+// normalEmail gives an address in lower case and with one way to write each character (RFC 6532, 3.1), and empty for empty.
 func normalEmail(s string) (string, error) {
-	s = strings.ToLower(strings.TrimSpace(s))
+	s = norm.NFC.String(strings.ToLower(strings.TrimSpace(s)))
 	if s == "" {
 		return "", nil
 	}
