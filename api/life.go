@@ -318,20 +318,14 @@ func (l life) list(ctx context.Context, c Caller) ([]ownSession, error) {
 	}
 	list := []ownSession{}
 	used := map[accounts.Digest]bool{}
-	for after := (sessions.Key{}); ; {
-		page, more, err := l.reg.Sessions(ctx, c.Account, after, maxSessions)
-		if err != nil {
-			return nil, err
-		}
-		for _, info := range page {
-			t := good[info.Token]
-			used[t.Digest] = true
-			list = append(list, ownSessionOf(c, info, t))
-			after = info.Key
-		}
-		if !more || len(page) == 0 {
-			break
-		}
+	heads, err := l.reg.Heads(ctx, c.Account)
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range heads {
+		t := good[info.Token]
+		used[t.Digest] = true
+		list = append(list, ownSessionOf(c, info, t))
 	}
 	for _, t := range tokens {
 		if !used[t.Digest] {

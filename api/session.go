@@ -43,6 +43,8 @@ type adminSession struct {
 	Remote        string        `json:"remote,omitempty"`
 	Since         int64         `json:"since,omitempty"` // of the connection
 	Left          int64         `json:"left,omitempty"`  // of the last connection
+	Name          string        `json:"name,omitempty"`  // what its owner calls it
+	Token         string        `json:"token,omitempty"` // id of the token that it was opened with; absent: the password
 	Persistent    bool          `json:"persistent"`
 	Expiry        int64         `json:"expiry"` // seconds after the connection; -1: never
 	Subscriptions int           `json:"subscriptions"`
@@ -119,7 +121,10 @@ func shownSession(i sessions.Info) adminSession {
 		Account: i.Key.Account, Client: i.Key.Client, Version: "5", Connected: i.Connected, Remote: i.Remote,
 		Since: milliseconds(i.Since), Left: milliseconds(i.Left), Persistent: i.Persistent, Expiry: -1,
 		Subscriptions: i.Subscriptions, InFlight: i.InFlight, Behind: i.Behind,
-		Queued: i.Queued, QueuedBytes: i.QueuedBytes, Oldest: milliseconds(i.Oldest),
+		Queued: i.Queued, QueuedBytes: i.QueuedBytes, Oldest: milliseconds(i.Oldest), Name: i.Name,
+	}
+	if i.Token != (accounts.Digest{}) {
+		s.Token = tokenID(i.Token)
 	}
 	if i.Version < 5 {
 		s.Version = "3.1.1"

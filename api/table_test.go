@@ -324,7 +324,9 @@ func FuzzCall(f *testing.F) {
 		`{"c":"d.alice.bob","before":18446744073709551615}`, `{"c":"d.alice.bob","around":18446744073709551615,"limit":1}`,
 		`{"c":"d.alice.bob","after":18446744073709551615}`, `{"usn":18446744073709551615,"limit":1}`,
 		`{"cursor":"\u0000","limit":1}`, `{"uid":"alice","password":"\ud800"}`, `{"to":"carol","greeting":"\u0000"}`,
-		`{"from":"carol"}`,
+		`{"from":"carol"}`, `{"uid":"alice","code":"mgr_x","password":"correct horse","old":"","new":"\u0000","all":true}`,
+		`{"id":"t","name":"\u202e","invisible":true}`, `{"name":"carol","role":"admin","ttl":18446744073709551615,"uses":1}`,
+		`{"name":"nobody","ttl":1,"reason":"\u0000","label":"\ud800","account":"alice","client":"\u0000"}`,
 	} {
 		f.Add(body, "r")
 	}
@@ -332,10 +334,14 @@ func FuzzCall(f *testing.F) {
 	n.befriend("alice", "bob")
 	n.ok("carol", "contact.request", `{"to":"alice"}`)
 	f.Fuzz(func(t *testing.T, body, rid string) {
-		for _, op := range n.table.Operations() {
+		for _, op := range append(n.table.Operations(), n.admin.Operations()...) {
 			for _, who := range []accounts.Name{"", "alice"} {
 				c := api.Caller{Account: who, Addr: netip.MustParseAddr("192.0.2.1")}
-				a := n.table.Call(context.Background(), op, c, rid, []byte(body))
+				table := n.table
+				if op.Access == api.Admin {
+					table = n.admin
+				}
+				a := table.Call(context.Background(), op, c, rid, []byte(body))
 				if a.Err != nil {
 					if fault, ok := api.FaultOf(a.Err); !ok || fault.Text == "" {
 						t.Errorf("%s(%q): %v", op.Name, body, a.Err)

@@ -83,13 +83,49 @@ func (r *Registry) Sessions(
 	return page, more || len(stored)+len(volatile) > 0, nil
 }
 
+// Heads gives all sessions of an account without what is in their queues, in the order of client ids: it looks at none.
+func (r *Registry) Heads(ctx context.Context, account accounts.Name) ([]Info, error) {
+	var all []Info
+	now := time.Now()
+	for after := (Key{}); ; {
+		page, err := r.store.Sessions(ctx, account, after, sweepPage)
+		if err != nil {
+			return nil, fmt.Errorf("sessions of %s: %w", account, err)
+		}
+		for _, st := range page {
+			after = st.Key
+			if info, _ := r.head(st); info.Connected || !r.over(st, now) {
+				all = append(all, info)
+			}
+		}
+		if len(page) < sweepPage {
+			break
+		}
+	}
+	for _, l := range r.linksOf(account) {
+		if !l.persistent {
+			all = append(all, l.info())
+		}
+	}
+	slices.SortFunc(all, func(a, b Info) int { return a.Key.compare(b.Key) })
+	return slices.CompactFunc(all, func(a, b Info) bool { return a.Key == b.Key }), nil
+}
+
 // storedInfo is that of a session that is stored, connected or not.
 func (r *Registry) storedInfo(ctx context.Context, st State) (Info, error) {
-	info := Info{
+	info, acked := r.head(st)
+	var err error
+	info.Queued, info.QueuedBytes, info.Oldest, err = r.store.QueueSize(ctx, st.Number, acked)
+	return info, err
+}
+
+// head is storedInfo without the queue, and how far the session has come in that.
+func (r *Registry) head(st State) (info Info, acked uint64) {
+	info = Info{
 		Key: st.Key, Version: st.Version, Left: r.leftAt(st), Subscriptions: len(st.Subscriptions),
 		Token: st.Token, Name: st.Name, Invisible: st.Invisible,
 	}
-	acked := st.Queue.Acked
+	acked = st.Queue.Acked
 	r.mu.RLock()
 	l := r.links[st.Key]
 	r.mu.RUnlock()
@@ -97,9 +133,7 @@ func (r *Registry) storedInfo(ctx context.Context, st State) (Info, error) {
 		info, acked = l.info(), l.acked()
 	}
 	info.Persistent, info.Expiry = true, expiryOf(st.ExpirySeconds)
-	var err error
-	info.Queued, info.QueuedBytes, info.Oldest, err = r.store.QueueSize(ctx, st.Number, acked)
-	return info, err
+	return info, acked
 }
 
 // leftAt is when the last connection of a stored session ended, as far as is known.
