@@ -158,7 +158,7 @@ func (o *online) refresh(who accounts.Name, l look, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.personLocked(who)
-	p.look = l
+	p.look = max(p.look, l) // of two that cross, the one that is told in either case
 	o.lookLocked(p, now)
 }
 

@@ -118,3 +118,16 @@ func onlineAtRandom(t *testing.T, r *rand.Rand) {
 		t.Errorf("after all left: told %+v, noted %v, %d people, %d in the queue", told, noted, len(o.people), len(o.queue))
 	}
 }
+
+// Who says "nobody" while "contacts" is on its way must not stay visible because that came last.
+func TestThatSomebodyIsSeenNoMoreIsToldInAnyCase(t *testing.T) {
+	for _, looks := range [][2]look{{lookAppear, lookVanish}, {lookVanish, lookAppear}} {
+		o := newOnline(0)
+		now := time.Unix(1000, 0)
+		o.refresh("alice", looks[0], now)
+		o.refresh("alice", looks[1], now)
+		if n, _, ok := o.next(now); !ok || n.look != lookVanish {
+			t.Errorf("after %v: look = %v, %v, want %v", looks, n.look, ok, lookVanish)
+		}
+	}
+}
