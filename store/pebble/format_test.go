@@ -345,6 +345,13 @@ func TestOlderStoresOpen(t *testing.T) {
 			if !errors.Is(err, chat.ErrConflict) {
 				t.Errorf("repeated mid: got %v, want %v", err, chat.ErrConflict)
 			}
+			changed, version, err := store.Chat().Changes(t.Context(), "alice", 0, 10)
+			if err != nil || version < 2 || len(changed) != 2 || changed[0].Who != "bob" || changed[1].State != chat.ContactRequested {
+				t.Errorf("list of alice since its beginning: got %+v, %d, %v", changed, version, err)
+			}
+			if n, err := store.Chat().Requests(t.Context(), "alice", 10); err != nil || n != 1 {
+				t.Errorf("requests to alice: got %d, %v, want 1", n, err)
+			}
 			contacts(t, store, "alice", "dora") // can be written to
 		})
 	}

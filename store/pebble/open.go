@@ -110,27 +110,27 @@ func openFor(dir string, o *pebble.Options, do func(*pebble.DB) error) error {
 	return errors.Join(do(db), db.Close())
 }
 
-// readFormat checks the row that says what the rows are. There is none in a store that was never finished being made, and
-// then there is nothing else either.
-func readFormat(db *pebble.DB) (found bool, err error) {
+// readFormat checks the row that says what the rows are, and gives its version. There is none in a store that was never
+// finished being made, and then there is nothing else either; the version is 0.
+func readFormat(db *pebble.DB) (version int, err error) {
 	value, closer, err := db.Get([]byte{byte(tableFormat)})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return false, checkEmpty(db)
+		return 0, checkEmpty(db)
 	}
 	if err != nil {
-		return false, fmt.Errorf("read format: %w", err)
+		return 0, fmt.Errorf("read format: %w", err)
 	}
 	var row formatRow
 	err = errors.Join(decode("format", value, &row), closer.Close())
 	switch {
 	case err != nil:
-		return false, err
+		return 0, err
 	case row.Product != product || row.Version < 1:
-		return false, fmt.Errorf("data of %q, version %d: %w", row.Product, row.Version, ErrDamaged)
+		return 0, fmt.Errorf("data of %q, version %d: %w", row.Product, row.Version, ErrDamaged)
 	case row.Version > formatVersion:
-		return false, fmt.Errorf("version %d, and %d is the newest known: %w", row.Version, formatVersion, ErrNewer)
+		return 0, fmt.Errorf("version %d, and %d is the newest known: %w", row.Version, formatVersion, ErrNewer)
 	}
-	return true, nil
+	return row.Version, nil
 }
 
 func checkEmpty(db *pebble.DB) error {
@@ -148,10 +148,16 @@ func checkEmpty(db *pebble.DB) error {
 	return nil
 }
 
+// markFormat makes a store one of formatVersion.
 func markFormat(db *pebble.DB) error {
-	found, err := readFormat(db)
-	if found || err != nil {
+	version, err := readFormat(db)
+	if version == formatVersion || err != nil {
 		return err
+	}
+	if version == 1 {
+		if err := upgrade(db); err != nil {
+			return fmt.Errorf("upgrade from version 1: %w", err)
+		}
 	}
 	row := encode(formatRow{Version: formatVersion, Product: product})
 	if err := db.Set([]byte{byte(tableFormat)}, row, pebble.Sync); err != nil {

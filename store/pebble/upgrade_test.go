@@ -1,0 +1,48 @@
+package pebble_test
+
+import (
+	"testing"
+
+	engine "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/store/pebble"
+)
+
+// A store of version 1 that a crash has left half upgraded has some of the rows already.
+func TestAnUpgradeGoesOn(t *testing.T) {
+	fs := vfs.NewMem()
+	store := open(t, pebble.Config{Dir: dataDir, FS: fs})
+	contacts(t, store, "alice", "bob")
+	if err := store.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	db := openEngine(t, fs)
+	for key, row := range map[string]map[int]any{
+		"V":                          {1: 1, 2: "magpie"},
+		"Ralice\x00\x01erin\x00\x01": {1: 2, 2: "hi", 3: 1},
+		"Rerin\x00\x01alice\x00\x01": {1: 1, 2: "hi", 3: 1},
+	} {
+		if err := db.Set([]byte(key), formatValue(t, row), engine.Sync); err != nil {
+			t.Fatalf("set %q: %v", key, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	for range 2 {
+		store = open(t, pebble.Config{Dir: dataDir, FS: fs})
+		list, version, err := store.Chat().Changes(t.Context(), "alice", 0, 10)
+		if err != nil || len(list) != 2 || version != list[1].Version || list[0].Who != "bob" ||
+			list[1].Who != "erin" || list[1].State != chat.ContactRequested {
+			t.Errorf("list of alice: got %+v, %d, %v", list, version, err)
+		}
+		if n, err := store.Chat().Requests(t.Context(), "alice", 10); err != nil || n != 1 {
+			t.Errorf("requests to alice: got %d, %v, want 1", n, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatalf("close: %v", err)
+		}
+	}
+}
