@@ -12,7 +12,7 @@ import (
 )
 
 // popular makes a messenger on the disk with users, of whom many are contacts of star.
-func popular(b *testing.B) *chat.Service {
+func popular(b *testing.B, cfg chat.Config) (*chat.Service, *pebble.Store) {
 	b.Helper()
 	ctx, log := b.Context(), slog.New(slog.DiscardHandler)
 	store, err := pebble.Open(pebble.Config{Dir: b.TempDir()}, log)
@@ -46,7 +46,7 @@ func popular(b *testing.B) *chat.Service {
 	}
 	acc := accounts.New(accounts.DefaultConfig(), store.Accounts(), log)
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), &hooks.Streams{}, log)
-	messenger := chat.New(chat.DefaultConfig(), store.Chat(), acc, registry, log)
+	messenger := chat.New(cfg, store.Chat(), acc, registry, log)
 	var last chat.Commit
 	for _, name := range users[1 : presenceContacts+1] {
 		_, _, err := messenger.RequestContact(ctx, name, star, "", nil)
@@ -55,12 +55,12 @@ func popular(b *testing.B) *chat.Service {
 		must(err)
 	}
 	must(last.Wait(ctx))
-	return messenger
+	return messenger, store
 }
 
 // BenchmarkContacts measures what a list of 5,000 contacts costs among 100,000 accounts.
 func BenchmarkContacts(b *testing.B) {
-	m := popular(b)
+	m, _ := popular(b, chat.DefaultConfig())
 	ctx := b.Context()
 	b.Run("list of 5000, in pages of 200", func(b *testing.B) {
 		for b.Loop() {
