@@ -196,6 +196,9 @@ type LimitsConfig struct {
 	Searches int `toml:"searches"`
 	// Changes of a profile that one account may make in an hour; more are refused (0x97). Each goes to all contacts.
 	ProfileChanges int `toml:"profile_changes"`
+	// Phone numbers and e-mail addresses that one account may take in a day, or be refused because another one has them;
+	// more are refused (0x97).
+	HandleChanges int `toml:"handle_changes"`
 	// Memory that the process may have before new connections and subscriptions are refused and messages of QoS 0 are
 	// dropped; what is there goes on. A size, or a part of what the machine or its container has: "75%". Where that cannot
 	// be told, a part is no limit.
@@ -304,6 +307,7 @@ func Default() Config {
 			Retained:             1_000_000,
 			Searches:             100,
 			ProfileChanges:       60,
+			HandleChanges:        10,
 			Delayed:              100_000,
 			Memory:               Ceiling{Percent: 75},
 		},
@@ -416,6 +420,7 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.retained", c.Retained, 0)
 	atLeast(v, "limits.searches", c.Searches, 0)
 	atLeast(v, "limits.profile_changes", c.ProfileChanges, 0)
+	atLeast(v, "limits.handle_changes", c.HandleChanges, 0)
 	atLeast(v, "limits.delayed", c.Delayed, 0)
 	v.check(c.Memory.Size == 0 || c.Memory.Size >= 64*mebibyte, "limits.memory", "%s is less than 64MiB", c.Memory)
 }

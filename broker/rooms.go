@@ -54,6 +54,7 @@ func (c Config) chat() chat.Config {
 	out.WipeDeleted = c.Accounts.DeletedMessages == "wipe"
 	out.MaxRequests, out.MaxContacts = c.Limits.ContactRequests, c.Limits.Contacts
 	out.Searches, out.ProfileChanges = c.Limits.Searches, c.Limits.ProfileChanges
+	out.HandleChanges = c.Limits.HandleChanges
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
 	return out

@@ -47,6 +47,9 @@ type Config struct {
 	// ProfileChanges is how often an account may change its profile in an hour: each change goes to all contacts. Default 60.
 	// 0: any number.
 	ProfileChanges int
+	// HandleChanges is how often an account may take another phone number or e-mail address in a day: whoever is refused one
+	// learns that an account has it. Default 10. 0: any number.
+	HandleChanges int
 	// HandleQuarantine is how long nobody gets the phone number or e-mail address of an account that was deleted. Default 30
 	// days, so that nobody is taken for its owner by who has not heard. 0: it is free at once.
 	HandleQuarantine time.Duration
@@ -70,6 +73,7 @@ func DefaultConfig() Config {
 		Searches:         100,
 		SearchTime:       5 * time.Millisecond,
 		ProfileChanges:   60,
+		HandleChanges:    10,
 		HandleQuarantine: 30 * 24 * time.Hour,
 	}
 }
@@ -92,6 +96,7 @@ func (c Config) Validate() error {
 		{"Searches", c.Searches, 0, 1 << 20},
 		{"SearchTime", int(c.SearchTime), 0, int(time.Second)},
 		{"ProfileChanges", c.ProfileChanges, 0, 1 << 20},
+		{"HandleChanges", c.HandleChanges, 0, 1 << 20},
 		{"HandleQuarantine", int(c.HandleQuarantine), 0, int(10 * 366 * 24 * time.Hour)},
 	} {
 		if f.value < f.least || f.value > f.most {

@@ -102,7 +102,7 @@ func (m messenger) find(t testing.TB, who accounts.Name, q chat.Search) []accoun
 
 func quick() chat.Config {
 	cfg := chat.DefaultConfig()
-	cfg.SearchTime, cfg.Searches, cfg.ProfileChanges, cfg.MaxRequests = 0, 0, 0, 0
+	cfg.SearchTime, cfg.Searches, cfg.ProfileChanges, cfg.MaxRequests, cfg.HandleChanges = 0, 0, 0, 0, 0
 	return cfg
 }
 

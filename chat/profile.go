@@ -110,14 +110,23 @@ func (s *Service) SetProfile(ctx context.Context, who accounts.Name, change func
 		return Profile{}, nil, fmt.Errorf("change profile of %s: %w", who, err)
 	}
 	return s.changeProfile(ctx, who, func(p *Profile) error {
-		trust := p.Trust
+		was := *p
 		if err := change(p); err != nil {
 			return err
 		}
-		p.Trust = trust
-		return p.check()
+		p.Trust = was.Trust
+		if err := p.check(); err != nil {
+			return err
+		}
+		if takes(was.Phone, p.Phone) || takes(was.Email, p.Email) {
+			return s.handleChanges.take(who)
+		}
+		return nil
 	}, origin)
 }
+
+// takes says whether a handle is taken that one did not have.
+func takes(was, is Field) bool { return is.Value != "" && is.Value != was.Value }
 
 // SetTrust is for administrators: what they say of an account. ErrNoConversation, ErrGone.
 func (s *Service) SetTrust(ctx context.Context, user accounts.Name, trust Trust) (Commit, error) {

@@ -190,6 +190,36 @@ func TestProfileChangesAreCounted(t *testing.T) {
 	}
 }
 
+func TestHandlesAreCounted(t *testing.T) {
+	cfg := quick()
+	cfg.HandleChanges = 2
+	m := startWith(t, cfg, nil)
+	m.says(t, "bob", nil, func(p *chat.Profile) { p.Phone.Value = "+491111111" })
+	set := func(phone, text string) error {
+		_, _, err := m.SetProfile(t.Context(), "alice", func(p *chat.Profile) error {
+			p.Phone.Value, p.Text = phone, text
+			return nil
+		}, nil)
+		return err
+	}
+	if err := set("+491111111", ""); !errors.Is(err, chat.ErrTaken) {
+		t.Fatalf("another's: got %v, want %v", err, chat.ErrTaken)
+	}
+	if err := set("+492222222", ""); err != nil {
+		t.Fatalf("a free one: %v", err)
+	}
+	for _, phone := range []string{"+491111111", "+493333333"} {
+		if err := set(phone, ""); !errors.Is(err, chat.ErrQuota) {
+			t.Errorf("the third one: got %v, want %v", err, chat.ErrQuota)
+		}
+	}
+	for _, phone := range []string{"+492222222", ""} { // one's own, and none
+		if err := set(phone, "new"); err != nil {
+			t.Errorf("%q: %v", phone, err)
+		}
+	}
+}
+
 func TestAForgottenProfileIsGone(t *testing.T) {
 	cfg := quick()
 	cfg.HandleQuarantine = time.Hour

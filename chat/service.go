@@ -35,6 +35,7 @@ type Service struct {
 	telling        telling
 	searches       *quota
 	profileChanges *quota
+	handleChanges  *quota
 }
 
 // New makes the messenger out of its parts. cfg has been validated.
@@ -58,6 +59,7 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	now := func() time.Time { return s.now() }
 	s.searches = newQuota(cfg.Searches, time.Minute, now)
 	s.profileChanges = newQuota(cfg.ProfileChanges, time.Hour, now)
+	s.handleChanges = newQuota(cfg.HandleChanges, 24*time.Hour, now)
 	s.live.init()
 	return s
 }
