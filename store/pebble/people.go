@@ -195,7 +195,8 @@ func (p *personChange) commitLocked() (*commit, error) {
 func profileEntry(p chat.Person, now int64) entryRow {
 	f := p.Profile
 	return entryRow{
-		Type: entryProfile, TS: now, Who: p.User, Version: f.Ver, Name: f.Name, Avatar: f.Avatar, Verified: f.Verified, Bot: f.Bot,
+		Type: entryProfile, TS: now, Who: p.User, Version: f.Ver, Name: f.Name, Avatar: f.Avatar,
+		Verified: f.Verified, Bot: f.Bot,
 	}
 }
 

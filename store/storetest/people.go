@@ -60,10 +60,10 @@ func (k *kit) person(who accounts.Name) chat.Person {
 	return p
 }
 
-// everySetting is a person of whom everything is said.
-func everySetting(who accounts.Name) chat.Person {
+// everySetting is alice, of whom everything is said.
+func everySetting() chat.Person {
 	return chat.Person{
-		User: who,
+		User: alice,
 		Profile: chat.Profile{
 			Card: chat.Card{
 				Name: "Alice Liddell", Avatar: "https://example.org/a.png", Trust: chat.Trust{Verified: true, Bot: true},
@@ -86,7 +86,7 @@ func everySetting(who accounts.Name) chat.Person {
 
 func testPerson(k *kit) {
 	same(k, "nobody's", k.person(alice), chat.Person{User: alice})
-	want := everySetting(alice)
+	want := everySetting()
 	got := k.change(alice, func(p *chat.Person) { *p = want })
 	same(k, "what a change gives", got, want)
 	got.Profile.Fields["town"] = chat.Field{Value: "is mine"}
@@ -106,7 +106,7 @@ func testPerson(k *kit) {
 }
 
 func testPersonFails(k *kit) {
-	want := k.change(alice, func(p *chat.Person) { *p = everySetting(alice) })
+	want := k.change(alice, func(p *chat.Person) { *p = everySetting() })
 	failed := errors.New("no")
 	_, _, err := k.chat().ChangePerson(k.ctx(), alice, func(p *chat.Person) (bool, error) {
 		p.Profile.Name = "x"
@@ -136,7 +136,7 @@ func testPersonRace(k *kit) {
 }
 
 func testProfileEntry(k *kit) {
-	k.change(alice, func(p *chat.Person) { *p = everySetting(alice); p.Profile.Ver = 1 })
+	k.change(alice, func(p *chat.Person) { *p = everySetting(); p.Profile.Ver = 1 })
 	k.change(alice, func(p *chat.Person) { p.Settings.Find.Listed = false })
 	k.changeTelling(alice, true, func(p *chat.Person) { p.Profile.Ver, p.Profile.Name = 2, "Al" })
 	k.crash()
@@ -144,7 +144,7 @@ func testProfileEntry(k *kit) {
 	equal(k, "entries", len(entries), 2)
 	same(k, "the first one", entries[0], chat.Entry{
 		USN: 1, Type: chat.EntryProfile, TS: k.clock.Now().UnixMilli(), Who: alice, Version: 1,
-		Card: everySetting(alice).Profile.Card,
+		Card: everySetting().Profile.Card,
 	})
 	equal(k, "version", entries[1].Version, 2)
 	equal(k, "name", entries[1].Card.Name, "Al")
@@ -272,7 +272,7 @@ func testForget(k *kit) {
 	commit, err := k.chat().ForgetPerson(k.ctx(), carol, k.clock.Now())
 	k.durable("forget nothing", commit, err)
 	k.changeTelling(alice, true, func(p *chat.Person) {
-		*p = everySetting(alice)
+		*p = everySetting()
 		p.Profile.Ver = 1
 		p.Settings.Find.Hidden = false
 		setHandles(p)
@@ -320,7 +320,10 @@ func testMutualNames(k *kit) {
 	for _, tt := range []struct {
 		a, b       accounts.Name
 		most, want int
-	}{{alice, bob, 10, 3}, {bob, alice, 10, 3}, {alice, bob, 2, 2}, {alice, "al", 10, 1}, {alice, carol, 10, 0}, {carol, alice, 10, 0}} {
+	}{
+		{alice, bob, 10, 3}, {bob, alice, 10, 3}, {alice, bob, 2, 2}, {alice, "al", 10, 1}, {alice, carol, 10, 0},
+		{carol, alice, 10, 0},
+	} {
 		n, err := k.chat().Mutual(k.ctx(), tt.a, tt.b, tt.most)
 		k.ok("mutual", err)
 		equal(k, "contacts of "+string(tt.a+" and "+tt.b), n, tt.want)
@@ -349,12 +352,12 @@ func (k *kit) tellProfile(who accounts.Name, limit int) []accounts.Name {
 	return told
 }
 
-// versions gives which versions of other's profile who's stream has.
-func (k *kit) versions(who, other accounts.Name) []uint64 {
+// versions gives which versions of alice's profile who's stream has.
+func (k *kit) versions(who accounts.Name) []uint64 {
 	k.Helper()
 	var out []uint64
 	for _, e := range k.stream(who) {
-		if e.Type == chat.EntryProfile && e.Who == other {
+		if e.Type == chat.EntryProfile && e.Who == alice {
 			out = append(out, e.Version)
 		}
 	}
@@ -388,10 +391,10 @@ func testTelling(k *kit) {
 	}
 	same(k, "told", told, []accounts.Name{user(0), user(1), user(2), user(3), user(4)})
 	for i := range 5 {
-		same(k, "versions", k.versions(user(i), alice), []uint64{2})
+		same(k, "versions", k.versions(user(i)), []uint64{2})
 	}
-	same(k, "versions for who is no contact", k.versions("pending", alice), []uint64(nil))
-	same(k, "versions for oneself", k.versions(alice, alice), []uint64{1, 2})
+	same(k, "versions for who is no contact", k.versions("pending"), []uint64(nil))
+	same(k, "versions for oneself", k.versions(alice), []uint64{1, 2})
 	same(k, "tellings", k.tellings(), []accounts.Name{bob})
 	equal(k, "bob has nobody to tell", len(k.tellProfile(bob, 2)), 0)
 	same(k, "tellings", k.tellings(), []accounts.Name(nil))
@@ -411,7 +414,7 @@ func testTellingBlocked(k *kit) {
 	same(k, "told", k.tellProfile(alice, 10), []accounts.Name{user(3)})
 	same(k, "tellings", k.tellings(), []accounts.Name(nil))
 	for i := range 3 {
-		same(k, "versions", k.versions(user(i), alice), []uint64(nil))
+		same(k, "versions", k.versions(user(i)), []uint64(nil))
 	}
 }
 
@@ -426,8 +429,8 @@ func testTellingAnew(k *kit) {
 		k.tellProfile(alice, 2)
 	}
 	k.crash()
-	same(k, "told of both", k.versions(user(0), alice), []uint64{1, 2})
-	same(k, "told of the newer", k.versions(user(3), alice), []uint64{2})
+	same(k, "told of both", k.versions(user(0)), []uint64{1, 2})
+	same(k, "told of the newer", k.versions(user(3)), []uint64{2})
 }
 
 // testPeopleCrash loses the power while profiles, handles and what they are found by change.
@@ -529,7 +532,7 @@ func testTellingCrash(k *kit) {
 	}
 	k.crash()
 	for i := range people {
-		versions := k.versions(user(i), alice)
+		versions := k.versions(user(i))
 		equal(k, "the last version", versions[len(versions)-1], last)
 		for j := range versions[1:] {
 			equal(k, fmt.Sprint("order of versions ", versions), versions[j] < versions[j+1], true)
