@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Store keeps accounts, tokens, invitations and what administrators did. When a writing method returns nil, what it wrote survives a crash.
-// Every method is safe for concurrent use and fails with an error that wraps [ErrUnavailable] when the store cannot
-// serve.
+// Store keeps accounts, tokens, invitations and what administrators did. When a writing method returns nil, what it wrote
+// survives a crash. Every method is safe for concurrent use and fails with an error that wraps [ErrUnavailable] when the
+// store cannot serve.
 type Store interface {
 	// CreateUser adds u, or fails with ErrTaken if the name belongs to any account.
 	CreateUser(ctx context.Context, u User) error

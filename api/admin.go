@@ -136,9 +136,7 @@ func adminRows(r Rooms) []*Operation {
 				return l.show(ctx, accounts.Name(in.Name))
 			}),
 		named("user.disable", "Lets an account log in no more, and ends its connections.",
-			func(ctx context.Context, name accounts.Name, in adminDisableInput) error {
-				return l.suspend(ctx, name, in)
-			}),
+			l.suspend),
 		named("user.enable", "Lets an account log in again.",
 			func(ctx context.Context, name accounts.Name, _ adminNameInput) error {
 				return acc.SetDisabled(ctx, name, false)

@@ -110,7 +110,9 @@ type Rooms struct {
 
 // New makes the table that clients are served from.
 func New(r Rooms) *Table {
-	return newTable(accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r))
+	return newTable(
+		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r),
+	)
 }
 
 // NewAdmin makes the table for whoever administers the installation: at the console, or an account with the role. What

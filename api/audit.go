@@ -85,7 +85,8 @@ func auditRows(acc *accounts.Service) []*Operation {
 				out := auditListOutput{Acts: make([]auditAct, len(acts))}
 				for i, a := range acts {
 					out.Acts[i] = auditAct{
-						ID: a.ID, TS: a.Time.UnixMilli(), By: a.By, From: a.From, Method: a.Method, Target: a.Target, Outcome: a.Outcome,
+						ID: a.ID, TS: a.Time.UnixMilli(), By: a.By, From: a.From,
+						Method: a.Method, Target: a.Target, Outcome: a.Outcome,
 					}
 				}
 				if len(acts) == limit {

@@ -173,7 +173,8 @@ func (f userShow) Run(c *console) error {
 		{"tokens", strconv.Itoa(len(u.Tokens))},
 	}
 	for _, t := range u.Tokens {
-		lines = append(lines, []string{"", fmt.Sprintf("%s %q, made %s, ends %s", t.ID, t.Label, moment(t.Created), moment(t.Expires))})
+		text := fmt.Sprintf("%s %q, made %s, ends %s", t.ID, t.Label, moment(t.Created), moment(t.Expires))
+		lines = append(lines, []string{"", text})
 	}
 	for _, cells := range lines {
 		if err := row(table, cells...); err != nil {

@@ -62,12 +62,11 @@ func testSwap(k *kit) {
 	var swapped atomic.Int64
 	each(16, func(i int) {
 		err := k.accounts().SetPassword(k.ctx(), alice, "old", fmt.Sprint(i))
-		switch {
-		case err == nil:
+		if err == nil {
 			swapped.Add(1)
-		default:
-			k.is("second", err, accounts.ErrChanged)
+			return
 		}
+		k.is("second", err, accounts.ErrChanged)
 	})
 	equal(k, "changes of one password", swapped.Load(), 1)
 }
@@ -295,7 +294,8 @@ func testDeleteTokens(k *kit) {
 func testInvitation(k *kit) {
 	now := k.clock.Now()
 	i := accounts.Invitation{
-		Digest: accounts.Digest{7}, Uses: 5, Made: 6, Label: "class 3b", By: bob, Created: now.UTC(), Expires: now.Add(time.Hour).UTC(),
+		Digest: accounts.Digest{7}, Uses: 5, Made: 6, Label: "class 3b", By: bob,
+		Created: now.UTC(), Expires: now.Add(time.Hour).UTC(),
 	}
 	k.is("unknown", k.accounts().TakeInvitation(k.ctx(), i.Digest, now), accounts.ErrInvitation)
 	k.ok("put", k.accounts().PutInvitation(k.ctx(), i))
