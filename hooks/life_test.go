@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -423,4 +424,40 @@ func TestALoginIsToldToTheOthers(t *testing.T) {
 	}
 	other.call("logout", `{}`)
 	next("logout", "browser")
+}
+
+func TestNoConnectSlipsThroughWhatEndsAnAccount(t *testing.T) {
+	for _, method := range []string{"user.disable", "user.delete", "user.passwd"} {
+		t.Run(method, func(t *testing.T) {
+			n := start(t)
+			secret := token(t, n, "carol")
+			var wg sync.WaitGroup
+			for i := range 12 {
+				wg.Go(func() {
+					c := wire.Connect{User: "carol", Password: brokertest.Password, ClientID: fmt.Sprint("c", i), Clean: true}
+					if i%2 == 0 {
+						c.Password = secret
+					}
+					for range i * 500 { // to be in time by chance
+						runtime.Gosched()
+					}
+					cl, ack, err := wire.Open(n.MQTT(), []byte{wire.V311, wire.V5}[i/2%2], c)
+					if err != nil {
+						return
+					}
+					defer func() { _ = cl.Close() }()
+					for deadline := time.Now().Add(brokertest.Deadline); ack.Reason == 0 && err == nil; {
+						_, err = cl.Read(deadline)
+					}
+					if errors.Is(err, wire.ErrTimeout) {
+						t.Errorf("%s is connected after %s", c.ClientID, method)
+					}
+				})
+			}
+			if status, answer := n.Admin(t, method, `{"name":"carol","password":"another horse"}`); status != http.StatusOK {
+				t.Errorf("%s: %d %v", method, status, answer)
+			}
+			wg.Wait()
+		})
+	}
 }
