@@ -273,3 +273,17 @@ func TestTheAuditLogIsInOrderAndBounded(t *testing.T) {
 		wantErr(t, "store", err, ErrUnavailable)
 	})
 }
+
+func TestALabelIsOneLineOfWhatCanBeSeen(t *testing.T) {
+	for given, want := range map[string]string{
+		" phone\n":           "phone",
+		"👨‍👩‍👧 tablet":       "👨‍👩‍👧 tablet",
+		"王　手机":               "王　手机",
+		"a\u202eb\x00\u2028": "ab",
+		"bad \xff bytes":     "bad  bytes",
+	} {
+		if got := CleanLabel(given); got != want {
+			t.Errorf("CleanLabel(%q) = %q, want %q", given, got, want)
+		}
+	}
+}

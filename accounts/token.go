@@ -48,7 +48,8 @@ func hasForm(secret, prefix string) bool {
 func CleanLabel(s string) string {
 	var b strings.Builder
 	for _, r := range s {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
+		joins := r == '\u200c' || r == '\u200d' // within emoji, and words of some scripts
+		if !unicode.IsGraphic(r) && !joins || r == utf8.RuneError {
 			continue
 		}
 		if b.Len()+utf8.RuneLen(r) > maxLabel {
