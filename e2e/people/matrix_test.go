@@ -28,6 +28,7 @@ logout             ok       ok         ok         ok         ok         401     
 account.delete     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 account.recover    401      401        401        401        401        401       401     401        401      401        401        401        401
 account.passwd     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+account.export     ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 session.list       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 session.kick       ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone
 session.set        ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone

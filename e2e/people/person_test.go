@@ -4,11 +4,14 @@ import (
 	"testing"
 )
 
-// each runs a test for people who come by each of the ways.
+// each runs a test for people who come by each of the ways, at the same time.
 func each(t *testing.T, test func(t *testing.T, way Way)) {
 	t.Helper()
 	for _, way := range Ways {
-		t.Run(string(way), func(t *testing.T) { test(t, way) })
+		t.Run(string(way), func(t *testing.T) {
+			t.Parallel()
+			test(t, way)
+		})
 	}
 }
 

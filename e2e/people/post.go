@@ -47,6 +47,9 @@ func (p *Place) Post(ctx context.Context, token, rid, method string, in any) (ou
 	if err != nil {
 		return nil, Lost
 	}
+	if answer.StatusCode == http.StatusOK && answer.Header.Get("Content-Type") == "application/x-ndjson" {
+		return map[string]any{"lines": string(text)}, ""
+	}
 	if err := json.Unmarshal(text, &out); err != nil {
 		return nil, fmt.Sprintf("status %d: %.200s", answer.StatusCode, text)
 	}
