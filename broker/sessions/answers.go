@@ -75,10 +75,10 @@ func (l *Link) place(ctx context.Context) error {
 		switch {
 		case l.closed:
 			return ErrClosed
-		case !l.draining && l.answers.len() < l.registry.cfg.Inbound:
+		case !l.endingLocked() && l.answers.len() < l.registry.cfg.Inbound:
 			return nil
 		}
-		// While draining nothing is taken in; the reader waits here, because if it left, the connection would end
+		// At the end nothing is taken in; the reader waits here, because if it left, the connection would end
 		// before the last answers are written.
 		if err := l.awaitLocked(ctx); err != nil {
 			return err
@@ -159,11 +159,14 @@ func (l *Link) writeAnswers() {
 
 // overfullLocked says whether the client reads so little that even answers have to wait. At the end they do not.
 func (l *Link) overfullLocked() bool {
-	if l.closed || l.draining || l.wire.Buffered() <= 2*l.registry.cfg.HighWater {
+	if l.closed || l.endingLocked() || l.wire.Buffered() <= 2*l.registry.cfg.HighWater {
 		return false
 	}
 	return l.fullLocked()
 }
+
+// endingLocked says whether the connection ends as soon as the answers are written that wait.
+func (l *Link) endingLocked() bool { return l.draining || l.dismissed != 0 }
 
 // finish is what follows an answer, outside of the lock.
 func (l *Link) finish(a answer, err error, reason byte) {

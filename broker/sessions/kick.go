@@ -52,11 +52,13 @@ func (r *Registry) Spare(k Key) (end func()) {
 	})
 }
 
-// dismiss ends the connection with this reason, at once or when it is not spared any more.
+// dismiss ends the connection with this reason, at once or when it is not spared any more. Until then nothing more is taken
+// in, and the answers wait for no client that does not read them.
 func (l *Link) dismiss(reason byte) {
 	l.mu.Lock()
 	l.dismissed = reason
 	spared := l.spared > 0
+	l.notifyLocked()
 	l.mu.Unlock()
 	if !spared {
 		l.disconnect(reason)
