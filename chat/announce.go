@@ -85,20 +85,20 @@ func (s *Service) announce(ctx context.Context, n news) error {
 		n.left = seen[0]
 	}
 	for after, more := accounts.Name(""), true; more; {
-		page, err := s.store.List(ctx, n.who, after, maxContacts)
+		page, err := s.store.Accepted(ctx, n.who, after, maxContacts)
 		if err != nil {
 			return fmt.Errorf("contacts of %s: %w", n.who, err)
 		}
-		for _, c := range page {
-			if c.State != ContactAccepted || !s.router.Watches(c.Who, n.who) {
+		for _, viewer := range page {
+			if !s.router.Watches(viewer, n.who) {
 				continue
 			}
-			if err := s.announceTo(ctx, n, c.Who); err != nil {
+			if err := s.announceTo(ctx, n, viewer); err != nil {
 				return err
 			}
 		}
 		if more = len(page) == maxContacts; more {
-			after = page[len(page)-1].Who
+			after = page[len(page)-1]
 		}
 	}
 	return nil

@@ -144,6 +144,10 @@ type Contacts interface {
 	// and who is blocked.
 	List(ctx context.Context, user, after accounts.Name, limit int) ([]Contact, error)
 
+	// Accepted gives up to limit of those who are contacts of user, in the order of their names, those after after. It serves
+	// decisions and may be ahead of what is durable, as Pair.
+	Accepted(ctx context.Context, user, after accounts.Name, limit int) ([]accounts.Name, error)
+
 	// Changes gives up to limit lines that are newer than a version of the list, in the order of their versions, also those
 	// that have become ContactEnded, and the version of the list.
 	Changes(ctx context.Context, user accounts.Name, version uint64, limit int) ([]Contact, uint64, error)

@@ -136,23 +136,14 @@ func (s *Service) MayWatch(ctx context.Context, viewer, who accounts.Name) (bool
 func (s *Service) Watch(
 	ctx context.Context, viewer, who, after accounts.Name, show func(Presence) (more bool),
 ) (accounts.Name, error) {
-	watched := []accounts.Name{who}
-	if who != "" {
-		after = ""
-	} else {
-		page, err := s.store.List(ctx, viewer, after, watchPage)
-		if err != nil {
+	watched, next := []accounts.Name{who}, accounts.Name("")
+	if who == "" {
+		var err error
+		if watched, err = s.store.Accepted(ctx, viewer, after, watchPage); err != nil {
 			return "", fmt.Errorf("contacts of %s: %w", viewer, err)
 		}
-		watched = watched[:0]
-		for _, c := range page {
-			if c.State == ContactAccepted {
-				watched = append(watched, c.Who)
-			}
-		}
-		after = ""
-		if len(page) == watchPage {
-			after = page[len(page)-1].Who
+		if len(watched) == watchPage {
+			next = watched[len(watched)-1]
 		}
 	}
 	seen, err := s.store.LastSeen(ctx, watched...)
@@ -168,7 +159,7 @@ func (s *Service) Watch(
 			return other, nil
 		}
 	}
-	return after, nil
+	return next, nil
 }
 
 func (s *Service) watch(

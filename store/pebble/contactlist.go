@@ -37,6 +37,25 @@ func (c chatStore) List(ctx context.Context, user, after accounts.Name, limit in
 	return out, s.seq.settled(ctx)
 }
 
+func (c chatStore) Accepted(ctx context.Context, user, after accounts.Name, limit int) ([]accounts.Name, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if limit <= 0 {
+		return nil, nil
+	}
+	var out []accounts.Name
+	err := s.eachRelation(user, after, func(other accounts.Name, row relationRow) bool {
+		if row.State == relationAccepted {
+			out = append(out, other)
+		}
+		return len(out) < limit
+	})
+	return out, err
+}
+
 // eachRelation visits what others are to user in the order of their names, those after after, until visit says false.
 func (s *Store) eachRelation(user, after accounts.Name, visit func(accounts.Name, relationRow) bool) error {
 	prefix := key1(tableRelations, user)

@@ -194,6 +194,15 @@ func testMutual(k *kit) {
 		k.ok("mutual", err)
 		equal(k, fmt.Sprintf("mutual, up to %d", limit), n, want)
 	}
+	names := []accounts.Name{bob, user(0), user(1), user(2), user(3), user(4)}
+	for limit, want := range map[int][]accounts.Name{0: nil, 2: names[1:3], 10: names[1:]} {
+		got, err := k.chat().Accepted(k.ctx(), alice, bob, limit)
+		k.ok("accepted", err)
+		same(k, fmt.Sprintf("contacts of alice after bob, up to %d", limit), got, want)
+	}
+	asked, err := k.chat().Accepted(k.ctx(), user(0), alice, 10)
+	k.ok("accepted", err)
+	equal(k, "contacts of who was asked", len(asked), 0)
 	n, err := k.chat().Mutual(k.ctx(), carol, bob, 10)
 	k.ok("mutual", err)
 	equal(k, "mutual of somebody without any", n, 0)
