@@ -129,14 +129,14 @@ func (c chatStore) Requests(ctx context.Context, user accounts.Name, limit int) 
 		return 0, err
 	}
 	defer s.leave()
-	n, now := 0, s.now()
-	prefix := key1(tableRequests, user)
-	err := s.scan(prefix, prefixEnd(prefix), "requests", func(_, value []byte) (bool, error) {
-		var row requestRow
-		if err := decode("request", value, &row); err != nil {
-			return false, err
-		}
-		n += one(row.Until == 0 || now < row.Until)
+	if limit <= 0 {
+		return 0, nil
+	}
+	n := 0
+	// Those that have ended come first, and are not looked at.
+	from, to := requestKey(user, max(s.now(), 0)+1, ""), prefixEnd(key1(tableRequests, user))
+	err := s.scan(from, to, "requests", func(_, _ []byte) (bool, error) {
+		n++
 		return n < limit, nil
 	})
 	if err != nil {

@@ -161,11 +161,11 @@ func (r *relating) setLocked(b *pebble.Batch, i int, side chat.Side, told chat.C
 	put(b, key2(tableRelations, who, other), encode(row))
 	st.social.Contacts = max(0, st.social.Contacts+one(row.State == relationAccepted)-one(was.State == relationAccepted))
 	put(b, key1(tableSocial, who), encode(st.social))
-	switch open := isOpenRequest(row); {
-	case open:
-		put(b, key2(tableRequests, who, other), encode(requestRow{Until: row.Until}))
-	case isOpenRequest(was):
-		remove(b, key2(tableRequests, who, other))
+	if isOpenRequest(was) {
+		remove(b, requestKey(who, was.Until, other))
+	}
+	if isOpenRequest(row) {
+		put(b, requestKey(who, row.Until, other), nil)
 	}
 	st.changed = true
 	if told == "" {
@@ -191,11 +191,6 @@ func isOpenRequest(r relationRow) bool {
 // versionRow says which line of a list became as it is in a version.
 type versionRow struct {
 	Other accounts.Name `cbor:"1,keyasint"`
-}
-
-// requestRow says of an open request when it ends, in Unix milliseconds; 0: never.
-type requestRow struct {
-	Until int64 `cbor:"1,keyasint,omitempty"`
 }
 
 func one(b bool) int {

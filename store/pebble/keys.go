@@ -33,7 +33,7 @@ const (
 	tableReceived      table = 'Q' // account, client, packet id -> nothing
 
 	tableContactVersions table = 'v' // user, version -> other: changes of a user's list of contacts
-	tableRequests        table = 'o' // user, other -> nothing: open requests to a user
+	tableRequests        table = 'o' // user, end, other -> nothing: requests to a user in the order in which they end
 	tableBox             table = 'x' // user, conversation -> nothing: first messages of strangers
 	tableSocial          table = 'a' // user -> socialRow
 	tableProfiles        table = 'N' // user -> profileRow
@@ -122,6 +122,11 @@ func messageKey(c chat.Conversation, seq uint64) []byte {
 // versionKey sorts the lines of a user's list by the version in which they became as they are.
 func versionKey(user accounts.Name, version uint64) []byte {
 	return binary.BigEndian.AppendUint64(key1(tableContactVersions, user), version)
+}
+
+// requestKey sorts requests to a user by their ends, in Unix milliseconds; 0: never, after all others.
+func requestKey(user accounts.Name, until int64, other accounts.Name) []byte {
+	return appendString(binary.BigEndian.AppendUint64(key1(tableRequests, user), uint64(until)-1), other)
 }
 
 func midKey(c chat.Conversation, from accounts.Name, mid string) []byte {

@@ -44,6 +44,9 @@ func upgradeList(db *pebble.DB, iter *pebble.Iterator, user accounts.Name) error
 			break
 		}
 		social.Contacts += one(row.State == relationAccepted)
+		if isOpenRequest(row) {
+			put(b, requestKey(user, row.Until, accounts.Name(other)), nil)
+		}
 		if row.Version != 0 {
 			continue
 		}
@@ -51,9 +54,6 @@ func upgradeList(db *pebble.DB, iter *pebble.Iterator, user accounts.Name) error
 		row.Version = social.Version
 		put(b, key2(tableRelations, user, other), encode(row))
 		put(b, versionKey(user, row.Version), encode(versionRow{Other: accounts.Name(other)}))
-		if isOpenRequest(row) {
-			put(b, key2(tableRequests, user, other), encode(requestRow{Until: row.Until}))
-		}
 	}
 	if err != nil {
 		return errors.Join(err, b.Close())
