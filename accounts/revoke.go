@@ -12,15 +12,19 @@ import (
 // called once, before anything else, and must not wait for a client.
 func (s *Service) SetRevoked(revoked func(owner Name, tokens []Digest)) { s.revoked = revoked }
 
-// Revision changes whenever something that the account has shown may have become worthless: a password is changed, a
-// token revoked, the account disabled or deleted. Who authenticated under another revision, and could not be found by
+// Revision changes whenever something that the account has shown may have become worthless, or be worth less: a password is
+// changed, a token revoked, a role given or taken, the account disabled or deleted. Who authenticated under another revision, and could not be found by
 // those who end connections for that, has to authenticate again.
 func (s *Service) Revision(name Name) uint64 { return s.revisions.of(name).Load() }
+
+// Revisions changes whenever the Revision of any account does, for who does not know yet whose is meant.
+func (s *Service) Revisions() uint64 { return s.revisions.all.Load() }
 
 // revisions are kept by the hash of names: that two accounts share one costs a login now and then.
 type revisions struct {
 	seed  maphash.Seed
 	count [1024]atomic.Uint64
+	all   atomic.Uint64
 }
 
 func newRevisions() *revisions { return &revisions{seed: maphash.MakeSeed()} }
@@ -53,6 +57,7 @@ func (s *Service) RevokeAll(ctx context.Context, owner Name, keep Digest) error 
 // worthless tells that what was stored of owner's secrets has changed.
 func (s *Service) worthless(owner Name, tokens ...Digest) {
 	s.revisions.of(owner).Add(1) // before: who is not found yet looks at it when he can be
+	s.revisions.all.Add(1)
 	if len(tokens) > 0 {
 		s.revoked(owner, tokens)
 	}

@@ -104,6 +104,7 @@ func (s *Service) SetRole(ctx context.Context, name Name, role Role) error {
 	if err := s.store.SetRole(ctx, name, role); err != nil {
 		return fmt.Errorf("set role of %s: %w", name, err)
 	}
+	s.worthless(name)
 	return nil
 }
 

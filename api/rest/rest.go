@@ -43,6 +43,7 @@ func WithAdmin(table *api.Table) Option { return func(h *handler) { h.admin = ta
 // New serves table at /api/v1/. Paths elsewhere are answered with 404.
 func New(table *api.Table, acc *accounts.Service, opts ...Option) http.Handler {
 	h := newHandler(table, opts)
+	h.revisions = acc.Revisions
 	h.who = func(r *http.Request, op *api.Operation) (api.Caller, error) { return h.user(r, op, acc) }
 	routes := h.routes("/api/v1/{method}")
 	if h.admin != nil {
@@ -81,10 +82,12 @@ type handler struct {
 	cfg   Config
 	log   *slog.Logger
 	who   func(r *http.Request, op *api.Operation) (api.Caller, error)
+	// revisions changes when who might give something else.
+	revisions func() uint64
 }
 
 func newHandler(table *api.Table, opts []Option) *handler {
-	h := &handler{table: table, cfg: DefaultConfig(), log: slog.New(slog.DiscardHandler)}
+	h := &handler{table: table, cfg: DefaultConfig(), log: slog.New(slog.DiscardHandler), revisions: func() uint64 { return 0 }}
 	for _, o := range opts {
 		o(h)
 	}
@@ -129,18 +132,22 @@ func (h *handler) call(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusUnsupportedMediaType, api.Fault{Err: "bad", Text: "The body has to be application/json."})
 		return
 	}
+	revisions := h.revisions()
 	caller, err := h.who(r, op)
 	if err != nil {
-		if errors.Is(err, accounts.ErrCredentials) { // RFC 6750, 3.1
-			w.Header().Set("WWW-Authenticate", `Bearer realm="magpie", error="invalid_token"`)
-		}
-		h.fail(w, op, err)
+		h.stranger(w, op, err)
 		return
 	}
 	body, err := h.body(w, r, op)
 	if err != nil {
 		h.unread(w, op, err)
 		return
+	}
+	if h.revisions() != revisions { // the body took its time, and he may have lost what he showed
+		if caller, err = h.who(r, op); err != nil {
+			h.stranger(w, op, err)
+			return
+		}
 	}
 	if op.Streams() {
 		cancel() // it takes as long as it takes
@@ -159,6 +166,14 @@ func (h *handler) call(w http.ResponseWriter, r *http.Request) {
 	if err := writeJSON(w, http.StatusOK, "application/json", answer.Body); err != nil {
 		h.fail(w, op, err)
 	}
+}
+
+// stranger answers who could not say who he is, or may not call op.
+func (h *handler) stranger(w http.ResponseWriter, op *api.Operation, err error) {
+	if errors.Is(err, accounts.ErrCredentials) { // RFC 6750, 3.1
+		w.Header().Set("WWW-Authenticate", `Bearer realm="magpie", error="invalid_token"`)
+	}
+	h.fail(w, op, err)
 }
 
 // body reads at most what op takes, within the time of the request: a client that stops in the middle must not hold
