@@ -89,9 +89,18 @@ func (s *Service) Invitations(ctx context.Context, after Digest, limit int) ([]I
 	return list, nil
 }
 
-// Uninvite takes the invitation with this ID back. ErrUnknown.
+// InvitationID gives the ID of an invitation for its ID or its code.
+func InvitationID(idOrCode string) string {
+	if hasForm(idOrCode, invitationPrefix) {
+		return DigestOf(idOrCode).ID()
+	}
+	return idOrCode
+}
+
+// Uninvite takes the invitation with this ID, or code, back. ErrUnknown.
 func (s *Service) Uninvite(ctx context.Context, id string) error {
 	const page = 1000
+	id = InvitationID(id)
 	for after := (Digest{}); ; {
 		list, err := s.store.Invitations(ctx, after, page)
 		if err != nil {

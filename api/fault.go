@@ -36,7 +36,7 @@ var faults = []struct {
 
 	{accounts.ErrBadName, Fault{Err: "bad", Text: "This is not a name that an account can have."}},
 	{accounts.ErrTaken, Fault{Err: "taken", Text: "This name is taken."}},
-	{accounts.ErrUnknown, Fault{Err: "gone", Text: "There is no such account."}},
+	{accounts.ErrUnknown, Fault{Err: "gone", Text: "There is no such account or invitation."}},
 	{sessions.ErrNoSession, Fault{Err: "gone", Text: "There is no such session."}},
 	{accounts.ErrWeakPassword, Fault{Err: "weak_password", Text: "The password is too short or too long."}},
 	{accounts.ErrDisabled, Fault{Err: "disabled", Text: "This account is disabled."}},

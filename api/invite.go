@@ -47,10 +47,10 @@ type adminInvitationsOutput struct {
 }
 
 type adminIDInput struct {
-	ID string `json:"id"`
+	ID string `json:"id"` // or the code
 }
 
-func (i adminIDInput) target() string { return i.ID }
+func (i adminIDInput) target() string { return accounts.InvitationID(i.ID) }
 
 func inviteRows(acc *accounts.Service) []*Operation {
 	return []*Operation{

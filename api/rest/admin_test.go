@@ -223,6 +223,11 @@ func TestInvitationsAreListedAndTakenBack(t *testing.T) {
 	}
 	n.mustPost(alice, "admin/invite.revoke", id)
 	wantProblem(t, n.post(alice, "admin/invite.revoke", id), http.StatusNotFound, "gone")
+	other := n.mustPost(alice, "admin/invite.add", ``).fields["code"].(string)
+	n.mustPost(alice, "admin/invite.revoke", fmt.Sprintf(`{"id":%q}`, other)) // who has only the code
+	if acts := n.mustPost(alice, "admin/audit.list", ``); strings.Contains(acts.raw, other) {
+		t.Errorf("the audit log has a code: %s", acts.raw)
+	}
 	wantProblem(t, n.post("", "register", `{"uid":"dave","password":"correct horse","invitation":"`+code+`"}`),
 		http.StatusForbidden, "invitation")
 	wantProblem(t, n.post(alice, "admin/invite.list", `{"cursor":"xyz"}`), http.StatusBadRequest, "bad")

@@ -75,7 +75,7 @@ func (f inviteList) Run(c *console) error {
 
 type inviteRevoke struct {
 	configFlags
-	ID string `arg:"" help:"ID of the invitation, as list prints it."`
+	ID string `arg:"" help:"ID of the invitation, as list prints it, or its code."`
 }
 
 // Run takes the invitation back.
