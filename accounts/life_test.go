@@ -72,6 +72,29 @@ func TestOfConcurrentChangesOneWins(t *testing.T) {
 	}
 }
 
+func TestANewPasswordMakesARecoveryCodeWorthless(t *testing.T) {
+	for name, change := range map[string]func(*Service) error{
+		"changed": func(s *Service) error {
+			return s.ChangePassword(t.Context(), "alice", password, "a new password", home)
+		},
+		"set": func(s *Service) error { return s.SetPassword(t.Context(), "alice", "a new password") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newService(t, cheap())
+			add(t, s, "alice")
+			code, _, err := s.Offer(t.Context(), "alice", time.Hour)
+			if err == nil {
+				err = change(s)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.Recover(t.Context(), "alice", code, "a third password", elsewhere)
+			wantErr(t, "the code from before", err, ErrCredentials)
+		})
+	}
+}
+
 func TestARecoveryCodeIsGoodOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cheap()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// SetPassword replaces the password in an administrator's name, and revokes every token of the account; who is connected by
+// SetPassword replaces the password in an administrator's name, and revokes every token of the account and what Offer gave; who is connected by
 // password stays so until somebody disconnects him. ErrWeakPassword, ErrUnknown.
 func (s *Service) SetPassword(ctx context.Context, name Name, password string) error {
 	if err := s.setPassword(ctx, name, password); err != nil {
@@ -25,6 +25,9 @@ func (s *Service) setPassword(ctx context.Context, name Name, password string) e
 	if err != nil {
 		return err
 	}
+	if err := s.store.SetRecovery(ctx, name, Recovery{}); err != nil {
+		return err
+	}
 	if err := s.store.SetPassword(ctx, name, "", hash); err != nil {
 		return err
 	}
@@ -33,7 +36,7 @@ func (s *Service) setPassword(ctx context.Context, name Name, password string) e
 	return s.RevokeAll(ctx, name, Digest{})
 }
 
-// ChangePassword replaces the password for who knows the old one; tokens and connections stay. Trying is limited as
+// ChangePassword replaces the password for who knows the old one; tokens and connections stay, what Offer gave does not. Trying is limited as
 // logging in is, and counted with it. ErrCredentials, ErrWeakPassword, ErrDisabled, ErrThrottled.
 func (s *Service) ChangePassword(ctx context.Context, name Name, old, password string, addr netip.Addr) error {
 	if err := s.changePassword(ctx, name, old, password, addr); err != nil {
@@ -55,7 +58,11 @@ func (s *Service) changePassword(ctx context.Context, name Name, old, password s
 		return err
 	}
 	for {
-		err := s.store.SetPassword(ctx, name, u.Password, hash)
+		// First: whoever has a code is not to undo a change that was acknowledged, and one that was not can do without.
+		err := s.store.SetRecovery(ctx, name, Recovery{})
+		if err == nil {
+			err = s.store.SetPassword(ctx, name, u.Password, hash)
+		}
 		switch {
 		case err == nil:
 			s.worthless(name)

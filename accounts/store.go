@@ -20,7 +20,7 @@ type Store interface {
 	SetSuspension(ctx context.Context, name Name, s Suspension) error
 	// SetRole gives the account a role, or takes it away.
 	SetRole(ctx context.Context, name Name, role Role) error
-	// SetRecovery stores the one recovery of the account.
+	// SetRecovery stores the one recovery of the account; zero: it has none any more.
 	SetRecovery(ctx context.Context, name Name, r Recovery) error
 	// Recover replaces the hash and forgets the recovery, if it has this digest and has not ended; otherwise ErrUnknown.
 	Recover(ctx context.Context, name Name, d Digest, now time.Time, hash string) error

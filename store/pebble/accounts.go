@@ -126,7 +126,10 @@ func (a accountStore) SetRole(ctx context.Context, name accounts.Name, role acco
 
 func (a accountStore) SetRecovery(ctx context.Context, name accounts.Name, r accounts.Recovery) error {
 	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
-		row.Recovery, row.RecoveryEnds = r.Digest[:], momentOf(r.Expires)
+		row.Recovery, row.RecoveryEnds = nil, moment{}
+		if r != (accounts.Recovery{}) {
+			row.Recovery, row.RecoveryEnds = r.Digest[:], momentOf(r.Expires)
+		}
 		return nil
 	})
 }

@@ -95,6 +95,11 @@ func testRecover(k *kit) {
 	k.ok("user", err)
 	equal(k, "password is new", u.Password != "old", true)
 	k.is("used code", k.accounts().Recover(k.ctx(), alice, code, now, "newer"), accounts.ErrUnknown)
+	k.ok("third", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{Digest: code, Expires: now.Add(time.Hour)}))
+	k.ok("taken back", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{}))
+	for _, d := range []accounts.Digest{code, {}} {
+		k.is("code taken back", k.accounts().Recover(k.ctx(), alice, d, now, "newer"), accounts.ErrUnknown)
+	}
 }
 
 func testDeleteUser(k *kit) {
