@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxExports  = 4 // at the same time; of one account one
+	maxExports  = 32 // at the same time; of one account one
 	exportRetry = 10 * time.Second
 	exportPage  = 100
 )

@@ -91,10 +91,10 @@ func lifeRows(r Rooms) []*Operation {
 			func(ctx context.Context, c Caller, in passwordInput) (nothing, error) {
 				return nothing{}, l.delete(ctx, c, in)
 			}),
-		change("account.recover", Public, "Sets a new password with a code of an administrator, and ends all sessions.",
-			func(ctx context.Context, c Caller, in recoverInput) (nothing, chat.Commit, error) {
-				return nothing{}, nil, l.recover(ctx, c, in)
-			}),
+		ending("account.recover", "Sets a new password with a code of an administrator, and ends all sessions.", l.spare,
+			func(ctx context.Context, c Caller, in recoverInput) (nothing, error) {
+				return nothing{}, l.recover(ctx, c, in)
+			}).public(),
 		read("session.list", User, "Lists one's own sessions.",
 			func(ctx context.Context, c Caller, _ nothing) (ownSessionsOutput, error) {
 				list, err := l.list(ctx, c)
@@ -133,7 +133,7 @@ func (l life) logout(ctx context.Context, c Caller) error {
 	if err := l.acc.Revoke(ctx, c.Account, c.Token); err != nil {
 		return err
 	}
-	if err := l.drop(ctx, list, func(s ownSession) bool { return s.token == c.Token }); err != nil {
+	if err := l.dropToken(ctx, c, c.Token); err != nil {
 		return err
 	}
 	gone := chat.Login{State: chat.LoggedOut, ID: tokenID(c.Token), Addr: c.from()}
@@ -224,11 +224,11 @@ func (l life) kick(ctx context.Context, c Caller, in kickInput) error {
 		if err := l.acc.Revoke(ctx, c.Account, s.token); err != nil {
 			return err
 		}
+		if err := l.dropToken(ctx, c, s.token); err != nil {
+			return err
+		}
 	}
-	err = l.drop(ctx, list, func(o ownSession) bool {
-		return o.ID == s.ID || o.token == s.token && s.token != (accounts.Digest{})
-	})
-	if err != nil {
+	if err := l.drop(ctx, list, func(o ownSession) bool { return o.ID == s.ID }); err != nil {
 		return err
 	}
 	return l.tell(ctx, c, chat.Login{State: chat.Kicked, ID: s.ID, Label: s.Label, Addr: s.Remote})
@@ -241,6 +241,23 @@ func pick(list []ownSession, id string) (ownSession, error) {
 		}
 	}
 	return ownSession{}, sessions.ErrNoSession
+}
+
+// dropToken ends the MQTT sessions that were opened with a token, which is worthless by now: there will be no more of them.
+func (l life) dropToken(ctx context.Context, c Caller, d accounts.Digest) error {
+	heads, err := l.reg.Heads(ctx, c.Account)
+	if err != nil {
+		return err
+	}
+	for _, info := range heads {
+		if info.Token != d {
+			continue
+		}
+		if err := l.reg.Kick(ctx, info.Key); err != nil && !errors.Is(err, sessions.ErrNoSession) {
+			return err
+		}
+	}
+	return nil
 }
 
 // drop ends the MQTT sessions of a list that are meant.

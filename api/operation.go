@@ -82,6 +82,12 @@ func ending[In, Out any](
 	return o
 }
 
+// public lets everybody ask.
+func (o *Operation) public() *Operation {
+	o.Access = Public
+	return o
+}
+
 // stream makes a row that only reads and answers with lines.
 func stream[In any](
 	name, doc string, f func(ctx context.Context, c Caller, in In, emit func(line any) error) error,

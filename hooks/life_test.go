@@ -359,10 +359,10 @@ func TestARecoveryEndsEverySession(t *testing.T) {
 	tv := connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "tv"})
 	bob := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "bob", Clean: true})
 	body := fmt.Sprintf(`{"uid":"alice","code":%q,"password":"another horse"}`, code)
-	if answer := bob.call("account.recover", body); answer["ok"] != true {
+	if answer := phone.call("account.recover", body); answer["ok"] != true {
 		t.Fatalf("recover: %v", answer)
 	}
-	phone.wantEnd(wire.V5, 0x87)
+	phone.wantEnd(wire.V5, 0x98)
 	tv.wantEnd(wire.V311, 0)
 	wantNoSession(t, n, "alice", "tv")
 	if answer := bob.call("account.recover", body); answer["err"] != "credentials" {

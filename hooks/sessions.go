@@ -61,6 +61,7 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	c.conn.OnDrain(link.Drained)
 	if err := p.g.recheck(c, string(pk.Connect.Password)); err != nil {
 		c.said.Store(true) // a connection that is refused has no will
+		link.Refuse()
 		return p.g.refuse(cl, connectCode(err))
 	}
 	return nil

@@ -233,3 +233,28 @@ func TestNothingComesBackAfterTheLastKick(t *testing.T) {
 		})
 	}
 }
+
+func TestARefusedClientLeavesNoSessionThatWasMadeForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(emptyDisk())
+		r := newRegistry(store, &fakeLog{})
+		for _, there := range []bool{false, true} {
+			if there {
+				x := open(t, r, persistent("phone", 5))
+				x.w.cut()
+				<-x.done
+			}
+			c := persistent("phone", 5)
+			c.Wire = newWire()
+			link, err := r.Connect(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			link.Refuse()
+			link.End(End{NoWill: true})
+			if _, err := store.Load(t.Context(), alice("phone")); errors.Is(err, ErrNoSession) == there {
+				t.Errorf("session there before: %v, after: %v", there, err)
+			}
+		}
+	})
+}
