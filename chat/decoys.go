@@ -2,6 +2,8 @@ package chat
 
 import (
 	"crypto/rand"
+	"fmt"
+	"hash/maphash"
 	mathrand "math/rand/v2"
 	"sync"
 
@@ -12,6 +14,8 @@ import (
 // is an account: reading one that is there takes some microseconds longer than finding that there is none. Whoever is
 // asked for, one of each is read. Safe for concurrent use.
 type decoys struct {
+	seed maphash.Seed
+
 	mu   sync.Mutex                // guards all below
 	real [manyDecoys]accounts.Name // some that were there when they were asked for
 	n    int
@@ -48,5 +52,8 @@ func (d *decoys) met(who accounts.Name) {
 // absent is a name that no account can have.
 func absent() accounts.Name { return accounts.Name("-" + rand.Text()[:8]) }
 
-// decoy stands for the owner of a handle that nobody has. No account can have this name.
-const decoy accounts.Name = "me"
+// owner gives who stands for the owner of a handle that nobody has: always the same one, so that it is as well known to the
+// caches as an owner is. Nobody knows the name, so that no account has it.
+func (d *decoys) owner(h Handle) accounts.Name {
+	return accounts.Name(fmt.Sprintf("%016x", maphash.Comparable(d.seed, h)))
+}

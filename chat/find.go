@@ -114,7 +114,7 @@ func (f *finder) exact(ctx context.Context, query string) error {
 			return fmt.Errorf("look up a handle: %w", err)
 		}
 		if name == "" {
-			name = decoy
+			name = f.decoys.owner(h)
 		}
 	}
 	p, known, ok, err := f.look(ctx, name)

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -60,6 +61,7 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	s.searches = newQuota(cfg.Searches, time.Minute, now)
 	s.profileChanges = newQuota(cfg.ProfileChanges, time.Hour, now)
 	s.handleChanges = newQuota(cfg.HandleChanges, 24*time.Hour, now)
+	s.decoys.seed = maphash.MakeSeed()
 	s.live.init()
 	return s
 }

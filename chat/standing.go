@@ -31,28 +31,31 @@ func (s *Service) Standing(ctx context.Context, who, other accounts.Name) (Stand
 	return standing, err
 }
 
-// standing also says what there is of other. An account that is there takes longer to read than one that is not, so that
-// one of each is read in any case.
+// standing also says what there is of other. An account that is there takes longer to read than one that is not: where who
+// must not know which it is, one of each is read in any case.
 func (s *Service) standing(ctx context.Context, who, other accounts.Name) (Standing, accounts.Status, error) {
+	p, err := s.store.Pair(ctx, who, other)
+	if err != nil {
+		return Nobody, accounts.Absent, fmt.Errorf("relation of %s to %s: %w", who, other, err)
+	}
 	status, err := s.dir.Status(ctx, other)
 	if err != nil {
 		return Nobody, status, fmt.Errorf("look up %s: %w", other, err)
 	}
-	if _, err := s.dir.Status(ctx, s.decoys.pick(who, status)); err != nil {
-		return Nobody, status, fmt.Errorf("look up a decoy: %w", err)
+	met := p.met()
+	if !met {
+		if _, err := s.dir.Status(ctx, s.decoys.pick(who, status)); err != nil {
+			return Nobody, status, fmt.Errorf("look up a decoy: %w", err)
+		}
 	}
 	if status != accounts.Absent {
 		s.decoys.met(other)
-	}
-	p, err := s.store.Pair(ctx, who, other)
-	if err != nil {
-		return Nobody, status, fmt.Errorf("relation of %s to %s: %w", who, other, err)
 	}
 	settings, err := s.Settings(ctx, other)
 	if err != nil {
 		return Nobody, status, err
 	}
-	switch met := p.met(); {
+	switch {
 	case who == other:
 		return Self, status, nil
 	case status == accounts.Absent, settings.Find.Hidden && !met:

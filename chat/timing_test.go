@@ -46,7 +46,7 @@ func TestTheTimeOfASearchTellsNothing(t *testing.T) {
 		t.Skip("part of make soak")
 	}
 	store, dir := crowd(t)
-	const hidden, apart = 0.04, 0.15
+	const hidden, apart = 0.05, 0.15
 	compare := func(s *chat.Service, n int, tells func(kind, other string, a, b []time.Duration)) {
 		for _, by := range classes {
 			taken := sample(n, by.kinds, by.query, func(q string) {
