@@ -1,6 +1,7 @@
 package people
 
 import (
+	"maps"
 	"slices"
 	"testing"
 )
@@ -34,6 +35,10 @@ func ideal(o *oracle) map[string]*portrait {
 				last := i == len(u.told[other])-1
 				p.show(M{"t": "contact", "who": other, "st": st, "blocked": last && me.blocked})
 			}
+		}
+		p.changes = map[string]M{}
+		for other, line := range p.list {
+			p.changes[other] = maps.Clone(line)
 		}
 		all[who] = p
 	}
@@ -94,6 +99,9 @@ func TestTheJudgeFindsWhatIsDoctored(t *testing.T) {
 		"another greeting":         {"list", func(all people) { all["alice"].list["carol"]["greeting"] = "hello" }},
 		"a remark that is gone":    {"list", func(all people) { delete(all["bob"].list["alice"], "remark") }},
 		"not ignored":              {"list", func(all people) { delete(all["carol"].list["bob"], "ignored") }},
+		"a change nobody was told": {"changes", func(all people) { delete(all["bob"].changes, "alice") }},
+		"a remark that stays old":  {"changes", func(all people) { all["bob"].changes["alice"]["remark"] = "Alice" }},
+		"somebody who has left":    {"changes", func(all people) { all["erin"].changes["bob"] = M{"st": "pending"} }},
 		"one unread too many":      {"counts", func(all people) { all["bob"].total++ }},
 		"an empty box":             {"counts", func(all people) { all["dave"].box = 0 }},
 		"an ignored request":       {"counts", func(all people) { all["carol"].requests = 1 }},

@@ -2,6 +2,7 @@ package people
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -9,6 +10,7 @@ import (
 // portrait is what the server says of a user, and has shown him, when all is quiet.
 type portrait struct {
 	list                 map[string]M
+	changes              map[string]M // the same, put together from lists of changes
 	total, box, requests int
 	convs, boxed         []string
 	heads                map[string]int // by conversation: the last seq
@@ -28,6 +30,7 @@ func judge(o *oracle, all map[string]*portrait) []fault {
 		p := all[who]
 		j.symmetric(who, p)
 		j.list(who, p)
+		j.changes(who, p)
 		j.counts(who, p)
 		j.stream(who, p)
 		j.events(who, p)
@@ -106,6 +109,20 @@ func (j *judgement) list(who string, p *portrait) {
 		remark, _ := line["remark"].(string)
 		if greeting != s.greeting || remark != s.remark {
 			j.fail("list", "%s has %s with %v, want %+v", who, other, line, *s)
+		}
+	}
+}
+
+// changes sees that who asks for what has changed only has the same list.
+func (j *judgement) changes(who string, p *portrait) {
+	for _, other := range sortedKeys(p.list) {
+		if !reflect.DeepEqual(p.list[other], p.changes[other]) {
+			j.fail("changes", "%s has %v, and by the changes %v", who, p.list[other], p.changes[other])
+		}
+	}
+	for _, other := range sortedKeys(p.changes) {
+		if p.list[other] == nil {
+			j.fail("changes", "%s has nothing of %s, and by the changes %v", who, other, p.changes[other])
 		}
 	}
 }

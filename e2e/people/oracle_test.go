@@ -2,6 +2,7 @@ package people
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ type world struct {
 	people  map[string]*Person // who have an account
 	names   []string           // of them
 	streams map[string][]Seen
+	changes map[string]*changes
 	born    int
 	trace   []string
 }
@@ -30,7 +32,8 @@ const requestsADay, tired = 20, 17
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dice: dice(t), people: map[string]*Person{}, streams: map[string][]Seen{}, oracle: newOracle(requestsADay)}
+	w := &world{t: t, dice: dice(t), people: map[string]*Person{}, streams: map[string][]Seen{},
+		changes: map[string]*changes{}, oracle: newOracle(requestsADay)}
 	w.place, w.server = Outside(t, server.Env("MAGPIE_PRESENCE_GRACE=50ms", "MAGPIE_PRESENCE_TYPING=1s"))
 	for range inhabitants {
 		w.bear()
@@ -186,6 +189,38 @@ func (w *world) stream(who string) []Seen {
 	return w.streams[who]
 }
 
+// changes is a list of contacts that is kept up to date by its changes.
+type changes struct {
+	version float64
+	list    map[string]M
+}
+
+// changed asks what has changed in somebody's list since he asked last, and gives the list.
+func (w *world) changed(who string) map[string]M {
+	w.t.Helper()
+	if w.changes[who] == nil {
+		w.changes[who] = &changes{list: map[string]M{}}
+	}
+	c := w.changes[who]
+	for {
+		out := w.people[who].Must("contact.list", M{"ver": c.version, "limit": 1 + w.dice.IntN(5)})
+		for _, line := range items(out, "contacts") {
+			other, _ := line["who"].(string)
+			if c.list[other] = line; line["st"] == "none" && line["blocked"] != true {
+				delete(c.list, other)
+			}
+		}
+		version, _ := out["ver"].(float64)
+		more, _ := out["more"].(bool)
+		if more && version <= c.version {
+			w.failf("%s asked for changes after version %v: %v", who, c.version, out)
+		}
+		if c.version = version; !more {
+			return maps.Clone(c.list)
+		}
+	}
+}
+
 // portraits asks the server about everybody.
 func (w *world) portraits() map[string]*portrait {
 	w.t.Helper()
@@ -193,7 +228,7 @@ func (w *world) portraits() map[string]*portrait {
 	for _, who := range w.names {
 		p := w.people[who]
 		total, box, requests := numbers(p)
-		all[who] = &portrait{list: contacts(w.t, p), total: int(total), box: int(box), requests: int(requests),
+		all[who] = &portrait{list: contacts(w.t, p), changes: w.changed(who), total: int(total), box: int(box), requests: int(requests),
 			convs: conversations(p, "conv.list"), boxed: conversations(p, "box.list"), heads: map[string]int{},
 			stream: w.stream(who), record: p.Record()}
 		for _, c := range append(all[who].convs, all[who].boxed...) {
