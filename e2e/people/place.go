@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +51,11 @@ func Outside(t testing.TB, options ...server.Option) (*Place, *server.Server) {
 	options = append([]server.Option{server.Env("MAGPIE_ACCOUNTS_REGISTRATION=open", "MAGPIE_LIMITS_REGISTRATIONS=0",
 		"MAGPIE_ACCOUNTS_HASH_MEMORY=8KiB", "MAGPIE_ACCOUNTS_HASH_PASSES=1")}, options...)
 	s := server.Start(t, options...)
+	t.Cleanup(func() { // nobody sees how it exits: it is killed
+		if log := s.Log(1 << 20); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
+			t.Errorf("the server has logged:\n%s", log)
+		}
+	})
 	file := filepath.Join(s.Dir(), "addresses.json")
 	return &Place{t: t, addresses: func() (string, string, error) {
 		text, err := os.ReadFile(file) // of the last start, until it starts again
