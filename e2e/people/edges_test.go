@@ -3,6 +3,7 @@ package people
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,23 +132,33 @@ func TestARepetitionIsAnsweredOverABlock(t *testing.T) {
 // A will is a message like others, and the last one.
 func TestAWillDoesNotPassABlock(t *testing.T) {
 	place, _ := Inside(t)
-	alice, bob := place.Join("alice", V5), place.Join("bob", V5)
+	alice, bob, carol := place.Join("alice", V5), place.Join("bob", V5), place.Join("carol", V5)
 	befriend(t, alice, bob)
+	befriend(t, carol, bob)
 	addr, _, err := place.addresses()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ack, err := wire.Open(addr, wire.V5, wire.Connect{User: "alice", Password: alice.Token, ClientID: "w", Clean: true,
-		Will: &wire.Will{Topic: "im/to/bob/send", Payload: []byte("my last words"), QoS: 1}})
-	if err != nil || ack.Reason != 0 {
-		t.Fatalf("connect: %v %#x", err, ack.Reason)
+	// die has somebody connect with a will, lose that connection after do, and waits until its session is gone.
+	die := func(p *Person, do func()) {
+		c, ack, err := wire.Open(addr, wire.V5, wire.Connect{User: p.Name, Password: p.Token, ClientID: "w", Clean: true,
+			Will: &wire.Will{Topic: "im/to/bob/send", Payload: []byte("my last words"), QoS: 1}})
+		if err != nil || ack.Reason != 0 {
+			t.Fatalf("connect: %v %#x", err, ack.Reason)
+		}
+		do()
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !becomes(func() bool {
+			return !slices.ContainsFunc(items(p.Must("session.list", M{}), "sessions"), func(s M) bool { return s["client"] == "w" })
+		}) {
+			t.Fatalf("%s is still there", p.Name)
+		}
 	}
-	bob.Must("contact.block", M{"who": "alice"})
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	alice.Must("settings.set", M{"strangers": "nobody"})
-	bob.Must("contact.unblock", M{"who": "alice"})
+	die(alice, func() { bob.Must("contact.block", M{"who": "alice"}) })
+	die(carol, func() {})
+	bob.Await(0, "carol's will", func(s Seen) bool { return s.T() == "msg" && s.Is("from", "carol") })
 	for _, text := range texts(bob, "alice") {
 		t.Errorf("bob was shown %s", text)
 	}
