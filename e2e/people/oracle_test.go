@@ -146,10 +146,10 @@ func (w *world) step(a act) {
 
 // ackOf gives how much had been shown to somebody's device when the ack of what it did last came.
 func (w *world) ackOf(who string) int {
-	record := w.people[who].Record()
 	if w.people[who].Way == HTTP {
-		return len(record)
+		return w.shown(who)
 	}
+	record := w.people[who].Record()
 	for i := len(record) - 1; i > 0; i-- {
 		if record[i].Topic == "ack" {
 			return i
@@ -158,13 +158,22 @@ func (w *world) ackOf(who string) int {
 	return len(record)
 }
 
+// shown gives how much somebody's device was shown of what had been sent to it before: that is read before this ack.
+func (w *world) shown(who string) int {
+	p := w.people[who]
+	if word := publish(p, "im/u/me/state", "fg"); word != "" {
+		w.failf("%s is there: %s", who, word)
+	}
+	return p.Mark()
+}
+
 // raise marks, right after the ack of a block, how far both streams had come, and what the device of the one who did it had
 // been shown.
 func (w *world) raise(a act, shown int) {
 	for reader, by := range map[string]string{a.who: a.other, a.other: a.who} {
-		f := &fence{reader: reader, by: by, shown: w.people[reader].Mark(), from: uint64(len(w.stream(reader)))}
-		if reader == a.who {
-			f.shown = shown
+		f := &fence{reader: reader, by: by, shown: shown, from: uint64(len(w.stream(reader)))}
+		if reader != a.who {
+			f.shown = w.shown(reader)
 		}
 		w.fences = append(w.fences, f)
 	}
@@ -172,9 +181,13 @@ func (w *world) raise(a act, shown int) {
 
 // lift marks, right before somebody takes a block back, how far both streams have come.
 func (w *world) lift(a act) {
-	if !w.pair(a.who, a.other).sides[a.who].blocked || w.pair(a.who, a.other).sides[a.other].blocked {
-		return // two blocks are one fence after the other, and the later one holds for both
+	if p := w.pair(a.who, a.other); p.sides[a.who].blocked && !p.sides[a.other].blocked { // or one block remains
+		w.open(a)
 	}
+}
+
+// open ends the fences between two people.
+func (w *world) open(a act) {
 	for _, f := range w.fences {
 		if f.to == 0 && (f.reader == a.who && f.by == a.other || f.reader == a.other && f.by == a.who) {
 			f.until = w.people[f.reader].Mark()

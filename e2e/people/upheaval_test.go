@@ -41,7 +41,7 @@ func (w *world) crash() {
 		w.failf("if it was done:\n%s\nif it was not:\n%s", summary(done), summary(undone))
 	}
 	if w.pair(a.who, a.other).sides[a.who].blocked {
-		w.raise(a, w.people[a.who].Mark())
+		w.raise(a, w.shown(a.who))
 	}
 }
 
@@ -61,8 +61,8 @@ func (w *world) clash() {
 	}
 	p := w.pair(acts[0].who, acts[0].other)
 	for _, a := range acts {
-		if a.do == "unblock" && p.sides[a.who].blocked {
-			w.lift(a)
+		if a.do == "unblock" {
+			w.open(a)
 		}
 	}
 	var words, states [2]string
@@ -95,9 +95,9 @@ func (w *world) clash() {
 	if len(wrong) == 2 {
 		w.failf("if the first was first:\n%s\nif the second was:\n%s", wrong[0], wrong[1])
 	}
-	for _, a := range acts {
-		if w.pair(a.who, a.other).sides[a.who].blocked {
-			w.raise(a, w.people[a.who].Mark())
+	for _, who := range p.names {
+		if w.pair(p.names[0], p.names[1]).sides[who].blocked {
+			w.raise(act{who: who, other: p.other(who)}, w.shown(who))
 		}
 	}
 }
