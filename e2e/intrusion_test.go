@@ -79,7 +79,7 @@ func TestNobodyCanSubscribeToWhatIsNotHis(t *testing.T) {
 		"$share/g/im/u/alice/in", "$share/g/im/u/+/in", "$share/g/im/u/me/in", "$share/g/im/u/carol/in", "$share/g/#",
 		"$share//im/u/alice/in", "$share/g", "$share", "$share/im/u/alice/in", "$queue/im/u/alice/in",
 		"$exclusive/im/u/alice/in", "im/c/d.alice.bob/live", "im/c/d.alice.bob/#", "im/c/+/live", "im/c/+/send", "im/c/#", "im/to/bob/send",
-		"im/to/+/send", "im/rpc/#", "im/rpc/sync", "im/p/alice", "im/p/+", "$SYS/#", "$SYS/broker/clients/total", "$SYS/+/+",
+		"im/to/+/send", "im/rpc/#", "im/rpc/sync", "im/p/alice", "im/p/#", "im/p/+/bob", "$SYS/#", "$SYS/broker/clients/total", "$SYS/+/+",
 		"dev/#", "dev/+/state", "m/#", "$aws/#", "$delayed/1/im/u/alice/in",
 	}
 	for version, v := range versions {
@@ -92,6 +92,26 @@ func TestNobodyCanSubscribeToWhatIsNotHis(t *testing.T) {
 			codes := a.carol.subscribe(1, "im/u/alice/in", "im/u/carol/eph", "im/u/bob/in")
 			if len(codes) != 3 || codes[0] < 0x80 || codes[1] != 1 || codes[2] < 0x80 {
 				t.Errorf("SUBACK % x, want only the second granted", codes)
+			}
+			a.failed()
+		})
+	}
+}
+
+// A filter for all of one's contacts is granted to everybody, and gives nothing of others.
+func TestAllContactsAreOnesOwn(t *testing.T) {
+	long(t)
+	for version, v := range versions {
+		t.Run(version, func(t *testing.T) {
+			a := prepare(t, v)
+			if codes := a.carol.subscribe(0, "im/p/+"); len(codes) != 1 || codes[0] != 0 {
+				t.Fatalf("SUBACK % x, want it granted", codes)
+			}
+			a.carol.ping() // what is there now would have come before
+			for _, packet := range a.carol.waiting {
+				if strings.HasPrefix(packet.Topic, "im/p/") {
+					t.Errorf("carol, who has no contacts, got %s on %s", packet.Payload, packet.Topic)
+				}
 			}
 			a.failed()
 		})
