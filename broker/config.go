@@ -130,7 +130,7 @@ type LimitsConfig struct {
 	BodySize Bytes `toml:"body_size"`
 	// Longest text of a message, in characters.
 	TextSize int `toml:"text_size"`
-	// People that one may ask for contact in a day.
+	// People that one may ask for contact, or write to as a stranger, in a day.
 	ContactRequests int `toml:"contact_requests"`
 	// Contacts that one may have.
 	Contacts int `toml:"contacts"`

@@ -72,6 +72,7 @@ type Draft struct {
 	Fallback     string          // what a client shows that does not know Kind
 	Silent       bool            // has a seq and never counts as unread
 	Stranger     bool            // the other one hears strangers: see [Pair.Write]
+	Approaches   int             // how many strangers the sender may ask or write to in a day; 0: any number
 	Fingerprint  [32]byte        // of the content: the same MID with another one is a conflict
 	Origin       any             // opaque: what the store must make durable together with the message; nil: nothing
 }

@@ -23,7 +23,7 @@ type Config struct {
 	// MaxGreeting is the longest greeting of a contact request, in characters. Default 300: strangers may send it. 0: no
 	// limit.
 	MaxGreeting int
-	// MaxRequests is how many people one may ask for contact in a day. Default 20. 0: no limit.
+	// MaxRequests is how many people one may ask for contact, or write to as a stranger, in a day. Default 20. 0: no limit.
 	MaxRequests int
 	// MaxContacts is how many contacts one may have. Default 5000. 0: no limit.
 	MaxContacts int

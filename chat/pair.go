@@ -15,7 +15,7 @@ type Pair struct {
 
 	// What follows is known to a Step only.
 
-	Asked          []int64 // when Me has asked somebody for contact, in the last day
+	Asked          []int64 // when Me has asked somebody for contact, or written to a stranger, in the last day
 	Contacts       int     // about how many contacts Me has
 	ContactsOfThem int
 }
@@ -94,8 +94,8 @@ func (p *Pair) parted() bool {
 func (p *Pair) Close() bool { return !p.Blocked() && (p.Mine.State == ContactAccepted || p.Open) }
 
 // Write has Me say something, which is the first message of a stranger if nothing else allows it and stranger says that
-// the other one hears strangers. ErrGone, ErrBlocked, ErrAwaitReply, ErrNoRight, ErrNoConversation.
-func (p *Pair) Write(stranger bool) error {
+// the other one hears strangers; of such messages and requests Me has so many a day. ErrGone, ErrBlocked, ErrAwaitReply, ErrNoRight, ErrNoConversation.
+func (p *Pair) Write(stranger bool, most int) error {
 	switch {
 	case p.parted():
 		return ErrGone
@@ -109,6 +109,9 @@ func (p *Pair) Write(stranger bool) error {
 		p.Open, p.Asker, p.Dropped = true, "", false
 		return nil
 	case stranger:
+		if err := p.approach(most); err != nil {
+			return err
+		}
 		p.Exists, p.Asker = true, p.Me
 		return nil
 	case p.Exists:

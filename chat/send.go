@@ -88,6 +88,7 @@ func (s *Service) sendToStranger(ctx context.Context, d Draft, to accounts.Name)
 	if d.Stranger, err = s.hears(ctx, to, d.From); err != nil {
 		return Appended{}, nil, err
 	}
+	d.Approaches = s.cfg.MaxRequests
 	appended, commit, err := s.store.Append(ctx, d)
 	switch {
 	case errors.Is(err, ErrNoConversation):

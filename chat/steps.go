@@ -47,17 +47,12 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 
 // ask makes a new request.
 func (p *Pair) ask(greeting string, most Bounds) (Told, error) {
-	p.Asked = slices.DeleteFunc(slices.Clone(p.Asked), func(at int64) bool {
-		return at <= p.Now-askingDay.Milliseconds() || at > p.Now // a clock that went back forgives
-	})
-	if over(len(p.Asked)+1, most.Requests) {
-		oldest := slices.Min(p.Asked)
-		return Told{}, &QuotaError{RetryAfter: milliseconds(oldest + askingDay.Milliseconds() - p.Now)}
-	}
 	if over(p.Contacts+1, most.Contacts) {
 		return Told{}, ErrQuota
 	}
-	p.Asked = append(p.Asked, p.Now)
+	if err := p.approach(most.Requests); err != nil {
+		return Told{}, err
+	}
 	p.Mine.request(ContactPending, greeting, p.Now+requestLife.Milliseconds(), p.Now)
 	told := Told{Me: ContactPending}
 	if p.Now >= p.Theirs.Refused {
@@ -65,6 +60,22 @@ func (p *Pair) ask(greeting string, most Bounds) (Told, error) {
 		told.Them = ContactRequested
 	}
 	return told, nil
+}
+
+// approach counts one more stranger whom Me has asked or written to today, of so many as he may; 0: any number.
+func (p *Pair) approach(most int) error {
+	if most == 0 {
+		return nil
+	}
+	p.Asked = slices.DeleteFunc(slices.Clone(p.Asked), func(at int64) bool {
+		return at <= p.Now-askingDay.Milliseconds() || at > p.Now // a clock that went back forgives
+	})
+	if len(p.Asked) >= most {
+		oldest := slices.Min(p.Asked)
+		return &QuotaError{RetryAfter: milliseconds(oldest + askingDay.Milliseconds() - p.Now)}
+	}
+	p.Asked = append(p.Asked, p.Now)
+	return nil
 }
 
 // request makes an open request of a side.

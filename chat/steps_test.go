@@ -45,7 +45,7 @@ func (c *couple) take(ch chat.Change) error {
 
 func (c *couple) write(who, other accounts.Name, stranger bool) error {
 	p := c.pair(who, other)
-	err := p.Write(stranger)
+	err := p.Write(stranger, 0)
 	if err == nil {
 		c.talk = p.Talk
 	}
@@ -252,4 +252,14 @@ func TestAnyStepsKeepThePair(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestFirstMessagesToStrangersCountAsRequests(t *testing.T) {
+	p := chat.Pair{Me: "a", Them: "b", Now: 1e12, Asked: []int64{1e12 - 1}}
+	if err := p.Write(true, 1); !errors.Is(err, chat.ErrQuota) || p.Asker != "" {
+		t.Errorf("beyond the quota: got %v and %+v, want %v", err, p.Talk, chat.ErrQuota)
+	}
+	if err := p.Write(true, 2); err != nil || p.Asker != "a" || len(p.Asked) != 2 {
+		t.Errorf("within the quota: got %v, %+v, asked %d times", err, p.Talk, len(p.Asked))
+	}
 }

@@ -99,16 +99,23 @@ func (c *conversation) place(who accounts.Name) (int, error) {
 	return i, nil
 }
 
-// admitLocked says whether the sender may write now, and what the conversation becomes by it.
-func (a *appending) admitLocked(now int64) (chat.Talk, error) {
+// admitLocked says whether the sender may write now, and adds what that makes of the conversation.
+func (a *appending) admitLocked(b *pebble.Batch, now int64) error {
 	conv := a.parties.conv.value
 	me, them := &conv.relations[a.from], &conv.relations[1-a.from]
 	if me.State == relationAccepted && !me.Blocked && !them.Blocked {
-		return conv.talk, nil
+		return nil
 	}
+	st := a.parties.stream(a.from)
 	p := conv.pairLocked(a.from, now)
-	err := p.Write(a.draft.Stranger)
-	return p.Talk, err
+	p.Asked = st.social.Asked
+	if err := p.Write(a.draft.Stranger, a.draft.Approaches); err != nil || p.Talk == conv.talk {
+		return err
+	}
+	a.parties.talkLocked(b, p.Talk, now)
+	st.social.Asked = p.Asked
+	put(b, key1(tableSocial, st.user), encode(st.social))
+	return nil
 }
 
 // append gives the message its place.
@@ -121,13 +128,9 @@ func (a *appending) append(ctx context.Context) (chat.Message, *commit, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := a.store.now()
-	talk, err := a.admitLocked(now)
-	if err != nil {
+	if err := a.admitLocked(b, now); err != nil {
 		q.release()
 		return chat.Message{}, nil, errors.Join(err, b.Close())
-	}
-	if talk != a.parties.conv.value.talk {
-		a.parties.talkLocked(b, talk, now)
 	}
 	m := a.parties.appendLocked(b, a.draft, a.content, a.to, now)
 	if a.draft.MID != "" {

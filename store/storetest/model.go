@@ -213,7 +213,7 @@ func (m *model) send(t *rapid.T) {
 	mid := rapid.SampledFrom([]string{"", "", "", "m1", "m2", "m3"}).Draw(t, "mid")
 	d := draft(chat.Direct(a, b), a, mid, rapid.SampledFrom([]string{"x", "y"}).Draw(t, "words"))
 	d.ID, d.Silent = fmt.Sprint("id", m.ids), rapid.Bool().Draw(t, "silent")
-	d.Stranger = rapid.Bool().Draw(t, "stranger")
+	d.Stranger, d.Approaches = rapid.Bool().Draw(t, "stranger"), rapid.IntRange(0, 2).Draw(t, "approaches")
 	got, commit, err := m.chat().Append(m.ctx(), d)
 	key := string(a) + " " + mid
 	print, repeated := p.prints[key]
@@ -224,11 +224,16 @@ func (m *model) send(t *rapid.T) {
 	}
 	if !repeated {
 		pair := p.seen(a, b, m.now())
-		if want := pair.Write(d.Stranger); want != nil {
+		pair.Asked = m.asked[a]
+		want := pair.Write(d.Stranger, d.Approaches)
+		if errors.Is(want, chat.ErrQuota) {
+			want = chat.ErrQuota
+		}
+		if want != nil {
 			m.is("append", err, want)
 			return
 		}
-		p.talk = pair.Talk
+		p.talk, m.asked[a] = pair.Talk, pair.Asked
 	}
 	m.durable("append", commit, err)
 	equal(m.kit, "dup", got.Dup, repeated)
