@@ -110,6 +110,18 @@ func TestProfileIsShownByRelation(t *testing.T) {
 	want(t, n.ok("alice", "profile.set", `{"fields":{"town":null}}`), `{"ver":2}`)
 }
 
+func TestANameCanBeSeenAndLooksLikeItself(t *testing.T) {
+	n := start(t, nil)
+	for _, name := range []string{"\u202eecilA", "\u2066x", "\u200b", "\u3164\u3164", "\u2800", "\u00ad", "\u0301"} {
+		n.refused("alice", "profile.set", fmt.Sprintf(`{"name":%q}`, name), "bad")
+	}
+	for _, name := range []string{
+		"\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u738b", "a\u0301", "7", "\u263a",
+	} {
+		want(t, n.ok("alice", "profile.set", `{"name":"`+name+`"}`), `{"name":"`+name+`"}`)
+	}
+}
+
 func TestAnEmptyFieldIsNone(t *testing.T) {
 	n := start(t, nil)
 	n.ok("alice", "profile.set", `{"fields":{"town":"Oxford"}}`)

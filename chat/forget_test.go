@@ -47,14 +47,14 @@ func TestWhatADeletedAccountStillDoesLeavesNothing(t *testing.T) {
 		t.Errorf("profile: %v", err)
 	}
 	_, _, err = m.SetSettings(t.Context(), "alice", func(s *chat.Settings) error {
-		s.Find.Hidden = true
+		s.Find.Listed = true
 		return nil
 	}, nil)
 	if !errors.Is(err, chat.ErrGone) {
 		t.Errorf("settings: %v", err)
 	}
 	p, err := m.store.Person(t.Context(), "alice")
-	if err != nil || p.Profile.Phone.Value != "" || p.Settings.Find.Hidden {
+	if err != nil || p.Profile.Phone.Value != "" || p.Settings.Find.Listed {
 		t.Errorf("left of alice: %+v, %v", p, err)
 	}
 }

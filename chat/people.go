@@ -29,7 +29,8 @@ type People interface {
 		Person, Commit, error,
 	)
 
-	// ForgetPerson removes all that user said and is found by, and what is left to tell of it. His handles are free for
+	// ForgetPerson removes all that user said and is found by, and what is left to tell of it; but not that he is hidden, so that
+	// he stays so. His handles are free for
 	// others from then on. The commit is nil if there was nothing.
 	ForgetPerson(ctx context.Context, user accounts.Name, free time.Time) (Commit, error)
 

@@ -7,6 +7,7 @@ import (
 	"net/mail"
 	"reflect"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -227,8 +228,8 @@ func (p *Profile) check() error {
 
 func (c *Card) check() error {
 	c.Name = strings.TrimSpace(c.Name)
-	if strings.IndexFunc(c.Name, unsafe) >= 0 {
-		return fmt.Errorf("control character in name: %w", ErrMalformed)
+	if strings.IndexFunc(c.Name, misleading) >= 0 || c.Name != "" && strings.IndexFunc(c.Name, visible) < 0 {
+		return fmt.Errorf("name with control characters, or that cannot be seen: %w", ErrMalformed)
 	}
 	if err := characters("name", c.Name, maxName); err != nil {
 		return err
@@ -240,6 +241,16 @@ func (c *Card) check() error {
 		return fmt.Errorf("avatar: %w", ErrMalformed)
 	}
 	return nil
+}
+
+// misleading says whether r makes a name look like another one, or a list of names unreadable.
+func misleading(r rune) bool { return unsafe(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// visible says whether r can be seen.
+func visible(r rune) bool {
+	const blank = '\u2800' // a pattern of Braille without dots
+	return r != blank && unicode.IsGraphic(r) && !unicode.IsSpace(r) && !unicode.IsMark(r) &&
+		!unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 func checkField(name string, f Field) error {

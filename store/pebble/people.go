@@ -207,6 +207,7 @@ func (c chatStore) ForgetPerson(ctx context.Context, user accounts.Name, free ti
 			return err
 		}
 		nothing := chat.Person{User: user}
+		nothing.Settings.Find.Hidden = p.person.Settings.Find.Hidden
 		if !telling && reflect.DeepEqual(p.person.Person, nothing) {
 			commit = pendingCommit(p.person.last)
 			return nil
@@ -216,7 +217,14 @@ func (c chatStore) ForgetPerson(ctx context.Context, user accounts.Name, free ti
 		}
 		p.putTerms(nil)
 		remove(p.batch, key1(tableTelling, user))
-		remove(p.batch, key1(tableProfiles, user))
+		size := 0
+		if nothing.Settings.Find.Hidden {
+			row := encode(profileRowOf(nothing, nil))
+			put(p.batch, key1(tableProfiles, user), row)
+			size = len(row)
+		} else {
+			remove(p.batch, key1(tableProfiles, user))
+		}
 		if err := p.store.seq.reserve(ctx); err != nil {
 			return err
 		}
@@ -224,7 +232,7 @@ func (c chatStore) ForgetPerson(ctx context.Context, user accounts.Name, free ti
 		defer p.store.seq.mu.Unlock()
 		commit, err = p.commitLocked()
 		if err == nil {
-			p.person.Person, p.person.terms, p.person.size = nothing, nil, 0
+			p.person.Person, p.person.terms, p.person.size = nothing, nil, size
 		}
 		return err
 	})

@@ -22,6 +22,7 @@ var peopleTests = []test{
 	{"hits are those that begin with a prefix, in order", testFound},
 	{"areas are forgotten when their time is over", testAreas},
 	{"a person that is forgotten leaves nothing but kept handles", testForget},
+	{"who was hidden stays so when he is forgotten", testForgetHidden},
 	{"who is a contact of both is counted", testMutualNames},
 	{"contacts are told of a profile slice by slice", testTelling},
 	{"who has blocked or is blocked is not told", testTellingBlocked},
@@ -304,6 +305,19 @@ func testForget(k *kit) {
 	k.owner(phone, bob)
 	k.change(bob, setHandles)
 	k.owner(email, bob)
+}
+
+func testForgetHidden(k *kit) {
+	k.change(alice, func(p *chat.Person) { *p = everySetting() })
+	want := chat.Person{User: alice}
+	want.Settings.Find.Hidden = true
+	for range 2 {
+		commit, err := k.chat().ForgetPerson(k.ctx(), alice, k.clock.Now())
+		k.durable("forget", commit, err)
+		same(k, "alice", k.person(alice), want)
+		k.crash()
+		same(k, "alice, after a crash", k.person(alice), want)
+	}
 }
 
 func testMutualNames(k *kit) {
