@@ -193,7 +193,7 @@ type userDisable struct {
 
 // Run locks the account out.
 func (f userDisable) Run(c *console) error {
-	if f.For < 0 {
+	if f.For != 0 && f.For < broker.Duration(time.Second) { // less than a second would be without an end
 		return fmt.Errorf("%w: an account is not disabled for %s", errUsage, f.For)
 	}
 	return f.do(c, "user.disable", map[string]any{
