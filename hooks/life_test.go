@@ -132,6 +132,31 @@ func TestAConnectThatRacesWithTheRevocationOfItsTokenIsEnded(t *testing.T) {
 	}
 }
 
+func TestAConnectThatIsRefusedLeavesNoSession(t *testing.T) {
+	n := start(t)
+	for i := range 60 {
+		id, secret := fmt.Sprintf("racer%d", i), token(t, n, "alice")
+		revoked := make(chan error, 1)
+		go func() {
+			for range i * 100 { // to be in time by chance
+				runtime.Gosched()
+			}
+			revoked <- n.Accounts().Revoke(t.Context(), "alice", accounts.DigestOf(secret))
+		}()
+		cl, ack, err := wire.Open(n.MQTT(), wire.V5, wire.Connect{User: "alice", Password: secret, ClientID: id}, keep(wire.V5)...)
+		if err := <-revoked; err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			continue // ended before the CONNACK
+		}
+		_ = cl.Close()
+		if ack.Reason != 0 {
+			wantNoSession(t, n, "alice", id)
+		}
+	}
+}
+
 func TestTheOldestTokenEndsWithItsConnections(t *testing.T) {
 	n := start(t)
 	first := token(t, n, "alice")

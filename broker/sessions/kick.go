@@ -65,6 +65,14 @@ func (l *Link) dismiss(reason byte) {
 	}
 }
 
+// Refuse is called before Start, and End after it, if the client is not let in after all: a session that this connection has
+// made ends with it, one that was there stays.
+func (l *Link) Refuse() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doomed = l.doomed || !l.present
+}
+
 // Kick ends a session, connected or not, as its owner wants it: its connection at once with the reason "administrative
 // action" (0x98), unless it is spared, and all that is stored of it, durably when Kick returns. It waits for no client.
 // ErrNoSession: there is none.
