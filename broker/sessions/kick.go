@@ -134,13 +134,6 @@ func (r *Registry) kickLink(ctx context.Context, k Key) (done bool, err error) {
 	return true, wait(ctx, commit)
 }
 
-// Refuse says that the client is not let in after all: a session that was made for it goes with the connection.
-func (l *Link) Refuse() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.doomed = l.doomed || !l.present
-}
-
 // errEnded means that nothing of a link can be changed any more.
 var errEnded = errors.New("the link writes its session for the last time")
 
