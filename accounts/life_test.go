@@ -95,6 +95,26 @@ func TestANewPasswordMakesARecoveryCodeWorthless(t *testing.T) {
 	}
 }
 
+func TestARecoveryThatIsCutOffLeavesNoToken(t *testing.T) {
+	s, m := newService(t, cheap())
+	add(t, s, "alice")
+	secret := login(t, s, "alice", home)
+	code, _, err := s.Offer(t.Context(), "alice", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []Digest
+	s.SetRevoked(func(_ Name, tokens []Digest) { told = append(told, tokens...) })
+	m.onDelete = func() error { return ErrUnavailable } // or the process ends here
+	_, err = s.Recover(t.Context(), "alice", code, "a new password", elsewhere)
+	wantErr(t, "recovery", err, ErrUnavailable)
+	_, err = s.Bearer(t.Context(), secret, home)
+	wantErr(t, "the token from before", err, ErrCredentials)
+	if !slices.Equal(told, []Digest{DigestOf(secret)}) {
+		t.Errorf("told of %v", told)
+	}
+}
+
 func TestARecoveryCodeIsGoodOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cheap()

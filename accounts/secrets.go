@@ -161,11 +161,12 @@ func (s *Service) recoverAccount(ctx context.Context, name, code, password strin
 	if err != nil {
 		return "", err
 	}
+	var gone []Digest
 	err = ErrUnknown
 	if who != "" && hasForm(code, recoveryPrefix) {
 		var hash string
 		if hash, err = s.hasher.hash(ctx, password); err == nil {
-			err = s.store.Recover(ctx, who, DigestOf(code), s.now(), hash)
+			gone, err = s.store.Recover(ctx, who, DigestOf(code), s.now(), hash)
 		}
 	}
 	if errors.Is(err, ErrUnknown) {
@@ -175,6 +176,6 @@ func (s *Service) recoverAccount(ctx context.Context, name, code, password strin
 	if err != nil {
 		return "", err
 	}
-	s.worthless(who)
-	return who, s.RevokeAll(ctx, who, Digest{})
+	s.worthless(who, gone...)
+	return who, s.RevokeAll(ctx, who, Digest{}) // those of logins that were under way
 }

@@ -22,8 +22,9 @@ type Store interface {
 	SetRole(ctx context.Context, name Name, role Role) error
 	// SetRecovery stores the one recovery of the account; zero: it has none any more.
 	SetRecovery(ctx context.Context, name Name, r Recovery) error
-	// Recover replaces the hash and forgets the recovery, if it has this digest and has not ended; otherwise ErrUnknown.
-	Recover(ctx context.Context, name Name, d Digest, now time.Time, hash string) error
+	// Recover replaces the hash and forgets the recovery and every token of the account, if the recovery has this digest and has
+	// not ended; otherwise ErrUnknown. It says which tokens they were. If it is cut off, none of them is left behind a new hash.
+	Recover(ctx context.Context, name Name, d Digest, now time.Time, hash string) (gone []Digest, err error)
 	// DeleteUser marks the account as deleted, forgets its password, role, suspension and recovery, and adds it to those of
 	// Leaving, all or nothing.
 	DeleteUser(ctx context.Context, name Name, now time.Time) error

@@ -22,7 +22,8 @@ type memory struct {
 	recoveries  map[Name]Recovery
 	leaving     map[Name]bool
 	acts        map[string]Act
-	onPut       func() // called by PutToken when the token is stored, without the lock
+	onDelete    func() error // called by DeleteTokens before anything else, and what it fails with
+	onPut       func()       // called by PutToken when the token is stored, without the lock
 }
 
 func newMemory() *memory {
@@ -102,16 +103,18 @@ func (m *memory) SetRecovery(_ context.Context, name Name, r Recovery) error {
 	return m.change(name, func(*User) error { m.recoveries[name] = r; return nil })
 }
 
-func (m *memory) Recover(_ context.Context, name Name, d Digest, now time.Time, hash string) error {
-	return m.change(name, func(u *User) error {
+func (m *memory) Recover(_ context.Context, name Name, d Digest, now time.Time, hash string) (gone []Digest, err error) {
+	err = m.change(name, func(u *User) error {
 		r, ok := m.recoveries[name]
 		if !ok || r.Digest != d || !now.Before(r.Expires) {
 			return ErrUnknown
 		}
 		delete(m.recoveries, name)
 		u.Password = hash
+		gone = m.deleteTokensLocked(name, Digest{})
 		return nil
 	})
+	return gone, err
 }
 
 func (m *memory) DeleteUser(_ context.Context, name Name, now time.Time) error {
@@ -251,15 +254,23 @@ func (m *memory) DeleteToken(_ context.Context, d Digest) error {
 }
 
 func (m *memory) DeleteTokens(_ context.Context, owner Name, keep Digest) (gone []Digest, err error) {
-	return gone, m.with(func() error {
-		for d, t := range m.tokens {
-			if t.Owner == owner && d != keep {
-				delete(m.tokens, d)
-				gone = append(gone, d)
-			}
+	if m.onDelete != nil {
+		if err := m.onDelete(); err != nil {
+			return nil, err
 		}
-		return nil
-	})
+	}
+	err = m.with(func() error { gone = m.deleteTokensLocked(owner, keep); return nil })
+	return gone, err
+}
+
+func (m *memory) deleteTokensLocked(owner Name, keep Digest) (gone []Digest) {
+	for d, t := range m.tokens {
+		if t.Owner == owner && d != keep {
+			delete(m.tokens, d)
+			gone = append(gone, d)
+		}
+	}
+	return gone
 }
 
 func (m *memory) PurgeTokens(_ context.Context, now time.Time, limit int) (n int, err error) {

@@ -136,14 +136,21 @@ func (a accountStore) SetRecovery(ctx context.Context, name accounts.Name, r acc
 
 func (a accountStore) Recover(
 	ctx context.Context, name accounts.Name, d accounts.Digest, now time.Time, hash string,
-) error {
-	return a.changeUser(ctx, name, func(_ *pebble.Batch, row *userRow) error {
+) (gone []accounts.Digest, err error) {
+	err = a.changeUser(ctx, name, func(b *pebble.Batch, row *userRow) error {
 		if !bytes.Equal(row.Recovery, d[:]) || !now.Before(row.RecoveryEnds.time()) {
 			return accounts.ErrUnknown
 		}
 		row.Password, row.Recovery, row.RecoveryEnds = hash, nil, moment{}
-		return nil
+		return a.eachToken(name, func(d accounts.Digest, row tokenRow) {
+			removeToken(b, d, row)
+			gone = append(gone, d)
+		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	return gone, nil
 }
 
 func (a accountStore) DeleteUser(ctx context.Context, name accounts.Name, now time.Time) error {

@@ -75,17 +75,21 @@ func testRecover(k *kit) {
 	now := k.clock.Now()
 	code, other := accounts.Digest{1}, accounts.Digest{2}
 	k.ok("create", k.accounts().CreateUser(k.ctx(), accounts.User{Name: alice, Password: "old"}))
+	recovered := func(name accounts.Name, d accounts.Digest, now time.Time, hash string) error {
+		_, err := k.accounts().Recover(k.ctx(), name, d, now, hash)
+		return err
+	}
 	k.is("stranger", k.accounts().SetRecovery(k.ctx(), bob, accounts.Recovery{Digest: code}), accounts.ErrUnknown)
-	k.is("none", k.accounts().Recover(k.ctx(), alice, accounts.Digest{}, now, "new"), accounts.ErrUnknown)
+	k.is("none", recovered(alice, accounts.Digest{}, now, "new"), accounts.ErrUnknown)
 	k.ok("first", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{Digest: other, Expires: now.Add(time.Hour)}))
 	k.ok("second", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{Digest: code, Expires: now.Add(time.Hour)}))
 	k.crash()
-	k.is("replaced code", k.accounts().Recover(k.ctx(), alice, other, now, "new"), accounts.ErrUnknown)
-	k.is("ended code", k.accounts().Recover(k.ctx(), alice, code, now.Add(time.Hour), "new"), accounts.ErrUnknown)
-	k.is("of a stranger", k.accounts().Recover(k.ctx(), bob, code, now, "new"), accounts.ErrUnknown)
+	k.is("replaced code", recovered(alice, other, now, "new"), accounts.ErrUnknown)
+	k.is("ended code", recovered(alice, code, now.Add(time.Hour), "new"), accounts.ErrUnknown)
+	k.is("of a stranger", recovered(bob, code, now, "new"), accounts.ErrUnknown)
 	var used atomic.Int64
 	each(8, func(i int) {
-		if k.accounts().Recover(k.ctx(), alice, code, now, fmt.Sprint("new", i)) == nil {
+		if recovered(alice, code, now, fmt.Sprint("new", i)) == nil {
 			used.Add(1)
 		}
 	})
@@ -94,12 +98,24 @@ func testRecover(k *kit) {
 	u, err := k.accounts().User(k.ctx(), alice)
 	k.ok("user", err)
 	equal(k, "password is new", u.Password != "old", true)
-	k.is("used code", k.accounts().Recover(k.ctx(), alice, code, now, "newer"), accounts.ErrUnknown)
+	k.is("used code", recovered(alice, code, now, "newer"), accounts.ErrUnknown)
 	k.ok("third", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{Digest: code, Expires: now.Add(time.Hour)}))
 	k.ok("taken back", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{}))
 	for _, d := range []accounts.Digest{code, {}} {
-		k.is("code taken back", k.accounts().Recover(k.ctx(), alice, d, now, "newer"), accounts.ErrUnknown)
+		k.is("code taken back", recovered(alice, d, now, "newer"), accounts.ErrUnknown)
 	}
+	theirs := accounts.Token{Digest: accounts.Digest{8}, Owner: bob, Expires: now.Add(time.Hour)}
+	k.ok("token", k.accounts().PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{7}, Owner: alice, Expires: now.Add(time.Hour)}))
+	k.ok("another's", k.accounts().PutToken(k.ctx(), theirs))
+	k.ok("fourth", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{Digest: other, Expires: now.Add(time.Hour)}))
+	gone, err := k.accounts().Recover(k.ctx(), alice, other, now, "newest")
+	k.ok("recover", err)
+	k.crash()
+	same(k, "tokens gone", gone, []accounts.Digest{{7}})
+	_, err = k.accounts().Token(k.ctx(), accounts.Digest{7})
+	k.is("token after a recovery", err, accounts.ErrUnknown)
+	_, err = k.accounts().Token(k.ctx(), theirs.Digest)
+	k.ok("another's token", err)
 }
 
 func testDeleteUser(k *kit) {
@@ -117,13 +133,14 @@ func testDeleteUser(k *kit) {
 	k.ok("user", err)
 	same(k, "tombstone", got, accounts.User{Name: alice, Created: u.Created, Deleted: now})
 	k.is("again", k.accounts().CreateUser(k.ctx(), u), accounts.ErrTaken)
+	_, recovery := k.accounts().Recover(k.ctx(), alice, accounts.Digest{1}, now.Add(-1), "x")
 	for what, err := range map[string]error{
 		"delete":   k.accounts().DeleteUser(k.ctx(), alice, now),
 		"password": k.accounts().SetPassword(k.ctx(), alice, "", "x"),
 		"suspend":  k.accounts().SetSuspension(k.ctx(), alice, accounts.Suspension{}),
 		"role":     k.accounts().SetRole(k.ctx(), alice, accounts.RoleAdmin),
 		"offer":    k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{}),
-		"recover":  k.accounts().Recover(k.ctx(), alice, accounts.Digest{1}, now.Add(-1), "x"),
+		"recover":  recovery,
 	} {
 		k.is(what+" a deleted one", err, accounts.ErrUnknown)
 	}
