@@ -202,6 +202,30 @@ func TestAnAccountWithTheRoleIsAnAdministrator(t *testing.T) {
 	}
 }
 
+func TestARepeatOfAnAdministratorIsHarmless(t *testing.T) {
+	n := start(t, nil)
+	if err := n.acc.SetRole(t.Context(), "alice", accounts.RoleAdmin); err != nil {
+		t.Fatal(err)
+	}
+	alice := n.token("alice")
+	repeat := func(method, body string) answer {
+		r := request(alice, "admin/"+method, body)
+		r.Header.Set("Idempotency-Key", "k1")
+		return serve(t, n.handler, r)
+	}
+	for method, body := range map[string]string{
+		"invite.add": `{}`, "user.recover": `{"name":"bob"}`, "user.add": `{"name":"carol","password":"correct horse"}`,
+	} {
+		if first, again := repeat(method, body), repeat(method, body); first.StatusCode != 200 || first.raw != again.raw {
+			t.Errorf("%s: %s, repeated %s", method, first.raw, again.raw)
+		}
+	}
+	acts := n.mustPost(alice, "admin/audit.list", ``).fields["acts"].([]any)
+	if len(acts) != 3 {
+		t.Errorf("acts %v", acts)
+	}
+}
+
 func TestInvitationsAreListedAndTakenBack(t *testing.T) {
 	n := start(t, func(c *accounts.Config) { c.Registration = accounts.RegistrationInvite })
 	if err := n.acc.SetRole(t.Context(), "alice", accounts.RoleAdmin); err != nil {
