@@ -45,14 +45,17 @@ func hasForm(secret, prefix string) bool {
 }
 
 // CleanLabel makes what a client calls itself fit to be stored and shown: one line of at most maxLabel bytes.
-func CleanLabel(s string) string {
+func CleanLabel(s string) string { return CleanLine(s, maxLabel) }
+
+// CleanLine does so with a line of at most longest bytes.
+func CleanLine(s string, longest int) string {
 	var b strings.Builder
 	for _, r := range s {
 		joins := r == '\u200c' || r == '\u200d' // within emoji, and words of some scripts
 		if !unicode.IsGraphic(r) && !joins || r == utf8.RuneError {
 			continue
 		}
-		if b.Len()+utf8.RuneLen(r) > maxLabel {
+		if b.Len()+utf8.RuneLen(r) > longest {
 			break
 		}
 		b.WriteRune(r)

@@ -10,6 +10,7 @@ import (
 const (
 	usualActs = 100
 	maxActs   = 500 // in one answer
+	maxTarget = 512 // bytes: the name of an account and a client id fit
 	// noteTime bounds how long the outcome of an act may take to be noted.
 	noteTime = 5 * time.Second
 )
@@ -23,7 +24,7 @@ func (o *Operation) audited(acc *accounts.Service) {
 	o.run = func(ctx context.Context, c Caller, in any) Answer {
 		act := accounts.Act{By: c.Account, From: c.from(), Method: o.Name}
 		if t, ok := in.(targeted); ok {
-			act.Target = accounts.CleanLabel(t.target())
+			act.Target = accounts.CleanLine(t.target(), maxTarget)
 		}
 		act, err := acc.Begin(ctx, act)
 		if err != nil {

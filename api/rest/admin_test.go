@@ -202,6 +202,18 @@ func TestAnAccountWithTheRoleIsAnAdministrator(t *testing.T) {
 	}
 }
 
+func TestTheAuditLogNamesSessionsWithLongClientIDs(t *testing.T) {
+	n := start(t, nil)
+	if err := n.acc.SetRole(t.Context(), "alice", accounts.RoleAdmin); err != nil {
+		t.Fatal(err)
+	}
+	alice, client := n.token("alice"), strings.Repeat("x", 250)+" last"
+	n.post(alice, "admin/session.drop", fmt.Sprintf(`{"account":"bob","client":%q}`, client))
+	if a := n.mustPost(alice, "admin/audit.list", ``); !strings.Contains(a.raw, `"target":"bob `+client+`"`) {
+		t.Errorf("audit log: %s", a.raw)
+	}
+}
+
 func TestARepeatOfAnAdministratorIsHarmless(t *testing.T) {
 	n := start(t, nil)
 	if err := n.acc.SetRole(t.Context(), "alice", accounts.RoleAdmin); err != nil {
