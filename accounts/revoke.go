@@ -13,8 +13,8 @@ import (
 func (s *Service) SetRevoked(revoked func(owner Name, tokens []Digest)) { s.revoked = revoked }
 
 // Revision changes whenever something that the account has shown may have become worthless, or be worth less: a password is
-// changed, a token revoked, a role given or taken, the account disabled or deleted. Who authenticated under another revision, and could not be found by
-// those who end connections for that, has to authenticate again.
+// changed, a token revoked, a role given or taken, the account disabled or deleted. Who authenticated under another
+// revision, and could not be found by those who end connections for that, has to authenticate again.
 func (s *Service) Revision(name Name) uint64 { return s.revisions.of(name).Load() }
 
 // Revisions changes whenever the Revision of any account does, for who does not know yet whose is meant.

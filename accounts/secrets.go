@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// SetPassword replaces the password in an administrator's name, and revokes every token of the account and what Offer gave; who is connected by
-// password stays so until somebody disconnects him. ErrWeakPassword, ErrUnknown.
+// SetPassword replaces the password in an administrator's name, and revokes every token of the account and what Offer gave;
+// who is connected by password stays so until somebody disconnects him. ErrWeakPassword, ErrUnknown.
 func (s *Service) SetPassword(ctx context.Context, name Name, password string) error {
 	if err := s.setPassword(ctx, name, password); err != nil {
 		return fmt.Errorf("set password of %s: %w", name, err)
@@ -36,8 +36,8 @@ func (s *Service) setPassword(ctx context.Context, name Name, password string) e
 	return s.RevokeAll(ctx, name, Digest{})
 }
 
-// ChangePassword replaces the password for who knows the old one; tokens and connections stay, what Offer gave does not. Trying is limited as
-// logging in is, and counted with it. ErrCredentials, ErrWeakPassword, ErrDisabled, ErrThrottled.
+// ChangePassword replaces the password for who knows the old one; tokens and connections stay, what Offer gave does not.
+// Trying is limited as logging in is, and counted with it. ErrCredentials, ErrWeakPassword, ErrDisabled, ErrThrottled.
 func (s *Service) ChangePassword(ctx context.Context, name Name, old, password string, addr netip.Addr) error {
 	if err := s.changePassword(ctx, name, old, password, addr); err != nil {
 		return fmt.Errorf("change password of %s: %w", name, err)

@@ -94,7 +94,8 @@ func (p *Pair) parted() bool {
 func (p *Pair) Close() bool { return !p.Blocked() && (p.Mine.State == ContactAccepted || p.Open) }
 
 // Write has Me say something, which is the first message of a stranger if nothing else allows it and stranger says that
-// the other one hears strangers; of such messages and requests Me has so many a day. ErrGone, ErrBlocked, ErrAwaitReply, ErrNoRight, ErrNoConversation.
+// the other one hears strangers; of such messages and requests Me has so many a day. ErrGone, ErrBlocked, ErrAwaitReply,
+// ErrNoRight, ErrNoConversation, a QuotaError.
 func (p *Pair) Write(stranger bool, most int) error {
 	switch {
 	case p.parted():

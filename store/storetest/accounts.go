@@ -105,7 +105,8 @@ func testRecover(k *kit) {
 		k.is("code taken back", recovered(alice, d, now, "newer"), accounts.ErrUnknown)
 	}
 	theirs := accounts.Token{Digest: accounts.Digest{8}, Owner: bob, Expires: now.Add(time.Hour)}
-	k.ok("token", k.accounts().PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{7}, Owner: alice, Expires: now.Add(time.Hour)}))
+	hers := accounts.Token{Digest: accounts.Digest{7}, Owner: alice, Expires: now.Add(time.Hour)}
+	k.ok("token", k.accounts().PutToken(k.ctx(), hers))
 	k.ok("another's", k.accounts().PutToken(k.ctx(), theirs))
 	k.ok("fourth", k.accounts().SetRecovery(k.ctx(), alice, accounts.Recovery{Digest: other, Expires: now.Add(time.Hour)}))
 	gone, err := k.accounts().Recover(k.ctx(), alice, other, now, "newest")
