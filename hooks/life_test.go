@@ -28,9 +28,18 @@ func token(t *testing.T, n *brokertest.Node, name string) string {
 // call sends a request with QoS 1 and gives the answer.
 func (c *client) call(method, body string) map[string]any {
 	c.t.Helper()
-	c.subscribe(wire.Filter{Topic: "im/u/me/rsp", Options: 1})
-	c.send(wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 7, Topic: "im/rpc/" + method, Payload: []byte(body)})
 	deadline := time.Now().Add(brokertest.Deadline)
+	c.send(wire.Packet{Type: wire.SUBSCRIBE, ID: 65000, Filters: []wire.Filter{{Topic: "im/u/me/rsp", Options: 1}}})
+	for { // the PUBACK of the call before may come after its answer
+		p, err := c.Read(deadline)
+		if err != nil || p.Type != wire.SUBACK && p.Type != wire.PUBACK {
+			c.t.Fatalf("%s: subscribing for the answer: %+v, %v", method, p, err)
+		}
+		if p.Type == wire.SUBACK {
+			break
+		}
+	}
+	c.send(wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 7, Topic: "im/rpc/" + method, Payload: []byte(body)})
 	for {
 		p, err := c.Read(deadline)
 		if err != nil {
