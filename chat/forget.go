@@ -42,22 +42,27 @@ func (s *Service) Leave(ctx context.Context, who accounts.Name) error {
 	return nil
 }
 
-// stillThere is for what makes something new between two people, after it was made: the account of one of them may have been
-// deleted meanwhile, and all that he had to do with others have been ended before this was there. It is ended then, and the
+// stillThere is for what makes something new between who and another one, after it was made: the account of one of them may
+// have been deleted meanwhile, and all that he had to do with others have been ended before this was there. It is ended then,
+// too. If the account is the other one's, what was made came before the deletion, as both are told; if it is who's own, the
 // error is ErrGone.
-func (s *Service) stillThere(ctx context.Context, a, b accounts.Name) error {
-	for _, p := range [2][2]accounts.Name{{a, b}, {b, a}} {
-		gone, err := s.gone(ctx, p[0])
-		if err == nil && gone {
-			if err = s.part(ctx, p[0], p[1]); err == nil {
-				err = fmt.Errorf("account %s: %w", p[0], ErrGone)
-			}
-		}
-		if err != nil {
+func (s *Service) stillThere(ctx context.Context, who, other accounts.Name) error {
+	switch gone, err := s.gone(ctx, other); {
+	case err != nil:
+		return err
+	case gone:
+		if err := s.part(ctx, other, who); err != nil {
 			return err
 		}
 	}
-	return nil
+	gone, err := s.gone(ctx, who)
+	if err != nil || !gone {
+		return err
+	}
+	if err := s.part(ctx, who, other); err != nil {
+		return err
+	}
+	return fmt.Errorf("account %s: %w", who, ErrGone)
 }
 
 // stillHere is stillThere for what who has said of himself.
