@@ -219,6 +219,9 @@ func ToBlock(who, other accounts.Name) Change {
 		if p.Mine.Blocked {
 			return Told{}, nil
 		}
+		if p.Mine.State == ContactDeleted {
+			return Told{}, ErrGone
+		}
 		told := Told{}
 		switch p.Mine.State {
 		case ContactPending:

@@ -46,7 +46,7 @@ type couple struct {
 
 func TestRow_7_1_4_EitherBothAreContactsOrNeitherWhenTheProcessIsKilled(t *testing.T) {
 	n, d := rounds(t, 10), dice(t)
-	place, s := Outside(t)
+	place, s := Outside(t, server.Env("MAGPIE_LIMITS_CONTACT_REQUESTS=0"))
 	for round := range n {
 		couples := make([]*couple, 6)
 		for i := range couples {

@@ -8,7 +8,7 @@ import (
 // oracle knows what has to be true of people after what they did, one thing after the other. It is docs/people.md once more,
 // in a few maps.
 type oracle struct {
-	most   int // requests of one user in a day; 0: no limit
+	most   int // requests and first messages of one user in a day; 0: no limit
 	users  map[string]*subject
 	pairs  map[string]*pair
 	fences []*fence
@@ -319,7 +319,10 @@ func (o *oracle) send(a act, p *pair) (word string) {
 		return "await_reply"
 	case p.asker == a.other:
 		p.open, p.asker, p.dropped = true, "", false
+	case o.users[a.other].everyone && o.most > 0 && o.users[a.who].asked >= o.most:
+		return "quota"
 	case o.users[a.other].everyone:
+		o.users[a.who].asked++
 		p.exists, p.asker = true, a.who
 	default:
 		return "no_right"

@@ -27,7 +27,7 @@ type world struct {
 
 const inhabitants = 5
 
-// requestsADay is how many people one may ask for contact, and tired is when somebody has asked nearly as many.
+// requestsADay is how many people one may ask for contact or write to as a stranger, and tired is when it is nearly as many.
 const requestsADay, tired = 20, 17
 
 func newWorld(t *testing.T) *world {
