@@ -293,12 +293,21 @@ func (p pahoGo3) send(_ context.Context, _ Client, s Session, messages []Message
 	for i, m := range messages {
 		tokens[i] = client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
 	}
-	for _, token := range tokens {
-		if !token.WaitTimeout(ack) {
-			return errors.New("no ack in time")
-		}
-		if token.Error() != nil {
-			return token.Error()
+	const tries = 5
+	for i, token := range tokens {
+		for try := 1; ; try++ {
+			if !token.WaitTimeout(ack) {
+				return errors.New("no ack in time")
+			}
+			if token.Error() == nil {
+				break
+			}
+			if !s.Reconnect || try == tries {
+				return token.Error()
+			}
+			// It was being written when the connection broke. The library gives its token up, whatever it does with it later.
+			m := messages[i]
+			token = client.Publish(m.Topic, m.QoS, m.Retain, m.Payload)
 		}
 	}
 	return nil
