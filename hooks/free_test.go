@@ -189,21 +189,34 @@ func TestAFullQueueRefusesOrDropsAsItIsTold(t *testing.T) {
 			bob.send(wire.Packet{Type: wire.DISCONNECT})
 			bob.ended()
 			alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
-			var refused []int
-			for i := range 5 {
-				if ack := alice.publish("t/x", fmt.Sprint(i)); ack.Reason == 0x97 {
-					refused = append(refused, i)
+			// The bound is exact once what is in the queue has been counted, in the background (docs/storage.md).
+			const all, late = 100, 20
+			var kept []int
+			for i := range all {
+				ack := alice.publish("t/x", fmt.Sprint(i))
+				if refused := ack.Reason == 0x97; !refused {
+					kept = append(kept, i)
+				} else if policy == "drop" {
+					t.Fatalf("message %d was refused", i)
 				}
 			}
-			want, first := "[]", 2
-			if policy == "refuse" {
-				want, first = "[3 4]", 0
-			}
-			if got := fmt.Sprint(refused); got != want {
-				t.Errorf("refused %s, want %s", got, want)
+			if policy == "drop" {
+				kept = kept[all-3:] // at least
+			} else if len(kept) < 3 || len(kept) > late || kept[len(kept)-1] != len(kept)-1 {
+				t.Fatalf("accepted %v, want the first three, and few more", kept)
 			}
 			bob = connect(t, n, wire.V311, keep)
-			for i := first; i < first+3; i++ {
+			for extra := 0; ; extra++ {
+				p := bob.read(wire.PUBLISH)
+				bob.send(wire.Packet{Type: wire.PUBACK, ID: p.ID})
+				if string(p.Payload) == fmt.Sprint(kept[0]) {
+					break
+				}
+				if policy != "drop" || extra > late {
+					t.Fatalf("got %s, want %d", p.Payload, kept[0])
+				}
+			}
+			for _, i := range kept[1:] {
 				bob.gets("t/x", fmt.Sprint(i))
 			}
 		})
