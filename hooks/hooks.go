@@ -103,6 +103,10 @@ type Gateway struct {
 	limits *accountLimits
 	serial atomic.Uint64 // numbers connections
 
+	// wills counts connections that were made with a will that mochi knows of. It is counted by each connection itself: mochi
+	// writes to the will without a lock when the connection ends.
+	wills atomic.Int64
+
 	panics  prometheus.Counter
 	answers *prometheus.CounterVec // by outcome: "ok", or the err of protocol.md section 3
 	okay    prometheus.Counter     // that of "ok"
@@ -248,11 +252,10 @@ func (g *Gateway) violation(cl *mqtt.Client, code packets.Code) (packets.Packet,
 	return noop, packets.ErrRejectPacket
 }
 
-// Residue counts what has collected in the parts of mochi that must stay empty: in-flight messages, subscriptions and
-// retained messages. The wills are taken away with each CONNECT, and cannot be looked at here: mochi writes to them without a
-// lock when a connection ends.
+// Residue counts what has collected in the parts of mochi that must stay empty: in-flight messages, subscriptions,
+// retained messages, wills.
 func (g *Gateway) Residue() int {
-	n := g.server.Topics.Retained.Len()
+	n := int(g.wills.Load()) + g.server.Topics.Retained.Len()
 	n += len(g.server.Topics.Messages("#")) + len(g.server.Topics.Messages("$SYS/#"))
 	for _, cl := range g.server.Clients.GetAll() {
 		n += cl.State.Inflight.Len() + cl.State.Subscriptions.Len()

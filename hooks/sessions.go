@@ -69,6 +69,9 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 
 // OnSessionEstablished runs after the CONNACK was written.
 func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	if cl.Properties.Will.Flag != 0 { // authPlugin took it away
+		p.g.wills.Add(1)
+	}
 	c := of(cl)
 	p.g.rooms.Chat.Arrive(c.account, chat.Connection{ID: c.serial, Session: c.id, Invisible: c.link.Invisible()})
 	p.g.rooms.Chat.SetInvisible(c.account, c.id, c.link.Invisible()) // it may have been set meanwhile
