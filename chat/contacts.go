@@ -19,7 +19,8 @@ const (
 )
 
 // change takes a step, and wakes the two.
-func (s *Service) change(ctx context.Context, c Change) (Contact, Commit, error) {
+func (s *Service) change(ctx context.Context, c Change, origin any) (Contact, Commit, error) {
+	c.Origin = origin
 	if err := differ(c.Who, c.Other); err != nil {
 		return Contact{}, nil, err
 	}
@@ -72,9 +73,7 @@ func (s *Service) RequestContact(ctx context.Context, who, to accounts.Name, gre
 	if err := s.exists(ctx, who, to); err != nil {
 		return Contact{}, nil, err
 	}
-	c := ToRequest(who, to, greeting, s.bounds())
-	c.Origin = origin
-	contact, commit, err := s.change(ctx, c)
+	contact, commit, err := s.change(ctx, ToRequest(who, to, greeting, s.bounds()), origin)
 	if err != nil {
 		return Contact{}, nil, err
 	}
@@ -90,9 +89,7 @@ func (s *Service) bounds() Bounds {
 func (s *Service) AcceptContact(ctx context.Context, who, requester accounts.Name, origin any) (
 	Contact, Commit, error,
 ) {
-	c := ToAccept(who, requester, s.bounds())
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToAccept(who, requester, s.bounds()), origin)
 }
 
 // RejectContact refuses requester's request, and his others for a day. He hears of it if tell says so. ErrMalformed,
@@ -100,31 +97,23 @@ func (s *Service) AcceptContact(ctx context.Context, who, requester accounts.Nam
 func (s *Service) RejectContact(ctx context.Context, who, requester accounts.Name, tell bool, origin any) (
 	Contact, Commit, error,
 ) {
-	c := ToReject(who, requester, tell)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToReject(who, requester, tell), origin)
 }
 
 // IgnoreContact leaves requester's request as it is and counts it no more; he does not hear of it. ErrMalformed,
 // ErrNoRequest.
 func (s *Service) IgnoreContact(ctx context.Context, who, requester accounts.Name, origin any) (Contact, Commit, error) {
-	c := ToIgnore(who, requester)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToIgnore(who, requester), origin)
 }
 
 // WithdrawContact takes who's request to another one back. ErrMalformed, ErrNoRequest.
 func (s *Service) WithdrawContact(ctx context.Context, who, to accounts.Name, origin any) (Contact, Commit, error) {
-	c := ToWithdraw(who, to)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToWithdraw(who, to), origin)
 }
 
 // RemoveContact ends that the two are contacts, for both. ErrMalformed.
 func (s *Service) RemoveContact(ctx context.Context, who, other accounts.Name, origin any) (Contact, Commit, error) {
-	c := ToRemove(who, other)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToRemove(who, other), origin)
 }
 
 // BlockContact lets nothing pass between the two any more, in either direction. What had its place before stays.
@@ -136,16 +125,12 @@ func (s *Service) BlockContact(ctx context.Context, who, other accounts.Name, or
 	if err := s.exists(ctx, who, other); err != nil {
 		return Contact{}, nil, err
 	}
-	c := ToBlock(who, other)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToBlock(who, other), origin)
 }
 
 // UnblockContact takes who's block back. ErrMalformed.
 func (s *Service) UnblockContact(ctx context.Context, who, other accounts.Name, origin any) (Contact, Commit, error) {
-	c := ToUnblock(who, other)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToUnblock(who, other), origin)
 }
 
 // NoteContact keeps who's own name for a contact, and the groups he has him in; nil leaves one as it is. ErrMalformed,
@@ -168,9 +153,7 @@ func (s *Service) NoteContact(
 			}
 		}
 	}
-	c := ToNote(who, other, remark, tags)
-	c.Origin = origin
-	return s.change(ctx, c)
+	return s.change(ctx, ToNote(who, other, remark, tags), origin)
 }
 
 func checkNote(text string, longest int) error {
@@ -257,8 +240,6 @@ func (s *Service) PutAway(ctx context.Context, who accounts.Name, c Conversation
 	if err != nil {
 		return nil, err
 	}
-	change := ToDrop(who, peer)
-	change.Origin = origin
-	_, commit, err := s.change(ctx, change)
+	_, commit, err := s.change(ctx, ToDrop(who, peer), origin)
 	return commit, err
 }

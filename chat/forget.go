@@ -91,7 +91,7 @@ func (s *Service) gone(ctx context.Context, who accounts.Name) (bool, error) {
 
 // part ends what a deleted account has to do with one other.
 func (s *Service) part(ctx context.Context, who, other accounts.Name) error {
-	_, commit, err := s.change(ctx, ToLeave(who, other))
+	_, commit, err := s.change(ctx, ToLeave(who, other), nil)
 	if err == nil && commit != nil {
 		err = commit.Wait(ctx)
 	}
