@@ -104,17 +104,7 @@ func (r *Registry) kick(ctx context.Context, k Key) error {
 			return err
 		}
 	}
-	stored, _, err := r.find(ctx, k)
-	if err != nil {
-		return err
-	}
-	if !stored.exists {
-		if old != nil {
-			return nil
-		}
-		return ErrNoSession
-	}
-	return r.replace(ctx, stored)
+	return r.dropStored(ctx, k, old)
 }
 
 // kickLink ends the session of a connection; not done: there is none that has not been ended already.

@@ -217,6 +217,11 @@ func (r *Registry) drop(ctx context.Context, k Key) error {
 			return err
 		}
 	}
+	return r.dropStored(ctx, k, old)
+}
+
+// dropStored removes what is stored of a session whose connection, if there was one, has ended. The session is locked.
+func (r *Registry) dropStored(ctx context.Context, k Key, old *Link) error {
 	stored, _, err := r.find(ctx, k)
 	if err != nil {
 		return err
