@@ -205,7 +205,7 @@ func changingRound(t *testing.T, seed uint64) {
 	w.x.close()
 	w.open()
 	w.x.w.cutAfter(-1)
-	if w.x.w.isGone() {
+	for w.x.w.isGone() { // cut before it was told not to be
 		w.open()
 		w.x.w.cutAfter(-1)
 	}

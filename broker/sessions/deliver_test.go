@@ -36,6 +36,7 @@ type receiver struct {
 	lazy    func() bool     // says whether an ack is put off until more has arrived
 	rand    *rand.Rand      // nil: acks in order
 	repeats int
+	packets int  // that have come
 	loose   bool // subscriptions change: positions may be left out, and come again with another QoS
 
 	// of the current connection
@@ -77,6 +78,7 @@ func (r *receiver) serve(c *conn) {
 
 func (r *receiver) packet(c *conn, p packet) {
 	r.t.Helper()
+	r.packets++
 	switch {
 	case p.kind == "publish":
 		r.published(p.publish)
