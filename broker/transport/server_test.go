@@ -229,12 +229,13 @@ func TestDoneIsClosedAfterServeReturnsAndTheConnectionIsClosed(t *testing.T) {
 
 func TestCloseWaitsForServeAndLeavesNothing(t *testing.T) {
 	others := goleak.IgnoreCurrent()
-	var serving atomic.Int32
+	var serving, inside atomic.Int32
 	told := make(chan struct{})
 	s, addr := listen(t, nil, func(c *Conn) {
 		serving.Add(1)
 		defer serving.Add(-1)
 		if admitted(t, c) {
+			inside.Add(1)
 			<-told
 			send(t, c, []byte{0xe0, 0})
 		}
@@ -246,7 +247,7 @@ func TestCloseWaitsForServeAndLeavesNothing(t *testing.T) {
 		clients = append(clients, conn)
 	}
 	strangers := []net.Conn{dial(t, addr), dial(t, addr)}
-	eventually(t, "all are served", func() bool { return serving.Load() == 20 && sum(s) == 22 })
+	eventually(t, "all are served", func() bool { return inside.Load() == 20 && sum(s) == 22 })
 	if err := s.StopAccepting(); err != nil {
 		t.Fatal(err)
 	}
