@@ -45,6 +45,22 @@ const (
 	tableLeaving         table = 'l' // account -> nothing: deleted accounts of which something is left
 	tableAudit           table = 'u' // time, number -> auditRow
 
+	tableOwn       table = 'O' // conversation, user, seq -> 8 bytes: in rooms, how many counting messages are his up to this one of his
+	tableGone      table = 'X' // conversation, seq -> goneRow: counting messages that count no more
+	tableMentions  table = 'G' // conversation, user, seq -> nothing: messages that mention him
+	tableChanges   table = 'Y' // conversation, rev -> changeRow
+	tableEdits     table = 'E' // conversation, seq, rev -> editRow: what a message said before
+	tableReactions table = 'J' // conversation, seq, emoji, user -> 8 bytes: time
+	tableHidden    table = 'H' // user, conversation, seq -> nothing: messages that he has deleted for himself
+	tableSelf      table = 'z' // user, conversation -> selfRow: his own side of it
+	tableLarge     table = '4' // user, conversation -> nothing: his conversations that are not in his stream
+	tableWaiting   table = '5' // conversation, user -> nothing: who has asked to join
+	tableLinks     table = 'Z' // link -> conversation
+	tableExpiring  table = 'c' // end, conversation, seq -> nothing: messages with a ttl
+	tableSnapshots table = '1' // conversation -> snapshotRow: of a board
+	tableLive      table = '2' // conversation -> liveRow: what is summed in a live room
+	tableMoving    table = '3' // -> movingRow: how far an import has come
+
 	tablePositions    table = 'n' // -> 8 bytes: positions up to here may have been given
 	tableQueues       table = 'q' // number (4 bytes), position -> entry, with its content if no other queue has it
 	tableContents     table = 'm' // position -> content that several queues have
