@@ -18,9 +18,71 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// Conversation names a conversation: "d.alice.bob" for two people, their names sorted. Other kinds (g. groups and so
-// on) have a name and no meaning yet.
+// Conversation names a conversation: "d.alice.bob" for two people, their names sorted; "s.alice" for somebody's notes to
+// himself; "g.x1" and so on for rooms.
 type Conversation string
+
+// Kind is what kind of conversation a name says it is: its first letter.
+type Kind byte
+
+// Kinds of conversations.
+const (
+	KindNone    Kind = 0 // of a name that none can have
+	KindDirect  Kind = 'd'
+	KindNotes   Kind = 's'
+	KindGroup   Kind = 'g'
+	KindChannel Kind = 'n'
+	KindLive    Kind = 'l'
+	KindBoard   Kind = 'b'
+	KindTrip    Kind = 't'
+)
+
+// Kind gives the kind of a well-formed name; KindNone for any other.
+func (c Conversation) Kind() Kind {
+	kind, rest, found := strings.Cut(string(c), ".")
+	if !found || len(kind) != 1 {
+		return KindNone
+	}
+	switch k := Kind(kind[0]); k {
+	case KindDirect:
+		if _, _, ok := c.Pair(); ok {
+			return k
+		}
+	case KindNotes:
+		if _, err := accounts.ParseUser(rest); err == nil {
+			return k
+		}
+	case KindGroup, KindChannel, KindLive, KindBoard, KindTrip:
+		if validRoomID(rest) {
+			return k
+		}
+	}
+	return KindNone
+}
+
+// Room says whether it is a kind that people join and leave.
+func (k Kind) Room() bool { return k != KindNone && k != KindDirect && k != KindNotes }
+
+// validRoomID says whether s is [a-z0-9]{1,32}.
+func validRoomID(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
+}
+
+// Notes names somebody's notes to himself.
+func Notes(who accounts.Name) Conversation { return Conversation("s." + string(who)) }
+
+// Owner gives whose notes these are; ok is false for any other name.
+func (c Conversation) Owner() (who accounts.Name, ok bool) {
+	if c.Kind() != KindNotes {
+		return "", false
+	}
+	return accounts.Name(c[2:]), true
+}
 
 // Direct names the conversation of two people.
 func Direct(a, b accounts.Name) Conversation {
@@ -60,7 +122,6 @@ func (c Conversation) Peer(who accounts.Name) (peer accounts.Name, ok bool) {
 // Draft is a message that has not found its place yet.
 type Draft struct {
 	Conversation Conversation
-	Members      []accounts.Name // whose streams get a pointer; the sender is one of them
 	From         accounts.Name
 	MID          string          // the sender's name for it; empty: never compared with another, the store keeps ID in its place
 	ID           string          // the server's name for it, unique
@@ -103,11 +164,14 @@ type Tally struct {
 	Read         uint64 // the member's read mark: a seq
 	N, ReadN     uint64 // counting messages up to Head, and up to Read
 	Own, ReadOwn uint64 // those of them that the member sent himself
+	Gone         uint64 // those of others after Read that count no more: recalled, expired, deleted
+	Mention      uint64 // those of others after Read that mention the member
 	Boxed        bool   // a stranger's, who was not answered: it counts for the box, and not for the total
+	Large        bool   // the conversation is not in the member's stream
 }
 
 // Unread is the number of counting messages of others after the read mark.
-func (t Tally) Unread() uint64 { return (t.N - t.ReadN) - (t.Own - t.ReadOwn) }
+func (t Tally) Unread() uint64 { return (t.N - t.ReadN) - (t.Own - t.ReadOwn) - t.Gone }
 
 // EntryType says what an entry of a stream is about. The values are the "t" of events on the wire.
 type EntryType string
@@ -120,6 +184,7 @@ const (
 	EntryContact EntryType = "contact" // a change of a relation
 	EntryProfile EntryType = "profile" // a change of somebody's profile, or of one's own
 	EntrySession EntryType = "session" // somebody logged in to one's account, or out
+	EntryConv    EntryType = "conv"    // what one is to a conversation has changed, or one's own side of it
 )
 
 // Entry is one place of a user's stream. Entries never change.
@@ -137,6 +202,17 @@ type Entry struct {
 	Version      uint64        // EntryContact: of the list of contacts; EntryProfile: of the profile
 	Card         Card          // EntryProfile
 	Login        Login         // EntrySession
+	Room         RoomNews      // EntryConv
+}
+
+// RoomNews is what an EntryConv says besides who it is about.
+type RoomNews struct {
+	State RoomState
+	By    accounts.Name
+	Title string
+	Role  Role
+	Until int64
+	Text  string
 }
 
 // Marks are how far a member has come in a conversation, as seqs.

@@ -14,6 +14,22 @@ var (
 	ErrNoRight = errors.New("no right")
 	// ErrNoConversation means that there is no such conversation or account.
 	ErrNoConversation = errors.New("no such conversation or account")
+	// ErrEnded means that the room was dissolved.
+	ErrEnded = errors.New("room was dissolved")
+	// ErrBanned means that one was thrown out of a room, and may not come back yet.
+	ErrBanned = errors.New("banned")
+	// ErrFull means that a room has as many members as it may have.
+	ErrFull = errors.New("room is full")
+	// ErrLastOwner means that an owner has to transfer the room before he leaves.
+	ErrLastOwner = errors.New("the owner has to transfer the room first")
+	// ErrMuted means that one may read and not write; a [MutedError] says until when.
+	ErrMuted = errors.New("muted")
+	// ErrSlow means that one has written not long ago in a room where that is slowed down; a [SlowError] says when one may.
+	ErrSlow = errors.New("slow mode")
+	// ErrNoMessage means that there is no such message, or that its content is gone.
+	ErrNoMessage = errors.New("no such message")
+	// ErrLate means that a message is too old to be changed.
+	ErrLate = errors.New("too late")
 	// ErrGone means that the account was deleted.
 	ErrGone = errors.New("account was deleted")
 	// ErrBlocked means that one of the two has blocked the other.
@@ -43,3 +59,19 @@ func (e *QuotaError) Error() string { return ErrQuota.Error() }
 
 // Is makes it an ErrQuota.
 func (e *QuotaError) Is(target error) bool { return target == ErrQuota }
+
+// MutedError is an ErrMuted. RetryAfter is 0 if it does not end by itself.
+type MutedError struct{ RetryAfter time.Duration }
+
+func (e *MutedError) Error() string { return ErrMuted.Error() }
+
+// Is makes it an ErrMuted.
+func (e *MutedError) Is(target error) bool { return target == ErrMuted }
+
+// SlowError is an ErrSlow.
+type SlowError struct{ RetryAfter time.Duration }
+
+func (e *SlowError) Error() string { return ErrSlow.Error() }
+
+// Is makes it an ErrSlow.
+func (e *SlowError) Is(target error) bool { return target == ErrSlow }

@@ -67,6 +67,8 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.maybe(`,"label":`, e.Login.Label)
 		o.maybe(`,"addr":`, e.Login.Addr)
 		o.time(e.TS)
+	case EntryConv:
+		o.room(&e.Entry)
 	case EntryProfile:
 		o.str(`,"who":`, string(e.Who))
 		o.num(`,"ver":`, e.Version)
@@ -129,6 +131,20 @@ func (o *object) contact(e *Entry) {
 	if e.Version != 0 {
 		o.num(`,"ver":`, e.Version)
 	}
+	o.time(e.TS)
+}
+
+func (o *object) room(e *Entry) {
+	o.str(`,"c":`, string(e.Conversation))
+	o.str(`,"st":`, string(e.Room.State))
+	o.maybe(`,"by":`, string(e.Room.By))
+	o.maybe(`,"who":`, string(e.Who))
+	o.maybe(`,"title":`, e.Room.Title)
+	o.maybe(`,"role":`, string(e.Room.Role))
+	if e.Room.Until != 0 {
+		o.b = strconv.AppendInt(append(o.b, `,"until":`...), e.Room.Until, 10)
+	}
+	o.maybe(`,"text":`, e.Room.Text)
 	o.time(e.TS)
 }
 

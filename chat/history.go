@@ -32,47 +32,114 @@ func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery
 	if given := b2i(q.First) + b2i(q.After > 0) + b2i(q.Before > 0) + b2i(q.Around > 0); given > 1 {
 		return MessagePage{}, fmt.Errorf("history of %.80q: more than one bound: %w", q.Conversation, ErrMalformed)
 	}
-	if _, err := s.member(ctx, who, q.Conversation); err != nil {
+	periods, err := s.readable(ctx, who, q.Conversation)
+	if err != nil {
 		return MessagePage{}, err
 	}
-	page, err := s.history(ctx, q, pageSize(q.Limit, historyLimit, maxHistory))
+	r := reading{ctx: ctx, store: s.store, conversation: q.Conversation, periods: periods}
+	page, err := r.history(q, pageSize(q.Limit, historyLimit, maxHistory))
 	if err != nil {
 		return MessagePage{}, fmt.Errorf("history of %s: %w", q.Conversation, err)
 	}
 	return page, nil
 }
 
-func (s *Service) history(ctx context.Context, q HistoryQuery, limit int) (MessagePage, error) {
+// reading reads what somebody may of a conversation.
+type reading struct {
+	ctx          context.Context
+	store        Store
+	conversation Conversation
+	periods      []Period // oldest first
+	head, floor  uint64
+}
+
+func (r *reading) history(q HistoryQuery, limit int) (MessagePage, error) {
+	var all []Message
+	var err error
+	keep := 0
 	switch {
 	case q.Around > 0:
-		return s.around(ctx, q.Conversation, q.Around, limit)
+		all, keep, err = r.around(q.Around, limit)
 	case q.First || q.After > 0:
-		page, err := s.store.Messages(ctx, q.Conversation, q.After, 0, limit)
-		page.Messages = fit(page.Messages, 0)
-		return page, err
-	case q.Before == 0:
-		q.Before = newest
+		all, err = r.forward(q.After, limit)
+	default:
+		if q.Before == 0 {
+			q.Before = newest
+		}
+		all, err = r.backward(q.Before, limit)
+		keep = len(all) - 1
 	}
-	page, err := s.store.Messages(ctx, q.Conversation, 0, q.Before, limit)
-	page.Messages = fit(page.Messages, len(page.Messages)-1)
+	page := MessagePage{Messages: fit(all, keep), Head: r.head, Floor: max(r.floor, r.periods[0].From)}
+	if end := r.periods[len(r.periods)-1].To; r.head >= end {
+		page.Head = end - 1
+	}
 	return page, err
 }
 
-// around gives half of the messages before seq and half after it, or more of one side where the other has not as many.
-func (s *Service) around(ctx context.Context, c Conversation, seq uint64, limit int) (MessagePage, error) {
-	after := seq - min(seq, uint64(limit/2)+1)
-	page, err := s.store.Messages(ctx, c, after, 0, limit)
-	if err == nil && len(page.Messages) < limit {
-		page, err = s.store.Messages(ctx, c, 0, newest, limit)
-	}
-	middle := 0
-	for i, m := range page.Messages {
-		if m.Seq <= seq {
-			middle = i
+// read gives messages between two exclusive bounds, as [Log.Messages] does.
+func (r *reading) read(after, before uint64, limit int) ([]Message, error) {
+	page, err := r.store.Messages(r.ctx, r.conversation, after, before, limit)
+	r.head, r.floor = page.Head, page.Floor
+	return page.Messages, err
+}
+
+// forward gives the first messages after after.
+func (r *reading) forward(after uint64, limit int) (all []Message, err error) {
+	for _, p := range r.periods {
+		if p.To <= after+1 || len(all) == limit && r.head > 0 {
+			continue
+		}
+		some, err := r.read(max(after, p.From-1), 0, limit-len(all))
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range some {
+			if m.Seq < p.To {
+				all = append(all, m)
+			}
 		}
 	}
-	page.Messages = fit(page.Messages, middle)
-	return page, err
+	return all, r.look()
+}
+
+// backward gives the last messages before before.
+func (r *reading) backward(before uint64, limit int) (all []Message, err error) {
+	for _, p := range slices.Backward(r.periods) {
+		if before <= p.From || len(all) == limit && r.head > 0 {
+			continue
+		}
+		some, err := r.read(p.From-1, min(before, p.To), limit-len(all))
+		if err != nil {
+			return nil, err
+		}
+		all = append(some, all...)
+	}
+	return all, r.look()
+}
+
+// look sees that head and floor are known.
+func (r *reading) look() error {
+	if r.head != 0 {
+		return nil
+	}
+	_, err := r.read(0, 0, 0)
+	return err
+}
+
+// around gives half of the messages before seq and half after it, or more of one side where the other has not as many, and
+// which of them is the middle one.
+func (r *reading) around(seq uint64, limit int) (all []Message, middle int, err error) {
+	before, err := r.backward(seq, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	rest, err := r.forward(seq-1, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	n := min(len(rest), max(limit-len(before), limit-limit/2))
+	before = before[len(before)-min(len(before), limit-n):]
+	return append(before, rest[:n]...), min(len(before), max(len(before)+n-1, 0)), nil
 }
 
 // fit leaves as many of the messages around keep as maxPage has room for, keep among them.

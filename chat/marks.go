@@ -27,8 +27,7 @@ func (s *Service) MarkReceived(ctx context.Context, who accounts.Name, c Convers
 func (s *Service) mark(ctx context.Context, who accounts.Name, c Conversation, m Marks, origin any) (
 	Marks, Commit, error,
 ) {
-	peer, err := c.peer(who)
-	if err != nil {
+	if err := c.mayBe(who); err != nil {
 		return Marks{}, nil, err
 	}
 	marked, commit, err := s.store.Mark(ctx, c, who, m, origin)
@@ -39,7 +38,9 @@ func (s *Service) mark(ctx context.Context, who accounts.Name, c Conversation, m
 	if marked.Moved && m.Read > 0 {
 		s.wake.Wake(who) // an EntryRead for the other devices
 	}
-	s.tellLater(Member{c, who}, peer, marked)
+	if peer, ok := c.Peer(who); ok {
+		s.tellLater(Member{c, who}, peer, marked)
+	}
 	return marked.Marks, commit, nil
 }
 

@@ -29,15 +29,16 @@ type Store interface {
 	Contacts
 	People
 	Seen
+	Rooms
 }
 
 // Log keeps messages and streams in the order in which it accepted them.
 type Log interface {
-	// Append gives d the next seq of its conversation and a pointer in the stream of each of its members. Its time is
-	// now, or that of the message before it if the clock went back. A repeated (Conversation, From, MID) writes nothing
-	// and gives the first message, with Dup set and a commit that waits for the first one's durability; if its
-	// fingerprint differs, the error is ErrConflict. Otherwise [Pair.Write] decides, in the order of messages and of
-	// changes of the pair, and its errors are given.
+	// Append gives d the next seq of its conversation and a pointer in the stream of each of its members, unless it is
+	// large. Its time is now, or that of the message before it if the clock went back. A repeated (Conversation, From, MID)
+	// writes nothing and gives the first message, with Dup set and a commit that waits for the first one's durability; if
+	// its fingerprint differs, the error is ErrConflict. Otherwise [Pair.Write] or [Room.Write] decides, in the order of
+	// messages and of changes of the conversation, and its errors are given. Notes to oneself are there from the start.
 	Append(ctx context.Context, d Draft) (Appended, Commit, error)
 
 	// Mark moves who's marks in a conversation forward: the result is the maximum of what was and what is given, both
@@ -108,6 +109,8 @@ type Marked struct {
 type Appended struct {
 	Message Message
 	Dup     bool // it had been stored before
+	// Members are those in whose streams it is; of a Dup, and in large conversations, nobody.
+	Members []accounts.Name
 }
 
 // MessagePage is a part of a conversation.
@@ -161,6 +164,46 @@ type Contacts interface {
 
 	// Mutual counts the people who are contacts of both, up to limit.
 	Mutual(ctx context.Context, a, b accounts.Name, limit int) (int, error)
+}
+
+// Rooms keeps who is in a conversation that people join and leave.
+type Rooms interface {
+	// Room gives a room and what some people are to it. It serves decisions and may be ahead of what is durable. A room that
+	// does not exist is no error: [Room.Exists] says so.
+	Room(ctx context.Context, c Conversation, who ...accounts.Name) (Room, error)
+
+	// ChangeRoom takes a step: the room, the members, the line in the conversation and the events, all or nothing, in the order
+	// of its messages. If the step changes nothing, nothing is written; its errors are given as they are. It gives the room as
+	// it is then, and who has something new in his stream.
+	//
+	// Who becomes a member has read everything that was there before. A room with more members than the store's setting says,
+	// and every channel and live room, is large, and stays so.
+	ChangeRoom(ctx context.Context, change RoomChange) (RoomChanged, Commit, error)
+
+	// RoomMembers gives up to limit of those to whom keep says yes, in the order of their names, those after after. It visits
+	// everybody who has, or had, anything to do with the room.
+	RoomMembers(
+		ctx context.Context, c Conversation, after accounts.Name, limit int, keep func(Membership) bool,
+	) ([]RoomMember, error)
+
+	// LinkedRoom gives the room with this link; empty: none has it.
+	LinkedRoom(ctx context.Context, link string) (Conversation, error)
+
+	// RoomsOf gives the rooms that a user is in, in the order of their names.
+	RoomsOf(ctx context.Context, user accounts.Name) ([]Conversation, error)
+}
+
+// RoomChanged is what ChangeRoom did.
+type RoomChanged struct {
+	Room Room
+	Told []accounts.Name // who has something new in his stream
+	Line Message         // zero: there was none
+}
+
+// RoomMember is somebody who has to do with a room.
+type RoomMember struct {
+	Who accounts.Name
+	Membership
 }
 
 // Directory tells who exists.

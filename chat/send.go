@@ -26,14 +26,14 @@ type Sent struct {
 	Dup          bool   // it had been stored before, and this is what it got then
 }
 
-// Send stores a message in a direct conversation of contacts. It may be acknowledged once the commit is durable. Sending
+// Send stores a message. It may be acknowledged once the commit is durable. Sending
 // moves no read mark.
 //
 // A repeated mid with the same content gives what the first one got, with Dup set. Refused with ErrMalformed: a name, a
 // field or a body that breaks the rules, and writing to oneself by "d."; ErrTooLarge: a limit of Config; ErrNoConversation:
-// no such account or conversation, also those of kinds that do not exist yet, such as notes to oneself; ErrGone: a deleted
-// account; ErrNotMember: the conversation of two others; ErrBlocked; ErrNoRight: somebody who is no contact and hears no
-// strangers, and the kind "sys"; ErrAwaitReply: a second message of a stranger; ErrConflict: the mid was used with other
+// no such account or conversation; ErrGone: a deleted account; ErrEnded: a dissolved room; ErrNotMember: the conversation of
+// others; ErrBlocked; ErrNoRight: somebody who is no contact and hears no strangers, a channel that one only reads, and the
+// kind "sys"; ErrMuted; ErrSlow; ErrAwaitReply: a second message of a stranger; ErrConflict: the mid was used with other
 // content.
 func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Content, origin any) (Sent, Commit, error) {
 	conversation, peer, err := to.resolve(from)
@@ -50,7 +50,6 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	}
 	d := Draft{
 		Conversation: conversation,
-		Members:      []accounts.Name{from, peer},
 		From:         from,
 		MID:          c.MID,
 		ID:           id.String(),
@@ -64,14 +63,14 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		Origin:       origin,
 	}
 	stored, commit, err := s.store.Append(ctx, d)
-	if errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked) {
+	if peer != "" && (errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked)) {
 		stored, commit, err = s.sendToStranger(ctx, d, peer)
 	}
 	if err != nil {
 		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
 	}
 	if !stored.Dup {
-		s.wake.Wake(from, peer)
+		s.wake.Wake(stored.Members...)
 		s.sentTyping(ctx, from, conversation)
 	}
 	m := stored.Message
@@ -117,20 +116,20 @@ func (s *Service) hears(ctx context.Context, who, stranger accounts.Name) (bool,
 	return n > 0, nil
 }
 
-// resolve gives the conversation, and its other member.
+// resolve gives the conversation and, if it is that of two people, the other one.
 func (t Target) resolve(from accounts.Name) (Conversation, accounts.Name, error) {
 	if (t.User == "") == (t.Conversation == "") {
 		return "", "", fmt.Errorf("target %.80q %.80q: %w", t.Conversation, t.User, ErrMalformed)
 	}
 	if t.Conversation != "" {
-		peer, err := t.Conversation.peer(from)
-		return t.Conversation, peer, err
+		peer, _ := t.Conversation.Peer(from)
+		return t.Conversation, peer, t.Conversation.mayBe(from)
 	}
 	if _, err := accounts.ParseUser(string(t.User)); err != nil {
 		return "", "", fmt.Errorf("%w: %w", err, ErrMalformed)
 	}
 	if t.User == from {
-		return "", "", fmt.Errorf("notes of %s to self: %w", from, ErrNoConversation)
+		return Notes(from), "", nil
 	}
 	return Direct(from, t.User), t.User, nil
 }

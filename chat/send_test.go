@@ -30,7 +30,8 @@ func TestWhereAMessageMayGo(t *testing.T) {
 		"group with a wildcard":     {"alice", chat.Target{Conversation: "g.+"}, chat.ErrMalformed},
 		"group with a long id":      {"alice", chat.Target{Conversation: chat.Conversation("g." + strings.Repeat("a", 65))}, chat.ErrMalformed},
 		"group":                     {"alice", chat.Target{Conversation: "g.x1"}, chat.ErrNoConversation},
-		"notes of hers":             {"alice", chat.Target{Conversation: "s.alice"}, chat.ErrNoConversation},
+		"notes of hers":             {"alice", chat.Target{Conversation: "s.alice"}, nil},
+		"notes of another":          {"alice", chat.Target{Conversation: "s.bob"}, chat.ErrNotMember},
 		"two others":                {"carol", chat.Target{Conversation: "d.alice.bob"}, chat.ErrNotMember},
 		"two others who are nobody": {"carol", chat.Target{Conversation: "d.x.y"}, chat.ErrNotMember},
 		"stranger":                  {"alice", chat.Target{User: "carol"}, chat.ErrNoRight},
@@ -39,7 +40,7 @@ func TestWhereAMessageMayGo(t *testing.T) {
 		"nobody's conversation":     {"alice", chat.Target{Conversation: "d.alice.zed"}, chat.ErrNoConversation},
 		"no name":                   {"alice", chat.Target{User: "Zed!"}, chat.ErrMalformed},
 		"me":                        {"alice", chat.Target{User: "me"}, chat.ErrMalformed},
-		"herself":                   {"alice", chat.Target{User: "alice"}, chat.ErrNoConversation},
+		"herself":                   {"alice", chat.Target{User: "alice"}, nil},
 		"herself, by conversation":  {"alice", chat.Target{Conversation: "d.alice.alice"}, chat.ErrMalformed},
 	}
 	m := start(t)

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -22,10 +23,15 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (chat.Appended, cha
 	}
 	defer s.leave()
 	a := appending{store: s, draft: d}
-	if err := a.prepare(ctx); err != nil {
+	var err error
+	if a.origin, err = originKey(d.Origin); err != nil {
 		return chat.Appended{}, nil, err
 	}
-	defer a.parties.release()
+	a.content = encode(contentOf(d))
+	if err := a.load(ctx); err != nil {
+		return chat.Appended{}, nil, err
+	}
+	defer func() { a.parties.release() }()
 	if d.MID != "" {
 		first, err := a.claim(ctx)
 		if err != nil {
@@ -35,12 +41,12 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (chat.Appended, cha
 			return a.repeated(ctx, first)
 		}
 	}
-	m, commit, err := a.append(ctx)
+	appended, commit, err := a.append(ctx)
 	if err != nil {
 		a.abandon()
 		return chat.Appended{}, nil, err
 	}
-	return chat.Appended{Message: m}, commit, nil
+	return appended, commit, nil
 }
 
 // appending is one message on its way to its place.
@@ -49,67 +55,41 @@ type appending struct {
 	draft   chat.Draft
 	origin  originRow
 	parties parties
-	from    int         // which member is the sender
-	to      []int       // members that get a pointer
+	from    int         // which of the people is the sender
 	content []byte      // encoded
 	claimed *claimedMID // nil without a mid
 }
 
-// prepare does what needs no place: parsing, loading, encoding.
-func (a *appending) prepare(ctx context.Context) (err error) {
-	if a.origin, err = originKey(a.draft.Origin); err != nil {
+// load loads those who are concerned.
+func (a *appending) load(ctx context.Context) (err error) {
+	if a.parties, err = a.store.parties(ctx, a.draft.Conversation, true, a.draft.From); err != nil {
 		return err
 	}
-	if a.parties, err = a.store.parties(ctx, a.draft.Conversation); err != nil {
-		return err
-	}
-	if err = a.checkMembers(); err != nil {
+	if a.from, err = a.parties.place(a.draft.From); err != nil {
 		a.parties.release()
-		return err
 	}
-	a.content = encode(contentOf(a.draft))
-	return nil
-}
-
-// checkMembers sees that all who are concerned have a place in the conversation, which need not exist yet.
-func (a *appending) checkMembers() (err error) {
-	conv := a.parties.conv.value // the names in it never change
-	if a.from, err = conv.place(a.draft.From); err != nil {
-		return err
-	}
-	for _, name := range a.draft.Members {
-		i, err := conv.place(name)
-		if err != nil {
-			return err
-		}
-		a.to = append(a.to, i)
-	}
-	return nil
-}
-
-// place is index for somebody who is, or could be, in the conversation.
-func (c *conversation) place(who accounts.Name) (int, error) {
-	if c.members[0] == "" {
-		return 0, chat.ErrNoConversation
-	}
-	i, ok := c.index(who)
-	if !ok {
-		return 0, chat.ErrNotMember
-	}
-	return i, nil
+	return err
 }
 
 // admitLocked says whether the sender may write now, and adds what that makes of the conversation.
 func (a *appending) admitLocked(b *pebble.Batch, now int64) error {
 	conv := a.parties.conv.value
-	me, them := &conv.relations[a.from], &conv.relations[1-a.from]
+	switch {
+	case conv.room != nil:
+		r := a.parties.roomLocked([]accounts.Name{a.draft.From})
+		return r.Write(a.draft.From)
+	case conv.direct == nil:
+		a.parties.createLocked(b, now)
+		return nil
+	}
+	me, them := &conv.direct.relations[a.from], &conv.direct.relations[1-a.from]
 	if me.State == relationAccepted && !me.Blocked && !them.Blocked {
 		return nil
 	}
 	st := a.parties.stream(a.from)
 	p := conv.pairLocked(a.from, now)
 	p.Asked = st.social.Asked
-	if err := p.Write(a.draft.Stranger, a.draft.Approaches); err != nil || p.Talk == conv.talk {
+	if err := p.Write(a.draft.Stranger, a.draft.Approaches); err != nil || p.Talk == conv.direct.talk {
 		return err
 	}
 	a.parties.talkLocked(b, p.Talk, now)
@@ -118,55 +98,121 @@ func (a *appending) admitLocked(b *pebble.Batch, now int64) error {
 	return nil
 }
 
+// createLocked writes who is in a conversation that nobody leaves, unless that was done.
+func (p *parties) createLocked(b *pebble.Batch, now int64) {
+	conv := p.conv.value
+	if conv.created != 0 {
+		return
+	}
+	conv.created = now
+	row := conversationRow{Created: now}
+	for i, m := range conv.members {
+		row.Members = append(row.Members, m.who)
+		p.saveLocked(b, i)
+		put(b, key2(tableUserConvs, m.who, conv.name), nil)
+	}
+	put(b, key1(tableConversations, conv.name), encode(row))
+}
+
 // append gives the message its place.
-func (a *appending) append(ctx context.Context) (chat.Message, *commit, error) {
+func (a *appending) append(ctx context.Context) (chat.Appended, *commit, error) {
+	for {
+		appended, commit, stale, err := a.tryAppend(ctx)
+		if !stale {
+			return appended, commit, err
+		}
+		a.parties.release()
+		if err := a.load(ctx); err != nil {
+			a.parties = parties{}
+			return chat.Appended{}, nil, err
+		}
+	}
+}
+
+// tryAppend is append, unless members have come or gone since they were looked at.
+func (a *appending) tryAppend(ctx context.Context) (appended chat.Appended, c *commit, stale bool, err error) {
 	q := a.store.seq
 	if err := q.reserve(ctx); err != nil {
-		return chat.Message{}, nil, err
+		return appended, nil, false, err
 	}
 	b := a.store.batch()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if a.parties.staleLocked() {
+		q.release()
+		return appended, nil, true, b.Close()
+	}
 	now := a.store.now()
 	if err := a.admitLocked(b, now); err != nil {
 		q.release()
-		return chat.Message{}, nil, errors.Join(err, b.Close())
+		return appended, nil, false, errors.Join(err, b.Close())
 	}
-	m := a.parties.appendLocked(b, a.draft, a.content, a.to, now)
+	m := a.parties.appendLocked(b, a.draft, a.content, now)
 	if a.draft.MID != "" {
 		row := midRow{Seq: m.Seq, Fingerprint: a.draft.Fingerprint[:]}
 		put(b, midKey(m.Conversation, m.From, m.MID), encode(row))
 	}
 	putOrigin(b, a.origin)
-	commit, err := a.parties.commitLocked(b)
-	if err != nil {
-		return chat.Message{}, nil, err
+	if c, err = a.parties.commitLocked(b); err != nil {
+		return appended, nil, false, err
 	}
-	a.settleLocked(m, commit)
+	a.settleLocked(m, c)
 	a.store.counts.messages.Inc()
-	return m, commit, nil
+	return chat.Appended{Message: m, Members: a.parties.hearersLocked()}, c, false, nil
 }
 
-// appendLocked puts a message at the end of the conversation and pointers to it at the end of the streams.
-func (p parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, to []int, now int64) chat.Message {
+// hearersLocked gives those in whose streams a message of the conversation is.
+func (p *parties) hearersLocked() []accounts.Name {
+	if p.conv.value.large() {
+		return nil
+	}
+	names := make([]accounts.Name, 0, len(p.people))
+	for _, q := range p.people {
+		if p.conv.value.in(q.member) {
+			names = append(names, q.who)
+		}
+	}
+	return names
+}
+
+// appendLocked puts a message at the end of the conversation and, unless it is large, pointers to it at the end of the streams
+// of its members, who are among the parties.
+func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, now int64) chat.Message {
 	c := p.conv.value
-	from, _ := c.index(d.From)
+	from, _ := p.place(d.From)
+	sender := p.people[from].member
 	c.head++
 	c.ts = max(c.ts, now)
 	if !d.Silent {
 		c.n++
-		c.own[from]++
+		sender.own++
 	}
-	place := placeRow{TS: c.ts, N: c.n, Own: c.own[from]}
+	place := placeRow{TS: c.ts, N: c.n, Own: sender.own}
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))
-	pointer := encode(entryRow{Type: entryMessage, Conversation: c.name, Seq: c.head})
-	for _, i := range to {
-		p.pushLocked(b, i, pointer)
+	if c.room != nil && c.in(sender) {
+		p.sentLocked(b, from, d.Silent, now)
 	}
-	for i := range c.members {
-		p.changedLocked(i)
+	if !c.large() {
+		pointer := encode(entryRow{Type: entryMessage, Conversation: c.name, Seq: c.head})
+		for i, q := range p.people {
+			if c.in(q.member) {
+				p.pushLocked(b, i, pointer)
+				p.changedLocked(i)
+			}
+		}
 	}
 	return contentOf(d).message(c.name, c.head, place)
+}
+
+// sentLocked keeps of the sender of a message to a room what it makes of him.
+func (p *parties) sentLocked(b *pebble.Batch, from int, silent bool, now int64) {
+	c, m := p.conv.value, p.people[from].member
+	if !silent {
+		put(b, ownKey(c.name, m.who, c.head), binary.BigEndian.AppendUint64(nil, m.own))
+	}
+	m.row.Own, m.row.Sent = m.own, now
+	p.saveLocked(b, from)
+	p.stream(from).changed = true
 }
 
 // put adds a row to a batch, which fails only if the batch would have 4 GiB.

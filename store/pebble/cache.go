@@ -21,6 +21,9 @@ type cache[K comparable, V any] struct {
 // weighty is a value that takes more room than others.
 type weighty interface{ weightLocked() int }
 
+// parting is a value that has to let go of something when it is forgotten.
+type parting interface{ partLocked() }
+
 type entry[K comparable, V any] struct {
 	key    K
 	value  V
@@ -110,6 +113,9 @@ func (c *cache[K, V]) unpinLocked(e *entry[K, V]) {
 		}
 		c.wakeLocked(oldest)
 		delete(c.entries, oldest.key)
+		if p, ok := any(oldest.value).(parting); ok {
+			p.partLocked()
+		}
 	}
 }
 

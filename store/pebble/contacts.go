@@ -36,8 +36,8 @@ func (c chatStore) Pair(ctx context.Context, user, other accounts.Name) (chat.Pa
 // pairLocked is what the two are to each other, seen from one of them.
 func (c *conversation) pairLocked(me int, now int64) chat.Pair {
 	return chat.Pair{
-		Me: c.members[me], Them: c.members[1-me], Mine: c.relations[me].side(), Theirs: c.relations[1-me].side(),
-		Talk: c.talk, Now: now,
+		Me: c.members[me].who, Them: c.members[1-me].who, Mine: c.direct.relations[me].side(),
+		Theirs: c.direct.relations[1-me].side(), Talk: c.direct.talk, Now: now,
 	}
 }
 
@@ -84,7 +84,7 @@ func (s *Store) relating(ctx context.Context, c chat.Change) (*relating, error) 
 	if _, _, ok := name.Pair(); !ok {
 		return nil, fmt.Errorf("contact of %.80q and %.80q: %w", c.Who, c.Other, chat.ErrMalformed)
 	}
-	if r.parties, err = s.parties(ctx, name); err != nil {
+	if r.parties, err = s.parties(ctx, name, true); err != nil {
 		return nil, err
 	}
 	r.me, _ = r.parties.conv.value.index(c.Who)
@@ -123,7 +123,7 @@ func (r *relating) takeLocked(step chat.Step) (chat.Pair, chat.Commit, error) {
 	}
 	if told.Greeting != "" {
 		d := r.greeting(told.Greeting)
-		r.parties.appendLocked(b, d, encode(contentOf(d)), []int{r.me, r.them}, r.now)
+		r.parties.appendLocked(b, d, encode(contentOf(d)), r.now)
 		s.counts.messages.Inc()
 	}
 	putOrigin(b, r.origin)
@@ -143,20 +143,20 @@ func (r *relating) greeting(text string) chat.Draft {
 	if err != nil {
 		panic(err) // a string can always be written
 	}
-	return chat.Draft{Conversation: conv.name, From: conv.members[r.them], ID: r.id, Kind: "text", Body: body}
+	return chat.Draft{Conversation: conv.name, From: conv.members[r.them].who, ID: r.id, Kind: "text", Body: body}
 }
 
 // setLocked writes what the other one is to member i, as a new version of his list, and tells him.
 func (r *relating) setLocked(b *pebble.Batch, i int, side chat.Side, told chat.ContactState) {
 	conv, st := r.parties.conv.value, r.parties.stream(i)
-	who, other := conv.members[i], conv.members[1-i]
-	was := conv.relations[i]
+	who, other := conv.members[i].who, conv.members[1-i].who
+	was := conv.direct.relations[i]
 	if was.Version != 0 {
 		remove(b, versionKey(who, was.Version))
 	}
 	st.social.Version++
 	row := relationRowOf(side, st.social.Version)
-	conv.relations[i] = row
+	conv.direct.relations[i] = row
 	put(b, versionKey(who, row.Version), encode(versionRow{Other: other}))
 	put(b, key2(tableRelations, who, other), encode(row))
 	st.social.Contacts = max(0, st.social.Contacts+one(row.State == relationAccepted)-one(was.State == relationAccepted))
@@ -201,29 +201,29 @@ func one(b bool) int {
 }
 
 // talkLocked writes the state of the conversation. The first time it becomes one of both.
-func (p parties) talkLocked(b *pebble.Batch, talk chat.Talk, now int64) {
+func (p *parties) talkLocked(b *pebble.Batch, talk chat.Talk, now int64) {
 	conv := p.conv.value
-	was := conv.talk
-	conv.talk = talk
+	was := conv.direct.talk
+	conv.direct.talk = talk
 	if !was.Exists {
 		conv.created = now
-		for i, member := range conv.members {
-			put(b, key2(tableMembers, conv.name, member), encode(conv.marks[i]))
-			put(b, key2(tableUserConvs, member, conv.name), nil)
-		}
 	}
-	put(b, key1(tableConversations, conv.name), encode(conversationRow{
-		Members: conv.members[:], Created: conv.created, Open: talk.Open, Asker: talk.Asker, Dropped: talk.Dropped,
-	}))
-	for i, member := range conv.members {
-		switch is := talk.Boxed(member); {
+	row := conversationRow{Created: conv.created, Open: talk.Open, Asker: talk.Asker, Dropped: talk.Dropped}
+	for i, m := range conv.members {
+		row.Members = append(row.Members, m.who)
+		if !was.Exists {
+			p.saveLocked(b, i)
+			put(b, key2(tableUserConvs, m.who, conv.name), nil)
+		}
+		switch is := talk.Boxed(m.who); {
 		case is:
-			put(b, key2(tableBox, member, conv.name), encode(boxRow{Dropped: talk.Dropped}))
-		case was.Boxed(member):
-			remove(b, key2(tableBox, member, conv.name))
+			put(b, key2(tableBox, m.who, conv.name), encode(boxRow{Dropped: talk.Dropped}))
+		case was.Boxed(m.who):
+			remove(b, key2(tableBox, m.who, conv.name))
 		}
 		p.changedLocked(i)
 	}
+	put(b, key1(tableConversations, conv.name), encode(row))
 }
 
 // boxRow says of a stranger's message whether it was put away.

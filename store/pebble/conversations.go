@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -10,61 +11,91 @@ import (
 	"github.com/magpie-im/magpie/chat"
 )
 
-// conversation is what is kept in memory of a conversation of two people, and of the two people if they have none yet.
-// Nothing of the head has a row of its own: it is what the last message's row says. Guarded by sequencer.mu.
+// conversation is what is kept in memory of a conversation; of two people also if they have none yet. Nothing of the head has
+// a row of its own: it is what the last message's row says. Guarded by sequencer.mu.
 type conversation struct {
+	store   *Store
 	name    chat.Conversation
-	members [2]accounts.Name // sorted
-	talk    chat.Talk
-	created int64
+	kind    chat.Kind // KindNone: nobody is in it, and never will be
+	created int64     // 0: there is no row yet
+	direct  *direct   // of two people
+	room    *room     // of kinds that people join and leave
 
-	head uint64    // last seq
-	ts   int64     // of the last message
-	n    uint64    // counting messages
-	own  [2]uint64 // those of them that each member sent
+	head uint64 // last seq
+	ts   int64  // of the last message
+	n    uint64 // counting messages
+	gone gone
 
-	marks     [2]memberRow
-	relations [2]relationRow // what the other one is to each member
+	members []*member // the two, sorted by name, or whose notes it is; of a room, none
+	// pinned are the members of a room that is not large; crew counts how often members have changed.
+	pinned map[accounts.Name]*entry[chat.Member, *member]
+	crew   uint64
 
 	last *commit // covers all of this
 }
 
-// index says which of the two who is.
+// direct is what two people are to each other, in the order of members.
+type direct struct {
+	talk      chat.Talk
+	relations [2]relationRow
+}
+
+// member is what is kept in memory of somebody and a conversation. Guarded by sequencer.mu.
+type member struct {
+	who accounts.Name
+	row memberRow
+	own uint64 // counting messages that he has sent
+
+	missed missed
+}
+
+// weightLocked counts what the members of a room take besides.
+func (c *conversation) weightLocked() int { return 1 + len(c.pinned)/4 + len(c.gone.marks)/16 }
+
+// partLocked is called when the conversation is forgotten.
+func (c *conversation) partLocked() { c.unpinLocked(c.store) }
+
+// exists says whether the conversation can be read and marked.
+func (c *conversation) exists() bool {
+	switch {
+	case c.direct != nil:
+		return c.direct.talk.Exists
+	case c.room != nil:
+		return c.room.Exists()
+	}
+	return c.kind == chat.KindNotes
+}
+
+// large says whether the conversation is in nobody's stream.
+func (c *conversation) large() bool { return c.room != nil && c.room.Large }
+
+// index says which of the two people who is.
 func (c *conversation) index(who accounts.Name) (i int, ok bool) {
 	for i, m := range c.members {
-		if m == who {
+		if m.who == who {
 			return i, true
 		}
 	}
 	return 0, false
 }
 
-// memberLocked is index for somebody who has to be in a conversation that exists.
-func (c *conversation) memberLocked(who accounts.Name) (int, error) {
-	if !c.talk.Exists {
-		return 0, chat.ErrNoConversation
-	}
-	i, ok := c.index(who)
-	if !ok {
-		return 0, chat.ErrNotMember
-	}
-	return i, nil
-}
+// in says whether m, who is one of its parties, is a member now.
+func (c *conversation) in(m *member) bool { return c.room == nil || m.row.Role != roleNone }
 
-// tallyLocked is member i's tally of this moment.
-func (c *conversation) tallyLocked(i int) chat.Tally {
-	m := c.marks[i]
-	if c.talk.Dropped && c.talk.Boxed(c.members[i]) {
-		return chat.Tally{Conversation: c.name, Boxed: true}
+// tallyLocked is a member's tally of this moment.
+func (c *conversation) tallyLocked(m *member) chat.Tally {
+	boxed := c.direct != nil && c.direct.talk.Boxed(m.who)
+	if boxed && c.direct.talk.Dropped || !c.in(m) {
+		return chat.Tally{Conversation: c.name, Boxed: boxed}
 	}
 	return chat.Tally{
-		Conversation: c.name, Head: c.head, Read: m.Read, N: c.n, ReadN: m.ReadN, Own: c.own[i], ReadOwn: m.ReadOwn,
-		Boxed: c.talk.Boxed(c.members[i]),
+		Conversation: c.name, Head: c.head, Read: m.row.Read, N: c.n, ReadN: m.row.ReadN, Own: m.own, ReadOwn: m.row.ReadOwn,
+		Gone: c.gone.missedLocked(m), Boxed: boxed, Large: c.large(),
 	}
 }
 
 // ownOf gives how many of the counting messages up to a message of a direct conversation are who's: a row says it of its
-// sender, and all others are the other's.
+// sender, and all others are the other's. Notes are one's own.
 func ownOf(who, from accounts.Name, p placeRow) uint64 {
 	if who == from {
 		return p.Own
@@ -72,38 +103,66 @@ func ownOf(who, from accounts.Name, p placeRow) uint64 {
 	return p.N - p.Own
 }
 
-func (s *Store) loadConversation(_ context.Context, name chat.Conversation) (*conversation, error) {
-	c := &conversation{name: name, last: s.seq.current()} // nothing changes it while it is being loaded
-	var ok bool
-	if c.members[0], c.members[1], ok = name.Pair(); !ok {
-		return c, nil // there are no others yet
-	}
-	for i, member := range c.members {
-		if _, err := s.get(key2(tableRelations, member, c.members[1-i]), "relation", &c.relations[i]); err != nil {
-			return nil, err
-		}
+func (s *Store) loadConversation(ctx context.Context, name chat.Conversation) (*conversation, error) {
+	c := &conversation{store: s, name: name, kind: name.Kind(), last: s.seq.current()} // nothing changes it while it is being loaded
+	if c.kind == chat.KindNone {
+		return c, nil
 	}
 	var row conversationRow
 	exists, err := s.get(key1(tableConversations, name), "conversation", &row)
-	if err != nil || !exists {
-		return c, err
+	if err != nil {
+		return nil, err
 	}
 	c.created = row.Created
-	c.talk = chat.Talk{Exists: true, Open: row.Open, Asker: row.Asker, Dropped: row.Dropped}
-	for i, member := range c.members {
-		if _, err := s.get(key2(tableMembers, name, member), "member", &c.marks[i]); err != nil {
-			return nil, err
-		}
-	}
 	last, err := s.lastMessage(s.db, name)
 	if err != nil {
 		return nil, err
 	}
 	c.head, c.ts, c.n = last.Seq, last.TS, last.N
-	for i, member := range c.members {
-		c.own[i] = ownOf(member, last.From, placeRow{N: last.N, Own: last.Own})
+	if c.gone.marks, err = s.readGone(s.db, name, 0); err != nil {
+		return nil, err
 	}
-	return c, nil
+	switch {
+	case c.kind == chat.KindDirect:
+		return c, s.loadDirect(c, exists, row, last)
+	case c.kind.Room():
+		return c, s.loadRoom(ctx, c, row)
+	}
+	owner, _ := name.Owner()
+	return c, s.loadTheirs(c, last, owner)
+}
+
+func (s *Store) loadDirect(c *conversation, exists bool, row conversationRow, last chat.Message) error {
+	a, b, _ := c.name.Pair()
+	c.direct = &direct{}
+	if exists {
+		c.direct.talk = chat.Talk{Exists: true, Open: row.Open, Asker: row.Asker, Dropped: row.Dropped}
+	}
+	for i, pair := range [2][2]accounts.Name{{a, b}, {b, a}} {
+		if _, err := s.get(key2(tableRelations, pair[0], pair[1]), "relation", &c.direct.relations[i]); err != nil {
+			return err
+		}
+	}
+	return s.loadTheirs(c, last, a, b)
+}
+
+// loadTheirs loads those who are in a conversation for ever.
+func (s *Store) loadTheirs(c *conversation, last chat.Message, names ...accounts.Name) error {
+	for _, who := range names {
+		m := &member{who: who, own: ownOf(who, last.From, placeRow{N: last.N, Own: last.Own})}
+		if _, err := s.get(key2(tableMembers, c.name, who), "member", &m.row); err != nil {
+			return err
+		}
+		c.members = append(c.members, m)
+	}
+	return nil
+}
+
+func (s *Store) loadMember(_ context.Context, key chat.Member) (*member, error) {
+	m := &member{who: key.Who}
+	_, err := s.get(key2(tableMembers, key.Conversation, key.Who), "member", &m.row)
+	m.own = m.row.Own
+	return m, err
 }
 
 // lastMessage gives the last message of a conversation; the zero value if it has none.
@@ -149,70 +208,21 @@ func (s *Store) message(c chat.Conversation, seq uint64) (m chat.Message, err er
 	return m, nil
 }
 
-// parties are a conversation and the streams of its people, in memory and pinned.
-type parties struct {
-	store *Store
-	conv  *entry[chat.Conversation, *conversation]
-	users [2]*entry[accounts.Name, *stream] // of conversation.members; nil if the conversation cannot have any
-}
-
-// parties loads what a change of a conversation touches. It has to be released.
-func (s *Store) parties(ctx context.Context, name chat.Conversation) (p parties, err error) {
-	p.store = s
-	if p.conv, err = s.conversations.pin(ctx, name); err != nil {
-		return p, err
-	}
-	if p.conv.value.members[0] == "" {
-		return p, nil
-	}
-	for i, user := range p.conv.value.members {
-		if p.users[i], err = s.streams.pin(ctx, user); err != nil {
-			p.release()
-			return p, err
-		}
-	}
-	return p, nil
-}
-
-func (p parties) release() {
-	p.store.seq.mu.Lock()
-	defer p.store.seq.mu.Unlock()
-	for _, e := range p.users {
-		if e != nil {
-			p.store.streams.unpinLocked(e)
-		}
-	}
-	p.store.conversations.unpinLocked(p.conv)
-}
-
-// stream gives the stream of member i.
-func (p parties) stream(i int) *stream { return p.users[i].value }
-
-// changedLocked tells member i's stream that the tally of the conversation is another.
-func (p parties) changedLocked(i int) {
-	st := p.stream(i)
-	st.changed = true
-	st.unread.noteLocked(p.conv.value.tallyLocked(i))
-}
-
-// pushLocked adds an entry to the stream of member i.
-func (p parties) pushLocked(b *pebble.Batch, i int, row []byte) (usn uint64) {
-	st := p.stream(i)
-	st.changed = true
-	return st.pushLocked(b, row)
-}
-
-// commitLocked uses up a reserved place for a change of the conversation.
-func (p parties) commitLocked(b *pebble.Batch) (*commit, error) {
-	commit, err := p.store.seq.commitLocked(b)
+// ownUpTo gives how many of the counting messages up to seq who has sent in a room.
+func (s *Store) ownUpTo(r pebble.Reader, c chat.Conversation, who accounts.Name, seq uint64) (own uint64, err error) {
+	prefix := key2(tableOwn, c, who)
+	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 	if err != nil {
-		return nil, err
+		return 0, unavailable("read own", err)
 	}
-	p.conv.value.last = commit
-	for _, e := range p.users {
-		if st := e.value; st.changed {
-			st.last, st.changed = commit, false
+	if iter.SeekLT(binary.BigEndian.AppendUint64(prefix, seq+1)) {
+		var value []byte
+		if value, err = iter.ValueAndErr(); err == nil {
+			own, err = cutNumber(value)
 		}
 	}
-	return commit, nil
+	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return 0, unavailable("read own", err)
+	}
+	return own, nil
 }

@@ -104,9 +104,8 @@ func contacts(t *testing.T, store *pebble.Store, a, b accounts.Name) chat.Conver
 }
 
 func message(c chat.Conversation, from accounts.Name, mid, words string) chat.Draft {
-	a, b, _ := c.Pair()
 	d := chat.Draft{
-		Conversation: c, Members: []accounts.Name{a, b}, From: from, MID: mid, ID: "id " + mid + words, Kind: "text",
+		Conversation: c, From: from, MID: mid, ID: "id " + mid + words, Kind: "text",
 		Body: []byte(`"` + words + `"`),
 	}
 	copy(d.Fingerprint[:], words)

@@ -64,7 +64,7 @@ func everything(t *testing.T, store *pebble.Store) {
 		message(c, "alice", "mid\x00", "one"),
 		message(c, "bob", "", "two"),
 		{
-			Conversation: c, Members: []accounts.Name{"alice", "bob"}, From: "alice", ID: "id3", Kind: "x.poll",
+			Conversation: c, From: "alice", ID: "id3", Kind: "x.poll",
 			Body: []byte(`{"a":1}`), Re: 2, At: []accounts.Name{"bob"}, TTL: 60, Fallback: "a poll", Silent: true,
 			Origin: sessions.Origin{Key: phone, ID: 258},
 		},

@@ -33,7 +33,7 @@ func (c chatStore) Messages(
 		return chat.MessagePage{}, err
 	}
 	s.seq.mu.Lock()
-	exists, commit := e.value.talk.Exists, e.value.last
+	exists, commit := e.value.exists(), e.value.last
 	s.seq.mu.Unlock()
 	if err := commit.Wait(ctx); err != nil {
 		return chat.MessagePage{}, err

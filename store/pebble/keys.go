@@ -54,7 +54,7 @@ const (
 	tableHidden    table = 'H' // user, conversation, seq -> nothing: messages that he has deleted for himself
 	tableSelf      table = 'z' // user, conversation -> selfRow: his own side of it
 	tableLarge     table = '4' // user, conversation -> nothing: his conversations that are not in his stream
-	tableWaiting   table = '5' // conversation, user -> nothing: who has asked to join
+	tableRooms     table = '5' // conversation -> roomRow
 	tableLinks     table = 'Z' // link -> conversation
 	tableExpiring  table = 'c' // end, conversation, seq -> nothing: messages with a ttl
 	tableSnapshots table = '1' // conversation -> snapshotRow: of a board
@@ -131,8 +131,15 @@ func key2[S, T ~string](t table, s S, u T) []byte {
 	return appendString(appendString(key, s), u)
 }
 
-func messageKey(c chat.Conversation, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(key1(tableMessages, c), seq)
+// seqKey is the key of something that has a place in a conversation.
+func seqKey(t table, c chat.Conversation, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(t, c), seq)
+}
+
+func messageKey(c chat.Conversation, seq uint64) []byte { return seqKey(tableMessages, c, seq) }
+
+func ownKey(c chat.Conversation, who accounts.Name, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key2(tableOwn, c, who), seq)
 }
 
 // versionKey sorts the lines of a user's list by the version in which they became as they are.

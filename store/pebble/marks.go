@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,12 +21,12 @@ func (c chatStore) Mark(
 	if err != nil {
 		return chat.Marked{}, nil, err
 	}
-	p, err := s.parties(ctx, name)
+	p, err := s.parties(ctx, name, false, who)
 	if err != nil {
 		return chat.Marked{}, nil, err
 	}
 	defer p.release()
-	return s.mark(ctx, p, who, m, from)
+	return s.mark(ctx, &p, who, m, from)
 }
 
 // ordinals are the counting messages, and one's own among them, up to a message.
@@ -36,7 +35,7 @@ type ordinals struct{ seq, n, own uint64 }
 // mark tries until it knows the ordinals of the message that is read: those of the last one are in memory, any other's
 // are read without the lock, and may by then be behind what somebody else has marked.
 func (s *Store) mark(
-	ctx context.Context, p parties, who accounts.Name, m chat.Marks, origin originRow,
+	ctx context.Context, p *parties, who accounts.Name, m chat.Marks, origin originRow,
 ) (chat.Marked, chat.Commit, error) {
 	var known ordinals
 	for {
@@ -47,45 +46,56 @@ func (s *Store) mark(
 		if err != nil || missing == 0 {
 			return marked, commit, err
 		}
-		read, err := s.message(p.conv.key, missing)
-		if err != nil {
+		if known, err = s.ordinals(p.conv.key, who, missing); err != nil {
 			return chat.Marked{}, nil, err
 		}
-		known = ordinals{missing, read.N, ownOf(who, read.From, placeRow{N: read.N, Own: read.Own})}
 	}
+}
+
+func (s *Store) ordinals(c chat.Conversation, who accounts.Name, seq uint64) (ordinals, error) {
+	read, err := s.message(c, seq)
+	if err != nil {
+		return ordinals{}, err
+	}
+	o := ordinals{seq, read.N, ownOf(who, read.From, placeRow{N: read.N, Own: read.Own})}
+	if c.Kind().Room() {
+		o.own, err = s.ownUpTo(s.db, c, who, seq)
+	}
+	return o, err
 }
 
 // tryMark uses up or gives back a reserved place. missing is the seq whose ordinals have to be known first.
 func (s *Store) tryMark(
-	p parties, who accounts.Name, m chat.Marks, origin originRow, known ordinals,
+	p *parties, who accounts.Name, m chat.Marks, origin originRow, known ordinals,
 ) (marked chat.Marked, commit chat.Commit, missing uint64, err error) {
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	conv := p.conv.value
-	i, err := conv.memberLocked(who)
+	i, err := p.memberLocked(who)
 	if err != nil {
 		s.seq.release()
 		return chat.Marked{}, nil, 0, err
 	}
-	was := conv.marks[i]
+	was := p.people[i].member.row
 	next := was
 	next.Read = max(was.Read, min(m.Read, conv.head))
 	next.Recv = max(was.Recv, min(m.Recv, conv.head), next.Read)
-	switch next.Read {
-	case was.Read:
+	switch {
+	case next.Read == was.Read:
 		if next.Recv == was.Recv {
 			s.seq.release()
 			return chat.Marked{Marks: was.marks()}, p.pendingLocked(), 0, nil
 		}
-	case conv.head:
-		next.ReadN, next.ReadOwn = conv.n, conv.own[i]
-	case known.seq:
+	case next.Read <= was.Base: // what counts begins after that
+	case next.Read == conv.head:
+		next.ReadN, next.ReadOwn = conv.n, p.people[i].own
+	case next.Read == known.seq:
 		next.ReadN, next.ReadOwn = known.n, known.own
 	default:
 		s.seq.release()
 		return chat.Marked{}, nil, next.Read, nil
 	}
-	conv.marks[i] = next
+	p.people[i].member.row = next
 	b := s.batch()
 	now := s.now()
 	if next.Read != was.Read {
@@ -101,7 +111,7 @@ func (s *Store) tryMark(
 	case told && was.untold():
 		remove(b, key2(tableUntold, conv.name, who))
 	}
-	put(b, key2(tableMembers, conv.name, who), encode(conv.marks[i]))
+	p.saveLocked(b, i)
 	putOrigin(b, origin)
 	written, err := p.commitLocked(b)
 	if err != nil {
@@ -110,19 +120,14 @@ func (s *Store) tryMark(
 	return chat.Marked{Marks: next.marks(), Moved: true, Untold: !told}, written, 0, nil
 }
 
-// pendingLocked is what an answer that changes nothing waits for: nil if all that it rests on is durable.
-func (p parties) pendingLocked() chat.Commit {
-	if c := p.conv.value.last; !c.isDurable() {
-		return c
-	}
-	return nil
-}
-
 // tellLocked adds a receipt about member i to the other's stream, unless the last one is too young or still waits there.
 // The caller writes the member's row.
-func (p parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
+func (p *parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
 	c := p.conv.value
-	m := &c.marks[i]
+	if c.direct == nil {
+		return true
+	}
+	m := &c.members[i].row
 	if pair := c.pairLocked(i, now); !pair.Close() { // how far one has come is nobody's business then, also later
 		m.ToldRecv, m.ToldRead = m.Recv, m.Read
 		return true
@@ -136,7 +141,7 @@ func (p parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
 	}
 	m.ToldRecv, m.ToldRead, m.ToldTS = m.Recv, m.Read, now
 	m.ToldUSN = p.pushLocked(b, 1-i, encode(entryRow{
-		Type: entryReceipt, TS: now, Conversation: c.name, Who: c.members[i], Recv: m.Recv, Read: m.Read,
+		Type: entryReceipt, TS: now, Conversation: c.name, Who: c.members[i].who, Recv: m.Recv, Read: m.Read,
 	}))
 	return true
 }
@@ -147,7 +152,7 @@ func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who account
 		return false, nil, err
 	}
 	defer s.leave()
-	p, err := s.parties(ctx, name)
+	p, err := s.parties(ctx, name, false, who)
 	if err != nil {
 		return false, nil, err
 	}
@@ -158,8 +163,8 @@ func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who account
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	conv := p.conv.value
-	i, err := conv.memberLocked(who)
-	if err != nil || !conv.marks[i].untold() {
+	i, err := p.memberLocked(who)
+	if err != nil || !p.people[i].member.row.untold() {
 		s.seq.release()
 		return false, nil, err
 	}
@@ -169,7 +174,7 @@ func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who account
 		return true, nil, b.Close()
 	}
 	remove(b, key2(tableUntold, conv.name, who))
-	put(b, key2(tableMembers, conv.name, who), encode(conv.marks[i]))
+	p.saveLocked(b, i)
 	commit, err := p.commitLocked(b)
 	if err != nil {
 		return false, nil, err
@@ -214,20 +219,20 @@ func (c chatStore) Membership(
 		return chat.Marks{}, err
 	}
 	defer s.leave()
-	e, err := s.conversations.pin(ctx, name)
+	p, err := s.parties(ctx, name, false, who)
 	if err != nil {
 		return chat.Marks{}, err
 	}
-	defer s.conversations.unpin(e)
+	defer p.release()
 	s.seq.mu.Lock()
-	i, err := e.value.memberLocked(who)
-	marks, commit := e.value.marks[i].marks(), e.value.last
+	i, err := p.memberLocked(who)
+	marks, commit := chat.Marks{}, p.conv.value.last
+	if err == nil {
+		marks = p.people[i].member.row.marks()
+	}
 	s.seq.mu.Unlock()
 	if waitErr := commit.Wait(ctx); waitErr != nil {
 		return chat.Marks{}, waitErr
 	}
-	if err != nil {
-		return chat.Marks{}, fmt.Errorf("%s in %s: %w", who, name, err)
-	}
-	return marks, nil
+	return marks, err
 }

@@ -103,12 +103,14 @@ type auditRow struct {
 	Outcome string        `cbor:"6,keyasint,omitempty"`
 }
 
+// conversationRow says since when there is a conversation, and what does not change with every message.
 type conversationRow struct {
-	Members []accounts.Name `cbor:"1,keyasint"`
+	Members []accounts.Name `cbor:"1,keyasint"` // null of rooms
 	Created int64           `cbor:"2,keyasint"` // Unix milliseconds
 	Open    bool            `cbor:"3,keyasint,omitempty"`
 	Asker   accounts.Name   `cbor:"4,keyasint,omitempty"`
 	Dropped bool            `cbor:"5,keyasint,omitempty"`
+	Info    *infoRow        `cbor:"6,keyasint,omitempty"` // of a room
 }
 
 // placeRow is what a message gets when it finds its place. It stands before the contentRow in one value, so that the rest
@@ -159,7 +161,8 @@ type midRow struct {
 	Fingerprint []byte `cbor:"2,keyasint"`
 }
 
-// memberRow is how far a member of a direct conversation has come, and what the other one was told of it.
+// memberRow is how far a member of a conversation has come, what the other one of a direct conversation was told of it, and
+// what he is to a room.
 type memberRow struct {
 	Recv    uint64 `cbor:"1,keyasint,omitempty"`
 	Read    uint64 `cbor:"2,keyasint,omitempty"`
@@ -170,7 +173,26 @@ type memberRow struct {
 	ToldRead uint64 `cbor:"6,keyasint,omitempty"`
 	ToldTS   int64  `cbor:"7,keyasint,omitempty"` // when, in Unix milliseconds
 	ToldUSN  uint64 `cbor:"8,keyasint,omitempty"` // where in the other's stream
+
+	// Base is the seq after which messages count, if that is more than Read: ReadN and ReadOwn are those up to there then.
+	Base uint64 `cbor:"9,keyasint,omitempty"`
+
+	// Of rooms only.
+	Own     uint64        `cbor:"10,keyasint,omitempty"` // counting messages that he has sent
+	Sent    int64         `cbor:"11,keyasint,omitempty"` // when he sent the last one, in Unix milliseconds
+	Role    int           `cbor:"12,keyasint,omitempty"`
+	Since   int64         `cbor:"13,keyasint,omitempty"`
+	From    uint64        `cbor:"14,keyasint,omitempty"`
+	Past    []uint64      `cbor:"15,keyasint,omitempty"` // from, to, from, to ...
+	Muted   int64         `cbor:"16,keyasint,omitempty"`
+	Banned  int64         `cbor:"17,keyasint,omitempty"`
+	Inviter accounts.Name `cbor:"18,keyasint,omitempty"`
+	Asked   int64         `cbor:"19,keyasint,omitempty"`
+	Text    string        `cbor:"20,keyasint,omitempty"`
 }
+
+// since is the seq after which messages count as unread.
+func (r *memberRow) since() uint64 { return max(r.Read, r.Base) }
 
 func (r *memberRow) marks() chat.Marks { return chat.Marks{Recv: r.Recv, Read: r.Read} }
 
@@ -185,6 +207,7 @@ const (
 	entryContact = 4
 	entryProfile = 7
 	entrySession = 8
+	entryConv    = 9
 )
 
 // entryRow points at a message, or says the rest itself. A message's time is in its own row.
@@ -212,11 +235,17 @@ type entryRow struct {
 	LoginID      string            `cbor:"32,keyasint,omitempty"`
 	LoginLabel   string            `cbor:"33,keyasint,omitempty"`
 	LoginAddr    string            `cbor:"34,keyasint,omitempty"`
+	Room         chat.RoomState    `cbor:"41,keyasint,omitempty"`
+	By           accounts.Name     `cbor:"42,keyasint,omitempty"`
+	Title        string            `cbor:"43,keyasint,omitempty"`
+	Role         chat.Role         `cbor:"44,keyasint,omitempty"`
+	Text         string            `cbor:"45,keyasint,omitempty"`
 }
 
 var entryTypes = map[int]chat.EntryType{
 	entryMessage: chat.EntryMessage, entryReceipt: chat.EntryReceipt, entryRead: chat.EntryRead,
 	entryContact: chat.EntryContact, entryProfile: chat.EntryProfile, entrySession: chat.EntrySession,
+	entryConv: chat.EntryConv,
 }
 
 // What relations are on the disk.

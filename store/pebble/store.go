@@ -46,6 +46,7 @@ type Store struct {
 
 	// Guarded by seq.mu.
 	conversations *cache[chat.Conversation, *conversation]
+	members       *cache[chat.Member, *member] // of rooms
 	streams       *cache[accounts.Name, *stream]
 	people        *cache[accounts.Name, *person]
 	backlogs      *backlogs
@@ -95,6 +96,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 		s.counts.changes.Observe(float64(changes))
 	}
 	s.conversations = newCache(&s.seq.mu, cfg.Conversations, s.loadConversation)
+	s.members = newCache(&s.seq.mu, cfg.Streams, s.loadMember)
 	s.streams = newCache(&s.seq.mu, cfg.Streams, s.loadStream)
 	s.people = newCache(&s.seq.mu, cfg.People, s.loadPerson)
 	s.backlogs, s.retained, s.sweepAt = newBacklogs(s, cfg.Queues), newRetained(), minSweep

@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,6 +21,7 @@ type stream struct {
 	seen   uint64
 	unread unread
 	social socialRow
+	large  map[chat.Conversation]struct{} // the user's conversations that are not in it
 
 	last    *commit // covers every entry and tally
 	changed bool    // by the batch that is being made
@@ -90,8 +92,23 @@ func (s *Store) loadStream(_ context.Context, user accounts.Name) (*stream, erro
 	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
 		return nil, unavailable("read head of stream", err)
 	}
-	_, err = s.get(key1(tableSocial, user), "social", &st.social)
-	return st, err
+	if _, err = s.get(key1(tableSocial, user), "social", &st.social); err != nil {
+		return nil, err
+	}
+	return st, s.loadLarge(st)
+}
+
+// loadLarge finds out which of the user's conversations are large.
+func (s *Store) loadLarge(st *stream) error {
+	prefix := key1(tableLarge, st.user)
+	return s.scan(prefix, prefixEnd(prefix), "large conversations", func(key, _ []byte) (bool, error) {
+		name, _, err := cutString(key[len(prefix):])
+		if st.large == nil {
+			st.large = map[chat.Conversation]struct{}{}
+		}
+		st.large[chat.Conversation(name)] = struct{}{}
+		return true, err
+	})
 }
 
 func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64, limit int) (chat.StreamPage, error) {
@@ -172,6 +189,11 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 		Name: row.Name, Avatar: row.Avatar, Trust: chat.Trust{Verified: row.Verified, Bot: row.Bot},
 	}
 	e.Login = chat.Login{State: row.Login, ID: row.LoginID, Label: row.LoginLabel, Addr: row.LoginAddr}
+	if row.Type == entryConv {
+		e.Room = chat.RoomNews{
+			State: row.Room, By: row.By, Title: row.Title, Role: row.Role, Until: row.Until, Text: row.Text,
+		}
+	}
 	if row.Type == entryMessage {
 		if e.Message, err = s.message(row.Conversation, row.Seq); err != nil {
 			return e, err
@@ -220,16 +242,59 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tall
 		return nil, 0, err
 	}
 	defer s.streams.unpin(e)
+	if err := s.completeUnread(ctx, e.value); err != nil {
+		return nil, 0, err
+	}
+	large, err := s.pinLarge(ctx, e.value)
+	defer func() {
+		for i := range large {
+			large[i].release()
+		}
+	}()
+	if err != nil {
+		return nil, 0, err
+	}
+	s.seq.mu.Lock()
+	tallies, asOf, commits := slices.Clone(e.value.unread.tallies), e.value.head, []*commit{e.value.last}
+	for i := range large {
+		p := &large[i]
+		if t := p.conv.value.tallyLocked(p.people[0].member); t.Unread() != 0 {
+			tallies = append(tallies, t)
+			commits = append(commits, p.conv.value.last)
+		}
+	}
+	s.seq.mu.Unlock()
+	for _, commit := range commits {
+		if err := commit.Wait(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	return tallies, asOf, nil
+}
+
+// pinLarge loads a user's conversations that are not in his stream.
+func (s *Store) pinLarge(ctx context.Context, st *stream) (large []parties, err error) {
+	s.seq.mu.Lock()
+	names := slices.Collect(maps.Keys(st.large))
+	s.seq.mu.Unlock()
+	for _, name := range names {
+		p, err := s.parties(ctx, name, false, st.user)
+		if err != nil {
+			return large, err
+		}
+		large = append(large, p)
+	}
+	return large, nil
+}
+
+// completeUnread sees that the tallies of a stream are in memory.
+func (s *Store) completeUnread(ctx context.Context, st *stream) error {
 	for {
 		s.seq.mu.Lock()
-		u := &e.value.unread
+		u := &st.unread
 		if u.complete {
-			tallies, asOf, commit := slices.Clone(u.tallies), e.value.head, e.value.last
 			s.seq.mu.Unlock()
-			if err := commit.Wait(ctx); err != nil {
-				return nil, 0, err
-			}
-			return tallies, asOf, nil
+			return nil
 		}
 		building := u.building
 		if building == nil {
@@ -237,15 +302,15 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tall
 		}
 		s.seq.mu.Unlock()
 		if building == nil {
-			if err := s.buildUnread(user, u); err != nil {
-				return nil, 0, err
+			if err := s.buildUnread(st.user, u); err != nil {
+				return err
 			}
 			continue
 		}
 		select {
 		case <-building:
 		case <-ctx.Done():
-			return nil, 0, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
@@ -285,7 +350,7 @@ func (s *Store) readTallies(user accounts.Name) ([]chat.Tally, error) {
 		}
 		t, _, err := s.overview(s.db, user, name)
 		t.Boxed = boxed
-		if err == nil && (boxed || t.Unread() != 0) {
+		if err == nil && !t.Large && (boxed || t.Unread() != 0) {
 			out = append(out, t)
 		}
 		return err
@@ -312,6 +377,18 @@ func (s *Store) eachConversation(r pebble.Reader, user accounts.Name, visit func
 	return nil
 }
 
+// has says whether a row is there.
+func has(r pebble.Reader, key []byte) (bool, error) {
+	_, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unavailable("read row", err)
+	}
+	return true, closer.Close()
+}
+
 // overview reads a user's tally of a conversation, and its last message.
 func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversation) (chat.Tally, chat.Message, error) {
 	t := chat.Tally{Conversation: name}
@@ -329,5 +406,17 @@ func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversa
 	}
 	t.Head, t.N, t.Own = last.Seq, last.N, ownOf(user, last.From, placeRow{N: last.N, Own: last.Own})
 	t.Read, t.ReadN, t.ReadOwn = m.Read, m.ReadN, m.ReadOwn
-	return t, last, nil
+	if name.Kind().Room() {
+		t.Own = m.Own
+		if t.Large, err = has(r, key2(tableLarge, user, name)); err != nil {
+			return t, last, err
+		}
+	}
+	marks, err := s.readGone(r, name, m.since())
+	for _, mark := range marks {
+		if mark.from != user {
+			t.Gone++
+		}
+	}
+	return t, last, err
 }

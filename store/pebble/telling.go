@@ -90,7 +90,7 @@ func (p *personChange) tell(ctx context.Context, contacts []accounts.Name) ([]ac
 		}
 	}()
 	for _, other := range contacts {
-		q, err := s.parties(ctx, chat.Direct(p.person.User, other))
+		q, err := s.parties(ctx, chat.Direct(p.person.User, other), true)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -125,6 +125,6 @@ func (p *personChange) tell(ctx context.Context, contacts []accounts.Name) ([]ac
 
 // hearLocked says whether the two are told what the other one does that is no message.
 func (c *conversation) hearLocked() bool {
-	a, b := c.relations[0], c.relations[1]
+	a, b := c.direct.relations[0], c.direct.relations[1]
 	return a.State == relationAccepted && b.State == relationAccepted && !a.Blocked && !b.Blocked
 }

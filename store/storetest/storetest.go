@@ -51,6 +51,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"marks", markTests},
 		{"reading", readingTests},
 		{"model", modelTests},
+		{"rooms", roomTests},
 		{"seen", seenTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
@@ -228,13 +229,12 @@ func (k *kit) contacts(a, b accounts.Name) chat.Conversation {
 
 // draft gives a message that counts.
 func draft(c chat.Conversation, from accounts.Name, mid, words string) chat.Draft {
-	a, b, _ := c.Pair()
 	body, err := json.Marshal(map[string]string{"text": words})
 	if err != nil {
 		panic(err)
 	}
 	d := chat.Draft{
-		Conversation: c, Members: []accounts.Name{a, b}, From: from, MID: mid, ID: "id-" + words + "-" + mid,
+		Conversation: c, From: from, MID: mid, ID: "id-" + words + "-" + mid,
 		Kind: "text", Body: body,
 	}
 	copy(d.Fingerprint[:], words)

@@ -1,0 +1,87 @@
+package pebble
+
+import (
+	"errors"
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// gone are the counting messages of a conversation that count no more, in the order of seq.
+type gone struct {
+	marks   []goneMark
+	version uint64 // grows with each change
+}
+
+type goneMark struct {
+	seq  uint64
+	from accounts.Name
+}
+
+// goneRow says who sent a message that counts no more.
+type goneRow struct {
+	From accounts.Name `cbor:"1,keyasint"`
+}
+
+// missed is how many of the messages that a member has not read count no more, as of a version of gone and a mark.
+type missed struct {
+	version, since, n uint64
+}
+
+// missedLocked counts those of others after the member's mark.
+func (g *gone) missedLocked(m *member) uint64 {
+	since := m.row.since()
+	if m.missed.version == g.version && m.missed.since == since {
+		return m.missed.n
+	}
+	n := uint64(0)
+	for _, mark := range g.marks[g.after(since):] {
+		if mark.from != m.who {
+			n++
+		}
+	}
+	m.missed = missed{g.version, since, n}
+	return n
+}
+
+// after gives the place of the first mark after seq.
+func (g *gone) after(seq uint64) int {
+	return sort.Search(len(g.marks), func(i int) bool { return g.marks[i].seq > seq })
+}
+
+// putLocked adds a message that counts no more. It says whether it did until now.
+func (g *gone) putLocked(seq uint64, from accounts.Name) bool {
+	i := g.after(seq)
+	if i > 0 && g.marks[i-1].seq == seq {
+		return false
+	}
+	g.marks = append(g.marks, goneMark{})
+	copy(g.marks[i+1:], g.marks[i:])
+	g.marks[i] = goneMark{seq, from}
+	g.version++
+	return true
+}
+
+// readGone reads those of a conversation after seq.
+func (s *Store) readGone(r pebble.Reader, name chat.Conversation, after uint64) (marks []goneMark, err error) {
+	prefix := key1(tableGone, name)
+	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: seqKey(tableGone, name, after+1), UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return nil, unavailable("read gone", err)
+	}
+	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+		var row goneRow
+		var seq uint64
+		if seq, err = cutNumber(iter.Key()[len(prefix):]); err == nil {
+			err = decode("gone", iter.Value(), &row)
+		}
+		marks = append(marks, goneMark{seq, row.From})
+	}
+	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return nil, unavailable("read gone", err)
+	}
+	return marks, nil
+}

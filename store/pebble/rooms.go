@@ -1,0 +1,391 @@
+package pebble
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/google/uuid"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// kindSys is what the server itself says in a conversation.
+const kindSys = "sys"
+
+func (s *Store) loadRoom(ctx context.Context, c *conversation, row conversationRow) error {
+	var r roomRow
+	if _, err := s.get(key1(tableRooms, c.name), "room", &r); err != nil {
+		return err
+	}
+	c.room = roomOf(c.name, r, row)
+	if r.Large || r.Owner == "" {
+		return nil
+	}
+	c.pinned = make(map[accounts.Name]*entry[chat.Member, *member], r.Members)
+	var names []accounts.Name
+	err := s.eachMember(c.name, "", func(who accounts.Name, row *memberRow) bool {
+		if row.Role != roleNone {
+			names = append(names, who)
+		}
+		return true
+	})
+	for _, who := range names {
+		if err != nil {
+			break
+		}
+		var e *entry[chat.Member, *member]
+		if e, err = s.members.pin(ctx, chat.Member{Conversation: c.name, Who: who}); err == nil {
+			c.pinned[who] = e
+		}
+	}
+	if err != nil {
+		s.seq.mu.Lock()
+		defer s.seq.mu.Unlock()
+		c.unpinLocked(s)
+	}
+	return err
+}
+
+// unpinLocked lets go of the members of a room.
+func (c *conversation) unpinLocked(s *Store) {
+	for _, e := range c.pinned {
+		s.members.unpinLocked(e)
+	}
+	c.pinned = nil
+}
+
+// eachMember visits those who have, or had, to do with a room, in the order of their names, those after after, until visit says
+// that it has enough.
+func (s *Store) eachMember(c chat.Conversation, after accounts.Name, visit func(accounts.Name, *memberRow) (more bool)) error {
+	from := key1(tableMembers, c)
+	prefix := len(from)
+	if after != "" {
+		from = append(key2(tableMembers, c, after), 0)
+	}
+	return s.scan(from, prefixEnd(key1(tableMembers, c)), "members", func(key, value []byte) (bool, error) {
+		who, _, err := cutString(key[prefix:])
+		if err != nil {
+			return false, err
+		}
+		var row memberRow
+		if err := decode("member", value, &row); err != nil {
+			return false, err
+		}
+		return visit(accounts.Name(who), &row), nil
+	})
+}
+
+func (c chatStore) Room(ctx context.Context, name chat.Conversation, who ...accounts.Name) (chat.Room, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return chat.Room{}, err
+	}
+	defer s.leave()
+	p, err := s.parties(ctx, name, false, who...)
+	if err != nil {
+		return chat.Room{}, err
+	}
+	defer p.release()
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	if p.conv.value.room == nil {
+		return chat.Room{Conversation: name, Now: s.now()}, nil
+	}
+	return p.roomLocked(who), nil
+}
+
+// roomLocked is the room of this moment, with some of the people.
+func (p *parties) roomLocked(who []accounts.Name) chat.Room {
+	c := p.conv.value
+	r := c.room.Room
+	r.Head, r.Now = c.head, p.store.now()
+	r.People = make(map[accounts.Name]*chat.Membership, len(who))
+	for _, q := range p.people[:len(who)] {
+		m := q.member.row.membership()
+		r.People[q.who] = &m
+	}
+	return r
+}
+
+func (c chatStore) ChangeRoom(ctx context.Context, change chat.RoomChange) (chat.RoomChanged, chat.Commit, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return chat.RoomChanged{}, nil, err
+	}
+	defer s.leave()
+	id, err := uuid.NewV7()
+	if err != nil {
+		return chat.RoomChanged{}, nil, unavailable("make an id", err)
+	}
+	r := roomChange{change: change, id: id.String(), who: []accounts.Name{change.By}}
+	for _, who := range change.Who {
+		if !slices.Contains(r.who, who) {
+			r.who = append(r.who, who)
+		}
+	}
+	if r.origin, err = originKey(change.Origin); err != nil {
+		return chat.RoomChanged{}, nil, err
+	}
+	for {
+		if r.parties, err = s.parties(ctx, change.Conversation, true, r.who...); err != nil {
+			return chat.RoomChanged{}, nil, err
+		}
+		changed, commit, stale, err := r.take(ctx)
+		r.parties.release()
+		if !stale {
+			return changed, commit, err
+		}
+	}
+}
+
+// roomChange is a change of a room on its way. who are the first of its parties.
+type roomChange struct {
+	change  chat.RoomChange
+	parties parties
+	who     []accounts.Name
+	origin  originRow
+	id      string // of the line
+	before  chat.Room
+	after   chat.Room
+	told    map[accounts.Name]struct{}
+}
+
+// take takes the step, unless members have come or gone since they were looked at.
+func (r *roomChange) take(ctx context.Context) (changed chat.RoomChanged, commit chat.Commit, stale bool, err error) {
+	s, conv := r.parties.store, r.parties.conv.value
+	if conv.room == nil {
+		return changed, nil, false, fmt.Errorf("change %.80q: %w", conv.name, chat.ErrNoConversation)
+	}
+	if err := s.seq.reserve(ctx); err != nil {
+		return changed, nil, false, err
+	}
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	if r.parties.staleLocked() {
+		s.seq.release()
+		return changed, nil, true, nil
+	}
+	r.before = r.parties.roomLocked(r.who)
+	r.after = r.before.Clone()
+	told, err := r.change.Step(&r.after)
+	if err != nil {
+		s.seq.release()
+		return changed, nil, false, err
+	}
+	if !r.changes() && told.Line == nil && len(told.Tells) == 0 {
+		s.seq.release()
+		return chat.RoomChanged{Room: r.after}, r.parties.pendingLocked(), false, nil
+	}
+	b := s.batch()
+	r.told = map[accounts.Name]struct{}{}
+	r.saveLocked(b)
+	if told.Line != nil && !r.after.Large {
+		changed.Line = r.lineLocked(b, told.Line)
+	}
+	for _, t := range told.Tells {
+		r.tellLocked(b, t)
+	}
+	putOrigin(b, r.origin)
+	written, err := r.parties.commitLocked(b)
+	if err != nil {
+		return chat.RoomChanged{}, nil, false, err
+	}
+	for who := range r.told {
+		changed.Told = append(changed.Told, who)
+	}
+	changed.Room = r.after
+	return changed, written, false, nil
+}
+
+// changes says whether the step has changed anything.
+func (r *roomChange) changes() bool {
+	for _, who := range r.who {
+		if !r.after.Of(who).Equal(*r.before.Of(who)) {
+			return true
+		}
+	}
+	return roomRowOf(&r.after) != roomRowOf(&r.before) || r.after.Info != r.before.Info || r.after.Created != r.before.Created
+}
+
+// saveLocked writes what the step has changed, and keeps it in mind.
+func (r *roomChange) saveLocked(b *pebble.Batch) {
+	conv := r.parties.conv.value
+	kept := r.after
+	kept.People, kept.Head, kept.Now = nil, 0, 0
+	conv.room = &room{kept}
+	conv.created = kept.Created
+	if r.after.Info != r.before.Info || r.after.Created != r.before.Created {
+		info := infoRow(kept.Info)
+		put(b, key1(tableConversations, conv.name), encode(conversationRow{Created: kept.Created, Info: &info}))
+	}
+	if row := roomRowOf(&r.after); row != roomRowOf(&r.before) {
+		put(b, key1(tableRooms, conv.name), encode(row))
+	}
+	if r.after.Link != r.before.Link {
+		if r.before.Link != "" {
+			remove(b, key1(tableLinks, r.before.Link))
+		}
+		if r.after.Link != "" {
+			put(b, key1(tableLinks, r.after.Link), []byte(conv.name))
+		}
+	}
+	for i, who := range r.who {
+		if was, is := r.before.Of(who), r.after.Of(who); !is.Equal(*was) {
+			r.setLocked(b, i, *is)
+		}
+	}
+	if r.after.Large && !r.before.Large {
+		r.growLocked(b)
+	}
+}
+
+// setLocked makes somebody what he is now.
+func (r *roomChange) setLocked(b *pebble.Batch, i int, is chat.Membership) {
+	p, conv := &r.parties, r.parties.conv.value
+	q := p.people[i]
+	row := &q.member.row
+	was := row.Role
+	row.setMembership(is)
+	switch {
+	case was == roleNone && row.Role != roleNone:
+		row.Read, row.Recv = max(row.Read, conv.head), max(row.Recv, conv.head)
+		row.ReadN, row.ReadOwn = conv.n, q.member.own
+		put(b, key2(tableUserConvs, q.who, conv.name), nil)
+		if conv.large() {
+			p.largeLocked(b, i)
+		} else {
+			q.row.pins++
+			if conv.pinned == nil {
+				conv.pinned = map[accounts.Name]*entry[chat.Member, *member]{}
+			}
+			conv.pinned[q.who] = q.row
+		}
+		conv.crew++
+	case was != roleNone && row.Role == roleNone:
+		remove(b, key2(tableUserConvs, q.who, conv.name))
+		if conv.large() {
+			remove(b, key2(tableLarge, q.who, conv.name))
+			delete(p.stream(i).large, conv.name)
+		}
+		if e := conv.pinned[q.who]; e != nil {
+			delete(conv.pinned, q.who)
+			p.store.members.unpinLocked(e)
+		}
+		conv.crew++
+	}
+	p.saveLocked(b, i)
+	p.changedLocked(i)
+}
+
+// largeLocked takes the conversation out of the stream of one of the people.
+func (p *parties) largeLocked(b *pebble.Batch, i int) {
+	st := p.stream(i)
+	put(b, key2(tableLarge, st.user, p.conv.key), nil)
+	if st.large == nil {
+		st.large = map[chat.Conversation]struct{}{}
+	}
+	st.large[p.conv.key] = struct{}{}
+	st.unread.noteLocked(chat.Tally{Conversation: p.conv.key})
+	st.changed = true
+}
+
+// growLocked makes the conversation a large one: all members are among the parties.
+func (r *roomChange) growLocked(b *pebble.Batch) {
+	for i, q := range r.parties.people {
+		if q.member.row.Role != roleNone {
+			r.parties.largeLocked(b, i)
+		}
+	}
+	r.parties.conv.value.unpinLocked(r.parties.store)
+	r.parties.conv.value.crew++
+}
+
+// lineLocked adds what the server says of the change to the conversation.
+func (r *roomChange) lineLocked(b *pebble.Batch, body json.RawMessage) chat.Message {
+	d := chat.Draft{
+		Conversation: r.change.Conversation, From: r.change.By, ID: r.id, Kind: kindSys, Body: body, Silent: true,
+	}
+	m := r.parties.appendLocked(b, d, encode(contentOf(d)), r.after.Now)
+	for _, q := range r.parties.people {
+		if r.parties.conv.value.in(q.member) {
+			r.told[q.who] = struct{}{}
+		}
+	}
+	return m
+}
+
+// tellLocked adds an event to the stream of somebody who is concerned.
+func (r *roomChange) tellLocked(b *pebble.Batch, t chat.RoomTell) {
+	i, err := r.parties.place(t.To)
+	if err != nil {
+		panic("an event for somebody whom the step did not ask for")
+	}
+	r.parties.pushLocked(b, i, encode(entryRow{
+		Type: entryConv, TS: r.after.Now, Conversation: r.change.Conversation, Room: t.State, By: r.change.By, Who: t.Who,
+		Title: r.after.Info.Title, Role: t.Role, Until: t.Until, Text: t.Text,
+	}))
+	r.told[t.To] = struct{}{}
+}
+
+func (c chatStore) RoomMembers(
+	ctx context.Context, name chat.Conversation, after accounts.Name, limit int, keep func(chat.Membership) bool,
+) (out []chat.RoomMember, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	err = s.eachMember(name, after, func(who accounts.Name, row *memberRow) bool {
+		if m := row.membership(); keep(m) && len(out) < limit {
+			out = append(out, chat.RoomMember{Who: who, Membership: m})
+		}
+		return len(out) < limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, s.seq.settled(ctx)
+}
+
+func (c chatStore) LinkedRoom(ctx context.Context, link string) (name chat.Conversation, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return "", err
+	}
+	defer s.leave()
+	value, closer, err := s.db.Get(key1(tableLinks, link))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return "", s.seq.settled(ctx)
+	}
+	if err != nil {
+		return "", unavailable("read link", err)
+	}
+	name = chat.Conversation(value)
+	if err := closer.Close(); err != nil {
+		return "", unavailable("read link", err)
+	}
+	return name, s.seq.settled(ctx)
+}
+
+func (c chatStore) RoomsOf(ctx context.Context, user accounts.Name) (out []chat.Conversation, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	err = s.eachConversation(s.db, user, func(name chat.Conversation) error {
+		if name.Kind().Room() {
+			out = append(out, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, s.seq.settled(ctx)
+}

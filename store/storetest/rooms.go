@@ -1,0 +1,297 @@
+package storetest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"pgregory.net/rapid"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+var roomTests = []test{
+	{"members get what is sent while they are in", testRoomMembers},
+	{"a step that fails or says nothing writes nothing", testRoomNothing},
+	{"links lead to rooms", testRoomLinks},
+	{"rooms, of any size, are as an oracle says", testRoomModel},
+}
+
+const group chat.Conversation = "g.one"
+
+// largeFrom is with how many members the rooms of these tests become large.
+const largeFrom = 3
+
+// step makes a step that says something of what it does.
+func step(do func(r *chat.Room) error) chat.RoomStep {
+	return func(r *chat.Room) (chat.RoomTold, error) {
+		err := do(r)
+		r.Large = r.Large || r.Members > largeFrom
+		return chat.RoomTold{Line: json.RawMessage(`{"do":"something"}`)}, err
+	}
+}
+
+func create(owner accounts.Name) chat.RoomStep {
+	return step(func(r *chat.Room) error {
+		r.Owner, r.Created, r.Info = owner, r.Now, chat.RoomInfo{Title: "one", History: chat.HistoryJoin}
+		r.Enter(owner, chat.RoleOwner)
+		return nil
+	})
+}
+
+func enter(who ...accounts.Name) chat.RoomStep {
+	return step(func(r *chat.Room) error {
+		for _, name := range who {
+			r.Enter(name, chat.RoleMember)
+		}
+		return nil
+	})
+}
+
+func exit(who accounts.Name) chat.RoomStep {
+	return step(func(r *chat.Room) error {
+		r.Exit(who)
+		return nil
+	})
+}
+
+// take takes a step and waits for it.
+func (k *kit) take(c chat.Conversation, by accounts.Name, s chat.RoomStep, who ...accounts.Name) chat.RoomChanged {
+	k.Helper()
+	changed, commit, err := k.chat().ChangeRoom(k.ctx(), chat.RoomChange{Conversation: c, By: by, Who: who, Step: s})
+	k.durable("change of a room", commit, err)
+	return changed
+}
+
+func testRoomMembers(k *kit) {
+	_, _, err := k.chat().Append(k.ctx(), draft(group, alice, "", "before"))
+	k.is("to no room", err, chat.ErrNoConversation)
+	changed := k.take(group, alice, create(alice))
+	same(k, "told", changed.Told, []accounts.Name{alice})
+	k.take(group, alice, enter(bob), bob)
+	_, _, err = k.chat().Append(k.ctx(), draft(group, carol, "", "from outside"))
+	k.is("from outside", err, chat.ErrNotMember)
+	k.send(draft(group, alice, "1", "first"))
+	k.send(draft(group, bob, "2", "second"))
+	k.take(group, alice, exit(bob), bob)
+	k.send(draft(group, alice, "3", "third"))
+	_, _, err = k.chat().Append(k.ctx(), draft(group, bob, "", "from outside"))
+	k.is("from somebody who was thrown out", err, chat.ErrNotMember)
+	k.crash()
+	equal(k, "messages", len(k.messages(group)), 6)
+	equal(k, "entries of alice", len(k.stream(alice)), 6)
+	equal(k, "entries of bob", len(k.stream(bob)), 3)
+	t, _ := k.tallies(bob)
+	equal(k, "tallies of bob", len(t), 0)
+	t, _ = k.tallies(alice)
+	equal(k, "unread of alice", t[0].Unread(), 1)
+	r, err := k.chat().Room(k.ctx(), group, alice, bob)
+	k.ok("room", err)
+	same(k, "what bob may read", r.Of(bob).Readable(), []chat.Period{{From: 2, To: 5}})
+	equal(k, "members", r.Members, 1)
+	rooms, err := k.chat().RoomsOf(k.ctx(), bob)
+	k.ok("rooms", err)
+	equal(k, "rooms of bob", len(rooms), 0)
+	members, err := k.chat().RoomMembers(k.ctx(), group, "", 10, func(m chat.Membership) bool { return m.Role != "" })
+	k.ok("members", err)
+	same(k, "members", []accounts.Name{members[0].Who}, []accounts.Name{alice})
+}
+
+func testRoomNothing(k *kit) {
+	k.take(group, alice, create(alice))
+	broken := errors.New("broken")
+	_, _, err := k.chat().ChangeRoom(k.ctx(), chat.RoomChange{Conversation: group, By: alice, Who: []accounts.Name{bob},
+		Step: func(r *chat.Room) (chat.RoomTold, error) {
+			r.Enter(bob, chat.RoleAdmin)
+			return chat.RoomTold{}, broken
+		}})
+	k.is("a step that fails", err, broken)
+	k.take(group, alice, func(*chat.Room) (chat.RoomTold, error) { return chat.RoomTold{}, nil })
+	r, err := k.chat().Room(k.ctx(), group, bob)
+	k.ok("room", err)
+	equal(k, "members", r.Members, 1)
+	equal(k, "role of bob", r.Of(bob).Role, chat.RoleNone)
+	equal(k, "messages", len(k.messages(group)), 1)
+	_, _, err = k.chat().ChangeRoom(k.ctx(), chat.RoomChange{Conversation: chat.Direct(alice, bob), By: alice, Step: create(alice)})
+	k.is("two people are no room", err, chat.ErrNoConversation)
+}
+
+func testRoomLinks(k *kit) {
+	k.take(group, alice, create(alice))
+	set := func(link string) {
+		k.take(group, alice, step(func(r *chat.Room) error { r.Link = link; return nil }))
+	}
+	want := func(link string, want chat.Conversation) {
+		k.Helper()
+		got, err := k.chat().LinkedRoom(k.ctx(), link)
+		k.ok("link", err)
+		equal(k, "room of "+link, got, want)
+	}
+	want("x", "")
+	set("x")
+	want("x", group)
+	set("y")
+	k.crash()
+	want("x", "")
+	want("y", group)
+	set("")
+	want("y", "")
+}
+
+// roomOracle is what a room has to be: everything is counted anew.
+type roomOracle struct {
+	from    []accounts.Name // of each message; empty: a line
+	members map[accounts.Name]bool
+	read    map[accounts.Name]uint64
+	streams map[accounts.Name]int
+	large   bool
+}
+
+func (o *roomOracle) unread(who accounts.Name) uint64 {
+	n := uint64(0)
+	for seq, from := range o.from {
+		if uint64(seq+1) > o.read[who] && from != "" && from != who {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *roomOracle) add(from accounts.Name) {
+	o.from = append(o.from, from)
+	if !o.large {
+		for who := range o.members {
+			o.streams[who]++
+		}
+	}
+}
+
+func testRoomModel(k *kit) {
+	rapid.Check(k.t, func(t *rapid.T) {
+		run := &kit{tb: t, t: k.t, newHarness: k.newHarness, harness: k.newHarness(k.t), clock: newClock()}
+		run.open()
+		defer func() { run.ok("close", run.store.Close()) }()
+		m := &roomModel{kit: run, oracle: roomOracle{
+			members: map[accounts.Name]bool{}, read: map[accounts.Name]uint64{}, streams: map[accounts.Name]int{},
+		}}
+		m.kit.take(group, user(0), create(user(0)))
+		m.oracle.members[user(0)] = true
+		m.oracle.add("")
+		t.Repeat(map[string]func(*rapid.T){
+			"send": m.send, "mark": m.mark, "enter": m.enter, "exit": m.exit, "crash": m.crash, "reopen": m.reopen, "": m.check,
+		})
+	})
+}
+
+type roomModel struct {
+	kit    *kit
+	oracle roomOracle
+}
+
+const roomPeople = 6
+
+func (m *roomModel) who(t *rapid.T) accounts.Name {
+	return user(rapid.IntRange(0, roomPeople-1).Draw(t, "who"))
+}
+
+func (m *roomModel) send(t *rapid.T) {
+	who := m.who(t)
+	d := draft(group, who, "", fmt.Sprint(len(m.oracle.from)))
+	_, commit, err := m.kit.chat().Append(m.kit.ctx(), d)
+	if !m.oracle.members[who] {
+		m.kit.is("send from outside", err, chat.ErrNotMember)
+		return
+	}
+	m.kit.durable("send", commit, err)
+	m.oracle.add(who)
+}
+
+func (m *roomModel) mark(t *rapid.T) {
+	who := m.who(t)
+	seq := rapid.Uint64Range(0, uint64(len(m.oracle.from))+1).Draw(t, "seq")
+	_, commit, err := m.kit.chat().Mark(m.kit.ctx(), group, who, chat.Marks{Recv: seq, Read: seq}, nil)
+	if !m.oracle.members[who] {
+		m.kit.is("mark from outside", err, chat.ErrNotMember)
+		return
+	}
+	m.kit.durable("mark", commit, err)
+	if read := min(seq, uint64(len(m.oracle.from))); read > m.oracle.read[who] {
+		m.oracle.read[who] = read
+		m.oracle.streams[who]++
+	}
+}
+
+func (m *roomModel) enter(t *rapid.T) {
+	who := m.who(t)
+	if m.oracle.members[who] {
+		t.Skip("is in it")
+	}
+	m.oracle.read[who] = max(m.oracle.read[who], uint64(len(m.oracle.from)))
+	m.oracle.members[who] = true
+	m.oracle.large = m.oracle.large || len(m.oracle.members) > largeFrom
+	if !m.oracle.large {
+		m.oracle.add("")
+	}
+	m.kit.take(group, user(0), enter(who), who)
+}
+
+func (m *roomModel) exit(t *rapid.T) {
+	who := m.who(t)
+	if !m.oracle.members[who] || who == user(0) {
+		t.Skip("is not in it, or the owner")
+	}
+	delete(m.oracle.members, who)
+	if !m.oracle.large {
+		m.oracle.add("")
+	}
+	m.kit.take(group, user(0), exit(who), who)
+}
+
+func (m *roomModel) crash(*rapid.T)  { m.kit.crash() }
+func (m *roomModel) reopen(*rapid.T) { m.kit.reopen() }
+
+func (m *roomModel) check(*rapid.T) {
+	k, o := m.kit, &m.oracle
+	equal(k, "messages", len(k.messages(group)), len(o.from))
+	r, err := k.chat().Room(k.ctx(), group)
+	k.ok("room", err)
+	equal(k, "members", r.Members, len(o.members))
+	equal(k, "large", r.Large, o.large)
+	var members []accounts.Name
+	list, err := k.chat().RoomMembers(k.ctx(), group, "", 100, func(m chat.Membership) bool { return m.Role != "" })
+	k.ok("members", err)
+	for _, x := range list {
+		members = append(members, x.Who)
+	}
+	same(k, "members", members, slices.Sorted(maps.Keys(o.members)))
+	for i := range roomPeople {
+		m.checkOf(user(i))
+	}
+}
+
+func (m *roomModel) checkOf(who accounts.Name) {
+	k, o := m.kit, &m.oracle
+	equal(k, "stream of "+string(who), len(k.stream(who)), o.streams[who])
+	want := uint64(0)
+	if o.members[who] {
+		want = o.unread(who)
+	}
+	got := uint64(0)
+	tallies, _ := k.tallies(who)
+	for _, t := range tallies {
+		got += t.Unread()
+		equal(k, "large", t.Large, o.large)
+	}
+	equal(k, "unread of "+string(who), got, want)
+	list, _, err := k.chat().Conversations(k.ctx(), who, false, "", 10)
+	k.ok("conversations", err)
+	got = 0
+	for _, x := range list {
+		got += x.Tally.Unread()
+	}
+	equal(k, "unread in the list of "+string(who), got, want)
+	equal(k, "conversations of "+string(who), len(list) == 1, o.members[who])
+}
