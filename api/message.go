@@ -19,6 +19,7 @@ type sendInput struct {
 	At           []accounts.Name `json:"at"`
 	TTL          int64           `json:"ttl"` // seconds
 	Fallback     string          `json:"fallback"`
+	Fwd          chat.Source     `json:"fwd"` // the message to be forwarded
 }
 
 type sendOutput struct {
@@ -63,6 +64,19 @@ type message struct {
 	TTL      int64           `json:"ttl,omitempty"`
 	Fallback string          `json:"fallback,omitempty"`
 	Silent   bool            `json:"silent,omitempty"`
+	Quote    *quote          `json:"quote,omitempty"` // the beginning of what it answers
+	Fwd      *forward        `json:"fwd,omitempty"`   // where it was written first
+}
+
+type quote struct {
+	From accounts.Name `json:"from"`
+	Kind string        `json:"k"`
+	Text string        `json:"text"`
+}
+
+type forward struct {
+	From accounts.Name `json:"from"`
+	TS   int64         `json:"ts"`
 }
 
 type historyOutput struct {
@@ -103,6 +117,7 @@ type overview struct {
 	Head         uint64            `json:"head"`
 	Read         uint64            `json:"read"`
 	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention"`
 	Last         *message          `json:"last,omitempty"`
 }
 
@@ -114,6 +129,7 @@ type convListOutput struct {
 type unreadConv struct {
 	Conversation chat.Conversation `json:"c"`
 	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention"` // those of them that mention the caller
 }
 
 type unreadOutput struct {
@@ -170,6 +186,7 @@ func send(ctx context.Context, ch *chat.Service, c Caller, in sendInput) (sendOu
 	}
 	s, commit, err := ch.Send(ctx, c.Account, to, chat.Content{
 		Kind: in.Kind, Body: in.Body, MID: in.MID, Re: in.Re, At: in.At, TTL: in.TTL, Fallback: in.Fallback,
+		Fwd: in.Fwd,
 	}, c.Origin)
 	return sendOutput{Conversation: s.Conversation, Seq: s.Seq, ID: s.ID, MID: s.MID, TS: s.TS, Dup: s.Dup}, commit, err
 }
@@ -205,10 +222,19 @@ func history(ctx context.Context, ch *chat.Service, c Caller, in historyInput) (
 }
 
 func messageOf(m chat.Message) message {
-	return message{
-		Seq: m.Seq, ID: m.ID, MID: m.MID, From: m.From, TS: m.TS, Kind: m.Kind, Body: m.Body, Re: m.Re, At: m.At,
+	out := message{
+		Seq: m.Seq, ID: m.ID, MID: m.MID, From: m.From, TS: m.TS, Kind: m.Kind, Body: m.Body, Re: m.Re, At: m.Mentions(),
 		TTL: m.TTL, Fallback: m.Fallback, Silent: m.Silent,
 	}
+	if m.Quote != nil {
+		q := quote(*m.Quote)
+		out.Quote = &q
+	}
+	if m.Fwd != (chat.Forward{}) {
+		f := forward(m.Fwd)
+		out.Fwd = &f
+	}
+	return out
 }
 
 func convListOf(who accounts.Name, list []chat.Overview, next string) convListOutput {
@@ -221,7 +247,7 @@ func convListOf(who accounts.Name, list []chat.Overview, next string) convListOu
 
 func overviewOf(who accounts.Name, o chat.Overview) overview {
 	t := o.Tally
-	out := overview{Conversation: t.Conversation, Head: t.Head, Read: t.Read, Unread: t.Unread()}
+	out := overview{Conversation: t.Conversation, Head: t.Head, Read: t.Read, Unread: t.Unread(), Mention: t.Mention}
 	if peer, ok := t.Conversation.Peer(who); ok {
 		out.Title = string(peer)
 	}

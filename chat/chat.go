@@ -128,17 +128,34 @@ type Draft struct {
 	Kind         string          // "text", "image", ..., "x.*"
 	Body         json.RawMessage // a JSON value
 	Re           uint64          // seq of the message it answers; 0: none
-	At           []accounts.Name // who is mentioned
+	At           []accounts.Name // who is mentioned, by name
 	TTL          int64           // seconds; 0: for ever
 	Fallback     string          // what a client shows that does not know Kind
 	Silent       bool            // has a seq and never counts as unread
 	Stranger     bool            // the other one hears strangers: see [Pair.Write]
 	Approaches   int             // how many strangers the sender may ask or write to in a day; 0: any number
+	Quote        bool            // the sender may read the message that it answers
+	Everyone     bool            // all members are mentioned; the sender has to be an admin
+	Fwd          Forward         // where it comes from; zero: nowhere
+	Refuse       error           // given unless the message is a repeated one; nil: none
 	Fingerprint  [32]byte        // of the content: the same MID with another one is a conflict
 	Origin       any             // opaque: what the store must make durable together with the message; nil: nothing
 }
 
-// Message is a message in its place. Messages never change.
+// Forward says where a message was written first. The zero value says that it was written where it is.
+type Forward struct {
+	From accounts.Name
+	TS   int64 // Unix milliseconds
+}
+
+// Quote is the beginning of the message that another one answers, as it is now.
+type Quote struct {
+	From accounts.Name
+	Kind string
+	Text string
+}
+
+// Message is a message in its place.
 type Message struct {
 	Conversation Conversation
 	Seq          uint64
@@ -153,6 +170,10 @@ type Message struct {
 	TTL          int64
 	Fallback     string
 	Silent       bool
+	Everyone     bool   // all members are mentioned
+	Quotes       bool   // its sender could read the message that it answers
+	Quote        *Quote // [Service] fills it in, if Quotes
+	Fwd          Forward
 	N            uint64 // how many messages up to and including this one count as unread for somebody
 	Own          uint64 // how many of those are From's
 }

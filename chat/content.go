@@ -24,6 +24,13 @@ type Content struct {
 	At       []accounts.Name // who is mentioned
 	TTL      int64           // seconds; 0: for ever
 	Fallback string          // what a client shows that does not know Kind; empty: the server makes one for all but text
+	Fwd      Source          // the message of which Kind, Body and Fallback are to be taken; zero: none
+}
+
+// Source names a message.
+type Source struct {
+	Conversation Conversation `json:"c"`
+	Seq          uint64       `json:"seq"`
 }
 
 const (
@@ -84,7 +91,7 @@ func parseFull(payload []byte, said bool) (c Content, is bool, err error) {
 	if !s.members(p.field) {
 		return Content{}, said, fmt.Errorf("payload is no JSON object: %w", ErrMalformed)
 	}
-	if is = said || p.seen&(1<<fieldKind|1<<fieldBody) != 0; !is {
+	if is = said || p.seen&(1<<fieldKind|1<<fieldBody|1<<fieldFwd) != 0; !is {
 		return Content{}, false, nil
 	}
 	if p.bad == "" && s.lone {
@@ -111,9 +118,10 @@ const (
 	fieldAt
 	fieldTTL
 	fieldFallback
+	fieldFwd
 )
 
-var fieldNames = [...]string{"k", "body", "mid", "re", "at", "ttl", "fallback"}
+var fieldNames = [...]string{"k", "body", "mid", "re", "at", "ttl", "fallback", "fwd"}
 
 // parser collects the fields of the full form.
 type parser struct {
@@ -150,7 +158,16 @@ func (p *parser) field(name string, value []byte) {
 		p.c.TTL = int64(p.number(name, value, maxTTL))
 	case fieldFallback:
 		p.c.Fallback = p.text(name, value)
+	case fieldFwd:
+		p.c.Fwd = p.source(value)
 	}
+}
+
+func (p *parser) source(value []byte) (s Source) {
+	if err := json.Unmarshal(value, &s); err != nil || s.Seq == 0 || s.Seq > maxExact {
+		p.wrong("fwd names no message")
+	}
+	return s
 }
 
 func (p *parser) wrong(what string) {
@@ -198,6 +215,13 @@ func (c Content) check(cfg Config) (checked Content, text string, err error) {
 	}
 	if err := c.checkFields(cfg); err != nil {
 		return c, "", err
+	}
+	if c.Fwd != (Source{}) {
+		if c.Body != nil || c.Kind != kindText || c.Fallback != "" {
+			return c, "", fmt.Errorf("a forwarded message with content of its own: %w", ErrMalformed)
+		}
+		c.Body = json.RawMessage("null")
+		return c, "", nil
 	}
 	if c.Body == nil {
 		c.Body = json.RawMessage("null")
@@ -324,6 +348,10 @@ func (c Content) fingerprint() [sha256.Size]byte {
 	}
 	field(c.Kind)
 	field(c.Fallback)
+	if c.Fwd != (Source{}) {
+		field(string(c.Fwd.Conversation))
+		head = binary.AppendUvarint(head, c.Fwd.Seq)
+	}
 	head = binary.AppendUvarint(head, c.Re)
 	head = binary.AppendVarint(head, c.TTL)
 	head = binary.AppendUvarint(head, uint64(len(c.At)))

@@ -20,9 +20,10 @@ type Event struct {
 	// Unread and Total are the reader's unread counts, of the conversation and of all of them, at the moment in which his
 	// stream ended at AsOf. The numbers with the highest AsOf are the newest.
 	Unread, Total, AsOf uint64
-	Typing              bool // EventTyping: has started
-	Own                 bool // EntryMessage: the reader's own
-	Boxed               bool // EntryMessage: of a stranger who was not answered
+	Mention             uint64 // of those in Unread, how many mention the reader
+	Typing              bool   // EventTyping: has started
+	Own                 bool   // EntryMessage: the reader's own
+	Boxed               bool   // EntryMessage: of a stranger who was not answered
 }
 
 // Place gives where the message of a message event stands; ok is false for other events.
@@ -77,6 +78,9 @@ func (e Event) AppendJSON(dst []byte) []byte {
 	}
 	if e.Conversation != "" {
 		o.num(`,"unread":`, e.Unread)
+		if e.Mention != 0 {
+			o.num(`,"mention":`, e.Mention)
+		}
 	}
 	o.num(`,"total":`, e.Total)
 	o.num(`,"asof":`, e.AsOf)
@@ -169,8 +173,19 @@ func (o *object) message(c Conversation, m *Message) {
 	if m.Re != 0 {
 		o.num(`,"re":`, m.Re)
 	}
-	if len(m.At) > 0 {
-		o.names(`,"at":`, m.At)
+	if at := m.Mentions(); len(at) > 0 {
+		o.names(`,"at":`, at)
+	}
+	if q := m.Quote; q != nil {
+		o.str(`,"quote":{"from":`, string(q.From))
+		o.str(`,"k":`, q.Kind)
+		o.str(`,"text":`, q.Text)
+		o.b = append(o.b, '}')
+	}
+	if m.Fwd != (Forward{}) {
+		o.str(`,"fwd":{"from":`, string(m.Fwd.From))
+		o.time(m.Fwd.TS)
+		o.b = append(o.b, '}')
 	}
 	if m.TTL > 0 {
 		o.num(`,"ttl":`, uint64(m.TTL))

@@ -41,7 +41,11 @@ func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery
 	if err != nil {
 		return MessagePage{}, fmt.Errorf("history of %s: %w", q.Conversation, err)
 	}
-	return page, nil
+	all := make([]*Message, len(page.Messages))
+	for i := range page.Messages {
+		all[i] = &page.Messages[i]
+	}
+	return page, s.quote(ctx, all...)
 }
 
 // reading reads what somebody may of a conversation.

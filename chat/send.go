@@ -62,6 +62,9 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		Fingerprint:  c.fingerprint(),
 		Origin:       origin,
 	}
+	if err := s.refer(ctx, &d, c.Fwd); err != nil {
+		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+	}
 	stored, commit, err := s.store.Append(ctx, d)
 	if peer != "" && (errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked)) {
 		stored, commit, err = s.sendToStranger(ctx, d, peer)

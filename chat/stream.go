@@ -64,6 +64,11 @@ func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entr
 		unread[e.Conversation] = Tally{}
 	}
 	total := uint64(0)
+	for i := range entries {
+		if err := s.quote(ctx, &entries[i].Message); err != nil {
+			return nil, err
+		}
+	}
 	for _, t := range tallies {
 		n := t.Unread()
 		if !t.Boxed {
@@ -77,7 +82,7 @@ func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entr
 	for i, e := range entries {
 		t := unread[e.Conversation]
 		events[i] = Event{
-			Entry: e, Unread: t.Unread(), Total: total, AsOf: asOf, Boxed: t.Boxed,
+			Entry: e, Unread: t.Unread(), Mention: t.Mention, Total: total, AsOf: asOf, Boxed: t.Boxed,
 			Own: e.Type == EntryMessage && e.Message.From == who,
 		}
 	}
@@ -173,6 +178,7 @@ type UnreadSummary struct {
 type UnreadCount struct {
 	Conversation Conversation
 	Unread       uint64
+	Mention      uint64 // those of them that mention him
 }
 
 // Unread counts what who has not read. The total is the sum of the conversations.
@@ -188,7 +194,7 @@ func (s *Service) Unread(ctx context.Context, who accounts.Name) (UnreadSummary,
 			u.Box++
 		case n > 0:
 			u.Total += n
-			u.Conversations = append(u.Conversations, UnreadCount{t.Conversation, n})
+			u.Conversations = append(u.Conversations, UnreadCount{t.Conversation, n, t.Mention})
 		}
 	}
 	slices.SortFunc(u.Conversations, func(a, b UnreadCount) int {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -62,7 +63,7 @@ type appending struct {
 
 // load loads those who are concerned.
 func (a *appending) load(ctx context.Context) (err error) {
-	if a.parties, err = a.store.parties(ctx, a.draft.Conversation, true, a.draft.From); err != nil {
+	if a.parties, err = a.store.parties(ctx, a.draft.Conversation, true, a.concerned()...); err != nil {
 		return err
 	}
 	if a.from, err = a.parties.place(a.draft.From); err != nil {
@@ -71,12 +72,28 @@ func (a *appending) load(ctx context.Context) (err error) {
 	return err
 }
 
+// concerned are the sender and those whom he mentions.
+func (a *appending) concerned() []accounts.Name {
+	who := []accounts.Name{a.draft.From}
+	for _, name := range a.draft.At {
+		if !slices.Contains(who, name) {
+			who = append(who, name)
+		}
+	}
+	return who
+}
+
 // admitLocked says whether the sender may write now, and adds what that makes of the conversation.
 func (a *appending) admitLocked(b *pebble.Batch, now int64) error {
 	conv := a.parties.conv.value
 	switch {
+	case a.draft.Refuse != nil:
+		return a.draft.Refuse
 	case conv.room != nil:
 		r := a.parties.roomLocked([]accounts.Name{a.draft.From})
+		if a.draft.Everyone && !r.Of(a.draft.From).Admin() {
+			return chat.ErrNoRight
+		}
 		return r.Write(a.draft.From)
 	case conv.direct == nil:
 		a.parties.createLocked(b, now)
@@ -191,6 +208,9 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))
 	if c.room != nil && c.in(sender) {
 		p.sentLocked(b, from, d.Silent, now)
+	}
+	if !d.Silent && (d.Everyone || len(d.At) > 0) {
+		p.mentionLocked(b, d)
 	}
 	if !c.large() {
 		pointer := encode(entryRow{Type: entryMessage, Conversation: c.name, Seq: c.head})

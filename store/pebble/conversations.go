@@ -25,6 +25,8 @@ type conversation struct {
 	ts   int64  // of the last message
 	n    uint64 // counting messages
 	gone gone
+	// calls are the messages that mention everyone.
+	calls []goneMark
 
 	members []*member // the two, sorted by name, or whose notes it is; of a room, none
 	// pinned are the members of a room that is not large; crew counts how often members have changed.
@@ -46,7 +48,8 @@ type member struct {
 	row memberRow
 	own uint64 // counting messages that he has sent
 
-	missed missed
+	missed   missed
+	mentions []uint64 // messages after his mark that mention him by name
 }
 
 // weightLocked counts what the members of a room take besides.
@@ -90,7 +93,7 @@ func (c *conversation) tallyLocked(m *member) chat.Tally {
 	}
 	return chat.Tally{
 		Conversation: c.name, Head: c.head, Read: m.row.Read, N: c.n, ReadN: m.row.ReadN, Own: m.own, ReadOwn: m.row.ReadOwn,
-		Gone: c.gone.missedLocked(m), Boxed: boxed, Large: c.large(),
+		Gone: c.gone.missedLocked(m), Mention: c.mentionsLocked(m), Boxed: boxed, Large: c.large(),
 	}
 }
 
@@ -120,6 +123,9 @@ func (s *Store) loadConversation(ctx context.Context, name chat.Conversation) (*
 	}
 	c.head, c.ts, c.n = last.Seq, last.TS, last.N
 	if c.gone.marks, err = s.readGone(s.db, name, 0); err != nil {
+		return nil, err
+	}
+	if c.calls, err = s.readCalls(s.db, name, 0); err != nil {
 		return nil, err
 	}
 	switch {
@@ -153,6 +159,10 @@ func (s *Store) loadTheirs(c *conversation, last chat.Message, names ...accounts
 		if _, err := s.get(key2(tableMembers, c.name, who), "member", &m.row); err != nil {
 			return err
 		}
+		var err error
+		if m.mentions, err = s.readMentions(s.db, c.name, who, m.row.since()); err != nil {
+			return err
+		}
 		c.members = append(c.members, m)
 	}
 	return nil
@@ -160,8 +170,12 @@ func (s *Store) loadTheirs(c *conversation, last chat.Message, names ...accounts
 
 func (s *Store) loadMember(_ context.Context, key chat.Member) (*member, error) {
 	m := &member{who: key.Who}
-	_, err := s.get(key2(tableMembers, key.Conversation, key.Who), "member", &m.row)
+	if _, err := s.get(key2(tableMembers, key.Conversation, key.Who), "member", &m.row); err != nil {
+		return nil, err
+	}
 	m.own = m.row.Own
+	var err error
+	m.mentions, err = s.readMentions(s.db, key.Conversation, key.Who, m.row.since())
 	return m, err
 }
 

@@ -16,6 +16,7 @@ type gone struct {
 	version uint64 // grows with each change
 }
 
+// goneMark is a message of somebody that is not like others.
 type goneMark struct {
 	seq  uint64
 	from accounts.Name
@@ -28,13 +29,14 @@ type goneRow struct {
 
 // missed is how many of the messages that a member has not read count no more, as of a version of gone and a mark.
 type missed struct {
+	of                *gone // the conversation may have been loaded anew
 	version, since, n uint64
 }
 
 // missedLocked counts those of others after the member's mark.
 func (g *gone) missedLocked(m *member) uint64 {
 	since := m.row.since()
-	if m.missed.version == g.version && m.missed.since == since {
+	if m.missed.of == g && m.missed.version == g.version && m.missed.since == since {
 		return m.missed.n
 	}
 	n := uint64(0)
@@ -43,13 +45,19 @@ func (g *gone) missedLocked(m *member) uint64 {
 			n++
 		}
 	}
-	m.missed = missed{g.version, since, n}
+	m.missed = missed{g, g.version, since, n}
 	return n
 }
 
 // after gives the place of the first mark after seq.
 func (g *gone) after(seq uint64) int {
 	return sort.Search(len(g.marks), func(i int) bool { return g.marks[i].seq > seq })
+}
+
+// has says whether a message counts no more.
+func (g *gone) has(seq uint64) bool {
+	i := g.after(seq)
+	return i > 0 && g.marks[i-1].seq == seq
 }
 
 // putLocked adds a message that counts no more. It says whether it did until now.

@@ -99,6 +99,7 @@ func (s *Store) tryMark(
 	b := s.batch()
 	now := s.now()
 	if next.Read != was.Read {
+		conv.forgetMentionsLocked(b, p.people[i].member)
 		p.pushLocked(b, i, encode(entryRow{
 			Type: entryRead, TS: now, Conversation: conv.name, Recv: next.Recv, Read: next.Read,
 		}))

@@ -132,12 +132,16 @@ type contentRow struct {
 	TTL      int64           `cbor:"8,keyasint,omitempty"`
 	Fallback string          `cbor:"9,keyasint,omitempty"`
 	Silent   bool            `cbor:"10,keyasint,omitempty"`
+	Everyone bool            `cbor:"11,keyasint,omitempty"`
+	Quotes   bool            `cbor:"12,keyasint,omitempty"`
+	FwdFrom  accounts.Name   `cbor:"13,keyasint,omitempty"`
+	FwdTS    int64           `cbor:"14,keyasint,omitempty"`
 }
 
 func contentOf(d chat.Draft) contentRow {
 	r := contentRow{
 		ID: d.ID, MID: d.MID, From: d.From, Kind: d.Kind, Body: d.Body, Re: d.Re, At: d.At, TTL: d.TTL,
-		Fallback: d.Fallback, Silent: d.Silent,
+		Fallback: d.Fallback, Silent: d.Silent, Everyone: d.Everyone, Quotes: d.Quote, FwdFrom: d.Fwd.From, FwdTS: d.Fwd.TS,
 	}
 	if r.MID == r.ID {
 		r.MID = ""
@@ -149,6 +153,7 @@ func (r contentRow) message(c chat.Conversation, seq uint64, p placeRow) chat.Me
 	m := chat.Message{
 		Conversation: c, Seq: seq, ID: r.ID, MID: r.MID, From: r.From, TS: p.TS, Kind: r.Kind, Body: r.Body, Re: r.Re,
 		At: r.At, TTL: r.TTL, Fallback: r.Fallback, Silent: r.Silent, N: p.N, Own: p.Own,
+		Everyone: r.Everyone, Quotes: r.Quotes, Fwd: chat.Forward{From: r.FwdFrom, TS: r.FwdTS},
 	}
 	if m.MID == "" {
 		m.MID = m.ID

@@ -412,11 +412,17 @@ func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversa
 			return t, last, err
 		}
 	}
-	marks, err := s.readGone(r, name, m.since())
-	for _, mark := range marks {
-		if mark.from != user {
-			t.Gone++
-		}
+	x := member{who: user, row: m}
+	c := conversation{}
+	if c.gone.marks, err = s.readGone(r, name, m.since()); err != nil {
+		return t, last, err
 	}
-	return t, last, err
+	if c.calls, err = s.readCalls(r, name, m.since()); err != nil {
+		return t, last, err
+	}
+	if x.mentions, err = s.readMentions(r, name, user, m.since()); err != nil {
+		return t, last, err
+	}
+	t.Gone, t.Mention = c.gone.missedLocked(&x), c.mentionsLocked(&x)
+	return t, last, nil
 }

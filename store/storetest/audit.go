@@ -68,6 +68,9 @@ func (k *kit) recount(who accounts.Name, c chat.Conversation) chat.Tally {
 			t.N++
 			own[m.From]++
 		}
+		if !m.Silent && m.Seq > t.Read && m.From != who && (m.Everyone || slices.Contains(m.At, who)) {
+			t.Mention++
+		}
 		equal(k, fmt.Sprintf("N of message %d of %s", m.Seq, c), m.N, t.N)
 		equal(k, fmt.Sprintf("Own of message %d of %s", m.Seq, c), m.Own, own[m.From])
 		if m.TS < ts {

@@ -144,6 +144,7 @@ func testRoomLinks(k *kit) {
 // roomOracle is what a room has to be: everything is counted anew.
 type roomOracle struct {
 	from    []accounts.Name // of each message; empty: a line
+	at      [][]accounts.Name
 	members map[accounts.Name]bool
 	read    map[accounts.Name]uint64
 	streams map[accounts.Name]int
@@ -160,8 +161,21 @@ func (o *roomOracle) unread(who accounts.Name) uint64 {
 	return n
 }
 
-func (o *roomOracle) add(from accounts.Name) {
+func (o *roomOracle) mentions(who accounts.Name) uint64 {
+	n := uint64(0)
+	for seq, at := range o.at {
+		if uint64(seq+1) > o.read[who] && slices.Contains(at, who) {
+			n++
+		}
+	}
+	return n
+}
+
+// add adds a message, or a line, that mentions somebody; only members are.
+func (o *roomOracle) add(from accounts.Name, at ...accounts.Name) {
 	o.from = append(o.from, from)
+	at = slices.DeleteFunc(at, func(who accounts.Name) bool { return who == from || !o.members[who] })
+	o.at = append(o.at, at)
 	if !o.large {
 		for who := range o.members {
 			o.streams[who]++
@@ -200,13 +214,19 @@ func (m *roomModel) who(t *rapid.T) accounts.Name {
 func (m *roomModel) send(t *rapid.T) {
 	who := m.who(t)
 	d := draft(group, who, "", fmt.Sprint(len(m.oracle.from)))
+	d.At = rapid.SliceOfN(rapid.Map(rapid.IntRange(0, roomPeople-1), user), 0, 2).Draw(t, "at")
+	d.Everyone = who == user(0) && rapid.Bool().Draw(t, "everyone")
 	_, commit, err := m.kit.chat().Append(m.kit.ctx(), d)
 	if !m.oracle.members[who] {
 		m.kit.is("send from outside", err, chat.ErrNotMember)
 		return
 	}
 	m.kit.durable("send", commit, err)
-	m.oracle.add(who)
+	at := slices.Clone(d.At)
+	if d.Everyone {
+		at = slices.Collect(maps.Keys(m.oracle.members))
+	}
+	m.oracle.add(who, at...)
 }
 
 func (m *roomModel) mark(t *rapid.T) {
@@ -275,14 +295,15 @@ func (m *roomModel) check(*rapid.T) {
 func (m *roomModel) checkOf(who accounts.Name) {
 	k, o := m.kit, &m.oracle
 	equal(k, "stream of "+string(who), len(k.stream(who)), o.streams[who])
-	want := uint64(0)
+	want, mentions := uint64(0), uint64(0)
 	if o.members[who] {
-		want = o.unread(who)
+		want, mentions = o.unread(who), o.mentions(who)
 	}
 	got := uint64(0)
 	tallies, _ := k.tallies(who)
 	for _, t := range tallies {
 		got += t.Unread()
+		equal(k, "mentions of "+string(who), t.Mention, mentions)
 		equal(k, "large", t.Large, o.large)
 	}
 	equal(k, "unread of "+string(who), got, want)
@@ -291,6 +312,7 @@ func (m *roomModel) checkOf(who accounts.Name) {
 	got = 0
 	for _, x := range list {
 		got += x.Tally.Unread()
+		equal(k, "mentions in the list of "+string(who), x.Tally.Mention, mentions)
 	}
 	equal(k, "unread in the list of "+string(who), got, want)
 	equal(k, "conversations of "+string(who), len(list) == 1, o.members[who])

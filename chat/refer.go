@@ -1,0 +1,124 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+const (
+	// everyone in "at" mentions all members of a room.
+	everyone accounts.Name = "all"
+	// maxQuote is how many characters of a message its answers show.
+	maxQuote = 100
+)
+
+// Mentions gives who is mentioned, as the sender wrote it.
+func (m *Message) Mentions() []accounts.Name {
+	if !m.Everyone {
+		return m.At
+	}
+	return append([]accounts.Name{everyone}, m.At...)
+}
+
+// refer fills in what a message takes from others: whom it mentions, whether it may show what it answers, and what it forwards.
+func (s *Service) refer(ctx context.Context, d *Draft, fwd Source) error {
+	if d.Conversation.Kind().Room() && slices.Contains(d.At, everyone) {
+		d.At = slices.DeleteFunc(slices.Clone(d.At), func(who accounts.Name) bool { return who == everyone })
+		d.Everyone = true
+	}
+	if d.Re != 0 {
+		_, err := s.readOne(ctx, d.From, Source{d.Conversation, d.Re})
+		if err != nil && !decided(err) {
+			return err
+		}
+		d.Quote = err == nil
+	}
+	if fwd == (Source{}) {
+		return nil
+	}
+	m, err := s.readOne(ctx, d.From, fwd)
+	switch {
+	case err != nil && !decided(err):
+		return err
+	case err != nil:
+		d.Refuse = err
+		return nil
+	}
+	d.Kind, d.Body, d.Fallback, d.Fwd = m.Kind, m.Body, m.Fallback, m.Fwd
+	if d.Fwd == (Forward{}) {
+		d.Fwd = Forward{m.From, m.TS}
+	}
+	return nil
+}
+
+// decided says whether an error is about what was asked for, and not about a store that cannot answer.
+func decided(err error) bool {
+	return errors.Is(err, ErrNoMessage) || errors.Is(err, ErrNotMember) || errors.Is(err, ErrNoConversation) ||
+		errors.Is(err, ErrMalformed)
+}
+
+// readOne gives a message that who may read, and whose content is not gone.
+func (s *Service) readOne(ctx context.Context, who accounts.Name, at Source) (Message, error) {
+	periods, err := s.readable(ctx, who, at.Conversation)
+	if err != nil {
+		return Message{}, err
+	}
+	m, found, err := s.message(ctx, at)
+	readable := slices.ContainsFunc(periods, func(p Period) bool { return p.From <= at.Seq && at.Seq < p.To })
+	switch {
+	case err != nil:
+		return Message{}, err
+	case !found || !readable || m.Kind == KindGone || m.Kind == kindSys:
+		return Message{}, fmt.Errorf("message %d of %s: %w", at.Seq, at.Conversation, ErrNoMessage)
+	}
+	return m, nil
+}
+
+// message gives one message, whoever may read it.
+func (s *Service) message(ctx context.Context, at Source) (m Message, found bool, err error) {
+	page, err := s.store.Messages(ctx, at.Conversation, at.Seq-1, 0, 1)
+	if err != nil {
+		return m, false, fmt.Errorf("message %d of %s: %w", at.Seq, at.Conversation, err)
+	}
+	if len(page.Messages) == 0 || page.Messages[0].Seq != at.Seq {
+		return m, false, nil
+	}
+	return page.Messages[0], true, nil
+}
+
+// quote fills in what messages answer, as it is now: a message that was changed is quoted so, and of one that is gone there is
+// nothing.
+func (s *Service) quote(ctx context.Context, messages ...*Message) error {
+	var last Source
+	var quote *Quote
+	for _, m := range messages {
+		if !m.Quotes || m.Kind == KindGone {
+			continue
+		}
+		if at := (Source{m.Conversation, m.Re}); at != last {
+			quoted, found, err := s.message(ctx, at)
+			if err != nil {
+				return err
+			}
+			last, quote = at, nil
+			if found && quoted.Kind != KindGone {
+				quote = &Quote{quoted.From, quoted.Kind, cut(quoted.line(), maxQuote)}
+			}
+		}
+		m.Quote = quote
+	}
+	return nil
+}
+
+// cut gives the beginning of s, up to so many characters.
+func cut(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most])
+}

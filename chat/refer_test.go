@@ -1,0 +1,67 @@
+package chat_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// said sends content and gives the message as the reader's history has it.
+func said(t *testing.T, m messenger, from, reader accounts.Name, to chat.Target, c chat.Content) chat.Message {
+	t.Helper()
+	sent, commit, err := m.Send(t.Context(), from, to, c, nil)
+	if err == nil {
+		err = commit.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatalf("send: %v", err)
+	}
+	page, err := m.History(t.Context(), reader, chat.HistoryQuery{Conversation: sent.Conversation})
+	if err != nil {
+		t.Fatalf("history: %v", err)
+	}
+	return page.Messages[len(page.Messages)-1]
+}
+
+func TestAnAnswerShowsWhatItAnswers(t *testing.T) {
+	m := start(t)
+	to := chat.Target{User: "bob"}
+	first := said(t, m, "alice", "bob", to, content(t, "dinner at 7?"))
+	answer := content(t, "yes")
+	answer.Re = first.Seq
+	got := said(t, m, "bob", "alice", chat.Target{User: "alice"}, answer)
+	if got.Quote == nil || *got.Quote != (chat.Quote{From: "alice", Kind: "text", Text: "dinner at 7?"}) {
+		t.Errorf("quote: got %+v, want what alice said", got.Quote)
+	}
+	answer.Re = 99
+	if got := said(t, m, "bob", "alice", chat.Target{User: "alice"}, answer); got.Quote != nil {
+		t.Errorf("answer to nothing quotes %+v", got.Quote)
+	}
+}
+
+func TestForwarding(t *testing.T) {
+	m := start(t)
+	first := said(t, m, "alice", "bob", chat.Target{User: "bob"}, chat.Content{Kind: "x.poll", Body: json.RawMessage(`{"a":1}`)})
+	source := chat.Source{Conversation: first.Conversation, Seq: first.Seq}
+	got := said(t, m, "alice", "alice", chat.Target{User: "alice"}, chat.Content{Fwd: source})
+	if got.Kind != "x.poll" || string(got.Body) != `{"a":1}` || got.Fwd != (chat.Forward{From: "alice", TS: first.TS}) {
+		t.Errorf("forwarded: %+v, want %+v", got, first)
+	}
+	again := said(t, m, "alice", "alice", chat.Target{User: "alice"},
+		chat.Content{Fwd: chat.Source{Conversation: got.Conversation, Seq: got.Seq}})
+	if again.Fwd != got.Fwd {
+		t.Errorf("forwarded again: from %+v, want from where it was first, %+v", again.Fwd, got.Fwd)
+	}
+	_, _, err := m.Send(t.Context(), "carol", chat.Target{User: "carol"}, chat.Content{Fwd: source}, nil)
+	if !errors.Is(err, chat.ErrNotMember) {
+		t.Errorf("forward what one may not read: %v, want %v", err, chat.ErrNotMember)
+	}
+	source.Seq = 99
+	_, _, err = m.Send(t.Context(), "alice", chat.Target{User: "alice"}, chat.Content{Fwd: source}, nil)
+	if !errors.Is(err, chat.ErrNoMessage) {
+		t.Errorf("forward nothing: %v, want %v", err, chat.ErrNoMessage)
+	}
+}
