@@ -112,6 +112,7 @@ type Rooms struct {
 func New(r Rooms) *Table {
 	return newTable(
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r),
+		groupRows(r.Chat),
 	)
 }
 

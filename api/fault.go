@@ -24,6 +24,14 @@ var faults = []struct {
 	{chat.ErrNotMember, Fault{Err: "not_member", Text: "You are not in this conversation."}},
 	{chat.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this."}},
 	{chat.ErrNoConversation, Fault{Err: "no_conv", Text: "There is no such conversation or account."}},
+	{chat.ErrEnded, Fault{Err: "gone", Text: "This room was dissolved."}},
+	{chat.ErrBanned, Fault{Err: "banned", Text: "You were banned from this room."}},
+	{chat.ErrFull, Fault{Err: "full", Text: "The room has as many members as it may have."}},
+	{chat.ErrLastOwner, Fault{Err: "last_owner", Text: "The owner has to transfer the room first."}},
+	{chat.ErrMuted, Fault{Err: "muted", Text: "You may read here and not write."}},
+	{chat.ErrSlow, Fault{Err: "slow", Text: "You have written here not long ago."}},
+	{chat.ErrNoMessage, Fault{Err: "no_msg", Text: "There is no such message, or it is gone."}},
+	{chat.ErrLate, Fault{Err: "late", Text: "It is too late to change this message."}},
 	{chat.ErrGone, Fault{Err: "gone", Text: "This account was deleted."}},
 	{chat.ErrBlocked, Fault{Err: "blocked", Text: "One of you has blocked the other."}},
 	{chat.ErrAwaitReply, Fault{Err: "await_reply", Text: "Your first message has not been answered yet."}},
@@ -74,6 +82,14 @@ func FaultOf(err error) (f Fault, ok bool) {
 		var quota *chat.QuotaError
 		if errors.As(err, &quota) {
 			f.RetryAfter = quota.RetryAfter
+		}
+		var muted *chat.MutedError
+		if errors.As(err, &muted) {
+			f.RetryAfter = muted.RetryAfter
+		}
+		var slow *chat.SlowError
+		if errors.As(err, &slow) {
+			f.RetryAfter = slow.RetryAfter
 		}
 		return f, true
 	}

@@ -53,6 +53,18 @@ type Config struct {
 	// HandleQuarantine is how long nobody gets the phone number or e-mail address of an account that was deleted. Default 30
 	// days, so that nobody is taken for its owner by who has not heard. 0: it is free at once.
 	HandleQuarantine time.Duration
+	// LargeFrom is up to how many members the messages of a room are in the streams of its members. Default 2000: each message
+	// is one row for each of them. At least 1; a room that was larger once stays large.
+	LargeFrom int
+	// MaxMembers is how many members a room may have. Default 100000. 0: any number.
+	MaxMembers int
+	// MaxRooms is how many rooms somebody may be in, dissolved ones too. Default 500. 0: any number.
+	MaxRooms int
+	// NewRooms is how many rooms an account may make in a day. Default 100. 0: any number.
+	NewRooms int
+	// Invitations is how often an account may, in a day, invite somebody to a room who is no contact, or ask to be let into
+	// one. Default 100: each shows strangers a text. 0: any number.
+	Invitations int
 }
 
 // DefaultConfig is what is in force when nothing is said.
@@ -75,6 +87,12 @@ func DefaultConfig() Config {
 		ProfileChanges:   60,
 		HandleChanges:    10,
 		HandleQuarantine: 30 * 24 * time.Hour,
+
+		LargeFrom:   2000,
+		MaxMembers:  100_000,
+		MaxRooms:    500,
+		NewRooms:    100,
+		Invitations: 100,
 	}
 }
 
@@ -97,6 +115,11 @@ func (c Config) Validate() error {
 		{"SearchTime", int(c.SearchTime), 0, int(time.Second)},
 		{"ProfileChanges", c.ProfileChanges, 0, 1 << 20},
 		{"HandleChanges", c.HandleChanges, 0, 1 << 20},
+		{"LargeFrom", c.LargeFrom, 1, 1 << 16},
+		{"MaxMembers", c.MaxMembers, 0, 1 << 24},
+		{"MaxRooms", c.MaxRooms, 0, 1 << 20},
+		{"NewRooms", c.NewRooms, 0, 1 << 20},
+		{"Invitations", c.Invitations, 0, 1 << 20},
 		{"HandleQuarantine", int(c.HandleQuarantine), 0, int(10 * 366 * 24 * time.Hour)},
 	} {
 		if f.value < f.least || f.value > f.most {

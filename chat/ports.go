@@ -168,8 +168,9 @@ type Contacts interface {
 
 // Rooms keeps who is in a conversation that people join and leave.
 type Rooms interface {
-	// Room gives a room and what some people are to it. It serves decisions and may be ahead of what is durable. A room that
-	// does not exist is no error: [Room.Exists] says so.
+	// Room gives a room and what some people are to it. It serves decisions and may be ahead of what is durable; it is not any
+	// more when Messages of the same conversation, called later, has returned. A room that does not exist is no error:
+	// [Room.Exists] says so.
 	Room(ctx context.Context, c Conversation, who ...accounts.Name) (Room, error)
 
 	// ChangeRoom takes a step: the room, the members, the line in the conversation and the events, all or nothing, in the order

@@ -47,8 +47,9 @@ type Group string
 
 // What the settings "post" and "invite" of a room may be.
 const (
-	GroupAll    Group = "all" // of "invite": "members"
-	GroupAdmins Group = "admins"
+	GroupAll     Group = "all"     // of "post"
+	GroupMembers Group = "members" // of "invite": all, too
+	GroupAdmins  Group = "admins"
 )
 
 // Forever is an end that never comes: of mutes and bans.

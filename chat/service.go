@@ -37,6 +37,8 @@ type Service struct {
 	searches       *quota
 	profileChanges *quota
 	handleChanges  *quota
+	newRooms       *quota
+	invitations    *quota
 }
 
 // New makes the messenger out of its parts. cfg has been validated.
@@ -61,6 +63,8 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	s.searches = newQuota(cfg.Searches, time.Minute, now)
 	s.profileChanges = newQuota(cfg.ProfileChanges, time.Hour, now)
 	s.handleChanges = newQuota(cfg.HandleChanges, 24*time.Hour, now)
+	s.newRooms = newQuota(cfg.NewRooms, 24*time.Hour, now)
+	s.invitations = newQuota(cfg.Invitations, 24*time.Hour, now)
 	s.decoys.seed = maphash.MakeSeed()
 	s.live.init()
 	return s

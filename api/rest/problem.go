@@ -25,16 +25,23 @@ var statuses = map[string]int{
 	"disabled":      http.StatusForbidden,
 	"closed":        http.StatusForbidden,
 	"invitation":    http.StatusForbidden,
+	"banned":        http.StatusForbidden,
+	"muted":         http.StatusForbidden,
 	"no_conv":       http.StatusNotFound,
 	"no_request":    http.StatusNotFound,
 	"gone":          http.StatusNotFound,
 	"no_method":     http.StatusNotFound,
+	"no_msg":        http.StatusNotFound,
+	"full":          http.StatusConflict,
+	"last_owner":    http.StatusConflict,
+	"late":          http.StatusConflict,
 	"taken":         http.StatusConflict,
 	"mid_conflict":  http.StatusConflict,
 	"rid_conflict":  http.StatusConflict,
 	"too_big":       http.StatusRequestEntityTooLarge,
 	"throttled":     http.StatusTooManyRequests,
 	"quota":         http.StatusTooManyRequests,
+	"slow":          http.StatusTooManyRequests,
 }
 
 // problem is RFC 9457, with err and retry_ms of our own.

@@ -1,0 +1,192 @@
+package api
+
+import (
+	"context"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// roomSettings are what admins say of a room; absent: as it was.
+type roomSettings struct {
+	Title   *string             `json:"title"`
+	Avatar  *string             `json:"avatar"`
+	Notice  *string             `json:"notice"`
+	Join    *chat.JoinPolicy    `json:"join"`
+	Invite  *chat.Group         `json:"invite"`
+	History *chat.HistoryPolicy `json:"history"`
+	Post    *chat.Group         `json:"post"`
+	Slow    *int64              `json:"slow"`  // seconds
+	Muted   *int64              `json:"muted"` // Unix milliseconds; -1: for ever
+	Keep    *int64              `json:"keep"`  // days
+}
+
+func (s roomSettings) patch() chat.RoomPatch { return chat.RoomPatch(s) }
+
+type createGroupInput struct {
+	Kind    string   `json:"kind"` // group, channel, live, board, trip; empty: group
+	Members []string `json:"members"`
+	roomSettings
+}
+
+type createGroupOutput struct {
+	Conversation chat.Conversation `json:"c"`
+	guestsOutput
+}
+
+// guestsOutput is what became of those who were to come into a room.
+type guestsOutput struct {
+	Joined  []accounts.Name          `json:"joined"`
+	Invited []accounts.Name          `json:"invited"`
+	Refused map[accounts.Name]string `json:"refused,omitempty"`
+}
+
+type groupOutput struct {
+	Conversation chat.Conversation  `json:"c"`
+	Title        string             `json:"title"`
+	Avatar       string             `json:"avatar,omitempty"`
+	Notice       string             `json:"notice,omitempty"`
+	Join         chat.JoinPolicy    `json:"join"`
+	Invite       chat.Group         `json:"invite"`
+	History      chat.HistoryPolicy `json:"history"`
+	Post         chat.Group         `json:"post"`
+	Slow         int64              `json:"slow,omitempty"`
+	Muted        int64              `json:"muted,omitempty"` // of all but admins
+	Keep         int64              `json:"keep,omitempty"`
+	Members      int                `json:"members"`
+	Owner        accounts.Name      `json:"owner"`
+	Created      int64              `json:"created"`
+	Ended        int64              `json:"ended,omitempty"` // it was dissolved then
+	Version      uint64             `json:"ver"`
+	Large        bool               `json:"large,omitempty"`   // it is not in the stream
+	Role         chat.Role          `json:"role,omitempty"`    // of the caller
+	Since        int64              `json:"since,omitempty"`   // he has it
+	Mute         int64              `json:"mute,omitempty"`    // he may not write until then
+	Inviter      accounts.Name      `json:"inviter,omitempty"` // who has invited him
+	Link         string             `json:"link,omitempty"`
+	LinkUses     int                `json:"link_uses,omitempty"`
+	LinkEnds     int64              `json:"link_ends,omitempty"`
+}
+
+type answerGroupInput struct {
+	Conversation string `json:"c"`
+	Yes          bool   `json:"yes"`
+}
+
+type joinGroupInput struct {
+	Conversation string `json:"c"`    // which room, or
+	Link         string `json:"link"` // the room with this link
+	Text         string `json:"text"` // for the admins, if they decide
+}
+
+type joinGroupOutput struct {
+	Conversation chat.Conversation `json:"c"`
+	State        chat.RoomState    `json:"st"` // joined, or asked
+}
+
+type peopleOfGroupInput struct {
+	Conversation string   `json:"c"`
+	Who          []string `json:"who"`
+}
+
+var roomKinds = map[string]chat.Kind{
+	"": chat.KindGroup, "group": chat.KindGroup, "channel": chat.KindChannel, "live": chat.KindLive,
+	"board": chat.KindBoard, "trip": chat.KindTrip,
+}
+
+func groupRows(ch *chat.Service) []*Operation {
+	return []*Operation{
+		change("group.create", User, "Makes a group, a channel, a live room, a board or a trip.",
+			func(ctx context.Context, c Caller, in createGroupInput) (createGroupOutput, chat.Commit, error) {
+				return createGroup(ctx, ch, c, in)
+			}),
+		read("group.get", User, "Gives the settings of a room, and what the caller is to it.",
+			func(ctx context.Context, c Caller, in conversationInput) (groupOutput, error) {
+				v, err := ch.SeeRoom(ctx, c.Account, chat.Conversation(in.Conversation))
+				return groupOf(v), err
+			}),
+		change("group.invite", User, "Brings people into a room: contacts join at once, others are invited.",
+			func(ctx context.Context, c Caller, in peopleOfGroupInput) (guestsOutput, chat.Commit, error) {
+				who, err := userFields("who", in.Who)
+				if err != nil {
+					return guestsOutput{}, nil, err
+				}
+				g, commit, err := ch.InviteToRoom(ctx, c.Account, chat.Conversation(in.Conversation), who, c.Origin)
+				return guestsOf(g), commit, err
+			}),
+		change("group.answer", User, "Joins a room to which the caller was invited, or declines.",
+			func(ctx context.Context, c Caller, in answerGroupInput) (nothing, chat.Commit, error) {
+				commit, err := ch.AnswerRoom(ctx, c.Account, chat.Conversation(in.Conversation), in.Yes, c.Origin)
+				return nothing{}, commit, err
+			}),
+		change("group.join", User, "Joins an open room, or the one with a link, or asks to be let in.",
+			func(ctx context.Context, c Caller, in joinGroupInput) (joinGroupOutput, chat.Commit, error) {
+				conv, asked, commit, err := ch.JoinRoom(
+					ctx, c.Account, chat.Conversation(in.Conversation), in.Link, in.Text, c.Origin)
+				out := joinGroupOutput{Conversation: conv, State: chat.RoomJoined}
+				if asked {
+					out.State = chat.RoomAsked
+				}
+				return out, commit, err
+			}),
+		change("group.leave", User, "Ends the caller's membership; the owner has to transfer the room first, unless he is alone.",
+			func(ctx context.Context, c Caller, in conversationInput) (nothing, chat.Commit, error) {
+				commit, err := ch.LeaveRoom(ctx, c.Account, chat.Conversation(in.Conversation), c.Origin)
+				return nothing{}, commit, err
+			}),
+	}
+}
+
+func createGroup(ctx context.Context, ch *chat.Service, c Caller, in createGroupInput) (
+	createGroupOutput, chat.Commit, error,
+) {
+	kind, ok := roomKinds[in.Kind]
+	if !ok {
+		return createGroupOutput{}, nil, malformed("field \"kind\" is not one that there is")
+	}
+	members, err := userFields("members", in.Members)
+	if err != nil {
+		return createGroupOutput{}, nil, err
+	}
+	conv, g, commit, err := ch.CreateRoom(ctx, c.Account, kind, in.patch(), members, c.Origin)
+	return createGroupOutput{conv, guestsOf(g)}, commit, err
+}
+
+// userFields reads a field that names users.
+func userFields(field string, values []string) ([]accounts.Name, error) {
+	all := make([]accounts.Name, 0, len(values))
+	for _, value := range values {
+		name, err := accounts.ParseUser(value)
+		if err != nil {
+			return nil, malformed("field %q has something in it that is not the name of a user", field)
+		}
+		all = append(all, name)
+	}
+	return all, nil
+}
+
+func guestsOf(g chat.Guests) guestsOutput {
+	out := guestsOutput{Joined: listed(g.Joined), Invited: listed(g.Invited)}
+	if len(g.Refused) > 0 {
+		out.Refused = make(map[accounts.Name]string, len(g.Refused))
+	}
+	for who, err := range g.Refused {
+		f, _ := FaultOf(err)
+		out.Refused[who] = f.Err
+	}
+	return out
+}
+
+func groupOf(v chat.RoomView) groupOutput {
+	r, i := v.Room, v.Info
+	out := groupOutput{
+		Conversation: r.Conversation, Title: i.Title, Avatar: i.Avatar, Notice: i.Notice, Join: i.Join, Invite: i.Invite,
+		History: i.History, Post: i.Post, Slow: i.Slow, Muted: i.Muted, Keep: i.Keep,
+		Members: r.Members, Owner: r.Owner, Created: r.Created, Ended: r.Ended, Version: r.Version, Large: r.Large,
+		Role: v.Role, Since: v.Since, Mute: v.Membership.Muted, Inviter: v.Inviter,
+	}
+	if v.Admin() {
+		out.Link, out.LinkUses, out.LinkEnds = r.Link, r.LinkUses, r.LinkEnds
+	}
+	return out
+}

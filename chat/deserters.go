@@ -1,0 +1,91 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+func isQuota(err error) bool { return errors.Is(err, ErrQuota) }
+
+// stillMembers is stillThere for those who have come into a room: whose account was deleted meanwhile leaves it again.
+func (s *Service) stillMembers(ctx context.Context, c Conversation, who ...accounts.Name) error {
+	for _, name := range who {
+		switch gone, err := s.gone(ctx, name); {
+		case err != nil:
+			return err
+		case gone:
+			if err := s.desert(ctx, c, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// desert takes a deleted account out of a room. The owner's place is for the oldest admin, or else the oldest member.
+func (s *Service) desert(ctx context.Context, c Conversation, who accounts.Name) error {
+	for {
+		_, commit, err := s.changeRoom(ctx, ToLeaveRoom(c, who))
+		switch {
+		case errors.Is(err, ErrLastOwner):
+			if err := s.inherit(ctx, c, who); err != nil {
+				return err
+			}
+			continue
+		case err == nil && commit != nil:
+			err = commit.Wait(ctx)
+		}
+		if err != nil && !errors.Is(err, ErrNotMember) {
+			return fmt.Errorf("%s leaves %s: %w", who, c, err)
+		}
+		return nil
+	}
+}
+
+// inherit gives what belongs to an owner to the oldest admin, or else the oldest member.
+func (s *Service) inherit(ctx context.Context, c Conversation, owner accounts.Name) error {
+	var heir RoomMember
+	for after := accounts.Name(""); ; {
+		list, err := s.store.RoomMembers(ctx, c, after, heirsPage, func(m Membership) bool {
+			return m.Role == RoleMember || m.Role == RoleAdmin
+		})
+		if err != nil {
+			return fmt.Errorf("members of %s: %w", c, err)
+		}
+		for _, m := range list {
+			if heir.Who == "" || m.before(heir) {
+				heir = m
+			}
+		}
+		if len(list) < heirsPage {
+			break
+		}
+		after = list[len(list)-1].Who
+	}
+	if heir.Who == "" {
+		return nil // somebody has left meanwhile
+	}
+	_, commit, err := s.changeRoom(ctx, ToTransfer(c, owner, heir.Who))
+	if err == nil && commit != nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil && !errors.Is(err, ErrNotMember) { // he has left meanwhile
+		return fmt.Errorf("%s inherits %s: %w", heir.Who, c, err)
+	}
+	return nil
+}
+
+// heirsPage is how many members are looked at at once.
+const heirsPage = 1000
+
+// before says who of two inherits.
+func (m RoomMember) before(n RoomMember) bool {
+	if m.Role != n.Role {
+		return m.Role == RoleAdmin
+	}
+	return cmp.Or(cmp.Compare(m.Since, n.Since), cmp.Compare(m.Who, n.Who)) < 0
+}

@@ -1,0 +1,115 @@
+package chat
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// Bounds of what admins say of a room.
+const (
+	maxTitle      = 64   // characters
+	maxRoomAvatar = 512  // bytes
+	maxNotice     = 2000 // characters
+	maxSlow       = 24 * 60 * 60
+	maxKeep       = 100 * 366
+)
+
+// RoomPatch is a change of a [RoomInfo]: what is not nil.
+type RoomPatch struct {
+	Title   *string        `json:"title,omitempty"`
+	Avatar  *string        `json:"avatar,omitempty"`
+	Notice  *string        `json:"notice,omitempty"`
+	Join    *JoinPolicy    `json:"join,omitempty"`
+	Invite  *Group         `json:"invite,omitempty"`
+	History *HistoryPolicy `json:"history,omitempty"`
+	Post    *Group         `json:"post,omitempty"`
+	Slow    *int64         `json:"slow,omitempty"`
+	Muted   *int64         `json:"muted,omitempty"`
+	Keep    *int64         `json:"keep,omitempty"`
+}
+
+// validate checks what is given. ErrMalformed, ErrTooLarge.
+func (p RoomPatch) validate() error {
+	for _, f := range []struct {
+		name  string
+		value *string
+		most  int
+		size  func(string) int
+	}{
+		{"title", p.Title, maxTitle, utf8.RuneCountInString},
+		{"avatar", p.Avatar, maxRoomAvatar, func(s string) int { return len(s) }},
+		{"notice", p.Notice, maxNotice, utf8.RuneCountInString},
+	} {
+		switch {
+		case f.value == nil:
+		case !validText(*f.value):
+			return fmt.Errorf("%s is not UTF-8 without NUL: %w", f.name, ErrMalformed)
+		case f.size(*f.value) > f.most:
+			return fmt.Errorf("%s of %d: %w", f.name, f.size(*f.value), ErrTooLarge)
+		}
+	}
+	if p.Title != nil && *p.Title == "" {
+		return fmt.Errorf("empty title: %w", ErrMalformed)
+	}
+	for _, f := range []struct {
+		name        string
+		value       *int64
+		least, most int64
+	}{
+		{"slow", p.Slow, 0, maxSlow},
+		{"muted", p.Muted, Forever, 1 << 53},
+		{"keep", p.Keep, 0, maxKeep},
+	} {
+		if f.value != nil && (*f.value < f.least || *f.value > f.most) {
+			return fmt.Errorf("%s is %d: %w", f.name, *f.value, ErrMalformed)
+		}
+	}
+	return p.validateChoices()
+}
+
+func (p RoomPatch) validateChoices() error {
+	switch {
+	case !oneOf(p.Join, JoinClosed, JoinApproval, JoinOpen):
+		return fmt.Errorf("join is %.80q: %w", *p.Join, ErrMalformed)
+	case !oneOf(p.Invite, GroupMembers, GroupAdmins):
+		return fmt.Errorf("invite is %.80q: %w", *p.Invite, ErrMalformed)
+	case !oneOf(p.History, HistoryJoin, HistoryAll):
+		return fmt.Errorf("history is %.80q: %w", *p.History, ErrMalformed)
+	case !oneOf(p.Post, GroupAll, GroupAdmins):
+		return fmt.Errorf("post is %.80q: %w", *p.Post, ErrMalformed)
+	}
+	return nil
+}
+
+func oneOf[T comparable](value *T, choices ...T) bool {
+	if value == nil {
+		return true
+	}
+	for _, c := range choices {
+		if *value == c {
+			return true
+		}
+	}
+	return false
+}
+
+// apply makes the change, and gives what of it made a difference.
+func (p RoomPatch) apply(i *RoomInfo) (done RoomPatch) {
+	apply(&i.Title, p.Title, &done.Title)
+	apply(&i.Avatar, p.Avatar, &done.Avatar)
+	apply(&i.Notice, p.Notice, &done.Notice)
+	apply(&i.Join, p.Join, &done.Join)
+	apply(&i.Invite, p.Invite, &done.Invite)
+	apply(&i.History, p.History, &done.History)
+	apply(&i.Post, p.Post, &done.Post)
+	apply(&i.Slow, p.Slow, &done.Slow)
+	apply(&i.Muted, p.Muted, &done.Muted)
+	apply(&i.Keep, p.Keep, &done.Keep)
+	return done
+}
+
+func apply[T comparable](to, from *T, done **T) {
+	if from != nil && *to != *from {
+		*to, *done = *from, from
+	}
+}
