@@ -137,9 +137,9 @@ func contactRows(ch *chat.Service) []*Operation {
 				return listContacts(ctx, ch, c, in)
 			}),
 		read("box.list", User, "Lists conversations in which a stranger has written to the caller, who has not answered.",
-			func(ctx context.Context, c Caller, in convListInput) (convListOutput, error) {
-				list, next, err := ch.Box(ctx, c.Account, in.Cursor, page(in.Limit))
-				return convListOf(c.Account, list, next), err
+			func(ctx context.Context, c Caller, in boxListInput) (convListOutput, error) {
+				p, err := ch.Conversations(ctx, c.Account, chat.ListBox, in.Cursor, page(in.Limit))
+				return convListOf(c.Account, p), err
 			}),
 		change("box.drop", User, "Puts a stranger's message away, without a word to him.",
 			func(ctx context.Context, c Caller, in conversationInput) (nothing, chat.Commit, error) {
@@ -147,6 +147,11 @@ func contactRows(ch *chat.Service) []*Operation {
 				return nothing{}, commit, err
 			}),
 	}
+}
+
+type boxListInput struct {
+	Cursor string `json:"cursor"`
+	Limit  uint64 `json:"limit"`
 }
 
 type conversationInput struct {

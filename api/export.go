@@ -80,6 +80,7 @@ type (
 	exportConversation struct {
 		Type string `json:"t"`
 		Box  bool   `json:"box,omitempty"`
+		Hide bool   `json:"hide,omitempty"`
 		overview
 	}
 	exportMessage struct {
@@ -174,8 +175,8 @@ func (x *exporter) exportConversations(ctx context.Context, c Caller, emit func(
 	seen := map[chat.Conversation]bool{}
 	for {
 		before := len(seen)
-		for _, boxed := range []bool{false, true} {
-			if err := x.exportList(ctx, c, boxed, seen, emit); err != nil {
+		for _, list := range []chat.List{chat.ListAll, chat.ListBox} {
+			if err := x.exportList(ctx, c, list, seen, emit); err != nil {
 				return err
 			}
 		}
@@ -186,31 +187,29 @@ func (x *exporter) exportConversations(ctx context.Context, c Caller, emit func(
 }
 
 func (x *exporter) exportList(
-	ctx context.Context, c Caller, boxed bool, seen map[chat.Conversation]bool, emit func(any) error,
+	ctx context.Context, c Caller, list chat.List, seen map[chat.Conversation]bool, emit func(any) error,
 ) error {
-	list := x.ch.Conversations
-	if boxed {
-		list = x.ch.Box
-	}
 	for cursor := ""; ; {
-		page, next, err := list(ctx, c.Account, cursor, exportPage)
+		page, err := x.ch.Conversations(ctx, c.Account, list, cursor, exportPage)
 		if err != nil {
 			return err
 		}
-		for _, o := range page {
+		for _, o := range page.List {
 			name := o.Tally.Conversation
 			if seen[name] {
 				continue
 			}
 			seen[name] = true
-			if err := emit(exportConversation{"conv", boxed, overviewOf(c.Account, o)}); err != nil {
+			line := exportConversation{"conv", list == chat.ListBox, o.Own.Hidden(o.Tally.Head), overviewOf(c.Account, o)}
+			line.Draft = o.Own.Draft
+			if err := emit(line); err != nil {
 				return err
 			}
 			if err := x.exportMessages(ctx, c, name, emit); err != nil {
 				return err
 			}
 		}
-		if cursor = next; cursor == "" {
+		if cursor = page.Cursor; cursor == "" {
 			return nil
 		}
 	}

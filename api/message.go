@@ -106,35 +106,17 @@ type bigHead struct {
 	Unread       uint64            `json:"unread"`
 }
 
-type convListInput struct {
-	Cursor string `json:"cursor"`
-	Limit  uint64 `json:"limit"`
-}
-
-type overview struct {
-	Conversation chat.Conversation `json:"c"`
-	Title        string            `json:"title"`
-	Head         uint64            `json:"head"`
-	Read         uint64            `json:"read"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention"`
-	Last         *message          `json:"last,omitempty"`
-}
-
-type convListOutput struct {
-	Conversations []overview `json:"convs"` // the one with the newest message first
-	Cursor        string     `json:"cursor,omitempty"`
-}
-
 type unreadConv struct {
 	Conversation chat.Conversation `json:"c"`
 	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention"` // those of them that mention the caller
+	Mention      uint64            `json:"mention"`        // those of them that mention the caller
+	Mute         int64             `json:"mute,omitempty"` // until when; -1: for ever
+	Flag         bool              `json:"flag,omitempty"`
 }
 
 type unreadOutput struct {
-	Total         uint64       `json:"total"`
-	Conversations []unreadConv `json:"convs"` // those in which something is unread
+	Total         uint64       `json:"total"` // of those that are not muted
+	Conversations []unreadConv `json:"convs"` // those in which something is unread, and those with a flag
 	Box           int          `json:"box"`   // strangers whose message was not read
 	Requests      int          `json:"requests"`
 	AsOf          uint64       `json:"asof"` // the usn of which this is true, but for requests
@@ -157,11 +139,6 @@ func messageRows(ch *chat.Service) []*Operation {
 				p, err := ch.Sync(ctx, c.Account, in.USN, page(in.Limit))
 				return syncOutput{USN: p.USN, More: p.More, Reset: p.Reset, Events: listed(p.Events), Big: []bigHead{},
 					Total: p.Total}, err
-			}),
-		read("conv.list", User, "Lists the caller's conversations.",
-			func(ctx context.Context, c Caller, in convListInput) (convListOutput, error) {
-				list, next, err := ch.Conversations(ctx, c.Account, in.Cursor, page(in.Limit))
-				return convListOf(c.Account, list, next), err
 			}),
 		read("unread.get", User, "Counts what the caller has not read, of one moment.",
 			func(ctx context.Context, c Caller, _ nothing) (unreadOutput, error) {
@@ -233,27 +210,6 @@ func messageOf(m chat.Message) message {
 	if m.Fwd != (chat.Forward{}) {
 		f := forward(m.Fwd)
 		out.Fwd = &f
-	}
-	return out
-}
-
-func convListOf(who accounts.Name, list []chat.Overview, next string) convListOutput {
-	out := convListOutput{Conversations: make([]overview, 0, len(list)), Cursor: next}
-	for _, o := range list {
-		out.Conversations = append(out.Conversations, overviewOf(who, o))
-	}
-	return out
-}
-
-func overviewOf(who accounts.Name, o chat.Overview) overview {
-	t := o.Tally
-	out := overview{Conversation: t.Conversation, Head: t.Head, Read: t.Read, Unread: t.Unread(), Mention: t.Mention}
-	if peer, ok := t.Conversation.Peer(who); ok {
-		out.Title = string(peer)
-	}
-	if o.Last.Seq != 0 {
-		last := messageOf(o.Last)
-		out.Last = &last
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 const (
 	smallBody   = 16 << 10
 	profileBody = 128 << 10 // the longest that a profile may be, with each character escaped
+	draftBody   = 32 << 10  // a draft with each character escaped
 	messageBody = 1 << 20   // as large as a packet may be; what a message may hold is for chat to say
 )
 

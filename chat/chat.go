@@ -189,6 +189,8 @@ type Tally struct {
 	Mention      uint64 // those of others after Read that mention the member
 	Boxed        bool   // a stranger's, who was not answered: it counts for the box, and not for the total
 	Large        bool   // the conversation is not in the member's stream
+	Mute         int64  // as in [OwnSide]: while it holds, it does not count for the total
+	Flag         bool   // as in [OwnSide]
 }
 
 // Unread is the number of counting messages of others after the read mark.
@@ -224,6 +226,7 @@ type Entry struct {
 	Card         Card          // EntryProfile
 	Login        Login         // EntrySession
 	Room         RoomNews      // EntryConv
+	OwnSide      OwnChange     // EntryConv of one's own side, about which Room says nothing
 }
 
 // RoomNews is what an EntryConv says besides who it is about.

@@ -69,7 +69,11 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.maybe(`,"addr":`, e.Login.Addr)
 		o.time(e.TS)
 	case EntryConv:
-		o.room(&e.Entry)
+		if e.OwnSide != (OwnChange{}) {
+			o.ownSide(&e.Entry)
+		} else {
+			o.room(&e.Entry)
+		}
 	case EntryProfile:
 		o.str(`,"who":`, string(e.Who))
 		o.num(`,"ver":`, e.Version)

@@ -37,6 +37,16 @@ func TestEventsOnTheWire(t *testing.T) {
 		}), `{"t":"msg","usn":9123,"c":"d.alice.bob","seq":43,"id":"0193-2","mid":"a\"b\\","from":"bob","ts":1793000000123,` +
 			`"k":"x.poll","body":[1.50,"<&>"],"re":41,"at":["alice","lamp"],"ttl":60,"fallback":"a\npoll\u0001",` +
 			`"unread":3,"total":17,"asof":9124}`},
+		"own side": {chat.Event{
+			Entry: chat.Entry{USN: 5, Type: chat.EntryConv, TS: ts, Conversation: ab, OwnSide: chat.OwnChange{
+				Mute: ptr(int64(-1)), Pin: ptr(true), Archive: ptr(false), Hide: ptr(true), Flag: ptr(false), Draft: ptr("a\"b"),
+				Private: ptr(true), Remark: ptr(""),
+			}}, Unread: 1, Total: 2, AsOf: 5,
+		}, `{"t":"conv","usn":5,"c":"d.alice.bob","st":"set","mute":-1,"pin":true,"archive":false,"hide":true,"flag":false,` +
+			`"private":true,"draft":"a\"b","remark":"","ts":1793000000123,"unread":1,"total":2,"asof":5}`},
+		"own side, a little": {chat.Event{
+			Entry: chat.Entry{USN: 5, Type: chat.EntryConv, TS: ts, Conversation: ab, OwnSide: chat.Undrafted()}, AsOf: 6,
+		}, `{"t":"conv","usn":5,"c":"d.alice.bob","st":"set","draft":"","ts":1793000000123,"unread":0,"total":0,"asof":6}`},
 		"receipt": {chat.Event{
 			Entry: chat.Entry{USN: 7, Type: chat.EntryReceipt, TS: ts, Conversation: ab, Who: "bob", Recv: 42},
 			Total: 2, AsOf: 8,

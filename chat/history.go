@@ -9,10 +9,8 @@ import (
 )
 
 const (
-	historyLimit       = 50 // messages in a page of History, unless it is said
-	maxHistory         = 100
-	conversationsLimit = 50 // in a page of Conversations, unless it is said
-	maxConversations   = 200
+	historyLimit = 50 // messages in a page of History, unless it is said
+	maxHistory   = 100
 )
 
 // HistoryQuery says which part of a conversation is wanted: at most one of First, After, Before and Around. With none it is
@@ -176,26 +174,4 @@ func b2i(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// Conversations gives up to limit (0: 50; at most 200) conversations of who, the one with the newest message first, after
-// cursor (empty: from the start), and the cursor of the next page (empty: there is none). What strangers wrote is in the
-// box. ErrMalformed.
-func (s *Service) Conversations(ctx context.Context, who accounts.Name, cursor string, limit int) (
-	[]Overview, string, error,
-) {
-	list, next, err := s.store.Conversations(ctx, who, false, cursor, pageSize(limit, conversationsLimit, maxConversations))
-	if err != nil {
-		return nil, "", fmt.Errorf("conversations of %s: %w", who, err)
-	}
-	return list, next, nil
-}
-
-// Box is Conversations of what strangers wrote who were not answered.
-func (s *Service) Box(ctx context.Context, who accounts.Name, cursor string, limit int) ([]Overview, string, error) {
-	list, next, err := s.store.Conversations(ctx, who, true, cursor, pageSize(limit, conversationsLimit, maxConversations))
-	if err != nil {
-		return nil, "", fmt.Errorf("box of %s: %w", who, err)
-	}
-	return list, next, nil
 }

@@ -129,19 +129,21 @@ func TestConversationsComeNewestFirst(t *testing.T) {
 	}
 	var got []chat.Conversation
 	for cursor := ""; ; {
-		page, next, err := m.Conversations(t.Context(), "bob", cursor, 1)
-		if err != nil || len(page) != 1 {
+		page, err := m.Conversations(t.Context(), "bob", chat.ListMain, cursor, 1)
+		if err != nil || len(page.List) != 1 {
 			t.Fatalf("Conversations after %q = %+v, %v", cursor, page, err)
 		}
-		got = append(got, page[0].Tally.Conversation)
-		if cursor = next; cursor == "" {
+		got = append(got, page.List[0].Tally.Conversation)
+		if cursor = page.Cursor; cursor == "" {
 			break
 		}
 	}
 	if want := []chat.Conversation{ab, "d.bob.carol"}; !slices.Equal(got, want) {
 		t.Errorf("conversations = %q, want %q", got, want)
 	}
-	if _, _, err := m.Conversations(t.Context(), "bob", "\xffno cursor", 1); !errors.Is(err, chat.ErrMalformed) {
-		t.Errorf("Conversations with a bad cursor: %v, want ErrMalformed", err)
+	for _, cursor := range []string{"\xffno cursor", "x", "!!", "AAAA", "AAAAAAAAAAAA=", "AgAAAAAAAAAAYQ"} {
+		if _, err := m.Conversations(t.Context(), "bob", chat.ListMain, cursor, 1); !errors.Is(err, chat.ErrMalformed) {
+			t.Errorf("Conversations after %q: %v, want ErrMalformed", cursor, err)
+		}
 	}
 }

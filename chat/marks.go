@@ -35,8 +35,8 @@ func (s *Service) mark(ctx context.Context, who accounts.Name, c Conversation, m
 		return Marks{}, nil, fmt.Errorf("mark %s of %s: %w", c, who, err)
 	}
 	s.reach.advance(Member{c, who}, marked.Recv)
-	if marked.Moved && m.Read > 0 {
-		s.wake.Wake(who) // an EntryRead for the other devices
+	if marked.Moved && m.Read > 0 || marked.Unflagged {
+		s.wake.Wake(who) // an EntryRead for the other devices, or one of the flag
 	}
 	if peer, ok := c.Peer(who); ok {
 		s.tellLater(Member{c, who}, peer, marked)

@@ -346,11 +346,11 @@ func (w *model) check() {
 		if err != nil || got.Total != total || sum != total || !maps.Equal(listed, counts) {
 			w.Fatalf("unread of %s: %+v, %v, want %v", user, got, err, counts)
 		}
-		list, _, err := w.real.Conversations(w.t.Context(), user, "", 10)
+		page, err := w.real.Conversations(w.t.Context(), user, chat.ListMain, "", 10)
 		if err != nil {
 			w.Fatalf("conversations of %s: %v", user, err)
 		}
-		for _, o := range list {
+		for _, o := range page.List {
 			c := w.convs[o.Tally.Conversation]
 			if o.Tally.Unread() != counts[o.Tally.Conversation] || o.Tally.Head != uint64(len(c.messages)) ||
 				o.Tally.Read != c.marks[user].Read {

@@ -30,6 +30,7 @@ type Store interface {
 	People
 	Seen
 	Rooms
+	OwnSides
 }
 
 // Log keeps messages and streams in the order in which it accepted them.
@@ -80,13 +81,12 @@ type Log interface {
 
 	// Tallies gives a tally for every conversation of user in which something may be unread, and for all that is boxed, also
 	// what was read or dropped (which has nothing unread), all of the moment in which the user's stream ended at the returned
-	// usn.
+	// usn. Those that are flagged are among them too, with nothing unread.
 	Tallies(ctx context.Context, user accounts.Name) (t []Tally, asOf uint64, err error)
 
-	// Conversations gives up to limit conversations of a user, the one with the newest message first, after cursor (empty:
-	// from the start), and the cursor of the next page (empty: there is none). A malformed cursor is ErrMalformed. What is
-	// boxed is left out, and with boxed it is the other way round; what was dropped is nowhere.
-	Conversations(ctx context.Context, user accounts.Name, boxed bool, cursor string, limit int) ([]Overview, string, error)
+	// Conversations gives conversations of one of a user's lists, the pinned ones first, and of these and of the others the
+	// one with the newest message first; more says that there are others after them. What was dropped is nowhere.
+	Conversations(ctx context.Context, user accounts.Name, q ListQuery) (list []Overview, more bool, err error)
 }
 
 // ReceiptInterval is the least time between two receipts about one member of one conversation.
@@ -101,8 +101,9 @@ type Member struct {
 // Marked is what Mark did.
 type Marked struct {
 	Marks
-	Moved  bool
-	Untold bool // a receipt was left out: Tell has to be called
+	Moved     bool
+	Untold    bool // a receipt was left out: Tell has to be called
+	Unflagged bool // the member's flag was taken away
 }
 
 // Appended is what Append did.
@@ -131,6 +132,8 @@ type StreamPage struct {
 type Overview struct {
 	Tally Tally
 	Last  Message // zero if there is none
+	Own   OwnSide
+	Place ListPlace // where it stands in the list
 }
 
 // Contacts keeps what people are to each other. A list has a version, which grows with each of its changes.

@@ -63,16 +63,15 @@ func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entr
 	for _, e := range entries {
 		unread[e.Conversation] = Tally{}
 	}
-	total := uint64(0)
+	total, now := uint64(0), s.now().UnixMilli()
 	for i := range entries {
 		if err := s.quote(ctx, &entries[i].Message); err != nil {
 			return nil, err
 		}
 	}
 	for _, t := range tallies {
-		n := t.Unread()
-		if !t.Boxed {
-			total += n
+		if t.counts(now) {
+			total += t.Unread()
 		}
 		if _, wanted := unread[t.Conversation]; wanted {
 			unread[t.Conversation] = t
@@ -153,7 +152,11 @@ func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, lim
 
 // size is about how many bytes the event has.
 func (e Event) size() int {
-	return e.Message.size() + len(e.Greeting) + len(e.Card.Name) + len(e.Card.Avatar)
+	size := e.Message.size() + len(e.Greeting) + len(e.Card.Name) + len(e.Card.Avatar)
+	if e.OwnSide.Draft != nil {
+		size += len(*e.OwnSide.Draft)
+	}
+	return size
 }
 
 func (m Message) size() int { return overhead + len(m.Body) + len(m.Fallback) }
@@ -169,7 +172,7 @@ func pageSize(limit, preset, most int) int {
 // UnreadSummary is what somebody has not read, all of one moment.
 type UnreadSummary struct {
 	Total         uint64
-	Conversations []UnreadCount // those with something unread that are not in the box, in the order of their names
+	Conversations []UnreadCount // those with something unread or a flag that are not in the box, in the order of their names
 	Box           int           // strangers whose message was not read
 	AsOf          uint64        // the last usn of the user's stream then
 }
@@ -179,22 +182,27 @@ type UnreadCount struct {
 	Conversation Conversation
 	Unread       uint64
 	Mention      uint64 // those of them that mention him
+	Mute         int64  // as in [OwnSide]; 0 too if it is over
+	Flag         bool
 }
 
-// Unread counts what who has not read. The total is the sum of the conversations.
+// Unread counts what who has not read. The total is the sum of the conversations that are not muted at this moment.
 func (s *Service) Unread(ctx context.Context, who accounts.Name) (UnreadSummary, error) {
 	tallies, asOf, err := s.tallies(ctx, who)
 	if err != nil {
 		return UnreadSummary{}, err
 	}
-	u := UnreadSummary{AsOf: asOf}
+	u, now := UnreadSummary{AsOf: asOf}, s.now().UnixMilli()
 	for _, t := range tallies {
 		switch n := t.Unread(); {
 		case n > 0 && t.Boxed:
 			u.Box++
-		case n > 0:
-			u.Total += n
-			u.Conversations = append(u.Conversations, UnreadCount{t.Conversation, n, t.Mention})
+		case !t.Boxed && (n > 0 || t.Flag):
+			if !Muted(t.Mute, now) {
+				u.Total += n
+				t.Mute = 0
+			}
+			u.Conversations = append(u.Conversations, UnreadCount{t.Conversation, n, t.Mention, t.Mute, t.Flag})
 		}
 	}
 	slices.SortFunc(u.Conversations, func(a, b UnreadCount) int {

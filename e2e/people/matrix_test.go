@@ -40,6 +40,8 @@ history            bad      ok         no_conv    ok         ok         401     
 sync               ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 unread.get         ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 conv.list          ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+conv.get           bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+conv.set           bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 box.list           ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 box.drop           bad      no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 
@@ -108,6 +110,8 @@ var inputs = map[string]func(c *cell) M{
 	"read":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"recv":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"history":          func(c *cell) M { return M{"c": c.conversation()} },
+	"conv.get":         func(c *cell) M { return M{"c": c.conversation()} },
+	"conv.set":         func(c *cell) M { return M{"c": c.conversation(), "pin": true} },
 	"box.drop":         func(c *cell) M { return M{"c": c.conversation()} },
 	"contact.request":  func(c *cell) M { return M{"to": c.other} },
 	"contact.accept":   func(c *cell) M { return M{"from": c.other} },

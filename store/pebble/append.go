@@ -165,6 +165,7 @@ func (a *appending) tryAppend(ctx context.Context) (appended chat.Appended, c *c
 		return appended, nil, false, errors.Join(err, b.Close())
 	}
 	m := a.parties.appendLocked(b, a.draft, a.content, now)
+	a.parties.stream(a.from).undraftLocked(b, m.Conversation, now)
 	if a.draft.MID != "" {
 		row := midRow{Seq: m.Seq, Fingerprint: a.draft.Fingerprint[:]}
 		put(b, midKey(m.Conversation, m.From, m.MID), encode(row))

@@ -36,7 +36,15 @@ func TestNothingIsReadBeforeItIsDurable(t *testing.T) {
 			return err
 		},
 		"conversations": func(ctx context.Context) error {
-			_, _, err := store.Chat().Conversations(ctx, "bob", false, "", 10)
+			_, _, err := store.Chat().Conversations(ctx, "bob", chat.ListQuery{Limit: 10})
+			return err
+		},
+		"box": func(ctx context.Context) error {
+			_, _, err := store.Chat().Conversations(ctx, "bob", chat.ListQuery{List: chat.ListBox, Limit: 10})
+			return err
+		},
+		"own side": func(ctx context.Context) error {
+			_, _, err := store.Chat().OwnSide(ctx, conv, "bob")
 			return err
 		},
 		"membership": func(ctx context.Context) error {

@@ -93,6 +93,21 @@ func everything(t *testing.T, store *pebble.Store) {
 	wait(saved, err)
 }
 
+// everythingOfSides does so with what members say of conversations for themselves.
+func everythingOfSides(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	mute, yes, text := int64(chat.MuteForEver), true, "t"
+	_, _, commit, err := store.Chat().ChangeOwnSide(t.Context(), "d.alice.bob", "bob", chat.OwnChange{
+		Mute: &mute, Pin: &yes, Archive: &yes, Hide: &yes, Flag: &yes, Draft: &text, Private: &yes, Remark: &text,
+	}, nil)
+	if err == nil {
+		err = commit.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatalf("write: %v", err)
+	}
+}
+
 // everythingOfLives does so with what accounts have besides their secrets.
 func everythingOfLives(t *testing.T, store *pebble.Store) {
 	t.Helper()
@@ -273,6 +288,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	everything(t, store)
 	everythingQueued(t, store)
 	everythingOfLives(t, store)
+	everythingOfSides(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -295,7 +311,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblust" {
+	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

@@ -1,13 +1,9 @@
 package pebble
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -93,62 +89,6 @@ func window(after, before, head uint64, limit int) (first, end uint64) {
 	return first, end
 }
 
-func (c chatStore) Conversations(
-	ctx context.Context, user accounts.Name, boxed bool, cursor string, limit int,
-) ([]chat.Overview, string, error) {
-	s := c.Store
-	if err := s.enter(); err != nil {
-		return nil, "", err
-	}
-	defer s.leave()
-	after, err := parseCursor(cursor)
-	if err != nil || limit <= 0 {
-		return nil, "", err
-	}
-	all, err := s.overviews(user, boxed)
-	if err != nil {
-		return nil, "", err
-	}
-	slices.SortFunc(all, func(a, b chat.Overview) int { return position(a).compare(position(b)) })
-	start, found := slices.BinarySearchFunc(all, after, func(o chat.Overview, p listPosition) int {
-		return position(o).compare(p)
-	})
-	if found {
-		start++
-	}
-	if cursor == "" {
-		start = 0
-	}
-	end := min(start+limit, len(all))
-	next := ""
-	if end < len(all) {
-		next = position(all[end-1]).String()
-	}
-	return all[start:end], next, s.seq.settled(ctx)
-}
-
-// overviews reads all conversations of a user, of one moment. To keep them sorted on the disk would cost two more rows for
-// each message and member, and people ask for the list when they open a client.
-func (s *Store) overviews(user accounts.Name, boxed bool) (out []chat.Overview, err error) {
-	snapshot := s.db.NewSnapshot()
-	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	box, err := s.box(snapshot, user)
-	if err != nil {
-		return nil, err
-	}
-	err = s.eachConversation(snapshot, user, func(name chat.Conversation) error {
-		row, is := box[name]
-		if is != boxed || row.Dropped {
-			return nil
-		}
-		t, last, err := s.overview(snapshot, user, name)
-		t.Boxed = is
-		out = append(out, chat.Overview{Tally: t, Last: last})
-		return err
-	})
-	return out, err
-}
-
 // box reads what strangers wrote to a user who were not answered.
 func (s *Store) box(r pebble.Reader, user accounts.Name) (map[chat.Conversation]boxRow, error) {
 	prefix := key1(tableBox, user)
@@ -170,32 +110,4 @@ func (s *Store) box(r pebble.Reader, user accounts.Name) (map[chat.Conversation]
 		return nil, unavailable("read box", err)
 	}
 	return out, nil
-}
-
-// listPosition is a place in a list of conversations: newest first, then by name.
-type listPosition struct {
-	ts   int64
-	name chat.Conversation
-}
-
-func position(o chat.Overview) listPosition { return listPosition{o.Last.TS, o.Tally.Conversation} }
-
-func (p listPosition) compare(q listPosition) int {
-	return cmp.Or(cmp.Compare(q.ts, p.ts), cmp.Compare(p.name, q.name))
-}
-
-func (p listPosition) String() string {
-	raw := binary.BigEndian.AppendUint64(nil, uint64(p.ts))
-	return base64.RawURLEncoding.EncodeToString(append(raw, p.name...))
-}
-
-func parseCursor(cursor string) (listPosition, error) {
-	if cursor == "" {
-		return listPosition{}, nil
-	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) <= 8 {
-		return listPosition{}, fmt.Errorf("cursor %.80q: %w", cursor, chat.ErrMalformed)
-	}
-	return listPosition{int64(binary.BigEndian.Uint64(raw)), chat.Conversation(raw[8:])}, nil
 }

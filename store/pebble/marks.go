@@ -83,8 +83,7 @@ func (s *Store) tryMark(
 	switch {
 	case next.Read == was.Read:
 		if next.Recv == was.Recv {
-			s.seq.release()
-			return chat.Marked{Marks: was.marks()}, p.pendingLocked(), 0, nil
+			return s.markNothingLocked(p, i, m, origin)
 		}
 	case next.Read <= was.Base: // what counts begins after that
 	case next.Read == conv.head:
@@ -105,6 +104,7 @@ func (s *Store) tryMark(
 		}))
 		p.changedLocked(i)
 	}
+	unflagged := p.unflagLocked(b, i, m, was.Read, now)
 	told := p.tellLocked(b, i, now)
 	switch {
 	case !told && !was.untold():
@@ -118,7 +118,35 @@ func (s *Store) tryMark(
 	if err != nil {
 		return chat.Marked{}, nil, 0, err
 	}
-	return chat.Marked{Marks: next.marks(), Moved: true, Untold: !told}, written, 0, nil
+	return chat.Marked{Marks: next.marks(), Moved: true, Untold: !told, Unflagged: unflagged}, written, 0, nil
+}
+
+// unflagLocked takes the flag of one of the people away, if what he says that he has read is not behind what he had.
+func (p *parties) unflagLocked(b *pebble.Batch, i int, m chat.Marks, was uint64, now int64) bool {
+	c, st := p.conv.value, p.stream(i)
+	if !st.sides.all[c.name].Flag || !chat.ReadsFlag(m.Read, was, c.head) {
+		return false
+	}
+	st.changeSideLocked(b, c.name, chat.Unflagged(), c.head, now)
+	return true
+}
+
+// markNothingLocked is tryMark for marks that move nothing.
+func (s *Store) markNothingLocked(
+	p *parties, i int, m chat.Marks, origin originRow,
+) (marked chat.Marked, commit chat.Commit, missing uint64, err error) {
+	marked.Marks = p.people[i].member.row.marks()
+	b := s.batch()
+	if marked.Unflagged = p.unflagLocked(b, i, m, marked.Read, s.now()); !marked.Unflagged {
+		s.seq.release()
+		return marked, p.pendingLocked(), 0, b.Close()
+	}
+	putOrigin(b, origin)
+	written, err := p.commitLocked(b)
+	if err != nil {
+		return chat.Marked{}, nil, 0, err
+	}
+	return marked, written, 0, nil
 }
 
 // tellLocked adds a receipt about member i to the other's stream, unless the last one is too young or still waits there.

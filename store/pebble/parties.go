@@ -154,6 +154,7 @@ func (p *parties) stream(i int) *stream { return p.people[i].stream.value }
 func (p *parties) changedLocked(i int) {
 	st, c := p.stream(i), p.conv.value
 	st.changed = true
+	st.listLocked(c, p.people[i].member)
 	if c.large() {
 		return
 	}

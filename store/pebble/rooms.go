@@ -277,6 +277,7 @@ func (r *roomChange) setLocked(b *pebble.Batch, i int, is chat.Membership) {
 			p.store.members.unpinLocked(e)
 		}
 		conv.crew++
+		p.stream(i).leaveLocked(b, conv.name)
 	}
 	p.saveLocked(b, i)
 	p.changedLocked(i)

@@ -245,6 +245,7 @@ type entryRow struct {
 	Title        string            `cbor:"43,keyasint,omitempty"`
 	Role         chat.Role         `cbor:"44,keyasint,omitempty"`
 	Text         string            `cbor:"45,keyasint,omitempty"`
+	OwnSide      *selfChangeRow    `cbor:"51,keyasint,omitempty"`
 }
 
 var entryTypes = map[int]chat.EntryType{

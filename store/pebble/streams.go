@@ -22,13 +22,17 @@ type stream struct {
 	unread unread
 	social socialRow
 	large  map[chat.Conversation]struct{} // the user's conversations that are not in it
+	sides  sides
+	order  order
 
 	last    *commit // covers every entry and tally
 	changed bool    // by the batch that is being made
 }
 
-// weightLocked counts what a long list of tallies takes besides the stream itself.
-func (st *stream) weightLocked() int { return 1 + len(st.unread.tallies)/2 }
+// weightLocked counts what long lists take besides the stream itself.
+func (st *stream) weightLocked() int {
+	return 1 + (len(st.unread.tallies)+st.order.weight()+len(st.sides.all))/2 + st.sides.bytes/256
+}
 
 // pushLocked adds an entry. The caller says in last what covers it.
 func (st *stream) pushLocked(b *pebble.Batch, row []byte) (usn uint64) {
@@ -93,6 +97,9 @@ func (s *Store) loadStream(_ context.Context, user accounts.Name) (*stream, erro
 		return nil, unavailable("read head of stream", err)
 	}
 	if _, err = s.get(key1(tableSocial, user), "social", &st.social); err != nil {
+		return nil, err
+	}
+	if st.sides, err = s.loadSides(user); err != nil {
 		return nil, err
 	}
 	return st, s.loadLarge(st)
@@ -188,6 +195,9 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 	e.Card = chat.Card{
 		Name: row.Name, Avatar: row.Avatar, Trust: chat.Trust{Verified: row.Verified, Bot: row.Bot},
 	}
+	if row.OwnSide != nil {
+		e.OwnSide = chat.OwnChange(*row.OwnSide)
+	}
 	e.Login = chat.Login{State: row.Login, ID: row.LoginID, Label: row.LoginLabel, Addr: row.LoginAddr}
 	if row.Type == entryConv {
 		e.Room = chat.RoomNews{
@@ -263,6 +273,7 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tall
 			commits = append(commits, p.conv.value.last)
 		}
 	}
+	tallies = e.value.sides.tell(tallies, e.value.unread.index)
 	s.seq.mu.Unlock()
 	for _, commit := range commits {
 		if err := commit.Wait(ctx); err != nil {

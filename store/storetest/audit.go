@@ -45,14 +45,25 @@ func (k *kit) audit(users ...accounts.Name) {
 // conversations reads the whole list of somebody, in small pages.
 func (k *kit) conversations(who accounts.Name, boxed bool) []chat.Overview {
 	k.Helper()
+	list := chat.ListAll
+	if boxed {
+		list = chat.ListBox
+	}
+	return k.list(who, list)
+}
+
+// list reads one of somebody's lists, a few lines at a time.
+func (k *kit) list(who accounts.Name, list chat.List) []chat.Overview {
+	k.Helper()
 	var out []chat.Overview
-	for cursor := ""; ; {
-		page, next, err := k.chat().Conversations(k.ctx(), who, boxed, cursor, 2)
+	for q := (chat.ListQuery{List: list, Limit: 2}); ; {
+		page, more, err := k.chat().Conversations(k.ctx(), who, q)
 		k.ok("conversations", err)
 		out = append(out, page...)
-		if cursor = next; cursor == "" {
+		if !more {
 			return out
 		}
+		q.After = page[len(page)-1].Place
 	}
 }
 

@@ -307,7 +307,7 @@ func (m *roomModel) checkOf(who accounts.Name) {
 		equal(k, "large", t.Large, o.large)
 	}
 	equal(k, "unread of "+string(who), got, want)
-	list, _, err := k.chat().Conversations(k.ctx(), who, false, "", 10)
+	list, _, err := k.chat().Conversations(k.ctx(), who, chat.ListQuery{Limit: 10})
 	k.ok("conversations", err)
 	got = 0
 	for _, x := range list {

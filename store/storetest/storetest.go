@@ -50,6 +50,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"messages", messageTests},
 		{"marks", markTests},
 		{"reading", readingTests},
+		{"own sides", ownSideTests},
 		{"model", modelTests},
 		{"rooms", roomTests},
 		{"seen", seenTests},
