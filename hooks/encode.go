@@ -66,6 +66,17 @@ func appendPublish(b []byte, p *sessions.Publish, version byte) []byte {
 	return append(b, p.Payload...)
 }
 
+// setPacketID puts another packet id into a PUBLISH of QoS 1 or 2.
+func setPacketID(packet []byte, id uint16) {
+	at := 1
+	for packet[at]&0x80 != 0 { // the length (MQTT 5, 2.1.4)
+		at++
+	}
+	at++
+	at += 2 + int(binary.BigEndian.Uint16(packet[at:]))
+	binary.BigEndian.PutUint16(packet[at:], id)
+}
+
 func sizeOfPublishProperties(p *sessions.Publish) int {
 	n := 0
 	if p.PayloadFormat != 0 || p.HasPayloadFormat {

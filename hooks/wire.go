@@ -22,8 +22,22 @@ func (w *wire) Publish(p sessions.Publish) error {
 	}
 	s := scratches.Get().(*scratch)
 	defer s.free()
+	if p.Once != nil && p.QoS <= 1 && len(p.SubscriptionIDs) == 0 {
+		return w.send(w.again(s, &p))
+	}
 	s.b = appendPublish(s.b[:0], &p, w.c.version)
 	return w.send(s.b)
+}
+
+// again gives the packet that was made of p for another session, with the packet id of this one.
+func (w *wire) again(s *scratch, p *sessions.Publish) []byte {
+	packet := p.Once.Packet(w.c.version, p.QoS, func() []byte { return appendPublish(nil, p, w.c.version) })
+	if p.QoS == 0 {
+		return packet
+	}
+	s.b = append(s.b[:0], packet...)
+	setPacketID(s.b, p.ID)
+	return s.b
 }
 
 func (w *wire) Ack(a sessions.Ack) error {

@@ -202,6 +202,7 @@ func (l *Link) writeLocked(a answer, err error) (reason byte) {
 		if !l.closed && l.wire.Suback(a.id, a.codes) != nil {
 			l.closeLocked()
 		}
+		l.openSeatsLocked()
 		l.moveLocked()
 	case answerUnsubscribe:
 		if !l.closed && l.wire.Unsuback(a.id, a.codes) != nil {

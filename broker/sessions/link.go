@@ -69,6 +69,11 @@ type Link struct {
 	orphans []orphan
 	replies replies
 
+	seats    []*Seat  // in audiences
+	seatTurn int      // of seats
+	lines    int      // that wait in seats
+	lost     []string // filters of seats that were taken away
+
 	replays    []Replay // retained messages that are to be looked up
 	lastReplay uint64
 	// replayTries counts how often the page at hand was read in vain. Used by the pump.
@@ -137,7 +142,9 @@ func (l *Link) ExpirySeconds() uint32 { return l.expiry }
 func (l *Link) Start() {
 	l.mu.Lock()
 	for _, s := range l.subs.all() {
-		if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) { // the others are there as long as the session is
+		if l.registry.hasAudience(s.Filter) {
+			l.sitDownLocked(s, true, true)
+		} else if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) { // the others are there as long as the session is
 			if _, current := l.registry.routeLocked(l, s); current { // what has changed was not sent
 				l.startReplayLocked(s, 0, false)
 			}
@@ -224,7 +231,7 @@ func (l *Link) stateLocked() State {
 	s := &l.stream
 	st := State{
 		Key: l.key, Version: l.version, Options: l.options, ExpirySeconds: l.expiry, Open: true,
-		Subscriptions: l.subs.all(),
+		Subscriptions: l.keptLocked(),
 		Streaming:     s.on, Acked: s.acked, NextID: l.nextID,
 		Flights: l.appendOrphans(s.stored()),
 		Number:  l.number,

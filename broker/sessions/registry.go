@@ -44,6 +44,8 @@ type Registry struct {
 	live     func(filter string) []*Message
 	currents Current
 
+	audiences Audiences
+
 	willHandler WillHandler
 	grants      func(accounts.Name, string) bool
 	active      func(context.Context, accounts.Name) (bool, error)
@@ -282,6 +284,7 @@ func (r *Registry) attach(l *Link) (last uint64) {
 
 // detach is the opposite of attach: from now on the store alone has what is published.
 func (r *Registry) detach(l *Link) {
+	l.leaveSeats()
 	for _, s := range l.subs.all() {
 		if reserved(s.Filter) {
 			r.lives.Unsubscribe(s.Filter, l.number)

@@ -8,6 +8,7 @@ import (
 // Whose turn it is to send, so that no source of a session starves another.
 const (
 	turnReplies = iota
+	turnLines
 	turnStream
 	turnQueue
 	turnShared
@@ -28,6 +29,8 @@ func (l *Link) sendNextLocked(all bool) bool {
 		switch {
 		case l.turn == turnReplies:
 			sent = l.sendReplyLocked()
+		case l.turn == turnLines:
+			sent = l.sendLineLocked()
 		case !all: // the pump has the sources
 		case l.turn == turnShared:
 			sent = l.sendSharedLocked()
@@ -47,7 +50,7 @@ func (l *Link) sendNextLocked(all bool) bool {
 
 // idleLocked says that nothing waits to be sent, or that only the pump can tell.
 func (l *Link) idleLocked() bool {
-	return len(l.replies.waiting) == 0 && len(l.stream.ahead) == 0 && !l.stream.resuming &&
+	return len(l.replies.waiting) == 0 && l.lines == 0 && len(l.stream.ahead) == 0 && !l.stream.resuming &&
 		len(l.queue.ahead) == 0 && !l.queue.resuming && !l.queue.behind && len(l.groups) == 0
 }
 

@@ -52,6 +52,8 @@ type Publish struct {
 	HasPayloadFormat bool // a PayloadFormat of 0 was said
 	EmptyContentType bool // a ContentType of "" was said
 	ExpiresAtOnce    bool // an Expiry of 0 was said; inbound only
+
+	Once *Once // outbound only; nil: it is for one session alone
 }
 
 // Subscription is one filter of a session, with the options of the SUBSCRIBE that made it.

@@ -199,6 +199,10 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 	return l.change(ctx, a, len(granted) > 0, func() {
 		for _, s := range granted {
 			l.subs.put(s)
+			if l.registry.hasAudience(s.Filter) {
+				l.sitDownLocked(s, s.replays(known[s.Filter]), false)
+				continue
+			}
 			until, retained := l.registry.routeLocked(l, s)
 			if retained && s.replays(known[s.Filter]) {
 				l.startReplayLocked(s, until, true)
@@ -346,6 +350,9 @@ func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) err
 	return l.change(ctx, a, len(gone) > 0, func() {
 		for _, f := range gone {
 			l.subs.remove(f)
+			if s := l.seatLocked(f); s != nil {
+				l.standUpLocked(s)
+			}
 			l.stopReplayLocked(f)
 			l.quitLocked(f)
 		}
