@@ -38,6 +38,8 @@ type Config struct {
 	Grace time.Duration
 	// Typing is how long somebody types who does not say so again. Default 6 s. 1 s at least.
 	Typing time.Duration
+	// LiveRing is how many messages a live room keeps. Default 200, about what somebody reads back who has just come. 1 to 1000.
+	LiveRing int
 	// Searches is how often an account may search for others in a minute. Default 100, more than anybody types. 0: any number.
 	Searches int
 	// SearchTime hides how long a search for one uid, number or address takes: it is answered at the first multiple of this
@@ -81,6 +83,7 @@ func DefaultConfig() Config {
 		MaxUntold:   1 << 16,
 		Grace:       5 * time.Second,
 		Typing:      6 * time.Second,
+		LiveRing:    200,
 
 		Searches:         100,
 		SearchTime:       5 * time.Millisecond,
@@ -111,6 +114,7 @@ func (c Config) Validate() error {
 		{"MaxRequests", c.MaxRequests, 0, 10_000},
 		{"MaxContacts", c.MaxContacts, 0, 1 << 20},
 		{"MaxUntold", c.MaxUntold, 1, 1 << 24},
+		{"LiveRing", c.LiveRing, 1, 1000},
 		{"Searches", c.Searches, 0, 1 << 20},
 		{"SearchTime", int(c.SearchTime), 0, int(time.Second)},
 		{"ProfileChanges", c.ProfileChanges, 0, 1 << 20},

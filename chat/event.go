@@ -12,9 +12,11 @@ import (
 const (
 	EventReset  EntryType = "reset"  // the stream does not reach back to where the reader was
 	EventTyping EntryType = "typing" // somebody types, or has stopped; never stored
+	EventPlace  EntryType = "loc"    // where a member of a conversation is; never stored
+	EventLive   EntryType = "live"   // how many watch a live room, and how many likes there were
 )
 
-// Event is an entry of a stream made ready for a reader, or one of the two that are no entries (EventReset, EventTyping).
+// Event is an entry of a stream made ready for a reader, or one of those that are no entries (EventReset and so on).
 type Event struct {
 	Entry
 	// Unread and Total are the reader's unread counts, of the conversation and of all of them, at the moment in which his
@@ -24,6 +26,11 @@ type Event struct {
 	Typing              bool   // EventTyping: has started
 	Own                 bool   // EntryMessage: the reader's own
 	Boxed               bool   // EntryMessage: of a stranger who was not answered
+	// Live: it is for those who watch the conversation, and no part of a stream: its USN is 0, and there are no numbers.
+	Live    bool
+	Where   json.RawMessage // EventPlace: of Who
+	Viewers int             // EventLive
+	Likes   uint64          // EventLive
 }
 
 // Place gives where the message of a message event stands; ok is false for other events.
@@ -39,10 +46,23 @@ func (e Event) AppendJSON(dst []byte) []byte {
 	o := object{slices.Grow(dst, 320+len(e.Message.Body)+len(e.Message.Fallback)+len(e.Greeting)+len(e.Card.Avatar))}
 	o.b = append(o.b, `{"t":"`...)
 	o.b = append(append(o.b, e.Type...), '"')
-	if e.Type == EventTyping {
+	switch e.Type {
+	case EventTyping:
 		o.str(`,"c":`, string(e.Conversation))
 		o.str(`,"who":`, string(e.Who))
 		o.b = strconv.AppendBool(append(o.b, `,"on":`...), e.Typing)
+		return append(o.b, '}')
+	case EventPlace:
+		o.str(`,"c":`, string(e.Conversation))
+		o.str(`,"who":`, string(e.Who))
+		o.time(e.TS)
+		o.b = append(append(o.b, `,"loc":`...), e.Where...)
+		return append(o.b, '}')
+	case EventLive:
+		o.str(`,"c":`, string(e.Conversation))
+		o.num(`,"viewers":`, uint64(e.Viewers))
+		o.num(`,"likes":`, e.Likes)
+		o.time(e.TS)
 		return append(o.b, '}')
 	}
 	o.num(`,"usn":`, e.USN)
@@ -79,6 +99,9 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.num(`,"ver":`, e.Version)
 		o.card(e.Card)
 		o.time(e.TS)
+	}
+	if e.Live {
+		return append(o.b, '}')
 	}
 	if e.Conversation != "" {
 		o.num(`,"unread":`, e.Unread)

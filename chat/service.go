@@ -29,6 +29,7 @@ type Service struct {
 
 	router  Router
 	live    live
+	stages  stages
 	online  *online
 	typists *typists
 
@@ -67,17 +68,19 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	s.invitations = newQuota(cfg.Invitations, 24*time.Hour, now)
 	s.decoys.seed = maphash.MakeSeed()
 	s.live.init()
+	s.stages.init()
 	return s
 }
 
 // Run does what has its time: it tells others how far members have come where that had to wait, who has come and gone, who
-// types no longer, and what has changed in a profile. It returns nil when ctx ends. It is called once, after Load.
+// types no longer, what has changed in a profile, and what is written to those who watch. It returns nil when ctx ends. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.runPresence(ctx) })
 	running.Go(func() { s.runTyping(ctx) })
 	running.Go(func() { s.runPeople(ctx) })
+	running.Go(func() { s.runStages(ctx) })
 	s.runReceipts(ctx)
 	return nil
 }

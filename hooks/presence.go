@@ -48,7 +48,10 @@ func parseViewed(filter string) (who, viewer accounts.Name, ok bool) {
 
 // mayWatch says whether the account may subscribe to a filter that has the form of one of its own: 0, or the reason code of
 // the SUBACK. Contacts may be watched; a stranger cannot be told from an account that does not exist.
-func (g *Gateway) mayWatch(ctx context.Context, filter string) byte {
+func (g *Gateway) mayWatch(ctx context.Context, self accounts.Name, filter string) byte {
+	if conversation, ok := parseLive(filter); ok {
+		return g.mayWatchLive(ctx, self, conversation)
+	}
 	who, viewer, ok := parseViewed(filter)
 	if !ok || who == "" {
 		return 0
@@ -86,6 +89,8 @@ func NewLive(registry *sessions.Registry, messenger *chat.Service) *Live {
 	l := &Live{registry, messenger}
 	messenger.SetRouter(l)
 	registry.SetCurrent(l)
+	messenger.SetAnnouncer(stage{messenger})
+	registry.SetAudiences(stage{messenger})
 	return l
 }
 

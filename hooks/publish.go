@@ -103,6 +103,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 		return g.mark(ctx, c, cmd, p, origin)
 	case verbTyping:
 		return g.typing(ctx, c, cmd, p)
+	case verbLoc:
+		return g.locate(ctx, c, cmd, p)
 	case verbState:
 		return g.state(c, cmd, p)
 	default:

@@ -146,7 +146,7 @@ func (p *sessionsPlugin) subscribe(cl *mqtt.Client, pk packets.Packet) (packets.
 		filter := viewed(c.canonical(f.Filter), c.account)
 		code := c.grantFilter(filter, p.g.cfg.TopicSize)
 		if code == 0 {
-			code = p.g.mayWatch(c.ctx, filter)
+			code = p.g.mayWatch(c.ctx, c.account, filter)
 		}
 		if isShared(filter) && f.NoLocal { // MQTT 5, 3.8.3.1
 			return p.g.violation(cl, packets.ErrProtocolViolation)

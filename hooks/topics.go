@@ -19,6 +19,7 @@ const (
 	verbRead   verb = "read"
 	verbRecv   verb = "recv"
 	verbTyping verb = "typing"
+	verbLoc    verb = "loc"
 	verbState  verb = "state"
 	verbRPC    verb = "rpc"
 )
@@ -52,7 +53,7 @@ func parseCommand(topic string) (c command, ok bool) {
 	case "c":
 		c.target.Conversation = chat.Conversation(name)
 		switch c.verb {
-		case verbSend, verbRead, verbRecv, verbTyping:
+		case verbSend, verbRead, verbRecv, verbTyping, verbLoc:
 			return c, name != ""
 		}
 	}
@@ -92,10 +93,11 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 	}
 	below, own := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/")
 	_, viewer, watches := parseViewed(filter)
+	_, live := parseLive(filter)
 	switch {
-	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/")):
+	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/") || live):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
-	case own && below != "", watches && viewer == c.account:
+	case own && below != "", watches && viewer == c.account, live:
 		return 0
 	}
 	return packets.ErrNotAuthorized.Code

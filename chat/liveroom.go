@@ -1,0 +1,106 @@
+package chat
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A live room keeps its last messages and no others, sums likes, and tells how many watch.
+
+const (
+	// pulseEvery is how often viewers are told how many they are, and how many likes there were, if that has changed.
+	pulseEvery = 2 * time.Second
+	// ringBytes is how large the bodies of what a live room keeps may be together.
+	ringBytes = 1 << 20
+	// maxLikes is how many likes one message may be.
+	maxLikes = 1000
+)
+
+func (c Conversation) isLive() bool { return strings.HasPrefix(string(c), "l.") }
+
+// The values of "p" in the body of a message to a live room.
+const (
+	rankGift = "gift"
+	rankLike = "like"
+)
+
+func isGift(body []byte) bool { rank, _ := rankOf(body); return rank == rankGift }
+
+// rankOf gives what a message to a live room is by its body, and, of likes, how many they are. One that is neither a gift nor
+// a like is chat, whatever it says.
+func rankOf(body []byte) (rank string, n uint64) {
+	n = 1
+	s := scanner{in: body}
+	if !s.members(func(name string, value []byte) {
+		switch {
+		case name == "p" && value[0] == '"':
+			rank = unquote(value)
+		case name == "n":
+			var err error
+			if n, err = strconv.ParseUint(string(value), 10, 64); err != nil {
+				n = 0
+			}
+		}
+	}) {
+		return "", 0
+	}
+	return rank, n
+}
+
+// likesOf gives how many likes a body is; 0: none. ErrMalformed if it is none that counts.
+func likesOf(body []byte) (uint64, error) {
+	rank, n := rankOf(body)
+	switch {
+	case rank != rankLike:
+		return 0, nil
+	case n < 1 || n > maxLikes:
+		return 0, fmt.Errorf("likes not between 1 and %d: %w", maxLikes, ErrMalformed)
+	}
+	return n, nil
+}
+
+// ring is the last messages of a live room. When there is one too many, the oldest that is no gift goes, as long as it is not
+// among the newer half; then the oldest gift.
+type ring struct {
+	most  int
+	list  []ringLine
+	bytes int
+	gone  []uint64 // seqs that are to be removed from the store
+}
+
+type ringLine struct {
+	seq  uint64
+	line *Line
+}
+
+func (r *ring) add(seq uint64, line *Line) {
+	r.list = append(r.list, ringLine{seq, line})
+	r.bytes += line.Event.Message.size()
+	for len(r.list) > r.most || r.bytes > ringBytes && len(r.list) > 1 {
+		older := r.list[:max(1, len(r.list)-(r.most+1)/2)]
+		i := max(0, slices.IndexFunc(older, func(x ringLine) bool { return x.line.Class != LineGift }))
+		r.bytes -= r.list[i].line.Event.Message.size()
+		r.gone = append(r.gone, r.list[i].seq)
+		r.list = slices.Delete(r.list, i, i+1)
+	}
+}
+
+func (r *ring) all() []*Line {
+	lines := make([]*Line, len(r.list))
+	for i, x := range r.list {
+		lines[i] = x.line
+	}
+	return lines
+}
+
+// pulse is what viewers of a live room were told of it last.
+type pulse struct {
+	told    bool
+	viewers int
+	likes   uint64
+	at      time.Time
+	due     time.Time // when they are told again; zero: nothing has changed
+}

@@ -1,0 +1,343 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// runStages serves stages until ctx ends.
+func (s *Service) runStages(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range stageWorkers {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				if st := s.stages.take(); st != nil {
+					s.serve(ctx, st)
+					continue
+				}
+				select {
+				case <-ctx.Done():
+				case <-s.stages.signal:
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// serve gives a stage its turn.
+func (s *Service) serve(ctx context.Context, st *stage) {
+	st.mu.Lock()
+	st.waiting, st.working = false, true
+	st.mu.Unlock()
+	more, err := s.step(ctx, st)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("conversation not shown to those who watch it", "conversation", st.c, "err", err)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.working = false
+	switch {
+	case err != nil:
+		st.waiting = false
+		st.remindLocked(time.Now().Add(time.Second))
+	case more || st.waiting:
+		st.waiting = true
+		s.stages.queue(st)
+	default:
+		s.restLocked(st)
+	}
+}
+
+// restLocked has the stage called again when something is due, or forgets it if nobody wants anything of it.
+func (s *Service) restLocked(st *stage) {
+	next := st.pulse.due
+	if at := st.places.due(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	idle := len(st.seats) == 0 && len(st.places.by) == 0
+	if idle && st.c.isLive() && time.Since(st.used) < stageIdle {
+		next, idle = st.used.Add(stageIdle), false
+	}
+	if idle {
+		st.dropLocked()
+		return
+	}
+	if !next.IsZero() {
+		st.remindLocked(next)
+	}
+}
+
+// dropLocked forgets a stage.
+func (st *stage) dropLocked() {
+	st.ended = true
+	if st.alarm != nil {
+		st.alarm.Stop()
+	}
+	st.all.mu.Lock()
+	defer st.all.mu.Unlock()
+	delete(st.all.by, st.c)
+	st.all.count.Add(-1)
+}
+
+// step does some of what there is to do, and says whether there is more. After an error it is done again.
+func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
+	if !st.loaded {
+		if more, err := s.loadStage(ctx, st); more || err != nil {
+			return true, err
+		}
+	}
+	// Whoever may not see the last of these messages any more is found out after they were read.
+	page, more, err := s.readStage(ctx, st)
+	if err != nil {
+		return false, err
+	}
+	st.used = time.Now()
+	version, err := s.partings(ctx, st.c)
+	if err == nil && version != st.checked {
+		err = s.recheck(ctx, st)
+	}
+	if err != nil {
+		return false, err
+	}
+	came, late, err := s.admit(ctx, st)
+	if err != nil {
+		return false, err
+	}
+	st.checked = version
+	lines := st.show(page)
+	s.play(st, st.list, lines)
+	s.welcome(ctx, st, came, lines)
+	st.list = append(st.list, came...)
+	s.showPlaces(ctx, st)
+	if err := s.beat(ctx, st); err != nil {
+		return false, err
+	}
+	return more || late, s.trim(ctx, st)
+}
+
+// loadStage finds out where to begin. more: there is more to be read for that.
+func (s *Service) loadStage(ctx context.Context, st *stage) (more bool, err error) {
+	if st.c.isLive() {
+		if st.ring == nil {
+			st.ring = &ring{most: s.cfg.LiveRing}
+		}
+		page, err := s.store.Messages(ctx, st.c, st.cursor, 0, stagePage)
+		if err != nil {
+			return false, fmt.Errorf("messages of %s: %w", st.c, err)
+		}
+		st.show(page.Messages)
+		st.loaded = len(page.Messages) == 0 || st.cursor == page.Head
+		return !st.loaded, nil
+	}
+	page, err := s.store.Messages(ctx, st.c, 0, newest, 1)
+	if err != nil {
+		return false, fmt.Errorf("head of %s: %w", st.c, err)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.cursor = page.Head
+	if st.first != 0 { // whoever came before that was written is to see it
+		st.cursor = min(st.cursor, st.first-1)
+	}
+	st.loaded = true
+	return false, nil
+}
+
+// readStage gives the next messages, if there are any.
+func (s *Service) readStage(ctx context.Context, st *stage) (page []Message, more bool, err error) {
+	st.mu.Lock()
+	posted := st.posted
+	st.mu.Unlock()
+	if posted <= st.cursor {
+		return nil, false, nil
+	}
+	read, err := s.store.Messages(ctx, st.c, st.cursor, 0, stagePage)
+	if err != nil {
+		return nil, false, fmt.Errorf("messages of %s: %w", st.c, err)
+	}
+	if len(read.Messages) == 0 {
+		st.cursor = max(st.cursor, posted) // they are gone already
+		return nil, false, nil
+	}
+	last := read.Messages[len(read.Messages)-1].Seq
+	return read.Messages, last < max(posted, read.Head), nil
+}
+
+// show makes lines of messages, and has them behind it.
+func (st *stage) show(page []Message) []*Line {
+	lines := make([]*Line, 0, len(page))
+	for i := range page {
+		m := &page[i]
+		line := messageLine(*m)
+		if st.ring != nil {
+			st.ring.add(m.Seq, line)
+		}
+		lines = append(lines, line)
+		st.cursor = max(st.cursor, m.Seq)
+	}
+	return lines
+}
+
+// recheck ends it for those who may not watch any more, and drops where they are.
+func (s *Service) recheck(ctx context.Context, st *stage) error {
+	st.tidy()
+	list := st.list
+	st.list = nil
+	for part := range slices.Chunk(list, stageSlice) {
+		stay, err := s.sift(ctx, st, part)
+		if err != nil {
+			st.list = list // all of it again
+			return err
+		}
+		st.list = append(st.list, stay...)
+	}
+	return s.recheckPlaces(ctx, st)
+}
+
+// admit gives those of the next who have come that may watch. late: there are more.
+func (s *Service) admit(ctx context.Context, st *stage) (came []Viewer, late bool, err error) {
+	st.tidy()
+	st.mu.Lock()
+	came = slices.DeleteFunc(slices.Clone(st.came), func(v Viewer) bool { return st.seats[v] == nil })
+	st.mu.Unlock()
+	came = came[:min(len(came), stageSlice)]
+	may, err := s.sift(ctx, st, came)
+	if err != nil {
+		return nil, false, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	done := map[Viewer]bool{}
+	for _, v := range came {
+		done[v] = true
+	}
+	st.came = slices.DeleteFunc(st.came, func(v Viewer) bool { return done[v] || st.seats[v] == nil })
+	if len(st.came) == 0 {
+		st.came = nil
+	}
+	return may, len(st.came) > 0, nil
+}
+
+// tidy takes those out of list who have left.
+func (st *stage) tidy() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.moved {
+		st.moved = false
+		st.list = slices.DeleteFunc(st.list, func(v Viewer) bool { return st.seats[v] == nil })
+	}
+}
+
+// sift gives those of viewers who may watch. For the others it ends.
+func (s *Service) sift(ctx context.Context, st *stage, viewers []Viewer) ([]Viewer, error) {
+	if len(viewers) == 0 {
+		return nil, nil
+	}
+	names := make([]accounts.Name, len(viewers))
+	for i, v := range viewers {
+		names[i] = v.Account()
+	}
+	from, err := s.hearers(ctx, st.c, names)
+	if err != nil {
+		return nil, err
+	}
+	stay := make([]Viewer, 0, len(viewers))
+	for i, v := range viewers {
+		if from[i] != 0 {
+			stay = append(stay, v)
+			st.mu.Lock()
+			if seat := st.seats[v]; seat != nil {
+				if seat.from = from[i]; !seat.in {
+					seat.in = true
+					st.watch.add(v.Account(), 1)
+				}
+			}
+			st.late = st.late || from[i] > 1
+			st.mu.Unlock()
+			continue
+		}
+		v.End() // which may call UnwatchLive
+		s.UnwatchLive(st.c, v)
+	}
+	return stay, nil
+}
+
+// play shows lines to viewers, to some at a time.
+func (s *Service) play(st *stage, to []Viewer, lines []*Line) {
+	if len(lines) == 0 || len(to) == 0 || s.stages.announcer == nil {
+		return
+	}
+	if st.late {
+		to = s.playLate(st, to, lines)
+	}
+	for part := range slices.Chunk(to, stageSlice) {
+		s.stages.announcer.Announce(part, lines)
+		runtime.Gosched()
+	}
+}
+
+// playLate shows each of those who may not see all of the lines what he may. It gives the others.
+func (s *Service) playLate(st *stage, to []Viewer, lines []*Line) (rest []Viewer) {
+	var few []Viewer
+	var from []uint64
+	st.mu.Lock()
+	for _, v := range to {
+		switch seat := st.seats[v]; {
+		case seat == nil:
+		case lines[0].Event.Type == EntryMessage && seat.from > lines[0].Event.Message.Seq:
+			few, from = append(few, v), append(from, seat.from)
+		default:
+			rest = append(rest, v)
+		}
+	}
+	st.mu.Unlock()
+	for i, v := range few {
+		own := slices.DeleteFunc(slices.Clone(lines), func(l *Line) bool {
+			return l.Event.Type == EntryMessage && l.Event.Message.Seq < from[i]
+		})
+		if len(own) > 0 {
+			s.stages.announcer.Announce([]Viewer{v}, own)
+		}
+	}
+	return rest
+}
+
+// welcome shows newcomers what they want to know.
+func (s *Service) welcome(ctx context.Context, st *stage, came []Viewer, lines []*Line) {
+	var plain, current []Viewer
+	st.mu.Lock()
+	for _, v := range came {
+		if seat := st.seats[v]; seat != nil && seat.current {
+			current = append(current, v)
+		} else {
+			plain = append(plain, v)
+		}
+	}
+	st.mu.Unlock()
+	s.play(st, plain, lines)
+	if len(current) == 0 {
+		return
+	}
+	if st.ring != nil {
+		lines = st.ring.all()
+	}
+	s.play(st, current, lines)
+	s.showAllPlaces(ctx, st, current)
+}
+
+// messageLine is a message as those who watch see it.
+func messageLine(m Message) *Line {
+	e := Event{Entry: Entry{Type: EntryMessage, TS: m.TS, Conversation: m.Conversation, Message: m}, Live: true}
+	line := &Line{Event: e}
+	if m.Conversation.isLive() && isGift(m.Body) {
+		line.Class = LineGift
+	}
+	return line
+}
