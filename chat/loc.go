@@ -44,8 +44,8 @@ type position struct {
 	told bool // it is not in moved
 }
 
-// parsePlace checks a position: a JSON object with the numbers lat and lon, in degrees. It gives it without white space.
-func parsePlace(payload []byte) (json.RawMessage, error) {
+// parsePosition checks a position: a JSON object with the numbers lat and lon, in degrees. It gives it without white space.
+func parsePosition(payload []byte) (json.RawMessage, error) {
 	if len(payload) > maxPlace {
 		return nil, fmt.Errorf("position of %d bytes: %w", len(payload), ErrTooLarge)
 	}
@@ -78,7 +78,7 @@ func parsePlace(payload []byte) (json.RawMessage, error) {
 // Locate says where a member of a conversation is: those who watch it are told. Nothing is stored. ErrMalformed, ErrTooLarge,
 // ErrQuota if too many do so, and the errors of Send.
 func (s *Service) Locate(ctx context.Context, who accounts.Name, c Conversation, payload []byte) error {
-	body, err := parsePlace(payload)
+	body, err := parsePosition(payload)
 	if err != nil {
 		return err
 	}

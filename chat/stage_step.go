@@ -113,9 +113,9 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 	st.checked = version
 	lines := st.show(page)
 	s.play(st, st.list, lines)
+	s.showPlaces(ctx, st)
 	s.welcome(ctx, st, came, lines)
 	st.list = append(st.list, came...)
-	s.showPlaces(ctx, st)
 	if err := s.beat(ctx, st); err != nil {
 		return false, err
 	}
