@@ -40,6 +40,9 @@ type Config struct {
 	Typing time.Duration
 	// LiveRing is how many messages a live room keeps. Default 200, about what somebody reads back who has just come. 1 to 1000.
 	LiveRing int
+	// BoardKeep is how long operations of a board are kept behind a snapshot that contains them. Default one hour, more than
+	// anybody takes who has got the snapshot before. 1 s at least.
+	BoardKeep time.Duration
 	// Searches is how often an account may search for others in a minute. Default 100, more than anybody types. 0: any number.
 	Searches int
 	// SearchTime hides how long a search for one uid, number or address takes: it is answered at the first multiple of this
@@ -84,6 +87,7 @@ func DefaultConfig() Config {
 		Grace:       5 * time.Second,
 		Typing:      6 * time.Second,
 		LiveRing:    200,
+		BoardKeep:   time.Hour,
 
 		Searches:         100,
 		SearchTime:       5 * time.Millisecond,
@@ -133,6 +137,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Grace < 0 || c.Grace > time.Hour:
 		return fmt.Errorf("chat: Grace: %s is not between 0 and 1h", c.Grace)
+	case c.BoardKeep < time.Second:
+		return fmt.Errorf("chat: BoardKeep: %s is less than 1s", c.BoardKeep)
 	case c.Typing < time.Second || c.Typing > time.Minute:
 		return fmt.Errorf("chat: Typing: %s is not between 1s and 1m", c.Typing)
 	}

@@ -38,6 +38,9 @@ const (
 	kindMD   = "md"
 	kindSys  = "sys" // what the server itself says
 
+	// KindOp is the kind of what somebody does on a board.
+	KindOp = "op"
+
 	// KindGone is the kind of a message whose content was taken away.
 	KindGone = "gone"
 

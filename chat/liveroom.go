@@ -1,11 +1,13 @@
 package chat
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // A live room keeps its last messages and no others, sums likes, and tells how many watch.
@@ -19,7 +21,7 @@ const (
 	maxLikes = 1000
 )
 
-func (c Conversation) isLive() bool { return strings.HasPrefix(string(c), "l.") }
+func (c Conversation) isLive() bool { return c.Kind() == KindLive }
 
 // The values of "p" in the body of a message to a live room.
 const (
@@ -103,4 +105,89 @@ type pulse struct {
 	likes   uint64
 	at      time.Time
 	due     time.Time // when they are told again; zero: nothing has changed
+}
+
+// like adds likes to a live room.
+func (s *Service) like(ctx context.Context, from accounts.Name, c Conversation, n uint64, content Content, origin any) (
+	Sent, Commit, error,
+) {
+	l := Likes{Conversation: c, From: from, N: n, MID: content.MID, Fingerprint: content.fingerprint(), Origin: origin}
+	dup, commit, err := s.store.Like(ctx, l)
+	if err != nil {
+		return Sent{}, nil, fmt.Errorf("like %s: %w", c, err)
+	}
+	if !dup {
+		s.stages.at(c, false, func(st *stage) {
+			st.liked = true
+			st.wakeLocked()
+		})
+	}
+	return Sent{Conversation: c, MID: content.MID, TS: s.now().UnixMilli(), Dup: dup}, commit, nil
+}
+
+// beat tells viewers of a live room how many they are and how many likes there were, if that has changed and it is time;
+// newcomers at once.
+func (s *Service) beat(ctx context.Context, st *stage, came []Viewer) error {
+	p := &st.pulse
+	p.due = time.Time{}
+	if st.ring == nil || len(st.list) == 0 {
+		return nil
+	}
+	now := time.Now()
+	st.mu.Lock()
+	viewers, liked := len(st.watch.of), st.liked || !p.told
+	st.mu.Unlock()
+	changed := liked || viewers != p.viewers
+	if !changed && len(came) == 0 {
+		return nil
+	}
+	if wait := pulseEvery - now.Sub(p.at); wait > 0 && len(came) == 0 {
+		p.due = now.Add(wait)
+		return nil
+	}
+	st.mu.Lock()
+	st.liked = false
+	st.mu.Unlock()
+	likes, err := s.store.Liked(ctx, st.c)
+	if err != nil {
+		st.mu.Lock()
+		st.liked = true
+		st.mu.Unlock()
+		return fmt.Errorf("likes of %s: %w", st.c, err)
+	}
+	e := Event{Entry: Entry{Type: EventLive, TS: s.now().UnixMilli(), Conversation: st.c}, Viewers: viewers, Likes: likes}
+	line := []*Line{{Event: e, Class: LineState, Key: "live"}}
+	if wait := pulseEvery - now.Sub(p.at); wait > 0 { // the others are told when it is time
+		s.play(st, came, line)
+		p.due = now.Add(wait)
+		if liked {
+			st.mu.Lock()
+			st.liked = true
+			st.mu.Unlock()
+		}
+		return nil
+	}
+	if viewers != p.viewers || likes != p.likes || !p.told {
+		s.play(st, st.list, line)
+		*p = pulse{told: true, viewers: viewers, likes: likes, at: now}
+	} else {
+		s.play(st, came, line)
+	}
+	return nil
+}
+
+// trimFrom is how many messages that a live room does not keep are removed at once.
+const trimFrom = 64
+
+// trim removes what a live room does not keep, if that is worth it.
+func (s *Service) trim(ctx context.Context, st *stage) error {
+	r := st.ring
+	if r == nil || len(r.gone) < trimFrom || len(r.list) == 0 {
+		return nil
+	}
+	if err := s.store.Trim(ctx, st.c, r.list[0].seq, r.gone); err != nil {
+		return fmt.Errorf("trim %s: %w", st.c, err)
+	}
+	r.gone = nil
+	return nil
 }

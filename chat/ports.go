@@ -31,6 +31,7 @@ type Store interface {
 	Seen
 	Rooms
 	OwnSides
+	Halls
 }
 
 // Log keeps messages and streams in the order in which it accepted them.

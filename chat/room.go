@@ -77,6 +77,7 @@ type Room struct {
 	Created      int64         // Unix milliseconds
 	Ended        int64         // Unix milliseconds at which it was dissolved; 0: it was not
 	Version      uint64        // grows with each change of Info
+	Partings     uint64        // grows, by the store, with each change after which it is [Room.Parted]
 	Members      int
 	Large        bool   // not in the streams of its members
 	Link         string // who knows it may join; empty: there is none

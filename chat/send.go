@@ -44,6 +44,15 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	if err != nil {
 		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
 	}
+	if conversation.isLive() {
+		likes, err := likesOf(c.Body)
+		if err != nil {
+			return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+		}
+		if likes > 0 {
+			return s.like(ctx, from, conversation, likes, c, origin)
+		}
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return Sent{}, nil, fmt.Errorf("make a message id: %w", err)
@@ -60,6 +69,7 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		TTL:          c.TTL,
 		Fallback:     c.fallbackFor(text, s.cfg.MaxFallback),
 		Fingerprint:  c.fingerprint(),
+		Silent:       conversation.isLive() || conversation.Kind() == KindBoard && c.Kind == KindOp,
 		Origin:       origin,
 	}
 	if err := s.refer(ctx, &d, c.Fwd); err != nil {

@@ -81,6 +81,7 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.runTyping(ctx) })
 	running.Go(func() { s.runPeople(ctx) })
 	running.Go(func() { s.runStages(ctx) })
+	running.Go(func() { s.runBoards(ctx) })
 	s.runReceipts(ctx)
 	return nil
 }

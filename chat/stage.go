@@ -90,6 +90,7 @@ type stage struct {
 	came    []Viewer // seats that were not looked at yet
 	moved   bool     // seats came or went since list was made
 	posted  uint64   // the last seq that is known of
+	liked   bool     // there were likes since viewers were told
 	first   uint64   // the first seq that was posted since the stage is there; 0: none
 	watch   watchers
 	places  positions

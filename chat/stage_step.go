@@ -116,7 +116,7 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 	s.showPlaces(ctx, st)
 	s.welcome(ctx, st, came, lines)
 	st.list = append(st.list, came...)
-	if err := s.beat(ctx, st); err != nil {
+	if err := s.beat(ctx, st, came); err != nil {
 		return false, err
 	}
 	return more || late, s.trim(ctx, st)

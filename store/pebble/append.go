@@ -207,8 +207,11 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	}
 	place := placeRow{TS: c.ts, N: c.n, Own: sender.own}
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))
-	if c.room != nil && c.in(sender) {
+	switch {
+	case c.room != nil && c.in(sender):
 		p.sentLocked(b, from, d.Silent, now)
+	case c.room != nil:
+		sender.row.Sent = now // who only watches has no row; it is for slow mode, as long as it is in memory
 	}
 	if !d.Silent && (d.Everyone || len(d.At) > 0) {
 		p.mentionLocked(b, d)
@@ -346,10 +349,13 @@ func (s *Store) storedMID(key mid) (*first, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	m, err := s.message(key.conversation, row.Seq)
-	if err != nil {
-		return nil, err
+	m := chat.Message{Conversation: key.conversation}
+	if row.Seq != 0 { // likes have none
+		if m, err = s.message(key.conversation, row.Seq); err != nil {
+			return nil, err
+		}
 	}
+	m.From, m.MID = key.from, key.mid // also of one that is not there any more
 	f := &first{message: m, commit: &commit{seq: s.seq}}
 	copy(f.fingerprint[:], row.Fingerprint)
 	return f, nil

@@ -28,6 +28,9 @@ type conversation struct {
 	// calls are the messages that mention everyone.
 	calls []goneMark
 
+	floor floorRow
+	hall  hall
+
 	members []*member // the two, sorted by name, or whose notes it is; of a room, none
 	// pinned are the members of a room that is not large; crew counts how often members have changed.
 	pinned map[accounts.Name]*entry[chat.Member, *member]
@@ -128,6 +131,12 @@ func (s *Store) loadConversation(ctx context.Context, name chat.Conversation) (*
 	if c.calls, err = s.readCalls(s.db, name, 0); err != nil {
 		return nil, err
 	}
+	if _, err := s.get(key1(tableFloors, name), "floor", &c.floor); err != nil {
+		return nil, err
+	}
+	if err := s.loadHall(ctx, c); err != nil {
+		return nil, err
+	}
 	switch {
 	case c.kind == chat.KindDirect:
 		return c, s.loadDirect(c, exists, row, last)
@@ -209,9 +218,12 @@ func messageAt(c chat.Conversation, iter *pebble.Iterator) (chat.Message, error)
 	return decodeMessage(c, seq, value)
 }
 
-// message reads one message that is known to be there.
+// message reads one message that is known to be there, or to have been: see gap.
 func (s *Store) message(c chat.Conversation, seq uint64) (m chat.Message, err error) {
 	value, closer, err := s.db.Get(messageKey(c, seq))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return s.gap(c, seq)
+	}
 	if err != nil {
 		return m, unavailable("read message", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -24,7 +26,10 @@ func (c chatStore) Messages(
 		return chat.MessagePage{}, err
 	}
 	defer s.conversations.unpin(e)
-	page, err := s.messagePage(name, after, before, limit)
+	s.seq.mu.Lock()
+	floor := e.value.floor.Floor // before what is there is looked at: it is raised before something is removed
+	s.seq.mu.Unlock()
+	page, err := s.messagePage(name, floor, after, before, limit)
 	if err != nil {
 		return chat.MessagePage{}, err
 	}
@@ -40,8 +45,11 @@ func (c chatStore) Messages(
 	return page, nil
 }
 
-func (s *Store) messagePage(name chat.Conversation, after, before uint64, limit int) (chat.MessagePage, error) {
-	page := chat.MessagePage{Floor: 1} // nothing is cut off yet
+// messagePage reads messages from floor on. There may be gaps among them.
+func (s *Store) messagePage(
+	name chat.Conversation, floor, after, before uint64, limit int,
+) (page chat.MessagePage, err error) {
+	page.Floor = max(floor, 1)
 	prefix := key1(tableMessages, name)
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 	if err != nil {
@@ -50,16 +58,16 @@ func (s *Store) messagePage(name chat.Conversation, after, before uint64, limit 
 	if iter.Last() {
 		page.Head, err = cutNumber(iter.Key()[len(prefix):])
 	}
-	first, end := window(after, before, page.Head, limit)
-	if err == nil && first < end {
-		page.Messages = make([]chat.Message, 0, end-first)
-		for ok := iter.SeekGE(messageKey(name, first)); ok && err == nil && uint64(len(page.Messages)) < end-first; {
-			var m chat.Message
-			if m, err = messageAt(name, iter); err == nil {
-				page.Messages = append(page.Messages, m)
-			}
-			ok = iter.Next()
-		}
+	first, end := max(after+1, page.Floor), page.Head+1
+	if after == math.MaxUint64 {
+		first = after
+	}
+	if before != 0 {
+		end = min(end, before)
+	}
+	if err == nil && first < end && limit > 0 {
+		iter.SetBounds(messageKey(name, first), messageKey(name, end))
+		page.Messages, err = readPage(name, iter, before != 0, min(uint64(limit), end-first))
 	}
 	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
 		return page, unavailable("read messages", err)
@@ -67,26 +75,24 @@ func (s *Store) messagePage(name chat.Conversation, after, before uint64, limit 
 	return page, nil
 }
 
-// window turns exclusive bounds and a limit into the seqs [first, end). Seqs have no gaps.
-func window(after, before, head uint64, limit int) (first, end uint64) {
-	if limit <= 0 || after >= head {
-		return 0, 0
+// readPage reads up to most messages within the bounds of iter, in the order of seq: the first, or the last ones.
+func readPage(name chat.Conversation, iter *pebble.Iterator, last bool, most uint64) (page []chat.Message, err error) {
+	page = make([]chat.Message, 0, most)
+	start, next := iter.First, iter.Next
+	if last {
+		start, next = iter.Last, iter.Prev
 	}
-	first, end = after+1, head+1
-	if before != 0 && before < end {
-		end = before
-	}
-	if first >= end {
-		return 0, 0
-	}
-	if n := uint64(limit); end-first > n {
-		if before != 0 {
-			first = end - n
-		} else {
-			end = first + n
+	for ok := start(); ok && uint64(len(page)) < most; ok = next() {
+		m, err := messageAt(name, iter)
+		if err != nil {
+			return nil, err
 		}
+		page = append(page, m)
 	}
-	return first, end
+	if last {
+		slices.Reverse(page)
+	}
+	return page, nil
 }
 
 // box reads what strangers wrote to a user who were not answered.

@@ -60,6 +60,8 @@ const (
 	tableSnapshots table = '1' // conversation -> snapshotRow: of a board
 	tableLive      table = '2' // conversation -> liveRow: what is summed in a live room
 	tableMoving    table = '3' // -> movingRow: how far an import has come
+	tableFloors    table = '6' // conversation -> floorRow: what is not there any more
+	tableOutdated  table = '7' // time, conversation -> 8 bytes: a seq; snapshots up to which operations are to be removed
 
 	tablePositions    table = 'n' // -> 8 bytes: positions up to here may have been given
 	tableQueues       table = 'q' // number (4 bytes), position -> entry, with its content if no other queue has it

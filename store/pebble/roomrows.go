@@ -15,6 +15,7 @@ type roomRow struct {
 	Link     string        `cbor:"6,keyasint,omitempty"`
 	LinkUses int           `cbor:"7,keyasint,omitempty"`
 	LinkEnds int64         `cbor:"8,keyasint,omitempty"`
+	Partings uint64        `cbor:"9,keyasint,omitempty"`
 }
 
 // infoRow is what a room's admins say of it.
@@ -37,7 +38,7 @@ type room struct{ chat.Room }
 func roomOf(name chat.Conversation, r roomRow, c conversationRow) *room {
 	x := chat.Room{
 		Conversation: name, Owner: r.Owner, Created: c.Created, Ended: r.Ended, Version: r.Version, Members: r.Members,
-		Large: r.Large, Link: r.Link, LinkUses: r.LinkUses, LinkEnds: r.LinkEnds,
+		Large: r.Large, Link: r.Link, LinkUses: r.LinkUses, LinkEnds: r.LinkEnds, Partings: r.Partings,
 	}
 	if c.Info != nil {
 		x.Info = chat.RoomInfo(*c.Info)
@@ -48,7 +49,7 @@ func roomOf(name chat.Conversation, r roomRow, c conversationRow) *room {
 func roomRowOf(r *chat.Room) roomRow {
 	return roomRow{
 		Owner: r.Owner, Ended: r.Ended, Version: r.Version, Members: r.Members, Large: r.Large, Link: r.Link,
-		LinkUses: r.LinkUses, LinkEnds: r.LinkEnds,
+		LinkUses: r.LinkUses, LinkEnds: r.LinkEnds, Partings: r.Partings,
 	}
 }
 

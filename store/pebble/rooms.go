@@ -86,17 +86,17 @@ func (c chatStore) Room(ctx context.Context, name chat.Conversation, who ...acco
 		return chat.Room{}, err
 	}
 	defer s.leave()
-	p, err := s.parties(ctx, name, false, who...)
-	if err != nil {
+	p := crowd{store: s}
+	defer p.release()
+	if err := p.pin(ctx, name, who); err != nil {
 		return chat.Room{}, err
 	}
-	defer p.release()
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	if p.conv.value.room == nil {
 		return chat.Room{Conversation: name, Now: s.now()}, nil
 	}
-	return p.roomLocked(who), nil
+	return p.roomLocked(), nil
 }
 
 // roomLocked is the room of this moment, with some of the people.
@@ -176,6 +176,9 @@ func (r *roomChange) take(ctx context.Context) (changed chat.RoomChanged, commit
 	if err != nil {
 		s.seq.release()
 		return changed, nil, false, err
+	}
+	if r.after.Parted(&r.before) {
+		r.after.Partings++
 	}
 	if !r.changes() && told.Line == nil && len(told.Tells) == 0 {
 		s.seq.release()

@@ -53,6 +53,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"own sides", ownSideTests},
 		{"model", modelTests},
 		{"rooms", roomTests},
+		{"halls", hallTests},
 		{"seen", seenTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
