@@ -16,7 +16,7 @@ type crowd struct {
 
 // pin loads them; of what is no room, nobody. They have to be released, also after an error.
 func (p *crowd) pin(ctx context.Context, name chat.Conversation, who []accounts.Name) (err error) {
-	if p.conv, err = p.store.conversations.pin(ctx, name); err != nil || p.conv.value.room == nil {
+	if p.conv, err = p.store.conversations.pin(ctx, name); err != nil || !p.conv.value.kind.Room() {
 		return err
 	}
 	p.members = make([]*entry[chat.Member, *member], 0, len(who))

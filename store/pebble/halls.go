@@ -57,7 +57,7 @@ func (c chatStore) Like(ctx context.Context, l chat.Likes) (dup bool, _ chat.Com
 	if err := p.pin(ctx, l.Conversation, []accounts.Name{l.From}); err != nil {
 		return false, nil, err
 	}
-	if p.conv.value.room == nil {
+	if !p.conv.value.kind.Room() {
 		return false, nil, fmt.Errorf("likes for %s: %w", l.Conversation, chat.ErrNoConversation)
 	}
 	a := appending{store: s, draft: chat.Draft{

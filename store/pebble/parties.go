@@ -40,7 +40,7 @@ func (s *Store) parties(
 			p.release()
 		}
 	}()
-	if p.conv.value.room == nil {
+	if !p.conv.value.kind.Room() {
 		return p, p.pinTheirs(ctx)
 	}
 	for _, name := range who {

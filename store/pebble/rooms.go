@@ -158,7 +158,7 @@ type roomChange struct {
 // take takes the step, unless members have come or gone since they were looked at.
 func (r *roomChange) take(ctx context.Context) (changed chat.RoomChanged, commit chat.Commit, stale bool, err error) {
 	s, conv := r.parties.store, r.parties.conv.value
-	if conv.room == nil {
+	if !conv.kind.Room() {
 		return changed, nil, false, fmt.Errorf("change %.80q: %w", conv.name, chat.ErrNoConversation)
 	}
 	if err := s.seq.reserve(ctx); err != nil {
