@@ -52,7 +52,7 @@ func (c chatStore) Like(ctx context.Context, l chat.Likes) (dup bool, _ chat.Com
 	if err != nil {
 		return false, nil, err
 	}
-	p := crowd{store: s}
+	p := onlookers{store: s}
 	defer p.release()
 	if err := p.pin(ctx, l.Conversation, []accounts.Name{l.From}); err != nil {
 		return false, nil, err
@@ -81,7 +81,7 @@ func (c chatStore) Like(ctx context.Context, l chat.Likes) (dup bool, _ chat.Com
 	return false, commit, nil
 }
 
-func (p *crowd) like(ctx context.Context, l chat.Likes, a *appending, origin originRow) (*commit, error) {
+func (p *onlookers) like(ctx context.Context, l chat.Likes, a *appending, origin originRow) (*commit, error) {
 	q, conv := p.store.seq, p.conv.value
 	if err := q.room(ctx); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (c chatStore) PutSnapshot(ctx context.Context, n chat.Snapshot) (seq uint64
 	if err != nil {
 		return 0, nil, err
 	}
-	p := crowd{store: s}
+	p := onlookers{store: s}
 	defer p.release()
 	if err := p.pin(ctx, n.Conversation, []accounts.Name{n.By}); err != nil {
 		return 0, nil, err
@@ -198,7 +198,7 @@ func (c chatStore) PutSnapshot(ctx context.Context, n chat.Snapshot) (seq uint64
 }
 
 // pendingLocked is what an answer that changes nothing waits for; nil: nothing.
-func (p *crowd) pendingLocked() chat.Commit {
+func (p *onlookers) pendingLocked() chat.Commit {
 	if c := p.conv.value.last; !c.isDurable() {
 		return c
 	}

@@ -86,7 +86,7 @@ func (c chatStore) Room(ctx context.Context, name chat.Conversation, who ...acco
 		return chat.Room{}, err
 	}
 	defer s.leave()
-	p := crowd{store: s}
+	p := onlookers{store: s}
 	defer p.release()
 	if err := p.pin(ctx, name, who); err != nil {
 		return chat.Room{}, err

@@ -7,15 +7,15 @@ import (
 	"github.com/magpie-im/magpie/chat"
 )
 
-// crowd are a room and some people, in memory and pinned: parties of whose streams nothing is wanted.
-type crowd struct {
+// onlookers are a room and some people, in memory and pinned: parties of whose streams nothing is wanted.
+type onlookers struct {
 	store   *Store
 	conv    *entry[chat.Conversation, *conversation]
 	members []*entry[chat.Member, *member]
 }
 
 // pin loads them; of what is no room, nobody. They have to be released, also after an error.
-func (p *crowd) pin(ctx context.Context, name chat.Conversation, who []accounts.Name) (err error) {
+func (p *onlookers) pin(ctx context.Context, name chat.Conversation, who []accounts.Name) (err error) {
 	if p.conv, err = p.store.conversations.pin(ctx, name); err != nil || !p.conv.value.kind.Room() {
 		return err
 	}
@@ -30,7 +30,7 @@ func (p *crowd) pin(ctx context.Context, name chat.Conversation, who []accounts.
 	return nil
 }
 
-func (p *crowd) release() {
+func (p *onlookers) release() {
 	p.store.seq.mu.Lock()
 	defer p.store.seq.mu.Unlock()
 	for _, m := range p.members {
@@ -42,7 +42,7 @@ func (p *crowd) release() {
 }
 
 // roomLocked is the room of this moment, with these people.
-func (p *crowd) roomLocked() chat.Room {
+func (p *onlookers) roomLocked() chat.Room {
 	c := p.conv.value
 	r := c.room.Room
 	r.Head, r.Now = c.head, p.store.now()
