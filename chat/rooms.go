@@ -35,10 +35,7 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 		return RoomChanged{}, nil, fmt.Errorf("change of %s by %s: %w", change.Conversation, change.By, err)
 	}
 	s.wake.Wake(changed.Told...)
-	s.stages.at(change.Conversation, false, func(st *stage) {
-		st.posted = max(st.posted, changed.Line.Seq)
-		st.wakeLocked()
-	})
+	s.roomChanged(change.Conversation, changed.Line)
 	return changed, commit, nil
 }
 

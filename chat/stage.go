@@ -230,11 +230,6 @@ func (s *Service) posted(c Conversation, seq uint64) {
 	})
 }
 
-// parted tells that somebody may not read a conversation any more, or that it has ended.
-func (s *Service) parted(c Conversation) {
-	s.stages.at(c, false, func(st *stage) { st.wakeLocked() })
-}
-
 // MayWatchLive says whether somebody may watch a conversation. ErrMalformed, ErrNotMember, which is also that of none.
 func (s *Service) MayWatchLive(ctx context.Context, who accounts.Name, c Conversation) error {
 	if _, err := ParseConversation(string(c)); err != nil {

@@ -45,6 +45,14 @@ func (r *Room) Parted(before *Room) bool {
 	return false
 }
 
+// roomChanged has those who watch see the line of a change, and ends it for who may not watch any more.
+func (s *Service) roomChanged(c Conversation, line Message) {
+	s.stages.at(c, false, func(st *stage) {
+		st.posted = max(st.posted, line.Seq)
+		st.wakeLocked()
+	})
+}
+
 // partings is another number whenever somebody may not watch a conversation any more who could before.
 func (s *Service) partings(ctx context.Context, c Conversation) (uint64, error) {
 	if !c.Kind().Room() {
