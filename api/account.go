@@ -8,15 +8,15 @@ import (
 )
 
 type registerInput struct {
-	UID        string `json:"uid"`
-	Password   string `json:"password"`
-	Invitation string `json:"invitation"`
+	UID        string `json:"uid" required:"true"`
+	Password   string `json:"password" required:"true"`
+	Invitation string `json:"invitation" doc:"where strangers need one: its code"`
 	Label      string `json:"label"`
 }
 
 type loginInput struct {
-	UID      string `json:"uid"`
-	Password string `json:"password"`
+	UID      string `json:"uid" required:"true"`
+	Password string `json:"password" required:"true"`
 	Label    string `json:"label"`
 }
 

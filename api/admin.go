@@ -15,29 +15,29 @@ const (
 )
 
 type adminUserInput struct {
-	Name     string `json:"name"`
-	Password string `json:"password"`
+	Name     string `json:"name" doc:"of the account" required:"true" example:"alice"`
+	Password string `json:"password" required:"true"`
 }
 
 func (i adminUserInput) target() string { return i.Name }
 
 type adminNameInput struct {
-	Name string `json:"name"`
+	Name string `json:"name" doc:"of the account" required:"true" example:"alice"`
 }
 
 func (i adminNameInput) target() string { return i.Name }
 
 type adminDisableInput struct {
-	Name   string `json:"name"`
+	Name   string `json:"name" doc:"of the account" required:"true" example:"alice"`
 	Reason string `json:"reason"` // for administrators
-	TTL    uint64 `json:"ttl"`    // seconds; 0: until it is enabled
+	TTL    uint64 `json:"ttl" doc:"for how many seconds; 0: until it is enabled"`
 }
 
 func (i adminDisableInput) target() string { return i.Name }
 
 type adminRoleInput struct {
-	Name string        `json:"name"`
-	Role accounts.Role `json:"role"` // admin, or empty
+	Name string        `json:"name" doc:"of the account" required:"true" example:"alice"`
+	Role accounts.Role `json:"role" doc:"admin, or empty for none" enum:"admin|"`
 }
 
 func (i adminRoleInput) target() string {
@@ -48,8 +48,8 @@ func (i adminRoleInput) target() string {
 }
 
 type adminRecoverInput struct {
-	Name string `json:"name"`
-	TTL  uint64 `json:"ttl"` // seconds; 0: a day
+	Name string `json:"name" doc:"of the account" required:"true" example:"alice"`
+	TTL  uint64 `json:"ttl" doc:"for how many seconds; 0: a day; 31 days at most"`
 }
 
 func (i adminRecoverInput) target() string { return i.Name }
@@ -61,19 +61,19 @@ type adminCodeOutput struct {
 
 // adminUser is an account; times are Unix milliseconds, and absent where there is none.
 type adminUser struct {
-	Name     accounts.Name `json:"name"`
+	Name     accounts.Name `json:"name" doc:"of the account"`
 	Role     accounts.Role `json:"role,omitempty"`
-	Disabled bool          `json:"disabled"`
-	Reason   string        `json:"reason,omitempty"` // of being disabled
-	Until    int64         `json:"until,omitempty"`  // of being disabled
+	Disabled bool          `json:"disabled" doc:"it is suspended"`
+	Reason   string        `json:"reason,omitempty" doc:"why it is suspended"`
+	Until    int64         `json:"until,omitempty" doc:"when that ends, in Unix milliseconds"`
 	Created  int64         `json:"created"`
-	Deleted  int64         `json:"deleted,omitempty"`
+	Deleted  int64         `json:"deleted,omitempty" doc:"when it was deleted, in Unix milliseconds"`
 }
 
 type adminUserDetail struct {
 	adminUser
-	Tokens   []adminToken `json:"tokens"`
-	Sessions int          `json:"sessions"` // of MQTT; 1000 at most
+	Tokens   []adminToken `json:"tokens" doc:"those that are good"`
+	Sessions int          `json:"sessions" doc:"how many MQTT sessions there are; 1000 at most"`
 }
 
 type adminToken struct {
@@ -90,7 +90,7 @@ type adminListInput struct {
 
 type adminListOutput struct {
 	Users  []adminUser `json:"users"`
-	Cursor string      `json:"cursor,omitempty"` // absent: there are no more
+	Cursor string      `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
 }
 
 // named makes a row that changes something about one account.

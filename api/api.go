@@ -85,6 +85,7 @@ type Operation struct {
 	MaxBody int          // bytes of input
 	Input   reflect.Type // a struct with json tags
 	Output  reflect.Type
+	Lines   []reflect.Type // what an answer in lines can have in a line, if the row streams
 
 	decode func(body []byte) (any, error)
 	run    func(ctx context.Context, c Caller, in any) Answer

@@ -61,17 +61,17 @@ type auditListInput struct {
 // auditAct is what an administrator did.
 type auditAct struct {
 	ID      string        `json:"id"`
-	TS      int64         `json:"ts"`             // Unix milliseconds
-	By      accounts.Name `json:"by,omitempty"`   // absent: the console
-	From    string        `json:"addr,omitempty"` // absent: the console
-	Method  string        `json:"method"`
-	Target  string        `json:"target,omitempty"`
-	Outcome string        `json:"outcome,omitempty"` // absent: the server ended meanwhile
+	TS      int64         `json:"ts"` // Unix milliseconds
+	By      accounts.Name `json:"by,omitempty" doc:"who did it; absent: the console"`
+	From    string        `json:"addr,omitempty" doc:"where from; absent: the console"`
+	Method  string        `json:"method" doc:"what he called"`
+	Target  string        `json:"target,omitempty" doc:"whom or what he meant"`
+	Outcome string        `json:"outcome,omitempty" doc:"ok, or why it was refused; absent: the server ended meanwhile"`
 }
 
 type auditListOutput struct {
-	Acts   []auditAct `json:"acts"`
-	Cursor string     `json:"cursor,omitempty"` // absent: there are no more
+	Acts   []auditAct `json:"acts" doc:"the newest first"`
+	Cursor string     `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
 }
 
 func auditRows(acc *accounts.Service) []*Operation {

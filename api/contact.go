@@ -11,35 +11,35 @@ import (
 const usualContacts, maxContacts = 100, 200
 
 type requestContactInput struct {
-	To       string `json:"to"`
-	Greeting string `json:"greeting"`
+	To       string `json:"to" required:"true"`
+	Greeting string `json:"greeting" doc:"what he is shown with it" max:"300"`
 }
 
 type toInput struct {
-	To string `json:"to"`
+	To string `json:"to" required:"true"`
 }
 
 type fromInput struct {
-	From string `json:"from"`
+	From string `json:"from" doc:"who asked" required:"true"`
 }
 
 type rejectContactInput struct {
-	From string `json:"from"`
-	Tell bool   `json:"tell"` // the one who asked
+	From string `json:"from" doc:"who asked" required:"true"`
+	Tell bool   `json:"tell" doc:"true: tell the one who asked"`
 }
 
 type whoInput struct {
-	Who string `json:"who"`
+	Who string `json:"who" doc:"the other one" required:"true"`
 }
 
 type setContactInput struct {
-	Who    string    `json:"who"`
-	Remark *string   `json:"remark"` // absent: as it was
-	Tags   *[]string `json:"tags"`
+	Who    string    `json:"who" doc:"the other one" required:"true"`
+	Remark *string   `json:"remark" doc:"the caller's own name for him; absent: as it was" max:"64"`
+	Tags   *[]string `json:"tags" doc:"groups that the caller has him in; absent: as they were" max:"20"`
 }
 
 type listContactsInput struct {
-	Version *uint64 `json:"ver"` // what changed after this version, in the order of the changes; absent: all, by name
+	Version *uint64 `json:"ver" doc:"only what changed after this version, in the order of the changes; absent: all, by name"`
 	Cursor  string  `json:"cursor"`
 	Limit   uint64  `json:"limit"`
 }
@@ -47,11 +47,11 @@ type listContactsInput struct {
 // contact is somebody whom the caller knows, or is about to, or does not want to.
 type contact struct {
 	Who          accounts.Name     `json:"who"`
-	State        chat.ContactState `json:"st"` // pending: the caller asked; requested: he was asked; accepted; deleted; none
+	State        chat.ContactState `json:"st" doc:"pending: the caller asked; requested: he was asked"`
 	Conversation chat.Conversation `json:"c,omitempty"`
 	Greeting     string            `json:"greeting,omitempty"`
-	Since        int64             `json:"since,omitempty"` // Unix milliseconds
-	Until        int64             `json:"until,omitempty"` // of a request
+	Since        int64             `json:"since,omitempty" doc:"since when it is so, in Unix milliseconds"`
+	Until        int64             `json:"until,omitempty" doc:"when the request ends, in Unix milliseconds"`
 	Blocked      bool              `json:"blocked,omitempty"`
 	Ignored      bool              `json:"ignored,omitempty"`
 	Remark       string            `json:"remark,omitempty"`
@@ -60,9 +60,9 @@ type contact struct {
 
 type listContactsOutput struct {
 	Contacts []contact `json:"contacts"`
-	Version  uint64    `json:"ver"`              // of the list: what is asked for next time
-	More     bool      `json:"more,omitempty"`   // with ver: there is more after it
-	Cursor   string    `json:"cursor,omitempty"` // without ver; absent: there are no more
+	Version  uint64    `json:"ver" doc:"the version of the list: what is asked for next time"`
+	More     bool      `json:"more,omitempty" doc:"with ver: there is more after it"`
+	Cursor   string    `json:"cursor,omitempty" doc:"without ver: gives the next page; absent: there is no more"`
 }
 
 // contactChange is what a row calls to change what two people are to each other.
@@ -155,7 +155,7 @@ type boxListInput struct {
 }
 
 type conversationInput struct {
-	Conversation string `json:"c"`
+	Conversation string `json:"c" required:"true"`
 }
 
 func listContacts(ctx context.Context, ch *chat.Service, c Caller, in listContactsInput) (listContactsOutput, error) {

@@ -32,7 +32,8 @@ func exportRows(r Rooms) []*Operation {
 				}
 				defer x.done(c.Account)
 				return x.export(ctx, c, emit)
-			}),
+			}).lines(exportAccount{}, exportProfile{}, exportSettings{}, exportSession{}, exportContact{}, exportConversation{},
+			exportMessage{}, exportEnd{}, brokenOff{}),
 	}
 }
 
@@ -55,42 +56,47 @@ func (x *exporter) done(who accounts.Name) {
 // What lines of an export begin with; the rest is what the method gives that shows the same.
 type (
 	exportAccount struct {
-		Type    string        `json:"t"`
+		Type    string        `json:"t" enum:"account"`
 		UID     accounts.Name `json:"uid"`
 		Role    accounts.Role `json:"role,omitempty"`
 		Created int64         `json:"created"`
-		TS      int64         `json:"ts"` // of the export
+		TS      int64         `json:"ts" doc:"when the export was made, in Unix milliseconds"`
 	}
 	exportProfile struct {
-		Type string `json:"t"`
+		Type string `json:"t" enum:"profile"`
 		profileOutput
 	}
 	exportSettings struct {
-		Type string `json:"t"`
+		Type string `json:"t" enum:"settings"`
 		settingsOutput
 	}
 	exportSession struct {
-		Type string `json:"t"`
+		Type string `json:"t" enum:"session"`
 		ownSession
 	}
 	exportContact struct {
-		Type string `json:"t"`
+		Type string `json:"t" enum:"contact"`
 		contact
 	}
 	exportConversation struct {
-		Type string `json:"t"`
+		Type string `json:"t" enum:"conv"`
 		Box  bool   `json:"box,omitempty"`
 		Hide bool   `json:"hide,omitempty"`
 		overview
 	}
 	exportMessage struct {
-		Type         string            `json:"t"`
+		Type         string            `json:"t" enum:"msg"`
 		Conversation chat.Conversation `json:"c"`
 		message
 	}
 	exportEnd struct {
-		Type  string `json:"t"`
-		Lines int    `json:"lines"` // before this one
+		Type  string `json:"t" enum:"end"`
+		Lines int    `json:"lines" doc:"how many there were before this one"`
+	}
+	// brokenOff is the line that package rest ends a stream with that cannot go on.
+	brokenOff struct {
+		Type string `json:"t" enum:"error"`
+		Err  string `json:"err"`
 	}
 )
 

@@ -17,9 +17,9 @@ const (
 )
 
 type adminInviteInput struct {
-	Uses  uint64 `json:"uses"` // 0: 1
-	TTL   uint64 `json:"ttl"`  // seconds; 0: a week
-	Label string `json:"label"`
+	Uses  uint64 `json:"uses" doc:"for how many accounts; 0: one" example:"1"`
+	TTL   uint64 `json:"ttl" doc:"for how many seconds; 0: a week; 366 days at most"`
+	Label string `json:"label" doc:"what it is for" example:"for Bob"`
 }
 
 func (i adminInviteInput) target() string { return i.Label }
@@ -33,21 +33,21 @@ type adminInviteOutput struct {
 // adminInvitation is an invitation without its code, which nobody has.
 type adminInvitation struct {
 	ID      string        `json:"id"`
-	Uses    int           `json:"uses"` // left
-	Made    int           `json:"made"` // at first
-	Label   string        `json:"label,omitempty"`
-	By      accounts.Name `json:"by,omitempty"` // absent: the console
+	Uses    int           `json:"uses" doc:"how many are left"`
+	Made    int           `json:"made" doc:"how many there were at first"`
+	Label   string        `json:"label,omitempty" doc:"what it is for"`
+	By      accounts.Name `json:"by,omitempty" doc:"who made it; absent: the console"`
 	Created int64         `json:"created,omitempty"`
 	Expires int64         `json:"expires"`
 }
 
 type adminInvitationsOutput struct {
-	Invitations []adminInvitation `json:"invitations"`
-	Cursor      string            `json:"cursor,omitempty"` // absent: there are no more
+	Invitations []adminInvitation `json:"invitations" doc:"one for each, without its code"`
+	Cursor      string            `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
 }
 
 type adminIDInput struct {
-	ID string `json:"id"` // or the code
+	ID string `json:"id" doc:"of the invitation, or its code" required:"true"`
 }
 
 func (i adminIDInput) target() string { return accounts.InvitationID(i.ID) }

@@ -19,49 +19,49 @@ type life struct {
 }
 
 type passwdInput struct {
-	Old         string `json:"old"`
-	New         string `json:"new"`
-	EndSessions bool   `json:"end_sessions"`
+	Old         string `json:"old" doc:"the password as it is" required:"true" example:"correct horse"`
+	New         string `json:"new" doc:"the password as it is to be" required:"true" example:"correct horse 2"`
+	EndSessions bool   `json:"end_sessions" doc:"true: every other session and token ends"`
 }
 
 type passwordInput struct {
-	Password string `json:"password"`
+	Password string `json:"password" required:"true"`
 }
 
 type recoverInput struct {
-	UID      string `json:"uid"`
-	Code     string `json:"code"`
-	Password string `json:"password"`
+	UID      string `json:"uid" required:"true"`
+	Code     string `json:"code" doc:"of the administrator" required:"true"`
+	Password string `json:"password" doc:"the password as it is to be" required:"true"`
 }
 
 type kickInput struct {
-	ID  string `json:"id"`
-	All bool   `json:"all"` // but the caller's
+	ID  string `json:"id" doc:"as in session.list; either this or all"`
+	All bool   `json:"all" doc:"true: all sessions but the caller's"`
 }
 
 type sessionSetInput struct {
-	ID        string  `json:"id"` // empty: the caller's
-	Name      *string `json:"name"`
+	ID        string  `json:"id" doc:"as in session.list; absent: the caller's"`
+	Name      *string `json:"name" doc:"what its owner calls it" max:"64" example:"phone"`
 	Invisible *bool   `json:"invisible"`
 }
 
 // ownSession is a session of the caller's: an MQTT session, or a token without one. Times are Unix milliseconds, and absent
 // where there is none.
 type ownSession struct {
-	ID        string `json:"id"`
-	Kind      string `json:"kind"` // mqtt, token
-	This      bool   `json:"this,omitempty"`
-	Name      string `json:"name,omitempty"`
-	Label     string `json:"label,omitempty"` // of the token
+	ID        string `json:"id" doc:"stays the same as long as the client id does, or the token"`
+	Kind      string `json:"kind" doc:"an MQTT session, or a token with which none was opened" enum:"mqtt|token"`
+	This      bool   `json:"this,omitempty" doc:"it is the caller's"`
+	Name      string `json:"name,omitempty" doc:"what its owner calls it"`
+	Label     string `json:"label,omitempty" doc:"of the token: what its client calls itself"`
 	Client    string `json:"client,omitempty"`
-	Version   string `json:"version,omitempty"` // of MQTT
+	Version   string `json:"version,omitempty" doc:"of MQTT" enum:"3.1.1|5"`
 	Connected bool   `json:"connected"`
 	Remote    string `json:"addr,omitempty"`
-	Since     int64  `json:"since,omitempty"`   // of the connection
-	Left      int64  `json:"left,omitempty"`    // of the last connection
-	Created   int64  `json:"created,omitempty"` // of the token
-	Expires   int64  `json:"expires,omitempty"` // of the token
-	Password  bool   `json:"password,omitempty"`
+	Since     int64  `json:"since,omitempty" doc:"since when the connection lasts, in Unix milliseconds"`
+	Left      int64  `json:"left,omitempty"` // of the last connection
+	Created   int64  `json:"created,omitempty" doc:"when the token was made, in Unix milliseconds"`
+	Expires   int64  `json:"expires,omitempty" doc:"when the token ends, in Unix milliseconds"`
+	Password  bool   `json:"password,omitempty" doc:"it was opened with the password"`
 	Invisible bool   `json:"invisible,omitempty"`
 
 	key   sessions.Key    // of an MQTT session

@@ -10,14 +10,14 @@ import (
 )
 
 type sendInput struct {
-	Conversation string          `json:"c"`  // where to, or
-	To           string          `json:"to"` // to whom
-	Kind         string          `json:"k"`  // empty: text
-	Body         json.RawMessage `json:"body"`
+	Conversation string          `json:"c" doc:"where to; either this or to" example:"d.alice.bob"`
+	To           string          `json:"to" doc:"to whom; either this or c"`
+	Kind         string          `json:"k" doc:"absent: text"`
+	Body         json.RawMessage `json:"body" required:"true"`
 	MID          string          `json:"mid"`
 	Re           uint64          `json:"re"`
 	At           []accounts.Name `json:"at"`
-	TTL          int64           `json:"ttl"` // seconds
+	TTL          int64           `json:"ttl" doc:"for how many seconds it is there; 0: for ever"`
 	Fallback     string          `json:"fallback"`
 	Fwd          chat.Source     `json:"fwd"` // the message to be forwarded
 }
@@ -32,8 +32,8 @@ type sendOutput struct {
 }
 
 type markInput struct {
-	Conversation string `json:"c"`
-	Seq          uint64 `json:"seq"`
+	Conversation string `json:"c" required:"true"`
+	Seq          uint64 `json:"seq" doc:"up to which one" example:"1"`
 }
 
 type markOutput struct {
@@ -43,10 +43,10 @@ type markOutput struct {
 }
 
 type historyInput struct {
-	Conversation string  `json:"c"`
-	Before       uint64  `json:"before"` // at most one of these three; none: the newest messages
-	After        *uint64 `json:"after"`  // 0: from the first message on
-	Around       uint64  `json:"around"`
+	Conversation string  `json:"c" required:"true"`
+	Before       uint64  `json:"before" doc:"before this seq; none of these three: the newest"`
+	After        *uint64 `json:"after" doc:"after this seq; 0: from the first one on"`
+	Around       uint64  `json:"around" doc:"around this seq"`
 	Limit        uint64  `json:"limit"`
 }
 
@@ -80,22 +80,22 @@ type forward struct {
 }
 
 type historyOutput struct {
-	Messages []message `json:"msgs"` // in the order of seq
+	Messages []message `json:"msgs" doc:"in the order of seq"`
 	Head     uint64    `json:"head"`
 	Floor    uint64    `json:"floor"` // the first seq that still exists
 }
 
 type syncInput struct {
-	USN   uint64 `json:"usn"` // the last one that the client has
+	USN   uint64 `json:"usn" doc:"the last one that the client has"`
 	Limit uint64 `json:"limit"`
 }
 
 type syncOutput struct {
-	USN    uint64       `json:"usn"` // where to go on
+	USN    uint64       `json:"usn" doc:"where to go on"`
 	More   bool         `json:"more"`
-	Reset  bool         `json:"reset,omitempty"` // events before usn are gone: start over with conv.list
+	Reset  bool         `json:"reset,omitempty" doc:"events before usn are gone: start over with conv.list"`
 	Events []chat.Event `json:"events"`
-	Big    []bigHead    `json:"big"` // conversations that are not in the stream; none yet
+	Big    []bigHead    `json:"big" doc:"conversations that are not in the stream"`
 	Total  uint64       `json:"total"`
 }
 
@@ -115,11 +115,11 @@ type unreadConv struct {
 }
 
 type unreadOutput struct {
-	Total         uint64       `json:"total"` // of those that are not muted
-	Conversations []unreadConv `json:"convs"` // those in which something is unread, and those with a flag
-	Box           int          `json:"box"`   // strangers whose message was not read
-	Requests      int          `json:"requests"`
-	AsOf          uint64       `json:"asof"` // the usn of which this is true, but for requests
+	Total         uint64       `json:"total" doc:"of all conversations that are not muted"`
+	Conversations []unreadConv `json:"convs" doc:"those in which something is unread, and those with a flag"`
+	Box           int          `json:"box" doc:"strangers whose message was not read"`
+	Requests      int          `json:"requests" doc:"open requests of others"`
+	AsOf          uint64       `json:"asof" doc:"the usn of which this is true, but for requests"`
 }
 
 func messageRows(ch *chat.Service) []*Operation {

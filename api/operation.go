@@ -100,6 +100,14 @@ func stream[In any](
 	return o
 }
 
+// lines says what the lines of an answer can be, one value of each type.
+func (o *Operation) lines(kinds ...any) *Operation {
+	for _, kind := range kinds {
+		o.Lines = append(o.Lines, reflect.TypeOf(kind))
+	}
+	return o
+}
+
 // upTo gives the row room for a larger input.
 func (o *Operation) upTo(bytes int) *Operation {
 	o.MaxBody = bytes

@@ -8,16 +8,16 @@ import (
 )
 
 type presencesInput struct {
-	Who []string `json:"who"`
+	Who []string `json:"who" doc:"users" max:"200" example:"[\"bob\"]"`
 }
 
 // presence is what the caller sees of whether somebody is there.
 type presence struct {
 	Who     accounts.Name `json:"who"`
-	On      *bool         `json:"on,omitempty"` // absent: the caller may not know, or there is no such account
-	State   chat.Activity `json:"state,omitempty"`
+	On      *bool         `json:"on,omitempty" doc:"absent: the caller may not know, or there is nobody"`
+	State   chat.Activity `json:"state,omitempty" doc:"the first of fg, bg and away that one of his connections has"`
 	Devices int           `json:"dev,omitempty"`
-	Seen    int64         `json:"seen,omitempty"` // Unix milliseconds; absent: is there, or never was as far as is known
+	Seen    int64         `json:"seen,omitempty" doc:"when he was there last, in Unix milliseconds; absent: is there"`
 }
 
 type presencesOutput struct {

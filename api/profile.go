@@ -13,10 +13,10 @@ import (
 const areaLife = 24 * time.Hour
 
 type searchInput struct {
-	Q     string   `json:"q"`
-	Mode  string   `json:"mode"` // empty: exact
-	Lat   *float64 `json:"lat"`
-	Lon   *float64 `json:"lon"`
+	Q     string   `json:"q" doc:"a uid, a number or an address; the beginning of a name" example:"bob"`
+	Mode  string   `json:"mode" doc:"absent: exact" enum:"exact|prefix|random|nearby" example:"exact"`
+	Lat   *float64 `json:"lat" doc:"with nearby: latitude, in degrees"`
+	Lon   *float64 `json:"lon" doc:"with nearby: longitude, in degrees"`
 	Limit uint64   `json:"limit"`
 }
 
@@ -35,67 +35,67 @@ type searchOutput struct {
 }
 
 type getProfileInput struct {
-	UID string `json:"uid"` // empty: the caller's own
+	UID string `json:"uid" doc:"whose; absent: the caller's own"`
 }
 
 type profileOutput struct {
 	UID      accounts.Name     `json:"uid"`
-	Deleted  bool              `json:"deleted,omitempty"` // and there is nothing else
+	Deleted  bool              `json:"deleted,omitempty" doc:"the account is no more, and there is nothing else to tell"`
 	Ver      uint64            `json:"ver,omitempty"`
-	Name     string            `json:"name,omitempty"`
+	Name     string            `json:"name,omitempty" doc:"shown in place of the uid"`
 	Avatar   string            `json:"avatar,omitempty"`
-	Text     string            `json:"text,omitempty"`
+	Text     string            `json:"text,omitempty" doc:"what he says of himself"`
 	Fields   map[string]string `json:"fields,omitempty"`
 	Phone    string            `json:"phone,omitempty"`
 	Email    string            `json:"email,omitempty"`
-	Show     map[string]string `json:"show,omitempty"` // one's own: who sees phone, email and fields
+	Show     map[string]string `json:"show,omitempty" doc:"one's own: who sees phone, email and fields"`
 	Verified bool              `json:"verified,omitempty"`
 	Bot      bool              `json:"bot,omitempty"`
-	State    string            `json:"st,omitempty"`     // as in contact.list; none: nothing
-	Mutual   int               `json:"mutual,omitempty"` // contacts of both
+	State    string            `json:"st,omitempty" doc:"what he is to the caller, as in contact.list"`
+	Mutual   int               `json:"mutual,omitempty" doc:"contacts of both, as far as they are counted"`
 }
 
 type setProfileInput struct {
-	Name   *string            `json:"name"`
-	Avatar *string            `json:"avatar"`
-	Text   *string            `json:"text"`
-	Fields map[string]*string `json:"fields"` // null: there is no such field any more
+	Name   *string            `json:"name" doc:"shown in place of the uid" max:"64"`
+	Avatar *string            `json:"avatar" doc:"where the picture is (a URL)" max:"512"`
+	Text   *string            `json:"text" doc:"what one says of oneself" max:"500" example:"gone fishing"`
+	Fields map[string]*string `json:"fields" doc:"fields of one's own, by name; null: there is no such field any more"`
 	Phone  *string            `json:"phone"`
 	Email  *string            `json:"email"`
-	Show   map[string]string  `json:"show"`
+	Show   map[string]string  `json:"show" doc:"who sees phone, email and fields" example:"{\"phone\":\"contacts\"}"`
 }
 
 type settingsOutput struct {
-	Strangers string     `json:"strangers"`
-	Seen      string     `json:"seen"`
-	Find      findOutput `json:"find"`
+	Strangers string     `json:"strangers" doc:"who may write and is no contact" enum:"nobody|contacts_of_contacts|everyone"`
+	Seen      string     `json:"seen" doc:"who may see when the user is here" enum:"nobody|contacts|everyone"`
+	Find      findOutput `json:"find" doc:"how one can be found"`
 }
 
 type findOutput struct {
-	UID    bool `json:"uid"`
-	Phone  bool `json:"phone"`
-	Email  bool `json:"email"`
-	Listed bool `json:"listed"`
+	UID    bool `json:"uid" doc:"by the exact uid"`
+	Phone  bool `json:"phone" doc:"by the exact number"`
+	Email  bool `json:"email" doc:"by the exact address"`
+	Listed bool `json:"listed" doc:"by the beginning of a name, and by chance"`
 	// Nearby is until when one is found where one was, in Unix milliseconds.
-	Nearby int64 `json:"nearby,omitempty"`
+	Nearby int64 `json:"nearby,omitempty" doc:"by who is near: until when, in Unix milliseconds; absent: not"`
 }
 
 type setSettingsInput struct {
-	Strangers *string   `json:"strangers"`
-	Seen      *string   `json:"seen"`
-	Find      findInput `json:"find"`
+	Strangers *string   `json:"strangers" doc:"who may write and is no contact" enum:"nobody|contacts_of_contacts|everyone"`
+	Seen      *string   `json:"seen" doc:"who may see when the user is here" enum:"nobody|contacts|everyone"`
+	Find      findInput `json:"find" doc:"how one can be found"`
 }
 
 type findInput struct {
-	UID    *bool           `json:"uid"`
-	Phone  *bool           `json:"phone"`
-	Email  *bool           `json:"email"`
-	Listed *bool           `json:"listed"`
-	Nearby json.RawMessage `json:"nearby"` // {lat, lon}, or null: nowhere
+	UID    *bool           `json:"uid" doc:"by the exact uid"`
+	Phone  *bool           `json:"phone" doc:"by the exact number"`
+	Email  *bool           `json:"email" doc:"by the exact address"`
+	Listed *bool           `json:"listed" doc:"by the beginning of a name, and by chance"`
+	Nearby json.RawMessage `json:"nearby" doc:"by who is near; null: nowhere" example:"{\"lat\":48.137,\"lon\":11.575}"`
 }
 
 type trustInput struct {
-	Name     string `json:"name"`
+	Name     string `json:"name" doc:"of the account" required:"true" example:"alice"`
 	Verified bool   `json:"verified"`
 	Bot      bool   `json:"bot"`
 }

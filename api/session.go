@@ -17,66 +17,66 @@ const (
 )
 
 type adminSessionsInput struct {
-	Account accounts.Name `json:"account"` // empty: all accounts
+	Account accounts.Name `json:"account" doc:"of which; absent: of all"`
 	Cursor  string        `json:"cursor"`
 	Limit   uint64        `json:"limit"`
 }
 
 type adminSessionsOutput struct {
 	Sessions []adminSession `json:"sessions"`
-	Cursor   string         `json:"cursor,omitempty"` // absent: there are no more
+	Cursor   string         `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
 }
 
 func (i adminSessionInput) target() string { return string(i.Account) + " " + i.Client }
 
 type adminSessionInput struct {
-	Account accounts.Name `json:"account"`
-	Client  string        `json:"client"`
+	Account accounts.Name `json:"account" required:"true"`
+	Client  string        `json:"client" required:"true"`
 }
 
 // adminSession is a session; times are Unix milliseconds, and absent where there is none.
 type adminSession struct {
 	Account       accounts.Name `json:"account"`
 	Client        string        `json:"client"`
-	Version       string        `json:"version"` // of MQTT
+	Version       string        `json:"version" doc:"of MQTT" enum:"3.1.1|5"`
 	Connected     bool          `json:"connected"`
-	Remote        string        `json:"remote,omitempty"`
-	Since         int64         `json:"since,omitempty"` // of the connection
-	Left          int64         `json:"left,omitempty"`  // of the last connection
-	Name          string        `json:"name,omitempty"`  // what its owner calls it
-	Token         string        `json:"token,omitempty"` // id of the token that it was opened with; absent: the password
-	Persistent    bool          `json:"persistent"`
-	Expiry        int64         `json:"expiry"` // seconds after the connection; -1: never
-	Subscriptions int           `json:"subscriptions"`
-	InFlight      int           `json:"in_flight"`
-	Behind        bool          `json:"behind"`
-	Queued        int           `json:"queued"`
-	QueuedBytes   int64         `json:"queued_bytes"`
-	Oldest        int64         `json:"oldest,omitempty"`
+	Remote        string        `json:"remote,omitempty" doc:"where its connection comes from"`
+	Since         int64         `json:"since,omitempty" doc:"since when the connection lasts, in Unix milliseconds"`
+	Left          int64         `json:"left,omitempty"` // of the last connection
+	Name          string        `json:"name,omitempty" doc:"what its owner calls it"`
+	Token         string        `json:"token,omitempty" doc:"id of the token that it was opened with; absent: the password"`
+	Persistent    bool          `json:"persistent" doc:"it goes on without a connection"`
+	Expiry        int64         `json:"expiry" doc:"how many seconds it goes on after the connection; -1: for ever"`
+	Subscriptions int           `json:"subscriptions" doc:"how many filters it has"`
+	InFlight      int           `json:"in_flight" doc:"messages on their way without an ack"`
+	Behind        bool          `json:"behind" doc:"there are events that it was not sent"`
+	Queued        int           `json:"queued" doc:"messages on free topics that wait for it"`
+	QueuedBytes   int64         `json:"queued_bytes" doc:"bytes of these"`
+	Oldest        int64         `json:"oldest,omitempty" doc:"when the oldest of these came, in Unix milliseconds"`
 }
 
 type adminSessionDetail struct {
 	adminSession
-	Filters []adminFilter `json:"filters"`
-	Will    *adminWill    `json:"will,omitempty"`
+	Filters []adminFilter `json:"filters" doc:"what it subscribes to"`
+	Will    *adminWill    `json:"will,omitempty" doc:"what is published when its connection breaks"`
 }
 
 type adminFilter struct {
-	Filter            string `json:"filter"`
+	Filter            string `json:"filter" doc:"a topic filter"`
 	QoS               byte   `json:"qos"`
-	NoLocal           bool   `json:"no_local,omitempty"`
-	RetainAsPublished bool   `json:"retain_as_published,omitempty"`
-	RetainHandling    byte   `json:"retain_handling,omitempty"`
-	ID                int    `json:"id,omitempty"`
+	NoLocal           bool   `json:"no_local,omitempty" doc:"as subscribed (MQTT 5)"`
+	RetainAsPublished bool   `json:"retain_as_published,omitempty" doc:"as subscribed (MQTT 5)"`
+	RetainHandling    byte   `json:"retain_handling,omitempty" doc:"as subscribed (MQTT 5)"`
+	ID                int    `json:"id,omitempty" doc:"the Subscription Identifier (MQTT 5)"`
 }
 
 type adminWill struct {
-	Topic  string `json:"topic"`
+	Topic  string `json:"topic" doc:"where it is published"`
 	QoS    byte   `json:"qos"`
-	Retain bool   `json:"retain,omitempty"`
+	Retain bool   `json:"retain,omitempty" doc:"it is retained"`
 	Bytes  int    `json:"bytes"`
-	Delay  uint32 `json:"delay"`         // seconds after the connection
-	Due    int64  `json:"due,omitempty"` // absent as long as the connection lasts
+	Delay  uint32 `json:"delay" doc:"seconds after the connection"`
+	Due    int64  `json:"due,omitempty" doc:"when it is due, in Unix milliseconds; absent as long as the connection lasts"`
 }
 
 // sessionRows are for the administrator. A client id is in the answers as it is: MQTT has no others than UTF-8.
