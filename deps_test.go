@@ -20,15 +20,17 @@ var anything = []string{"*"}
 // docs/architecture.md. The domain (accounts, chat, broker/sessions) knows no MQTT library, no HTTP and no database, and
 // nothing below broker knows which store there is.
 var mayImport = map[string][]string{
-	"accounts":         {},
-	"broker/transport": {},
-	"chat":             {"accounts"},
-	"broker/sessions":  {"accounts"},
-	"api":              {"accounts", "chat", "broker/sessions"},
-	"api/rest":         {"accounts", "chat", "broker/sessions", "api"},
-	"hooks":            {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
-	"store/pebble":     {"accounts", "chat", "broker/sessions"},
-	"store/storetest":  {"accounts", "chat", "broker/sessions"},
+	"accounts":                  {},
+	"broker/transport":          {},
+	"chat":                      {"accounts"},
+	"broker/sessions":           {"accounts"},
+	"api":                       {"accounts", "chat", "broker/sessions"},
+	"api/document":              {"accounts", "chat", "api"},
+	"api/document/documenttest": {},
+	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
+	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
+	"store/pebble":              {"accounts", "chat", "broker/sessions"},
+	"store/storetest":           {"accounts", "chat", "broker/sessions"},
 	"broker": {
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},

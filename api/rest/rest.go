@@ -4,6 +4,9 @@
 // answered with problem details (RFC 9457) that carry the word "err" of docs/protocol.md, section 3, and "retry_ms"
 // if a retry may succeed. A change is answered once it would survive a crash. No answer may be kept by a cache.
 //
+// GET /api/v1/openapi.json and /api/v1/asyncapi.json describe all of it (package document), and /api/v1/docs is a page to
+// look at them with, and to try a call.
+//
 // The table of [api.NewAdmin] is served at /api/v1/admin/{method} to accounts with the role of an administrator, if there is
 // [WithAdmin]; [Admin] serves it at /admin/{method}, for a socket that only the administrator may open: it asks nobody
 // who he is.
@@ -40,12 +43,13 @@ func WithLog(log *slog.Logger) Option { return func(h *handler) { h.log = log } 
 // WithAdmin serves the table of [api.NewAdmin] at /api/v1/admin/ to accounts that have the role, at the moment of the request.
 func WithAdmin(table *api.Table) Option { return func(h *handler) { h.admin = table } }
 
-// New serves table at /api/v1/. Paths elsewhere are answered with 404.
+// New serves table at /api/v1/, and what describes it. Paths elsewhere are answered with 404.
 func New(table *api.Table, acc *accounts.Service, opts ...Option) http.Handler {
 	h := newHandler(table, opts)
 	h.revisions = acc.Revisions
 	h.who = func(r *http.Request, op *api.Operation) (api.Caller, error) { return h.user(r, op, acc) }
 	routes := h.routes("/api/v1/{method}")
+	h.documents(routes)
 	if h.admin != nil {
 		admin := *h
 		admin.table = h.admin

@@ -135,6 +135,7 @@ func serve(t *testing.T, h http.Handler, r *http.Request) answer {
 			t.Fatalf("answer %q: %v", a.raw, err)
 		}
 	}
+	wantDescribed(t, h, r, a)
 	return a
 }
 

@@ -1,0 +1,194 @@
+package document
+
+import (
+	"encoding/json"
+	"reflect"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// event is a kind of event of a user's stream.
+type event struct {
+	t    chat.EntryType
+	doc  string
+	more reflect.Type // its fields besides t, usn, total and asof; optional ones have omitempty
+}
+
+// events are what chat.Event.AppendJSON writes, but for what is never in a stream. A test makes every kind that package chat
+// knows, and finds what is missing here.
+var events = []event{
+	{chat.EntryMessage, "A message of a conversation, one's own included.", typeOf[messageEvent]()},
+	{chat.EntryReceipt, "Another member has received and read up to here.", typeOf[receiptEvent]()},
+	{chat.EntryRead, "Oneself has read up to here, on some device.", typeOf[readEvent]()},
+	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
+	{chat.EntryProfile, "What somebody says of himself has changed, or what the user says.", typeOf[profileEvent]()},
+	{chat.EntrySession, "Somebody has logged in to the user's account, or out.", typeOf[sessionEvent]()},
+	{chat.EventReset, "The stream does not reach back to where the session was: take conv.list and history, and go on after usn.",
+		typeOf[resetEvent]()},
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+type messageEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Seq          uint64            `json:"seq"`
+	ID           string            `json:"id"`
+	MID          string            `json:"mid"`
+	From         accounts.Name     `json:"from"`
+	TS           int64             `json:"ts"`
+	Kind         string            `json:"k"`
+	Body         json.RawMessage   `json:"body,omitempty"`
+	Re           uint64            `json:"re,omitempty"`
+	At           []accounts.Name   `json:"at,omitempty"`
+	TTL          int64             `json:"ttl,omitempty"`
+	Fallback     string            `json:"fallback,omitempty"`
+	Box          bool              `json:"box,omitempty"`
+	Unread       uint64            `json:"unread"`
+}
+
+type receiptEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Who          accounts.Name     `json:"who"`
+	Recv         uint64            `json:"recv"`
+	Read         uint64            `json:"read"`
+	TS           int64             `json:"ts"`
+	Unread       uint64            `json:"unread"`
+}
+
+type readEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Seq          uint64            `json:"seq" doc:"up to which seq oneself has read"`
+	TS           int64             `json:"ts"`
+	Unread       uint64            `json:"unread"`
+}
+
+type contactEvent struct {
+	State        chat.ContactState `json:"st" doc:"pending: oneself asked; requested: he asked; none: it is over"`
+	Who          accounts.Name     `json:"who"`
+	Greeting     string            `json:"greeting,omitempty"`
+	Conversation chat.Conversation `json:"c,omitempty"`
+	Until        int64             `json:"until,omitempty" doc:"when the request ends, in Unix milliseconds"`
+	Blocked      bool              `json:"blocked,omitempty"`
+	Ignored      bool              `json:"ignored,omitempty"`
+	Remark       string            `json:"remark,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`
+	Version      uint64            `json:"ver,omitempty" doc:"the version of the list of contacts"`
+	TS           int64             `json:"ts"`
+	Unread       uint64            `json:"unread,omitempty"`
+}
+
+type profileEvent struct {
+	Who      accounts.Name `json:"who"`
+	Version  uint64        `json:"ver" doc:"the version of the profile"`
+	Name     string        `json:"name,omitempty"`
+	Avatar   string        `json:"avatar,omitempty"`
+	Verified bool          `json:"verified,omitempty"`
+	Bot      bool          `json:"bot,omitempty"`
+	TS       int64         `json:"ts"`
+}
+
+type sessionEvent struct {
+	State chat.LoginState `json:"st" doc:"what became of it"`
+	ID    string          `json:"id" doc:"which one, as in session.list; empty: all but the one that asked for it"`
+	Label string          `json:"label,omitempty"`
+	Addr  string          `json:"addr,omitempty"`
+	TS    int64           `json:"ts"`
+}
+
+type resetEvent struct{}
+
+// typingEvent comes on eph.
+type typingEvent struct {
+	Type         string            `json:"t" enum:"typing"`
+	Conversation chat.Conversation `json:"c"`
+	Who          accounts.Name     `json:"who"`
+	On           bool              `json:"on" doc:"has begun, or has stopped"`
+}
+
+// presenceEvent comes on im/p/{uid}.
+type presenceEvent struct {
+	Type    string        `json:"t" enum:"presence"`
+	Who     accounts.Name `json:"who"`
+	On      bool          `json:"on,omitempty" doc:"is there, or not; absent: it is not for you to know"`
+	State   chat.Activity `json:"state,omitempty" doc:"the first of fg, bg and away that one of his connections has"`
+	Devices int           `json:"dev,omitempty"`
+	Seen    int64         `json:"seen,omitempty"`
+}
+
+// ackEvent comes on rsp: what became of a PUBLISH.
+type ackEvent struct {
+	Type         string            `json:"t" enum:"ack"`
+	MID          string            `json:"mid,omitempty"`
+	PacketID     uint16            `json:"pid"`
+	OK           bool              `json:"ok"`
+	Conversation chat.Conversation `json:"c,omitempty"`
+	Seq          uint64            `json:"seq,omitempty"`
+	ID           string            `json:"id,omitempty"`
+	TS           int64             `json:"ts,omitempty"`
+	Dup          bool              `json:"dup,omitempty"`
+	Err          string            `json:"err,omitempty"`
+	RetryMS      int64             `json:"retry_ms,omitempty"`
+}
+
+// refusedReply comes on rsp: a request was refused.
+type refusedReply struct {
+	Type    string `json:"t" enum:"rsp"`
+	RID     string `json:"rid,omitempty"`
+	OK      bool   `json:"ok"`
+	Err     string `json:"err"`
+	Text    string `json:"msg,omitempty"`
+	RetryMS int64  `json:"retry_ms,omitempty"`
+}
+
+// replyHead is what every answer on rsp begins with.
+type replyHead struct {
+	Type string `json:"t" enum:"rsp"`
+	RID  string `json:"rid,omitempty"`
+	OK   bool   `json:"ok"`
+}
+
+// eventHead and eventTail are what every event of the stream has.
+type eventHead struct {
+	Type string `json:"t"`
+	USN  uint64 `json:"usn"`
+}
+
+type eventTail struct {
+	Total uint64 `json:"total"`
+	AsOf  uint64 `json:"asof"`
+}
+
+// events gives a reference to the schema of any event of a stream.
+func (s *schemas) events() schema {
+	const name = "Event"
+	if _, made := s.byName[name]; !made {
+		all := &schema{Description: "An event of a user's stream."}
+		s.byName[name] = all
+		for _, e := range events {
+			one := s.event(e)
+			all.OneOf = append(all.OneOf, &one)
+		}
+	}
+	return schema{Ref: reference + name}
+}
+
+// event gives a reference to the schema of one kind of event.
+func (s *schemas) event(e event) schema {
+	key := use{e.more, false}
+	name, made := s.names[key]
+	if !made {
+		name = s.free(e.more, false)
+		s.names[key] = name
+		o := &schema{Description: e.doc, Type: "object"}
+		s.byName[name] = o
+		for _, part := range []reflect.Type{typeOf[eventHead](), e.more, typeOf[eventTail]()} {
+			s.fields(o, part, false)
+		}
+		o.Properties[0].Const = string(e.t)
+		if e.doc == "" {
+			s.gap("event %s has no doc in api/document/events.go", e.t)
+		}
+	}
+	return schema{Ref: reference + name}
+}

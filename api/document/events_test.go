@@ -1,0 +1,198 @@
+package document_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/magpie-im/magpie/api/document"
+	"github.com/magpie-im/magpie/api/document/documenttest"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// kinds gives the values of all constants of a type of package chat, as its source has them.
+func kinds(t *testing.T, typeName string) []string {
+	t.Helper()
+	var found []string
+	files, err := fs.Glob(os.DirFS("../../chat"), "*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), "../../chat/"+name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			if id, ok := spec.Type.(*ast.Ident); !ok || id.Name != typeName {
+				return true
+			}
+			for _, v := range spec.Values {
+				if text, err := strconv.Unquote(v.(*ast.BasicLit).Value); err == nil {
+					found = append(found, text)
+				}
+			}
+			return true
+		})
+	}
+	if len(found) == 0 {
+		t.Fatalf("package chat has no constants of type %s", typeName)
+	}
+	return found
+}
+
+// filler fills a value: the nth one, so that what is empty in one is not in another.
+type filler struct {
+	words map[string][]string // values of types that have few
+	n     int
+}
+
+func (f *filler) fill(v reflect.Value) {
+	if words := f.words[v.Type().Name()]; words != nil {
+		v.SetString(words[f.n%len(words)])
+		return
+	}
+	if v.Type() == reflect.TypeFor[json.RawMessage]() {
+		v.SetBytes([]byte(`{"text":"hi"}`))
+		return
+	}
+	if v.Type() == reflect.TypeFor[chat.Conversation]() {
+		v.SetString("d.alice.bob")
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString([]string{"bob", "", "\"<\n\x01深夜"}[f.n%3])
+	case reflect.Bool:
+		v.SetBool(f.n%2 == 0)
+	case reflect.Int, reflect.Int64, reflect.Int32:
+		v.SetInt([]int64{1793000000123, 0}[f.n%2])
+	case reflect.Uint, reflect.Uint64, reflect.Uint32, reflect.Uint8:
+		v.SetUint(uint64(7 * (f.n % 3)))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				f.n++
+				f.fill(v.Field(i))
+			}
+		}
+	case reflect.Pointer:
+		if f.n%2 == 0 {
+			v.Set(reflect.New(v.Type().Elem()))
+			f.fill(v.Elem())
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), f.n%3, f.n%3))
+		for i := range v.Len() {
+			f.fill(v.Index(i))
+		}
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		f.fill(key)
+		f.fill(value)
+		v.SetMapIndex(key, value)
+	}
+}
+
+// everyEvent makes events of a kind in all variety.
+func everyEvent(t *testing.T, kind string) []chat.Event {
+	words := map[string][]string{}
+	for _, name := range []string{"ContactState", "LoginState", "Activity"} {
+		words[name] = slices.DeleteFunc(kinds(t, name), func(word string) bool { return word == "" })
+	}
+	var all []chat.Event
+	for n := range 60 {
+		var e chat.Event
+		f := &filler{words: words, n: n}
+		f.fill(reflect.ValueOf(&e).Elem())
+		e.Type = chat.EntryType(kind)
+		all = append(all, e)
+	}
+	return all
+}
+
+// Every kind of event that package chat knows is in asyncapi.json, as AppendJSON writes it: no field is missing there, and
+// none is there that is never written.
+func TestEventsAreAsDescribed(t *testing.T) {
+	text, _ := document.AsyncAPI(document.Source{})
+	d, err := documenttest.Read(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range kinds(t, "EntryType") {
+		t.Run(kind, func(t *testing.T) {
+			topic := "im/u/alice/in"
+			if chat.EntryType(kind) == chat.EventTyping {
+				topic = "im/u/alice/eph"
+			}
+			seen := map[string]bool{}
+			for _, e := range everyEvent(t, kind) {
+				if !slices.Contains(d.Fields(kind), "c") { // then it is about no conversation
+					e.Conversation = ""
+				}
+				written := e.AppendJSON(nil)
+				if err := d.Message(topic, false, written); err != nil {
+					t.Fatalf("describe it in api/document/events.go: %v", err)
+				}
+				var fields map[string]any
+				if err := json.Unmarshal(written, &fields); err != nil {
+					t.Fatal(err)
+				}
+				for name := range fields {
+					seen[name] = true
+				}
+			}
+			for _, name := range d.Fields(kind) {
+				if !seen[name] {
+					t.Errorf("field %q of event %s is described, and is never written; written are %q", name, kind,
+						slices.Sorted(maps.Keys(seen)))
+				}
+			}
+		})
+	}
+}
+
+// The check itself: an event that is not described is found.
+func TestEventsThatAreNotDescribedAreFound(t *testing.T) {
+	text, _ := document.AsyncAPI(document.Source{})
+	d, err := documenttest.Read(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := chat.Event{Entry: chat.Entry{Type: chat.EntryRead, USN: 1, Conversation: "d.alice.bob", Read: 1}}.AppendJSON(nil)
+	for name, payload := range map[string]string{
+		"as described":  string(good),
+		"another kind":  strings.Replace(string(good), `"t":"read"`, `"t":"reading"`, 1),
+		"another field": strings.Replace(string(good), `{`, `{"more":1,`, 1),
+		"no usn":        strings.Replace(string(good), `"usn":1,`, ``, 1),
+		"a text as usn": strings.Replace(string(good), `"usn":1`, `"usn":"1"`, 1),
+		"no JSON":       "hello",
+	} {
+		if err := d.Message("im/u/alice/in", false, []byte(payload)); (err == nil) != (name == "as described") {
+			t.Errorf("%s: %s: %v", name, payload, err)
+		}
+	}
+	if err := d.Message("im/u/alice/in", true, good); err == nil {
+		t.Error("a client may publish to the stream")
+	}
+	if err := d.Message("im/u/alice/more", false, good); err == nil {
+		t.Error("there is a topic that nobody knows")
+	}
+}
