@@ -136,6 +136,7 @@ func (p *Person) read(c *wire.Client, ended chan struct{}) {
 // took notes what was shown.
 func (p *Person) took(packet wire.Packet) {
 	s := Seen{Topic: packet.Topic, Raw: string(packet.Payload)}
+	p.place.shown(packet.Topic, packet.Payload)
 	if err := json.Unmarshal(packet.Payload, &s.Fields); err != nil && len(packet.Payload) > 0 {
 		p.t.Errorf("%s got %q on %s, which is no JSON object: %v", p.Name, packet.Payload, packet.Topic, err)
 	}

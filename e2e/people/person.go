@@ -228,6 +228,7 @@ func (p *Person) CallAs(rid, method string, in any) (out map[string]any, word st
 	}) {
 		return nil, p.lost(method)
 	}
+	p.place.replied(method, o.fields)
 	if refused != "" && refused != o.word {
 		p.t.Errorf("%s: the ack of %s says %q, the answer %q", p.Name, method, refused, o.word)
 	}

@@ -30,6 +30,7 @@ type Place struct {
 	t testing.TB
 	// addresses gives where it listens, or an error while it does not.
 	addresses func() (mqtt, http string, err error)
+	documents documents
 }
 
 // Inside runs a node in this process, cheap and without limits, until the end of the test.

@@ -47,6 +47,7 @@ func (p *Place) Post(ctx context.Context, token, rid, method string, in any) (ou
 	if err != nil {
 		return nil, Lost
 	}
+	p.answered(method, answer, text)
 	if answer.StatusCode == http.StatusOK && answer.Header.Get("Content-Type") == "application/x-ndjson" {
 		return map[string]any{"lines": string(text)}, ""
 	}
