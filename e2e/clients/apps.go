@@ -19,6 +19,8 @@ var (
 	NodeRED   = App{"Node-RED", "nodered", "node-red"}
 	Sparkplug = App{"sparkplug-client", "sparkplug", "sparkplug-client"}
 	Homie     = App{"homie-device", "homie", "homie-device"}
+	// Judges judge documents, and speak no MQTT.
+	Judges = App{"@asyncapi/parser", "documents", "@asyncapi/parser"}
 )
 
 // Need skips the test if the app is not installed, or fails it if everything has to be.
