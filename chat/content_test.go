@@ -272,7 +272,7 @@ func TestContentAtItsLimitsIsStored(t *testing.T) {
 }
 
 func TestALimitOfZeroIsNone(t *testing.T) {
-	cfg := chat.Config{MaxMID: 64, MaxUntold: 1, Typing: time.Second, LiveRing: 1, BoardKeep: time.Second}
+	cfg := chat.Config{MaxMID: 64, MaxUntold: 1, Typing: time.Second, LiveRing: 1, BoardKeep: time.Second, LargeFrom: 1}
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
