@@ -175,6 +175,8 @@ func setOption(o *sessions.Options, key, value string) bool {
 		o.AckEvents = true
 	case "sync=cursor":
 		o.SyncCursor = true
+	case "batch=1":
+		o.Batch = true
 	default:
 		return false
 	}

@@ -45,6 +45,7 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		CleanStart:     pk.Connect.Clean,
 		ExpirySeconds:  expiry,
 		ReceiveMaximum: pk.Properties.ReceiveMaximum,
+		MaximumPacket:  pk.Properties.MaximumPacketSize,
 		Options:        c.options,
 		Wire:           &wire{server: p.g.server, client: cl, c: c},
 		Will:           c.will,

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
@@ -23,9 +24,9 @@ func (s *Streams) Open(k sessions.Key, o sessions.Options) sessions.Source {
 	return &stream{chat: s.chat, user: k.Account, text: o.Text}
 }
 
-// maxPlaces bounds what a stream remembers of unacknowledged messages. A session has at most its window in flight, and
-// what was skipped on the way; beyond that delivered marks are left to the next message.
-const maxPlaces = 4096
+// maxPlaces bounds what a stream remembers of unacknowledged messages. A session has at most some thousands in flight, and
+// tells of those that it has finished before they are as many; beyond that delivered marks are left to the next message.
+const maxPlaces = 16384
 
 // stream is one user's stream as one session reads it.
 type stream struct {
@@ -68,6 +69,37 @@ func (s *stream) delivery(e chat.Event) sessions.Delivery {
 	}
 	d.Payload, d.ContentType = e.AppendJSON(nil), "application/json"
 	return d
+}
+
+// Join implements sessions.Joiner: the events as one of the type batch. Lines, of which a session that wanted them in JSON
+// before may have to be sent several at once, stand below each other.
+func (s *stream) Join(ds []sessions.Delivery) sessions.Delivery {
+	last := ds[len(ds)-1]
+	out := sessions.Delivery{Pos: last.Pos, ContentType: last.ContentType, Skip: true}
+	size := 64
+	for _, d := range ds {
+		size += len(d.Payload) + 1
+	}
+	out.Payload = make([]byte, 0, size)
+	between := byte('\n')
+	if !s.text {
+		between = ','
+		out.Payload = append(out.Payload, `{"t":"batch","usn":`...)
+		out.Payload = append(strconv.AppendUint(out.Payload, last.Pos, 10), `,"events":[`...)
+	}
+	for _, d := range ds {
+		if d.Skip {
+			continue
+		}
+		if !out.Skip {
+			out.Payload = append(out.Payload, between)
+		}
+		out.Payload, out.Skip = append(out.Payload, d.Payload...), false
+	}
+	if !s.text {
+		out.Payload = append(out.Payload, "]}"...)
+	}
+	return out
 }
 
 // remember keeps the place of a message until Acked. Positions that are read a second time are known already.

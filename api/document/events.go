@@ -22,6 +22,7 @@ var events = []event{
 	{chat.EntryReceipt, "Another member has received and read up to here.", typeOf[receiptEvent]()},
 	{chat.EntryRead, "Oneself has read up to here, on some device.", typeOf[readEvent]()},
 	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
+	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in.", typeOf[convEvent]()},
 	{chat.EntryProfile, "What somebody says of himself has changed, or what the user says.", typeOf[profileEvent]()},
 	{chat.EntrySession, "Somebody has logged in to the user's account, or out.", typeOf[sessionEvent]()},
 	{chat.EventReset, "The stream does not reach back to where the session was: take conv.list and history, and go on after usn.",
@@ -41,10 +42,24 @@ type messageEvent struct {
 	Body         json.RawMessage   `json:"body,omitempty"`
 	Re           uint64            `json:"re,omitempty"`
 	At           []accounts.Name   `json:"at,omitempty"`
+	Quote        *quote            `json:"quote,omitempty"`
+	Fwd          *origin           `json:"fwd,omitempty"`
 	TTL          int64             `json:"ttl,omitempty"`
 	Fallback     string            `json:"fallback,omitempty"`
 	Box          bool              `json:"box,omitempty"`
 	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
+}
+
+type quote struct {
+	From accounts.Name `json:"from"`
+	Kind string        `json:"k"`
+	Text string        `json:"text" doc:"the beginning of what it says"`
+}
+
+type origin struct {
+	From accounts.Name `json:"from"`
+	TS   int64         `json:"ts"`
 }
 
 type receiptEvent struct {
@@ -54,6 +69,7 @@ type receiptEvent struct {
 	Read         uint64            `json:"read"`
 	TS           int64             `json:"ts"`
 	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
 }
 
 type readEvent struct {
@@ -61,6 +77,7 @@ type readEvent struct {
 	Seq          uint64            `json:"seq" doc:"up to which seq oneself has read"`
 	TS           int64             `json:"ts"`
 	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
 }
 
 type contactEvent struct {
@@ -76,6 +93,7 @@ type contactEvent struct {
 	Version      uint64            `json:"ver,omitempty" doc:"the version of the list of contacts"`
 	TS           int64             `json:"ts"`
 	Unread       uint64            `json:"unread,omitempty"`
+	Mention      uint64            `json:"mention,omitempty"`
 }
 
 type profileEvent struct {
@@ -86,6 +104,20 @@ type profileEvent struct {
 	Verified bool          `json:"verified,omitempty"`
 	Bot      bool          `json:"bot,omitempty"`
 	TS       int64         `json:"ts"`
+}
+
+type convEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	State        chat.RoomState    `json:"st" doc:"what has happened; asked, to an admin: who would like to be let in"`
+	By           accounts.Name     `json:"by,omitempty"`
+	Who          accounts.Name     `json:"who,omitempty" doc:"to whom; absent: to the user"`
+	Title        string            `json:"title,omitempty"`
+	Role         chat.Role         `json:"role,omitempty" doc:"what he is there now"`
+	Until        int64             `json:"until,omitempty" doc:"until when he is muted or banned, in Unix milliseconds"`
+	Text         string            `json:"text,omitempty" doc:"what who asks has written with it"`
+	TS           int64             `json:"ts"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
 }
 
 type sessionEvent struct {

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"slices"
@@ -57,48 +58,44 @@ func kinds(t *testing.T, typeName string) []string {
 	return found
 }
 
-// filler fills a value: the nth one, so that what is empty in one is not in another.
+// filler fills values by chance, empty ones among them.
 type filler struct {
+	*rand.Rand
 	words map[string][]string // values of types that have few
-	n     int
 }
 
-func (f *filler) fill(v reflect.Value) {
-	if words := f.words[v.Type().Name()]; words != nil {
-		v.SetString(words[f.n%len(words)])
-		return
+func (f filler) fill(v reflect.Value) {
+	if f.IntN(3) == 0 {
+		return // as it is
 	}
-	if v.Type() == reflect.TypeFor[json.RawMessage]() {
-		v.SetBytes([]byte(`{"text":"hi"}`))
-		return
-	}
-	if v.Type() == reflect.TypeFor[chat.Conversation]() {
-		v.SetString("d.alice.bob")
+	if words := f.words[v.Type().String()]; words != nil {
+		v.SetString(words[f.IntN(len(words))])
 		return
 	}
 	switch v.Kind() {
 	case reflect.String:
-		v.SetString([]string{"bob", "", "\"<\n\x01深夜"}[f.n%3])
+		v.SetString([]string{"bob", "\"<\n\x01深夜"}[f.IntN(2)])
 	case reflect.Bool:
-		v.SetBool(f.n%2 == 0)
+		v.SetBool(true)
 	case reflect.Int, reflect.Int64, reflect.Int32:
-		v.SetInt([]int64{1793000000123, 0}[f.n%2])
+		v.SetInt(1793000000123)
 	case reflect.Uint, reflect.Uint64, reflect.Uint32, reflect.Uint8:
-		v.SetUint(uint64(7 * (f.n % 3)))
+		v.SetUint(uint64(f.IntN(3)))
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Field(i).CanSet() {
-				f.n++
 				f.fill(v.Field(i))
 			}
 		}
 	case reflect.Pointer:
-		if f.n%2 == 0 {
-			v.Set(reflect.New(v.Type().Elem()))
-			f.fill(v.Elem())
-		}
+		v.Set(reflect.New(v.Type().Elem()))
+		f.fill(v.Elem())
 	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), f.n%3, f.n%3))
+		if v.Type() == reflect.TypeFor[json.RawMessage]() {
+			v.SetBytes([]byte(`{"text":"hi"}`))
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), f.IntN(3), 2))
 		for i := range v.Len() {
 			f.fill(v.Index(i))
 		}
@@ -111,21 +108,46 @@ func (f *filler) fill(v reflect.Value) {
 	}
 }
 
-// everyEvent makes events of a kind in all variety.
-func everyEvent(t *testing.T, kind string) []chat.Event {
-	words := map[string][]string{}
-	for _, name := range []string{"ContactState", "LoginState", "Activity"} {
-		words[name] = slices.DeleteFunc(kinds(t, name), func(word string) bool { return word == "" })
-	}
-	var all []chat.Event
-	for n := range 60 {
-		var e chat.Event
-		f := &filler{words: words, n: n}
-		f.fill(reflect.ValueOf(&e).Elem())
-		e.Type = chat.EntryType(kind)
-		all = append(all, e)
+// everyEvent makes events of a kind in all variety, the same each time.
+func everyEvent(kind string) []chat.Event {
+	f := filler{rand.New(rand.NewPCG(1, 2)), document.Known()}
+	all := make([]chat.Event, 1000)
+	for i := range all {
+		e := &all[i]
+		for field := range reflect.TypeFor[chat.Event]().NumField() {
+			f.fill(reflect.ValueOf(e).Elem().Field(field))
+		}
+		e.Type, e.Conversation = chat.EntryType(kind), "d.alice.bob"
+		fix(f, e)
 	}
 	return all
+}
+
+// fix gives an event what one of its kind always has.
+func fix(f filler, e *chat.Event) {
+	for _, v := range []reflect.Value{
+		reflect.ValueOf(&e.State), reflect.ValueOf(&e.Login.State), reflect.ValueOf(&e.Room.State),
+	} {
+		words := f.words[v.Elem().Type().String()]
+		v.Elem().SetString(words[f.IntN(len(words))])
+	}
+	if e.Type == chat.EntryContact && f.IntN(2) == 0 {
+		e.Conversation = ""
+	}
+}
+
+// What is said of a type that has few values is what package chat says of it.
+func TestWordsOfTypes(t *testing.T) {
+	for name, got := range document.Known() {
+		short, ok := strings.CutPrefix(name, "chat.")
+		if !ok {
+			continue
+		}
+		want := slices.DeleteFunc(kinds(t, short), func(word string) bool { return word == "" }) // empty: none
+		if slices.Sort(want); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+			t.Errorf("known in api/document/schema.go says of %s %q, its constants are %q", name, got, want)
+		}
+	}
 }
 
 // Every kind of event that package chat knows is in asyncapi.json, as AppendJSON writes it: no field is missing there, and
@@ -143,7 +165,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 				topic = "im/u/alice/eph"
 			}
 			seen := map[string]bool{}
-			for _, e := range everyEvent(t, kind) {
+			for _, e := range everyEvent(kind) {
 				if !slices.Contains(d.Fields(kind), "c") { // then it is about no conversation
 					e.Conversation = ""
 				}

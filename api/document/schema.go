@@ -74,6 +74,15 @@ var known = map[reflect.Type]schema{
 	reflect.TypeFor[chat.ContactState](): {Type: "string", Enum: words(
 		chat.ContactPending, chat.ContactRequested, chat.ContactAccepted, chat.ContactDeleted, chat.ContactEnded,
 		chat.ContactRejected)},
+	reflect.TypeFor[chat.Role](): {Type: "string", Enum: words(chat.RoleMember, chat.RoleAdmin, chat.RoleOwner)},
+	reflect.TypeFor[chat.JoinPolicy](): {Type: "string", Enum: words(
+		chat.JoinClosed, chat.JoinApproval, chat.JoinOpen)},
+	reflect.TypeFor[chat.HistoryPolicy](): {Type: "string", Enum: words(chat.HistoryJoin, chat.HistoryAll)},
+	reflect.TypeFor[chat.Group](): {Type: "string", Enum: words(
+		chat.GroupAll, chat.GroupMembers, chat.GroupAdmins)},
+	reflect.TypeFor[chat.RoomState](): {Type: "string", Enum: words(
+		chat.RoomJoined, chat.RoomInvited, chat.RoomAsked, chat.RoomDeclined, chat.RoomLeft, chat.RoomKicked, chat.RoomBanned,
+		chat.RoomDissolved, chat.RoomRole, chat.RoomMuted, chat.RoomUnmuted, chat.RoomSet)},
 	reflect.TypeFor[chat.Activity]():     {Type: "string", Enum: words(chat.Foreground, chat.Background, chat.Away)},
 	reflect.TypeFor[chat.LoginState]():   {Type: "string", Enum: words(chat.LoggedIn, chat.LoggedOut, chat.Kicked)},
 	reflect.TypeFor[chat.Conversation](): {Type: "string", Pattern: `^[a-z]\..+$`},
@@ -126,6 +135,9 @@ func (s *schemas) of(t reflect.Type, input bool) schema {
 	}
 	switch t.Kind() {
 	case reflect.String:
+		if t.PkgPath() != "" {
+			s.gap("%v has words of its own: add them to known in api/document/schema.go, or give the field a tag `enum`", t)
+		}
 		return schema{Type: "string"}
 	case reflect.Bool:
 		return schema{Type: "boolean"}
@@ -251,7 +263,11 @@ func (s *schemas) fields(o *schema, t reflect.Type, input bool) {
 
 // field gives the schema of one field, with what its tags say of it, and the vocabulary where they do not.
 func (s *schemas) field(t reflect.Type, f reflect.StructField, name string, input bool) schema {
-	one := s.of(f.Type, input)
+	tag := f.Tag.Get("enum")
+	one := schema{Type: "string"}
+	if tag == "" {
+		one = s.of(f.Type, input)
+	}
 	word := vocabulary[name]
 	one.Description = f.Tag.Get("doc")
 	if one.Description == "" {
@@ -261,11 +277,10 @@ func (s *schemas) field(t reflect.Type, f reflect.StructField, name string, inpu
 		s.gap("field %q of %v has no `doc` tag that says what it is, and there is no such word in api/document/vocabulary.go",
 			name, t)
 	}
-	if tag := f.Tag.Get("enum"); tag != "" {
-		one.Const, one.Enum = nil, strings.Split(tag, "|")
-		if len(one.Enum) == 1 {
-			one.Const, one.Enum = tag, nil
-		}
+	if list := strings.Split(tag, "|"); len(list) > 1 {
+		one.Enum = list
+	} else if tag != "" {
+		one.Const = tag
 	}
 	if most, err := strconv.Atoi(f.Tag.Get("max")); err == nil {
 		if one.Type == "array" {

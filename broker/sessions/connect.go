@@ -17,6 +17,7 @@ type Connect struct {
 	CleanStart     bool
 	ExpirySeconds  uint32 // MQTT 5: 0 ends the session with the connection, 0xFFFFFFFF asks for ever
 	ReceiveMaximum uint16 // MQTT 5; 0: 65,535
+	MaximumPacket  uint32 // MQTT 5: how large a packet to the client may be; 0: as large as MQTT lets it be
 	Options        Options
 	Wire           Wire
 	Remote         string          // the peer's address, for people
@@ -244,6 +245,7 @@ func newLink(r *Registry, c Connect, st State) *Link {
 		key:        c.Key,
 		version:    c.Version,
 		options:    c.Options,
+		packet:     c.MaximumPacket,
 		remote:     c.Remote,
 		token:      c.Token,
 		name:       st.Name,
@@ -275,6 +277,7 @@ func newLink(r *Registry, c Connect, st State) *Link {
 	l.inherited = st.Unacked
 	l.nextID, l.firstID = st.NextID, st.NextID
 	l.stream.source = r.sources.Open(c.Key, c.Options)
+	l.stream.joiner, _ = l.stream.source.(Joiner)
 	l.stream.load(st.Streaming, Cursor{Acked: st.Acked, Flights: l.loadOrphans(st.Flights)})
 	l.queue.queued, l.queue.source = true, queueSource{l}
 	l.queue.load(true, st.Queue)

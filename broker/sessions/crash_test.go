@@ -23,6 +23,7 @@ type world struct {
 	crashes int
 	cuts    int
 	few     bool
+	batch   bool // with batches, on and off
 }
 
 // TestCrashesAndCutsLoseAndRepeatNothing runs a stream through random cuts and crashes. The receiver fails the test at
@@ -59,6 +60,7 @@ func crashRound(t *testing.T, seed uint64, version, qos byte) {
 		w.rec.rand = random
 	}
 	w.few = random.IntN(2) == 0
+	w.batch = random.IntN(2) == 0
 	w.log.ackTime = time.Duration(random.IntN(3)) * syncTime
 	w.start()
 
@@ -78,6 +80,7 @@ func crashRound(t *testing.T, seed uint64, version, qos byte) {
 
 func (w *world) open() {
 	w.connect.Wire = nil
+	w.connect.Options.Batch = w.batch && w.rand.IntN(4) > 0
 	if w.connect.Version == 5 && w.connect.ReceiveMaximum > 0 && w.rand.IntN(3) == 0 {
 		w.connect.ReceiveMaximum = uint16(1 + w.rand.IntN(20))
 		w.rec.window = int(w.connect.ReceiveMaximum)
@@ -174,7 +177,7 @@ func changingRound(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 3))
 	version := byte(4 + random.IntN(2))
 	w := &world{t: t, rand: random, store: newFakeStore(emptyDisk()), log: &fakeLog{}, connect: persistent("phone", version)}
-	w.n, w.few = 1<<40, random.IntN(2) == 0
+	w.n, w.few, w.batch = 1<<40, random.IntN(2) == 0, random.IntN(2) == 0
 	w.rec = newReceiver(t, version, 64)
 	w.rec.loose = true
 	w.rec.lazy = func() bool { return random.IntN(3) == 0 }

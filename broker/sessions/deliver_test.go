@@ -29,12 +29,15 @@ type receiver struct {
 	version byte
 	window  int
 
-	got     []uint64        // positions handed to the application, in order
-	last    uint64          // the newest of them
-	held    map[uint16]bool // ids of QoS 2 that wait for a PUBREL
-	mute    bool            // acks nothing
-	lazy    func() bool     // says whether an ack is put off until more has arrived
-	rand    *rand.Rand      // nil: acks in order
+	got     []uint64          // positions handed to the application, in order
+	last    uint64            // the newest of them
+	held    map[uint16]bool   // ids of QoS 2 that wait for a PUBREL
+	content map[uint16]string // of those
+	batches int               // packets with more than one position
+	largest int               // payload of such a packet
+	mute    bool              // acks nothing
+	lazy    func() bool       // says whether an ack is put off until more has arrived
+	rand    *rand.Rand        // nil: acks in order
 	repeats int
 	packets int  // that have come
 	loose   bool // subscriptions change: positions may be left out, and come again with another QoS
@@ -52,7 +55,7 @@ type pendingAck struct {
 }
 
 func newReceiver(t *testing.T, version byte, window int) *receiver {
-	return &receiver{t: t, version: version, window: window, held: map[uint16]bool{}}
+	return &receiver{t: t, version: version, window: window, held: map[uint16]bool{}, content: map[uint16]string{}}
 }
 
 func (r *receiver) connected() {
@@ -118,30 +121,56 @@ func (r *receiver) published(p Publish) {
 		r.ack(id, func(l *Link) { l.Puback(id, 0) })
 		return
 	}
-	pos, err := strconv.ParseUint(strings.TrimSpace(string(p.Payload)), 10, 64)
-	if err != nil {
-		r.t.Fatalf("payload %q: %v", p.Payload, err)
-	}
+	all := r.positions(p.Payload)
 	switch p.QoS {
 	case 1:
-		r.take1(pos, p.Dup)
+		for _, pos := range all {
+			r.take1(pos, p.Dup)
+		}
 		if !r.mute {
 			r.ack(id, func(l *Link) { l.Puback(id, 0) })
 		}
 	case 2:
 		if r.held[id] {
-			if !p.Dup {
-				r.t.Fatalf("position %d: id %d is used again before its PUBREL", pos, id)
+			if !p.Dup || r.content[id] != string(p.Payload) {
+				r.t.Fatalf("%q after %q: id %d is used again before its PUBREL", p.Payload, r.content[id], id)
 			}
 			r.repeats++
 		} else {
-			r.take(pos)
+			r.takeAll(all)
 		}
-		r.held[id] = true
+		r.held[id], r.content[id] = true, string(p.Payload)
 		if !r.mute {
 			r.ack(0, func(l *Link) { l.Pubrec(id, 0) })
 		}
 	default:
+		r.takeAll(all)
+	}
+}
+
+// positions gives what is in a packet.
+func (r *receiver) positions(payload []byte) (all []uint64) {
+	r.t.Helper()
+	for word := range strings.SplitSeq(string(payload), ",") {
+		pos, err := strconv.ParseUint(strings.TrimSpace(word), 10, 64)
+		if err != nil {
+			r.t.Fatalf("payload %q: %v", payload, err)
+		}
+		all = append(all, pos)
+	}
+	if len(all) > 1 {
+		r.batches++
+		r.largest = max(r.largest, len(payload))
+	}
+	if len(all) > maxBatch {
+		r.t.Fatalf("%d in one packet", len(all))
+	}
+	return all
+}
+
+func (r *receiver) takeAll(all []uint64) {
+	r.t.Helper()
+	for _, pos := range all {
 		r.take(pos)
 	}
 }

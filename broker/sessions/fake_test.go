@@ -341,6 +341,17 @@ func (s *fakeSource) Next(ctx context.Context, pos uint64, limit int) ([]Deliver
 	return out, nil
 }
 
+// Join puts commas between the numbers.
+func (s *fakeSource) Join(ds []Delivery) Delivery {
+	out := ds[len(ds)-1]
+	var all []string
+	for _, d := range ds {
+		all = append(all, string(d.Payload))
+	}
+	out.Payload = []byte(strings.Join(all, ","))
+	return out
+}
+
 func (s *fakeSource) Acked(_ context.Context, pos uint64) error {
 	s.enter()
 	defer s.busy.Store(false)

@@ -26,6 +26,7 @@ import (
 // Flights of QoS 1 are only stored at the end of a connection. After a crash, what was there already is sent with DUP.
 type feed struct {
 	source Source // used by the pump, and by End after it
+	joiner Joiner // the source, if several deliveries of it can be sent as one; nil: they cannot
 	queued bool   // it is the session's queue; otherwise it is the user's stream
 	whole  bool   // nothing of it is stored, so no cursor is kept
 
@@ -139,10 +140,14 @@ func (s *feed) slide() {
 	}
 }
 
-// pass finishes a position that has no flight.
-func (s *feed) pass(pos uint64) {
+// pass finishes the positions from first to pos, which have no flight.
+func (s *feed) pass(first, pos uint64) {
 	if len(s.flights) > 0 {
-		s.insert(flight{Flight: Flight{Pos: pos, Stage: StageDone}})
+		f := Flight{Pos: pos, Stage: StageDone}
+		if first < pos {
+			f.First = first
+		}
+		s.insert(flight{Flight: f})
 	} else {
 		s.acked = pos
 	}
@@ -225,10 +230,18 @@ func (s *feed) front() (again *flight, d *Delivery) {
 		return nil, d
 	case d == nil && s.ended, d != nil && f.Pos < d.Pos: // the source has lost it
 		return f, nil
-	case d != nil && f.Pos == d.Pos:
+	case s.torn():
+		return nil, nil
+	case d != nil && f.first() <= d.Pos:
 		return f, d
 	}
 	return nil, d
+}
+
+// torn says whether only a part has been read of what is to be sent again next.
+func (s *feed) torn() bool {
+	f := s.unsent()
+	return f != nil && len(s.ahead) > 0 && !s.ended && f.first() <= s.ahead[0].Pos && s.ahead[len(s.ahead)-1].Pos < f.Pos
 }
 
 // finished says whether a position that was read again was finished before.
@@ -236,8 +249,9 @@ func (s *feed) finished(pos uint64) bool {
 	if pos > s.loaded {
 		return pos <= s.acked
 	}
-	f := s.at(pos)
-	return pos <= s.acked || f != nil && f.Stage == StageDone
+	return pos <= s.acked || slices.ContainsFunc(s.flights, func(f flight) bool {
+		return f.first() <= pos && pos <= f.Pos && f.Stage == StageDone
+	})
 }
 
 func (s *feed) pop() {

@@ -25,6 +25,7 @@ type Link struct {
 	wire       Wire
 	number     Number // of the session's queue
 	window     int
+	packet     uint32 // the largest that the client takes; 0: any
 	expiry     uint32
 	present    bool
 	known      bool                // there was a session of this key, perhaps one that was replaced

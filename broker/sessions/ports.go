@@ -65,6 +65,13 @@ type Source interface {
 	Head(ctx context.Context) (uint64, error)
 }
 
+// Joiner is a Source of which several deliveries can be sent as one.
+type Joiner interface {
+	// Join makes one delivery, at the position of the last of them, of several that follow each other. It has at most
+	// joinRoom bytes more than they have together, and one for each.
+	Join(ds []Delivery) Delivery
+}
+
 // Delivery is one entry of a source, made ready for the wire.
 type Delivery struct {
 	Pos         uint64

@@ -11,6 +11,10 @@ const chunk = 64
 // aheadBytes is how much of what was read and does not fit the window is kept.
 const aheadBytes = 64 << 10
 
+// maxUntold is how many positions of its stream a client may have acknowledged without the source being told: it keeps
+// something of each until then.
+const maxUntold = 2048
+
 // advanceEvery is the least time between two writes of the cursor, as long as there are few flights to be forgotten.
 const advanceEvery = time.Second
 
@@ -97,7 +101,7 @@ func (l *Link) nextOfLocked(s *feed) func(context.Context, *feed) error {
 
 // mustReadLocked says whether something of the feed may be sent, and the pump has to look what.
 func (l *Link) mustReadLocked(s *feed) bool {
-	if !s.on || !s.behind || len(s.ahead) > 0 || !s.live() && !l.roomLocked(s) {
+	if !s.on || !s.behind || len(s.ahead) > 0 && !s.torn() || !s.live() && !l.roomLocked(s) {
 		return false
 	}
 	return !s.queued || !l.tail.covers(s.read)
@@ -141,6 +145,9 @@ func (l *Link) readSource(ctx context.Context, s *feed) error {
 		}
 		return nil
 	}
+	if len(s.ahead) > 0 { // torn
+		ds = append(s.ahead, ds...)
+	}
 	s.ahead, s.behind = ds, true
 	s.read = ds[len(ds)-1].Pos
 	l.flushLocked(true)
@@ -150,9 +157,12 @@ func (l *Link) readSource(ctx context.Context, s *feed) error {
 
 // trim forgets what is too much to be kept until the window has room for it. It is read again.
 func (s *feed) trim() {
-	bytes := 0
+	bytes, keep := 0, uint64(0)
+	if f := s.unsent(); f != nil && len(s.ahead) > 0 && f.first() <= s.ahead[0].Pos { // is sent as a whole
+		keep = f.Pos
+	}
 	for i := range s.ahead {
-		if bytes += s.ahead[i].size(); i > 0 && bytes > aheadBytes {
+		if bytes += s.ahead[i].size(); i > 0 && bytes > aheadBytes && s.ahead[i].Pos > keep {
 			clear(s.ahead[i:])
 			s.ahead = s.ahead[:i]
 			s.read, s.behind = s.ahead[i-1].Pos, true
@@ -215,13 +225,12 @@ type planned struct {
 func (l *Link) planLocked(s *feed) []planned {
 	var plan []planned
 	for bytes := 0; bytes < l.registry.cfg.HighWater && !l.closed && !l.fullLocked() && l.mustStoreLocked(s); {
-		d := s.ahead[0]
+		f, d, n := l.nextFlightLocked(s, 2)
 		bytes += d.size()
-		f := Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: 2, Stage: StageSent}
 		s.insert(flight{Flight: f, counted: true, fresh: true})
 		l.countLocked(1)
 		plan = append(plan, planned{f, d})
-		s.pop()
+		s.popAll(n)
 		l.pullLocked(s)
 	}
 	if plan != nil {
@@ -251,7 +260,7 @@ func (l *Link) skipToHead(ctx context.Context, s *feed) error {
 	if s.epoch == epoch && s.live() && head > s.read {
 		l.registry.metrics.dropped(dropShed, int(head-s.read))
 		s.read = head
-		s.pass(head)
+		s.pass(head, head)
 	}
 	return nil
 }
@@ -262,7 +271,7 @@ func (l *Link) advanceDueLocked(s *feed) bool {
 		return false
 	}
 	wait := advanceEvery - time.Since(s.lastAdvance)
-	if wait <= 0 || s.rows >= maxRows {
+	if wait <= 0 || s.rows >= maxRows || !s.queued && s.acked-s.advanced >= maxUntold {
 		return true
 	}
 	if s.timer == nil {

@@ -77,31 +77,33 @@ func (l *Link) sendFrontLocked(s *feed) bool {
 			reason = dropSkipped
 		}
 		l.registry.metrics.dropped(reason, 1)
-		s.pass(d.Pos)
+		s.pass(d.Pos, d.Pos)
 		s.pop()
 		return true
 	}
 	qos := s.qos(d)
 	if qos == 0 {
-		l.sendOnceLocked(s, d)
+		l.sendOnceLocked(s)
 		return true
 	}
 	if !l.roomLocked(s) || qos == 2 && l.persistent {
 		return false
 	}
-	f := flight{Flight: Flight{ID: l.newIDLocked(), Pos: d.Pos, QoS: qos, Stage: StageSent}, counted: true}
-	s.insert(f)
+	f, joined, n := l.nextFlightLocked(s, qos)
+	s.insert(flight{Flight: f, counted: true})
 	l.countLocked(1)
-	l.sendLocked(s, f.Pos, d, qos == 1 && d.Pos <= s.repeated)
-	s.pop()
+	l.sendLocked(s, f.Pos, &joined, qos == 1 && d.Pos <= s.repeated)
+	s.popAll(n)
 	return true
 }
 
-// sendOnceLocked sends a delivery with QoS 0.
-func (l *Link) sendOnceLocked(s *feed, d *Delivery) {
-	_ = l.publishLocked(s, d, Publish{}) // too large counts as sent
-	s.pass(d.Pos)
-	s.pop()
+// sendOnceLocked sends what is next with QoS 0.
+func (l *Link) sendOnceLocked(s *feed) {
+	n := l.batchLocked(s)
+	d := s.joined(n)
+	_ = l.publishLocked(s, &d, Publish{}) // too large counts as sent
+	s.pass(s.ahead[0].Pos, d.Pos)
+	s.popAll(n)
 }
 
 // resendLocked sends a flight of an earlier link again. d is nil if the source has lost its content.
@@ -109,19 +111,27 @@ func (l *Link) resendLocked(s *feed, f *flight, d *Delivery) bool {
 	if !l.roomLocked(s) {
 		return false
 	}
+	var again Delivery
+	n := 0
+	if d != nil {
+		n = s.upTo(f.Pos)
+		again = s.joined(n)
+	}
+	if f.First != 0 && f.QoS == 1 && !l.fitsLocked(s, &again) { // the client has become smaller
+		s.drop(f)
+		return true
+	}
 	f.counted = true
 	l.countLocked(1)
 	switch {
 	case f.Stage == StageReleased:
 		l.releaseLocked(f)
-	case d == nil || d.Skip:
+	case d == nil || again.Skip:
 		l.abandonLocked(s, f)
 	default:
-		l.sendLocked(s, f.Pos, d, true)
+		l.sendLocked(s, f.Pos, &again, true)
 	}
-	if d != nil {
-		s.pop()
-	}
+	s.popAll(n)
 	return true
 }
 

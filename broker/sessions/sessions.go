@@ -72,6 +72,7 @@ type Options struct {
 	Text       bool // fmt=text: events as lines for a terminal
 	AckEvents  bool // ack=event, and always for 3.1.1: outcomes as events on rsp
 	SyncCursor bool // sync=cursor: nothing is replayed, the client calls sync
+	Batch      bool // batch=1: events that wait are sent several at a time
 }
 
 // Stage is how far an outbound message in flight has come.
@@ -90,6 +91,15 @@ type Flight struct {
 	Pos   uint64 // position in the source; from 1<<63 on: of a stream that was given up, with no position any more
 	QoS   byte   // 1 or 2
 	Stage Stage
+	First uint64 // of what was sent several at a time: the position of the first of them; 0: it is that at Pos alone
+}
+
+// first is the position of the first delivery of the flight.
+func (f *Flight) first() uint64 {
+	if f.First != 0 {
+		return f.First
+	}
+	return f.Pos
 }
 
 // State is what is stored of a session. Everything about a session that must survive its connection is here.

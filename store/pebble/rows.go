@@ -331,6 +331,7 @@ type sessionRow struct {
 	Token         []byte            `cbor:"13,keyasint,omitempty"` // digest
 	Name          string            `cbor:"14,keyasint,omitempty"`
 	Invisible     bool              `cbor:"15,keyasint,omitempty"`
+	Batch         bool              `cbor:"16,keyasint,omitempty"`
 }
 
 type subscriptionRow struct {
@@ -361,6 +362,7 @@ type flightRow struct {
 	ID    uint16         `cbor:"1,keyasint,omitempty"`
 	QoS   byte           `cbor:"2,keyasint,omitempty"`
 	Stage sessions.Stage `cbor:"3,keyasint"`
+	First uint64         `cbor:"4,keyasint,omitempty"` // a position
 }
 
 type replayRow struct {

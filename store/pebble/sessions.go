@@ -113,14 +113,14 @@ func (st sessionStore) flights(t table, k sessions.Key, after uint64) ([]session
 		if err := decode("flight", value, &row); err != nil {
 			return false, err
 		}
-		out = append(out, sessions.Flight{ID: row.ID, Pos: pos, QoS: row.QoS, Stage: row.Stage})
+		out = append(out, sessions.Flight{ID: row.ID, Pos: pos, QoS: row.QoS, Stage: row.Stage, First: row.First})
 		return true, nil
 	})
 	return out, err
 }
 
 func putFlight(b *pebble.Batch, t table, k sessions.Key, f sessions.Flight) {
-	put(b, flightKey(t, k, f.Pos), encode(flightRow{ID: f.ID, QoS: f.QoS, Stage: f.Stage}))
+	put(b, flightKey(t, k, f.Pos), encode(flightRow{ID: f.ID, QoS: f.QoS, Stage: f.Stage, First: f.First}))
 }
 
 func (st sessionStore) replays(k sessions.Key) (out []sessions.Replay, err error) {
@@ -591,7 +591,7 @@ func sessionRowOf(s sessions.State) sessionRow {
 	row := sessionRow{
 		Version: s.Version, Text: s.Options.Text, AckEvents: s.Options.AckEvents, SyncCursor: s.Options.SyncCursor,
 		ExpirySeconds: s.ExpirySeconds, Open: s.Open, Left: momentOf(s.Left), Streaming: s.Streaming, NextID: s.NextID,
-		Number: s.Number, Name: s.Name, Invisible: s.Invisible,
+		Number: s.Number, Name: s.Name, Invisible: s.Invisible, Batch: s.Options.Batch,
 	}
 	if s.Token != (accounts.Digest{}) {
 		row.Token = s.Token[:]
@@ -614,7 +614,9 @@ func sessionRowOf(s sessions.State) sessionRow {
 func (r sessionRow) state(k sessions.Key) sessions.State {
 	s := sessions.State{
 		Key: k, Version: r.Version,
-		Options:       sessions.Options{Text: r.Text, AckEvents: r.AckEvents, SyncCursor: r.SyncCursor},
+		Options: sessions.Options{
+			Text: r.Text, AckEvents: r.AckEvents, SyncCursor: r.SyncCursor, Batch: r.Batch,
+		},
 		ExpirySeconds: r.ExpirySeconds, Open: r.Open, Left: r.Left.time(), Streaming: r.Streaming, NextID: r.NextID,
 		Number: r.Number, Name: r.Name, Invisible: r.Invisible,
 	}

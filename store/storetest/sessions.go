@@ -24,7 +24,7 @@ var sessionTests = []test{
 
 func fullState(k sessions.Key) sessions.State {
 	return sessions.State{
-		Key: k, Version: 5, Options: sessions.Options{Text: true, AckEvents: true, SyncCursor: true},
+		Key: k, Version: 5, Options: sessions.Options{Text: true, AckEvents: true, SyncCursor: true, Batch: true},
 		Subscriptions: []sessions.Subscription{
 			{
 				Filter: "im/u/alice/in", Spelling: "im/u/me/in", QoS: 2, NoLocal: true, RetainAsPublished: true,
@@ -35,7 +35,7 @@ func fullState(k sessions.Key) sessions.State {
 		ExpirySeconds: 0xFFFFFFFF, Open: true, Left: time.Unix(1234, 5678).UTC(), Streaming: true, Acked: 40,
 		Flights: []sessions.Flight{
 			{ID: 65535, Pos: 41, QoS: 1, Stage: sessions.StageSent},
-			{ID: 1, Pos: 44, QoS: 2, Stage: sessions.StageReleased},
+			{ID: 1, Pos: 44, QoS: 2, Stage: sessions.StageReleased, First: 42},
 			{ID: 0, Pos: 1 << 60, QoS: 0, Stage: sessions.StageDone},
 		},
 		NextID: 65535,

@@ -250,14 +250,15 @@ func (d *Document) Message(topic string, up bool, payload []byte) error {
 	errs := []error{fmt.Errorf("%.500s on %s is not what the document says", payload, topic)}
 	for name := range d.at("channels", id, "messages") {
 		message := d.resolve("channels", id, "messages", name)
+		schema := d.resolve(append(slices.Clone(message), "payload")...)
+		if t, ok := d.at(append(schema, "properties", "t")...)["const"]; ok && t != head.T {
+			continue // it is about something else
+		}
 		err := d.payload(payload, message)
 		if err == nil {
 			return nil
 		}
-		schema := d.resolve(append(slices.Clone(message), "payload")...)
-		if d.at(append(schema, "properties", "t")...)["const"] == head.T || head.T == "" { // otherwise it is about something else
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
+		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
 	if len(errs) == 1 {
 		errs = append(errs, fmt.Errorf("nothing there has the t %q", head.T))
