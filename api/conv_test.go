@@ -21,7 +21,7 @@ func TestOwnSides(t *testing.T) {
 	want(t, n.ok("bob", "conv.get", `{"c":"d.alice.bob"}`), all)
 	want(t, n.ok("alice", "conv.get", `{"c":"d.alice.bob"}`), `{"mute":0,"pin":false,"flag":false,"draft":"","remark":""}`)
 	want(t, n.ok("bob", "unread.get", `{}`), `{"total":1,"convs":[
-		{"c":"d.alice.bob","unread":1,"mute":-1,"flag":true},{"c":"d.bob.carol","unread":1}]}`)
+		{"c":"d.alice.bob","unread":1,"mention":0,"mute":-1,"flag":true},{"c":"d.bob.carol","unread":1,"mention":0}]}`)
 	list := n.ok("bob", "conv.list", `{}`)
 	want(t, list, `{"total":1,"asof":"*"}`)
 	line := list["convs"].([]any)[0].(map[string]any)
