@@ -70,6 +70,9 @@ group.answer       no_conv  no_conv    no_conv    no_conv    no_conv    401     
 group.join         no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 group.leave        no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 
+board.snapshot     no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+board.get          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+
 admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
 admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.list    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -93,6 +96,8 @@ Send               no_conv  ok         no_right   blocked    blocked    401     
 Read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Typing             bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+Loc                bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+Live               refused  ok         refused    ok         ok         401       401     refused    401      refused    refused    refused    refused
 State              ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 Presence           refused  ok         refused    ok         ok         401       401     refused    401      refused    refused    refused    refused
 `
@@ -132,6 +137,8 @@ var inputs = map[string]func(c *cell) M{
 	"group.answer":     noRoom,
 	"group.join":       noRoom,
 	"group.leave":      noRoom,
+	"board.snapshot":   func(*cell) M { return M{"c": "b.none", "seq": 1, "body": M{}} },
+	"board.get":        func(*cell) M { return M{"c": "b.none"} },
 	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
 
 	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
@@ -160,13 +167,17 @@ var topics = map[string]func(p *Person, c *cell) string{
 	"Read":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/read", "1") },
 	"Recv":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/recv", "1") },
 	"Typing": func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/typing", "1") },
+	"Loc":    func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/loc", `{"lat":1,"lon":2}`) },
+	"Live":   func(p *Person, c *cell) string { return subscribed(p, "im/c/"+c.conversation()+"/live") },
 	"State":  func(p *Person, _ *cell) string { return publish(p, "im/u/me/state", "bg") },
-	"Presence": func(p *Person, c *cell) string {
-		if p.Subscribe("im/p/"+c.other, 0) >= 0x80 {
-			return "refused"
-		}
-		return ""
-	},
+	"Presence": func(p *Person, c *cell) string { return subscribed(p, "im/p/"+c.other) },
+}
+
+func subscribed(p *Person, filter string) string {
+	if p.Subscribe(filter, 0) >= 0x80 {
+		return "refused"
+	}
+	return ""
 }
 
 func publish(p *Person, topic, payload string) string {
