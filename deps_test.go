@@ -29,13 +29,14 @@ var mayImport = map[string][]string{
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
-	"store/pebble":              {"accounts", "chat", "broker/sessions"},
-	"store/storetest":           {"accounts", "chat", "broker/sessions"},
+	"transfer":                  {"accounts", "chat"},
+	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer"},
+	"store/storetest":           {"accounts", "chat", "broker/sessions", "transfer"},
 	"broker": {
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},
 	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/pebble"},
-	"cmd/magpie":        {"accounts", "chat", "api/rest", "broker", "store/pebble"},
+	"cmd/magpie":        {"accounts", "chat", "api/rest", "broker", "store/pebble", "transfer"},
 
 	"bench":           anything,
 	"e2e":             anything,

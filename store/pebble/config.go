@@ -42,6 +42,8 @@ type Config struct {
 	// SweepEvery is how often expired entries, retained messages and content that is not used are removed at least; the first
 	// time is a minute after Open at the latest. Default one hour.
 	SweepEvery time.Duration
+	// Unfinished opens a store into which an import is under way, too. Nothing but that import may use it.
+	Unfinished bool
 	// Fatal is called, once, when the store fails: with the cause, by the goroutine that found it, which may be one of the
 	// engine and hold its locks, so that Fatal must not use the store. Ending the process there is allowed. nil: nothing is
 	// called. Either way Failed is closed, and whoever watches it has to end the process without waiting for calls that are

@@ -16,6 +16,8 @@ var (
 	ErrNewer = errors.New("data has a newer format")
 	// ErrFull means that the disk has no room.
 	ErrFull = errors.New("disk is full")
+	// ErrUnfinished means that an import into the store, or a restore of it, has not come to its end.
+	ErrUnfinished = errors.New("data is incomplete")
 
 	errClosed = fmt.Errorf("store is closed: %w", accounts.ErrUnavailable)
 )

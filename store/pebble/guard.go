@@ -37,7 +37,7 @@ func (g guard) OpenDir(name string) (vfs.File, error) {
 }
 
 func (g guard) file(name string, f vfs.File, err error) (vfs.File, error) {
-	if !strings.HasSuffix(name, ".log") {
+	if !strings.HasSuffix(name, ".log") || g.PathDir(name) != g.dir { // checkpoints have logs too
 		return f, err
 	}
 	g.check(name, err)

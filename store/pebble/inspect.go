@@ -19,8 +19,12 @@ type inventory struct {
 	data     int    // tables, logs, blobs: something may have been stored
 	logBytes uint64 // what opening may have to write again
 	manifest bool   // there is a mark that says which manifest counts
+	restored bool   // files are being put there
 	format   int    // of the engine's files; 0: not marked
 }
+
+// RestoringFile is in a data directory while files of a backup are put there: until all are, it is none.
+const RestoringFile = "restoring"
 
 // formatMark is how the name of the file begins that says which format the engine's files have; a number that counts up
 // and the format follow.
@@ -35,6 +39,8 @@ func takeStock(files vfs.FS, dir string) (inventory, error) {
 	latest := -1
 	for _, name := range names {
 		switch {
+		case name == RestoringFile:
+			i.restored = true
 		case strings.HasSuffix(name, ".log"):
 			i.data++
 			if info, err := files.Stat(files.PathJoin(dir, name)); err == nil {
@@ -65,6 +71,8 @@ func inspect(files vfs.FS, dir string) (exists bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
+	case i.restored:
+		return false, fmt.Errorf("%w: a restore has not come to its end", ErrUnfinished)
 	case i.format > int(pebble.FormatNewest):
 		return false, fmt.Errorf("engine format %d: %w", i.format, ErrNewer)
 	case !i.manifest && i.data > 0:
@@ -91,7 +99,8 @@ func refused(err error) error {
 	var path *fs.PathError
 	var number syscall.Errno
 	switch {
-	case errors.Is(err, ErrDamaged), errors.Is(err, ErrNewer), errors.Is(err, ErrFull), errors.Is(err, ErrInUse):
+	case errors.Is(err, ErrDamaged), errors.Is(err, ErrNewer), errors.Is(err, ErrFull), errors.Is(err, ErrInUse),
+		errors.Is(err, ErrUnfinished):
 		return err
 	case errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", ErrFull, err)

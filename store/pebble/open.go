@@ -82,6 +82,9 @@ func openLocked(cfg Config, lock *pebble.Lock, h *health, log *slog.Logger) (*pe
 	if err := openFor(cfg.Dir, o, func(db *pebble.DB) error {
 		if exists {
 			_, err := readFormat(db)
+			if err == nil && !cfg.Unfinished {
+				err = checkMoved(db)
+			}
 			return err
 		}
 		return markFormat(db)

@@ -44,6 +44,8 @@ type Store struct {
 	accountTurn chan struct{} // has room for one: who changes accounts
 	peopleTurn  chan struct{} // has room for one: who changes profiles and settings
 
+	checkpointTurn chan struct{} // has room for one: who makes a checkpoint
+
 	// Guarded by seq.mu.
 	conversations *cache[chat.Conversation, *conversation]
 	members       *cache[chat.Member, *member] // of rooms
@@ -88,6 +90,8 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 
 		accountTurn: make(chan struct{}, 1),
 		peopleTurn:  make(chan struct{}, 1),
+
+		checkpointTurn: make(chan struct{}, 1),
 	}
 	s.calls.open()
 	s.counts = newCounts(s)

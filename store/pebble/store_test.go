@@ -1,10 +1,12 @@
 package pebble_test
 
 import (
+	"errors"
 	"flag"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +41,25 @@ func TestStoreOnDisk(t *testing.T) {
 	})
 }
 
+// fits checks a store that is closed, if there is one and no import into it is under way.
+func fits(t *testing.T, cfg pebble.Config) {
+	t.Helper()
+	store, err := pebble.OpenCopy(cfg, logger())
+	if errors.Is(err, pebble.ErrNoStore) || errors.Is(err, pebble.ErrUnfinished) {
+		return
+	}
+	if err != nil {
+		t.Fatalf("open copy: %v", err)
+	}
+	report, err := store.Check(t.Context())
+	if err != nil || report.Found > 0 {
+		t.Errorf("check: %d problems, %v\n%s", report.Found, err, strings.Join(report.Problems, "\n"))
+	}
+	if err := store.Close(); err != nil {
+		t.Errorf("close copy: %v", err)
+	}
+}
+
 // diskHarness uses the machine's disk. Its crash is the mildest there is: the process ends in the middle, and all that it
 // has written is on the disk.
 type diskHarness struct {
@@ -48,7 +69,8 @@ type diskHarness struct {
 
 func (h *diskHarness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
-	h.cfg.Clock = clock
+	h.cfg.Clock, h.cfg.Unfinished = clock, true
+	fits(t, h.cfg)
 	store, err := pebble.Open(h.cfg, logger())
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -81,7 +103,8 @@ func (h *powerHarness) Open(t *testing.T, clock func() time.Time) storetest.Stor
 		h.fs = vfs.NewCrashableMem()
 	}
 	cfg := h.cfg
-	cfg.Dir, cfg.FS, cfg.Clock = "/var/lib/magpie", h.fs, clock
+	cfg.Dir, cfg.FS, cfg.Clock, cfg.Unfinished = "/var/lib/magpie", h.fs, clock, true
+	fits(t, cfg)
 	store, err := pebble.Open(cfg, logger())
 	if err != nil {
 		t.Fatalf("open: %v", err)

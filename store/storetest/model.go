@@ -43,6 +43,7 @@ func testModel(k *kit) {
 			"wait":    func(t *rapid.T) { run.clock.advance(time.Duration(rapid.IntRange(1, 1500).Draw(t, "ms")) * 1e6) },
 			"reopen":  func(*rapid.T) { run.reopen(); m.check() },
 			"crash":   func(*rapid.T) { run.crash(); m.check() },
+			"move":    func(*rapid.T) { run.move(); m.check() },
 			"":        func(*rapid.T) { m.checkTallies() },
 		})
 		m.check()

@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/transfer"
 )
 
 // Store is a store that is open.
@@ -24,13 +25,14 @@ type Store interface {
 	Accounts() accounts.Store
 	Chat() chat.Store
 	Sessions() sessions.Store // a sessions.Queues too
+	Transfer() transfer.Store
 	Close() error
 }
 
 // Harness opens and crashes one store, which is empty at first. Its methods are called by one goroutine at a time, and
 // there is at most one store open.
 type Harness interface {
-	// Open opens the store with what is stored. It tells the time by clock.
+	// Open opens the store with what is stored, also if an import into it has not come to its end. It tells the time by clock.
 	Open(t *testing.T, clock func() time.Time) Store
 	// Crash ends the open store as a loss of power would: what is not durable may be lost, in part or as a whole. Calls
 	// that run or come later fail. It may be called while the store is used.
@@ -57,6 +59,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"seen", seenTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
+		{"transfer", transferTests},
 		{"crash", crashTests},
 	}
 	for _, group := range groups {

@@ -1,0 +1,363 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/transfer"
+)
+
+var transferTests = []test{
+	{"what was moved is what there was", testMove},
+	{"records come in one order, in pages of any size", testRecordPages},
+	{"every kind of record is moved", testMoveKinds},
+	{"an import goes on after a loss of power", testImportCrash},
+	{"records that are imported again change nothing", testImportTwice},
+	{"only an empty store takes an import", testImportNotEmpty},
+}
+
+// file is a file in memory.
+type file struct {
+	data []byte
+	at   int64
+}
+
+func (f *file) Read(p []byte) (int, error) {
+	if f.at >= int64(len(f.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.data[f.at:])
+	f.at += int64(n)
+	return n, nil
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	f.data = append(f.data[:f.at], p...)
+	f.at += int64(len(p))
+	return len(p), nil
+}
+
+func (f *file) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekStart {
+		return 0, errors.ErrUnsupported
+	}
+	f.at = offset
+	return offset, nil
+}
+
+func (f *file) Truncate(size int64) error {
+	f.data = f.data[:size]
+	return nil
+}
+
+func (f *file) Sync() error { return nil }
+
+// export writes everything that the store has.
+func (k *kit) export() []byte {
+	k.Helper()
+	f := &file{}
+	_, err := transfer.Export(k.ctx(), k.store.Transfer(), f)
+	k.ok("export", err)
+	return f.data
+}
+
+// move goes on with another store, into which everything was imported.
+func (k *kit) move() {
+	k.Helper()
+	data := k.export()
+	k.ok("close", k.store.Close())
+	k.harness = k.newHarness(k.t)
+	k.open()
+	_, err := transfer.Import(k.ctx(), k.store.Transfer(), &file{data: data}, nil)
+	k.ok("import", err)
+	k.reopen()
+	k.sameExport(data)
+}
+
+func (k *kit) sameExport(want []byte) {
+	k.Helper()
+	if got := k.export(); !bytes.Equal(got, want) {
+		k.Fatalf("export: got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// inhabit makes a store in which there is something of everything.
+func (k *kit) inhabit() {
+	k.Helper()
+	ends := k.clock.Now().Add(24*time.Hour + 5)
+	acc := k.accounts()
+	for i, err := range []error{
+		acc.CreateUser(k.ctx(), accounts.User{Name: alice, Password: "$hash", Role: accounts.RoleAdmin, Created: ends}),
+		acc.CreateUser(k.ctx(), accounts.User{Name: bob, Suspension: accounts.Suspension{Disabled: true, Reason: "<spam>", Until: ends}}),
+		acc.CreateUser(k.ctx(), accounts.User{Name: "dora", Created: ends}),
+		acc.CreateUser(k.ctx(), accounts.User{Name: "erin", Created: ends}),
+		acc.SetRecovery(k.ctx(), bob, accounts.Recovery{Digest: accounts.Digest{7}, Expires: ends}),
+		acc.PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{1, 31: 0xFF}, Owner: alice, Label: "phone \xff", Expires: ends}),
+		acc.PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{2}, Owner: alice, Created: ends, Expires: ends.Add(1)}),
+		acc.PutInvitation(k.ctx(), accounts.Invitation{Digest: accounts.Digest{3}, Uses: 2, Made: 3, Label: "3b", By: alice, Expires: ends}),
+		acc.PutAct(k.ctx(), accounts.Act{ID: "0001", Time: ends, By: alice, From: "192.0.2.1", Method: "user.add", Target: "frank"}),
+	} {
+		if err != nil {
+			k.Fatalf("account %d: %v", i, err)
+		}
+	}
+	k.inhabitChat()
+	k.inhabitTopics()
+	for _, gone := range []accounts.Name{"dora", "erin"} {
+		k.ok("delete", acc.DeleteUser(k.ctx(), gone, ends))
+	}
+	k.ok("forget", k.chat().Forget(k.ctx(), "erin"))
+	k.ok("left", acc.Left(k.ctx(), "erin"))
+	k.ok("note", k.chat().Note(k.ctx(), chat.Sighting{Who: alice, At: ends}, chat.Sighting{Who: bob, At: ends, There: true}))
+}
+
+func (k *kit) inhabitChat() {
+	k.Helper()
+	c := k.contacts(alice, bob)
+	k.contacts(alice, "erin")
+	k.send(draft(chat.Direct(alice, "erin"), "erin", "m1", "bye"))
+	for i, text := range []string{"one", "two", "three"} {
+		d := draft(c, []accounts.Name{alice, bob, alice}[i], []string{"m\x00\xff", "", "m2"}[i], text)
+		d.Silent, d.At, d.TTL, d.Re = i == 1, []accounts.Name{bob}, int64(i), uint64(i)
+		k.send(d)
+	}
+	odd := draft(c, bob, "odd", "odd")
+	odd.Body, odd.Fallback = []byte(`{"a": "<&>\u003c  "}`), "a\u2028b"
+	k.send(odd)
+	odd = draft(c, bob, "plain", "plain")
+	odd.Body = []byte(`{"a":"<&>\u003c` + "\u2028" + `","b":1e3}`)
+	k.send(odd)
+	k.mark(c, bob, 2, 1)
+	k.mark(c, bob, 3, 3) // not told
+	_, commit, err := k.request(carol, alice, "hello", nil)
+	k.durable("request", commit, err)
+	stranger := draft(chat.Direct(bob, "zoe"), "zoe", "", "hello")
+	stranger.Stranger = true
+	k.send(stranger)
+	_, commit, err = k.chat().Change(k.ctx(), chat.ToBlock(bob, carol))
+	k.durable("block", commit, err)
+	for who, p := range map[accounts.Name]chat.Person{alice: everySetting(), "dora": {Profile: chat.Profile{
+		Phone: chat.Field{Value: "+441865000002", Show: chat.AudienceNobody},
+	}, Settings: chat.Settings{Find: chat.Find{Hidden: true}}}} {
+		k.changeTelling(who, who == alice, func(to *chat.Person) { *to = p })
+	}
+	commit, err = k.chat().ForgetPerson(k.ctx(), "dora", k.clock.Now().Add(time.Hour))
+	k.durable("forget person", commit, err)
+	commit, err = k.chat().TellSession(k.ctx(), alice, chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"})
+	k.durable("tell session", commit, err)
+}
+
+func (k *kit) inhabitTopics() {
+	k.Helper()
+	now := k.clock.Now()
+	for _, m := range []*sessions.Message{
+		{Topic: "a", Payload: []byte("x"), Retain: true, Time: now},
+		{
+			Topic: "a/b", Payload: []byte{0, 255}, QoS: 2, Retain: true, From: sessions.Key{Account: alice, Client: "tv"},
+			HasPayloadFormat: true, ContentType: "text/plain", ResponseTopic: "r", Correlation: []byte{},
+			User: []sessions.UserProperty{{Name: "n", Value: "v"}}, Time: now, Expires: now.Add(time.Hour),
+		},
+	} {
+		a, err := k.queues().Append(sessions.Bounds{}, sessions.Step{Message: m, Retain: true})
+		k.durable("retain", a.Commit, err)
+	}
+}
+
+// everything is what ports say of what inhabit has made.
+func (k *kit) everything() []any {
+	k.Helper()
+	var out []any
+	add := func(v any, err error) {
+		k.Helper()
+		k.ok("read", err)
+		out = append(out, v)
+	}
+	ctx := k.ctx()
+	users, err := k.accounts().Users(ctx, "", 100)
+	add(users, err)
+	leaving, err := k.accounts().Leaving(ctx, "", 100)
+	add(leaving, err)
+	invitations, err := k.accounts().Invitations(ctx, accounts.Digest{}, 100)
+	add(invitations, err)
+	acts, err := k.accounts().Acts(ctx, "", 100)
+	add(acts, err)
+	for _, who := range []accounts.Name{alice, bob, carol, "dora", "erin", "zoe"} {
+		tokens, err := k.accounts().Tokens(ctx, who)
+		add(tokens, err)
+		list, err := k.chat().List(ctx, who, "", 100)
+		add(list, err)
+		changes, version, err := k.chat().Changes(ctx, who, 0, 100)
+		add(changes, err)
+		requests, err := k.chat().Requests(ctx, who, 100)
+		add(requests, err)
+		partners, err := k.chat().Partners(ctx, who, "", 100)
+		add(partners, err)
+		seen, err := k.chat().LastSeen(ctx, who)
+		add(seen, err)
+		tallies, _ := k.tallies(who)
+		out = append(out, version, k.person(who), k.stream(who), tallies, k.conversations(who, false), k.conversations(who, true))
+	}
+	for _, c := range []chat.Conversation{chat.Direct(alice, bob), chat.Direct(alice, "erin"), chat.Direct(bob, "zoe")} {
+		out = append(out, k.messages(c))
+	}
+	for _, h := range []chat.Handle{{Kind: chat.HandlePhone, Value: "+441865000000"}, {Kind: chat.HandlePhone, Value: "+441865000002"}} {
+		owner, err := k.chat().Owner(ctx, h)
+		add(owner, err)
+	}
+	hits, err := k.chat().Found(ctx, chat.TermWord, "", chat.Hit{}, 100)
+	add(hits, err)
+	tellings, err := k.chat().Tellings(ctx, "", 100)
+	add(tellings, err)
+	retained, _, err := k.queues().Retained(ctx, "#", "", 100)
+	for i := range retained {
+		retained[i].Pos = 0
+	}
+	add(retained, err)
+	return append(out, k.untold())
+}
+
+func testMove(k *kit) {
+	k.inhabit()
+	before := k.export()
+	k.ok("settle", k.chat().Settle(k.ctx())) // as a start does, and an export
+	want := k.everything()
+	k.sameExport(before)
+	k.move()
+	for i, got := range k.everything() {
+		if i == len(want)-1 { // in a stable order, which is the store's
+			equal(k, "number of the untold", len(got.([]chat.Member)), len(want[i].([]chat.Member)))
+			continue
+		}
+		same(k, "what there is", got, want[i])
+	}
+	_, _, err := k.chat().Append(k.ctx(), draft(chat.Direct(alice, bob), alice, "m2", "another"))
+	k.is("a mid that was used", err, chat.ErrConflict)
+	head := uint64(len(k.stream(alice)))
+	equal(k, "seq of the next message", k.send(draft(chat.Direct(alice, bob), alice, "m3", "more")).Seq, 6)
+	equal(k, "usn of the next message", uint64(len(k.stream(alice))), head+1)
+}
+
+func testRecordPages(k *kit) {
+	k.inhabit()
+	all, err := k.store.Transfer().Records(k.ctx(), nil, 1000)
+	k.ok("records", err)
+	for _, limit := range []int{1, 2, 7, len(all) - 1, len(all)} {
+		var got []transfer.Record
+		for {
+			var after transfer.Record
+			if len(got) > 0 {
+				after = got[len(got)-1]
+			}
+			page, err := k.store.Transfer().Records(k.ctx(), after, limit)
+			k.ok("records", err)
+			got = append(got, page...)
+			if len(page) < limit {
+				break
+			}
+		}
+		same(k, "records", got, all)
+	}
+}
+
+func testMoveKinds(k *kit) {
+	k.inhabit()
+	all, err := k.store.Transfer().Records(k.ctx(), nil, 1000)
+	k.ok("records", err)
+	counts := map[transfer.Kind]int{}
+	for _, r := range all {
+		counts[r.Of()]++
+	}
+	for _, kind := range transfer.Kinds() {
+		if counts[kind] == 0 {
+			k.Errorf("there is no record of kind %s", kind)
+		}
+	}
+}
+
+// limited is a store that breaks down in the middle of an import.
+type limited struct {
+	transfer.Store
+	left int
+}
+
+var errLimit = errors.New("broken")
+
+func (l *limited) Import(ctx context.Context, records []transfer.Record, p transfer.Progress) error {
+	was, _, err := l.Progress(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range records { // one at a time, as a store may that has no larger steps
+		if l.left--; l.left < 0 {
+			return errLimit
+		}
+		if err := l.Store.Import(ctx, []transfer.Record{r}, was); err != nil {
+			return err
+		}
+	}
+	return l.Store.Import(ctx, nil, p)
+}
+
+func testImportCrash(k *kit) {
+	k.inhabit()
+	data := k.export()
+	k.ok("close", k.store.Close())
+	k.harness = k.newHarness(k.t)
+	k.open()
+	for left := 1; ; left += 10 {
+		_, err := transfer.Import(k.ctx(), &limited{k.store.Transfer(), left}, &file{data: data}, nil)
+		if err == nil {
+			break
+		}
+		k.is("import", err, errLimit)
+		k.crash()
+		_, under, err := k.store.Transfer().Progress(k.ctx())
+		k.ok("progress", err)
+		equal(k, "an import is under way", under, true)
+		_, err = transfer.Import(k.ctx(), k.store.Transfer(), &file{data: data[:len(data)-1]}, nil)
+		k.is("import of a file that is cut off", err, transfer.ErrCut)
+	}
+	k.crash()
+	_, under, err := k.store.Transfer().Progress(k.ctx())
+	k.ok("progress", err)
+	equal(k, "an import is under way", under, false)
+	k.sameExport(data)
+}
+
+func testImportTwice(k *kit) {
+	k.inhabit()
+	data := k.export()
+	all, err := k.store.Transfer().Records(k.ctx(), nil, 1000)
+	k.ok("records", err)
+	k.ok("close", k.store.Close())
+	k.harness = k.newHarness(k.t)
+	k.open()
+	to := k.store.Transfer()
+	for range 2 {
+		k.ok("import", to.Import(k.ctx(), all[:len(all)/2], transfer.Progress{Records: 1}))
+		k.ok("import", to.Import(k.ctx(), all, transfer.Progress{Records: 2, Bytes: 3, Sum: []byte{4}}))
+	}
+	p, _, err := to.Progress(k.ctx())
+	k.ok("progress", err)
+	same(k, "progress", p, transfer.Progress{Records: 2, Bytes: 3, Sum: []byte{4}})
+	k.ok("finish", to.Finish(k.ctx()))
+	k.reopen()
+	k.sameExport(data)
+}
+
+func testImportNotEmpty(k *kit) {
+	empty := k.export()
+	k.ok("create", k.accounts().CreateUser(k.ctx(), accounts.User{Name: alice}))
+	k.is("import", k.store.Transfer().Import(k.ctx(), nil, transfer.Progress{}), transfer.ErrNotEmpty)
+	_, err := transfer.Import(k.ctx(), k.store.Transfer(), &file{data: empty}, nil)
+	k.is("import", err, transfer.ErrNotEmpty)
+	_, under, err := k.store.Transfer().Progress(k.ctx())
+	k.ok("progress", err)
+	equal(k, "an import is under way", under, false)
+}

@@ -1,0 +1,376 @@
+package transfer
+
+import (
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Kind says what a record is of; it is the "t" of its line.
+type Kind string
+
+// What there are records of, in the order in which they come.
+const (
+	KindUser         Kind = "user"
+	KindToken        Kind = "token"
+	KindInvitation   Kind = "invitation"
+	KindAct          Kind = "act"
+	KindPerson       Kind = "person"
+	KindHandle       Kind = "handle"
+	KindTelling      Kind = "telling"
+	KindSeen         Kind = "seen"
+	KindList         Kind = "list"
+	KindContact      Kind = "contact"
+	KindConversation Kind = "conversation"
+	KindMember       Kind = "member"
+	KindBoxed        Kind = "boxed"
+	KindMessage      Kind = "message"
+	KindMID          Kind = "mid"
+	KindEntry        Kind = "entry"
+	KindRetained     Kind = "retained"
+)
+
+// Record is one thing that a store has: a pointer to one of the structs below. Fields that are not there are their zero
+// values. A field once used is never used for something else.
+type Record interface {
+	// Of says what it is a record of.
+	Of() Kind
+}
+
+// kinds are all kinds in their order, with what makes an empty record.
+var kinds = []struct {
+	kind Kind
+	make func() Record
+}{
+	{KindUser, empty[User]},
+	{KindToken, empty[Token]},
+	{KindInvitation, empty[Invitation]},
+	{KindAct, empty[Act]},
+	{KindPerson, empty[Person]},
+	{KindHandle, empty[Handle]},
+	{KindTelling, empty[Telling]},
+	{KindSeen, empty[Seen]},
+	{KindList, empty[List]},
+	{KindContact, empty[Contact]},
+	{KindConversation, empty[Conversation]},
+	{KindMember, empty[Member]},
+	{KindBoxed, empty[Boxed]},
+	{KindMessage, empty[Message]},
+	{KindMID, empty[MID]},
+	{KindEntry, empty[Entry]},
+	{KindRetained, empty[Retained]},
+}
+
+func empty[T any, P interface {
+	*T
+	Record
+}]() Record {
+	return P(new(T))
+}
+
+// Kinds gives all kinds in their order.
+func Kinds() []Kind {
+	out := make([]Kind, len(kinds))
+	for i, k := range kinds {
+		out[i] = k.kind
+	}
+	return out
+}
+
+// New gives an empty record, or nil if there is no such kind.
+func New(kind Kind) Record {
+	for _, k := range kinds {
+		if k.kind == kind {
+			return k.make()
+		}
+	}
+	return nil
+}
+
+// User is an account, also one that was deleted. Users are sorted by their names.
+type User struct {
+	Name         accounts.Name `json:"name"`
+	Password     Text          `json:"password,omitempty"` // hash
+	Disabled     bool          `json:"disabled,omitempty"`
+	Reason       Text          `json:"reason,omitempty"` // of Disabled
+	Until        time.Time     `json:"until,omitzero"`   // of Disabled
+	Role         accounts.Role `json:"role,omitempty"`
+	Created      time.Time     `json:"created,omitzero"`
+	Deleted      time.Time     `json:"deleted,omitzero"`
+	Leaving      bool          `json:"leaving,omitempty"`  // deleted, and something is left to be removed
+	Recovery     Hex           `json:"recovery,omitempty"` // SHA-256 of the code
+	RecoveryEnds time.Time     `json:"recovery_ends,omitzero"`
+}
+
+// Token lets its owner log in. Tokens are sorted by their digests.
+type Token struct {
+	Digest  Hex           `json:"digest"` // SHA-256
+	Owner   accounts.Name `json:"owner"`
+	Label   Text          `json:"label,omitempty"`
+	Created time.Time     `json:"created,omitzero"`
+	Expires time.Time     `json:"expires,omitzero"`
+}
+
+// Invitation is one to register with. Invitations are sorted by their digests.
+type Invitation struct {
+	Digest  Hex           `json:"digest"` // SHA-256
+	Uses    int           `json:"uses,omitempty"`
+	Made    int           `json:"made,omitempty"`
+	Label   Text          `json:"label,omitempty"`
+	By      accounts.Name `json:"by,omitempty"`
+	Created time.Time     `json:"created,omitzero"`
+	Expires time.Time     `json:"expires,omitzero"`
+}
+
+// Act is what an administrator did. Acts are sorted by their ids.
+type Act struct {
+	ID      Text          `json:"id"`
+	Time    time.Time     `json:"time,omitzero"`
+	By      accounts.Name `json:"by,omitempty"`
+	From    Text          `json:"from,omitempty"`
+	Method  Text          `json:"method,omitempty"`
+	Target  Text          `json:"target,omitempty"`
+	Outcome Text          `json:"outcome,omitempty"`
+}
+
+// Audience is nobody, contacts, near, everyone, or empty: the default.
+type Audience string
+
+// Field is one thing that somebody says of himself.
+type Field struct {
+	Value Text     `json:"value,omitempty"`
+	Show  Audience `json:"show,omitempty"`
+}
+
+// Person is somebody's profile and settings. Persons are sorted by their users.
+type Person struct {
+	User      accounts.Name    `json:"user"`
+	Ver       uint64           `json:"ver,omitempty"`
+	Name      Text             `json:"name,omitempty"`
+	Avatar    Text             `json:"avatar,omitempty"`
+	Text      Text             `json:"text,omitempty"`
+	Fields    map[string]Field `json:"fields,omitempty"`
+	Phone     Field            `json:"phone,omitzero"`
+	Email     Field            `json:"email,omitzero"`
+	Verified  bool             `json:"verified,omitempty"`
+	Bot       bool             `json:"bot,omitempty"`
+	Strangers Audience         `json:"strangers,omitempty"`
+	Seen      Audience         `json:"seen,omitempty"`
+	Hidden    bool             `json:"hidden,omitempty"`
+	ByPhone   bool             `json:"by_phone,omitempty"`
+	ByEmail   bool             `json:"by_email,omitempty"`
+	Listed    bool             `json:"listed,omitempty"`
+	Cell      uint64           `json:"cell,omitempty"`
+	CellUntil int64            `json:"cell_until,omitempty"` // Unix milliseconds, as all int64 times
+}
+
+// Handle is a phone number or an e-mail address that nobody gets before a time. Those that have an owner are in his Person.
+// Handles are sorted by their kinds and values.
+type Handle struct {
+	Handle chat.HandleKind `json:"handle"`
+	Value  Text            `json:"value"`
+	Free   time.Time       `json:"free,omitzero"`
+}
+
+// Telling is a change of a profile on its way to the contacts. They are sorted by their users.
+type Telling struct {
+	User  accounts.Name `json:"user"`
+	After accounts.Name `json:"after,omitempty"` // the contact that was told last
+}
+
+// Seen is when somebody was there last. They are sorted by their users.
+type Seen struct {
+	User accounts.Name `json:"user"`
+	At   int64         `json:"at"`
+}
+
+// List is what is counted of a user and others. Lists are sorted by their users.
+type List struct {
+	User     accounts.Name `json:"user"`
+	Asked    []int64       `json:"asked,omitempty"`
+	Contacts int           `json:"contacts,omitempty"`
+	Version  uint64        `json:"version,omitempty"`
+}
+
+// Contact is what somebody is to a user. Contacts are sorted by user and other.
+type Contact struct {
+	User     accounts.Name     `json:"user"`
+	Other    accounts.Name     `json:"other"`
+	State    chat.ContactState `json:"state,omitempty"`
+	Greeting Text              `json:"greeting,omitempty"`
+	Since    int64             `json:"since,omitempty"`
+	Until    int64             `json:"until,omitempty"`
+	Blocked  bool              `json:"blocked,omitempty"`
+	Ignored  bool              `json:"ignored,omitempty"`
+	Refused  int64             `json:"refused,omitempty"`
+	Silently bool              `json:"silently,omitempty"`
+	Remark   Text              `json:"remark,omitempty"`
+	Tags     []Text            `json:"tags,omitempty"`
+	Version  uint64            `json:"version,omitempty"`
+}
+
+// Conversation is a conversation without its messages. Conversations are sorted by their names.
+type Conversation struct {
+	C       chat.Conversation `json:"c"`
+	Members []accounts.Name   `json:"members,omitempty"`
+	Created int64             `json:"created,omitempty"`
+	Open    bool              `json:"open,omitempty"`
+	Asker   accounts.Name     `json:"asker,omitempty"`
+	Dropped bool              `json:"dropped,omitempty"`
+}
+
+// Member is somebody in a conversation, and how far he has come. Members are sorted by conversation and name.
+type Member struct {
+	C         chat.Conversation `json:"c"`
+	Who       accounts.Name     `json:"who"`
+	Forgotten bool              `json:"forgotten,omitempty"` // it is not in his list: he was deleted
+	Recv      uint64            `json:"recv,omitempty"`
+	Read      uint64            `json:"read,omitempty"`
+	ReadN     uint64            `json:"read_n,omitempty"`
+	ReadOwn   uint64            `json:"read_own,omitempty"`
+	ToldRecv  uint64            `json:"told_recv,omitempty"`
+	ToldRead  uint64            `json:"told_read,omitempty"`
+	ToldTS    int64             `json:"told_ts,omitempty"`
+	ToldUSN   uint64            `json:"told_usn,omitempty"`
+}
+
+// Boxed is a conversation in somebody's box. They are sorted by user and conversation.
+type Boxed struct {
+	User    accounts.Name     `json:"user"`
+	C       chat.Conversation `json:"c"`
+	Dropped bool              `json:"dropped,omitempty"`
+}
+
+// Message is a message in its place. Messages are sorted by conversation and seq.
+type Message struct {
+	C        chat.Conversation `json:"c"`
+	Seq      uint64            `json:"seq"`
+	TS       int64             `json:"ts"`
+	N        uint64            `json:"n,omitempty"`
+	Own      uint64            `json:"own,omitempty"`
+	ID       Text              `json:"id"`
+	MID      Text              `json:"mid,omitempty"` // absent: the id
+	From     accounts.Name     `json:"from"`
+	Kind     Text              `json:"k"`
+	Body     Body              `json:"body,omitempty"`
+	Re       uint64            `json:"re,omitempty"`
+	At       []accounts.Name   `json:"at,omitempty"`
+	TTL      int64             `json:"ttl,omitempty"`
+	Fallback Text              `json:"fallback,omitempty"`
+	Silent   bool              `json:"silent,omitempty"`
+}
+
+// MID is the name that a sender gave a message, by which a repeat is known. MIDs are sorted by conversation, sender and mid.
+type MID struct {
+	C           chat.Conversation `json:"c"`
+	From        accounts.Name     `json:"from"`
+	MID         Text              `json:"mid"`
+	Seq         uint64            `json:"seq"`
+	Fingerprint Hex               `json:"fingerprint,omitempty"`
+}
+
+// Entry is one place of a user's stream. Entries are sorted by user and usn.
+type Entry struct {
+	User         accounts.Name     `json:"user"`
+	USN          uint64            `json:"usn"`
+	Type         chat.EntryType    `json:"type"`
+	Conversation chat.Conversation `json:"c,omitempty"`
+	Seq          uint64            `json:"seq,omitempty"`
+	TS           int64             `json:"ts,omitempty"`
+	Who          accounts.Name     `json:"who,omitempty"`
+	Recv         uint64            `json:"recv,omitempty"`
+	Read         uint64            `json:"read,omitempty"`
+	State        chat.ContactState `json:"state,omitempty"`
+	Greeting     Text              `json:"greeting,omitempty"`
+	Until        int64             `json:"until,omitempty"`
+	Blocked      bool              `json:"blocked,omitempty"`
+	Ignored      bool              `json:"ignored,omitempty"`
+	Remark       Text              `json:"remark,omitempty"`
+	Tags         []Text            `json:"tags,omitempty"`
+	Version      uint64            `json:"version,omitempty"`
+	Name         Text              `json:"name,omitempty"`
+	Avatar       Text              `json:"avatar,omitempty"`
+	Verified     bool              `json:"verified,omitempty"`
+	Bot          bool              `json:"bot,omitempty"`
+	Login        chat.LoginState   `json:"login,omitempty"`
+	LoginID      Text              `json:"login_id,omitempty"`
+	LoginLabel   Text              `json:"login_label,omitempty"`
+	LoginAddr    Text              `json:"login_addr,omitempty"`
+}
+
+// UserProperty is one of MQTT 5.
+type UserProperty struct {
+	Name  Text `json:"name,omitempty"`
+	Value Text `json:"value,omitempty"`
+}
+
+// Retained is the retained message of a topic. They are sorted by their topics.
+type Retained struct {
+	Topic            Text           `json:"topic"`
+	Payload          Bytes          `json:"payload,omitempty"`
+	QoS              byte           `json:"qos,omitempty"`
+	Retain           bool           `json:"retain,omitempty"`
+	Account          accounts.Name  `json:"account,omitempty"` // of the session that published it; absent: the server did
+	Client           Text           `json:"client,omitempty"`
+	PayloadFormat    byte           `json:"payload_format,omitempty"`
+	HasPayloadFormat bool           `json:"has_payload_format,omitempty"`
+	ContentType      Text           `json:"content_type,omitempty"`
+	EmptyContentType bool           `json:"empty_content_type,omitempty"`
+	ResponseTopic    Text           `json:"response_topic,omitempty"`
+	Correlation      *Bytes         `json:"correlation,omitempty"` // it may be there and empty
+	User             []UserProperty `json:"properties,omitempty"`
+	Time             int64          `json:"time,omitempty"`
+	Expires          int64          `json:"expires,omitempty"`
+}
+
+// Of implements Record.
+func (*User) Of() Kind { return KindUser }
+
+// Of implements Record.
+func (*Token) Of() Kind { return KindToken }
+
+// Of implements Record.
+func (*Invitation) Of() Kind { return KindInvitation }
+
+// Of implements Record.
+func (*Act) Of() Kind { return KindAct }
+
+// Of implements Record.
+func (*Person) Of() Kind { return KindPerson }
+
+// Of implements Record.
+func (*Handle) Of() Kind { return KindHandle }
+
+// Of implements Record.
+func (*Telling) Of() Kind { return KindTelling }
+
+// Of implements Record.
+func (*Seen) Of() Kind { return KindSeen }
+
+// Of implements Record.
+func (*List) Of() Kind { return KindList }
+
+// Of implements Record.
+func (*Contact) Of() Kind { return KindContact }
+
+// Of implements Record.
+func (*Conversation) Of() Kind { return KindConversation }
+
+// Of implements Record.
+func (*Member) Of() Kind { return KindMember }
+
+// Of implements Record.
+func (*Boxed) Of() Kind { return KindBoxed }
+
+// Of implements Record.
+func (*Message) Of() Kind { return KindMessage }
+
+// Of implements Record.
+func (*MID) Of() Kind { return KindMID }
+
+// Of implements Record.
+func (*Entry) Of() Kind { return KindEntry }
+
+// Of implements Record.
+func (*Retained) Of() Kind { return KindRetained }
