@@ -21,6 +21,7 @@ var anything = []string{"*"}
 // nothing below broker knows which store there is.
 var mayImport = map[string][]string{
 	"accounts":                  {},
+	"backup":                    {},
 	"broker/transport":          {},
 	"chat":                      {"accounts"},
 	"broker/sessions":           {"accounts"},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},
 	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/pebble"},
-	"cmd/magpie":        {"accounts", "chat", "api/rest", "broker", "store/pebble", "transfer"},
+	"cmd/magpie":        {"accounts", "backup", "chat", "api/rest", "broker", "store/pebble", "transfer"},
 
 	"bench":           anything,
 	"e2e":             anything,

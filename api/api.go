@@ -107,6 +107,7 @@ type Rooms struct {
 	Accounts *accounts.Service
 	Chat     *chat.Service
 	Sessions *sessions.Registry
+	Store    Checkpointer // in the table of NewAdmin
 }
 
 // New makes the table that clients are served from.
@@ -122,6 +123,7 @@ func New(r Rooms) *Table {
 func NewAdmin(r Rooms) *Table {
 	rows := [][]*Operation{
 		adminRows(r), profileAdminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions),
+		checkpointRows(r.Store),
 	}
 	for _, part := range rows {
 		for _, o := range part {

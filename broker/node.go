@@ -27,6 +27,8 @@ type Store interface {
 	Accounts() accounts.Store
 	Chat() chat.Store
 	Sessions() sessions.Store
+	// Checkpoint is that of api.Checkpointer.
+	Checkpoint(ctx context.Context) (name string, err error)
 	// Writable gives nil if a write would be accepted now.
 	Writable() error
 	// Failed is closed when the store can no longer write and the process has to end; Err then says why.

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/backup"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -29,6 +30,7 @@ const (
 	exitNewer   = 5 // the store was written by a newer magpie
 	exitStore   = 6 // the disk is full, or the store cannot be written or failed while running
 	exitAddress = 7 // an address to listen on is taken
+	exitPartial = 8 // an import or a restore has to be finished first
 )
 
 var (
@@ -50,10 +52,12 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, pebble.ErrInUse):
 		return exitInUse
-	case errors.Is(err, pebble.ErrDamaged):
+	case errors.Is(err, pebble.ErrDamaged), errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrIncomplete):
 		return exitDamaged
-	case errors.Is(err, pebble.ErrNewer):
+	case errors.Is(err, pebble.ErrNewer), errors.Is(err, backup.ErrNewer):
 		return exitNewer
+	case errors.Is(err, pebble.ErrUnfinished):
+		return exitPartial
 	case errors.Is(err, pebble.ErrFull), errors.Is(err, errStore), errors.Is(err, accounts.ErrUnavailable),
 		errors.Is(err, syscall.ENOSPC):
 		return exitStore
@@ -82,6 +86,11 @@ type commands struct {
 	Session sessionCommands `cmd:"" help:"List, show and drop sessions, on a running server or a stopped one."`
 	Invite  inviteCommands  `cmd:"" help:"Make, list and take back invitations to register with."`
 	Audit   auditCommand    `cmd:"" help:"List what administrators did, the newest first."`
+	Backup  backupCommand   `cmd:"" help:"Copy the data of a running server, or of a stopped one."`
+	Restore restoreCommand  `cmd:"" help:"Put a backup into an empty data directory."`
+	Export  exportCommand   `cmd:"" help:"Write everything there is of people and conversations to a file, for any store."`
+	Import  importCommand   `cmd:"" help:"Read the file of an export into an empty store."`
+	Verify  verifyCommand   `cmd:"" help:"See whether a backup or the data directory is as it has to be."`
 	Check   checkCommand    `cmd:"" help:"Print the configuration that is in force, or what is wrong with it."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 }

@@ -160,15 +160,23 @@ func stopOnSignal(parent context.Context, log *slog.Logger) (ctx context.Context
 }
 
 func openStore(cfg broker.Config, log *slog.Logger) (*pebble.Store, error) {
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
-	}
-	store, err := pebble.Open(pebble.Config{
+	return openStoreAs(cfg, storeConfig(cfg), log)
+}
+
+func storeConfig(cfg broker.Config) pebble.Config {
+	return pebble.Config{
 		Dir:       cfg.Data,
 		CacheSize: int64(cfg.Store.Cache),
 		MinFree:   uint64(cfg.Store.MinFree),
 		QueueAge:  time.Duration(cfg.Sessions.QueueAge),
-	}, log)
+	}
+}
+
+func openStoreAs(cfg broker.Config, with pebble.Config, log *slog.Logger) (*pebble.Store, error) {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	store, err := pebble.Open(with, log)
 	switch {
 	case errors.Is(err, pebble.ErrInUse):
 		return nil, fmt.Errorf("%s: another magpie is running on it: %w", cfg.Data, err)
@@ -176,6 +184,8 @@ func openStore(cfg broker.Config, log *slog.Logger) (*pebble.Store, error) {
 		return nil, fmt.Errorf("%s: nothing was changed; copy it before trying anything: %w", cfg.Data, err)
 	case errors.Is(err, pebble.ErrNewer):
 		return nil, fmt.Errorf("%s: nothing was changed; use the magpie that wrote it, or a newer one: %w", cfg.Data, err)
+	case errors.Is(err, pebble.ErrUnfinished):
+		return nil, fmt.Errorf("%s: finish it by the same command, or begin again with an empty directory: %w", cfg.Data, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", cfg.Data, err)
 	}

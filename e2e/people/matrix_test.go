@@ -91,6 +91,7 @@ admin/audit.list   no_right no_right   no_right   no_right   no_right   401     
 admin/session.list no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/session.show no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
 admin/session.drop no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
+admin/store.checkpoint no_right no_right no_right no_right   no_right   401       401     no_right   401      no_right   no_right   no_right   no_right
 
 Send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 Read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/magpie-im/magpie/backup"
+	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/store/pebble"
+	"github.com/magpie-im/magpie/transfer"
+)
+
+// checkpoint makes one, with the running server or on its store, and gives where it is.
+func (f configFlags) checkpoint(c *console) (dir string, err error) {
+	cfg, err := f.load(c.environ)
+	if err != nil {
+		return "", err
+	}
+	var made struct {
+		Name string `json:"name"`
+	}
+	err = f.call(c, func(ctx context.Context, server caller) error {
+		return server.call(ctx, "store.checkpoint", map[string]any{}, &made)
+	})
+	if err != nil {
+		return "", fmt.Errorf("make a copy of the store in %s: %w", filepath.Join(cfg.Data, pebble.CheckpointsDir), err)
+	}
+	if made.Name == "" || !filepath.IsLocal(made.Name) {
+		return "", fmt.Errorf("the running server answered that a checkpoint is called %q", made.Name)
+	}
+	return filepath.Join(cfg.Data, pebble.CheckpointsDir, made.Name), nil
+}
+
+// untilInterrupted lets what runs clean up when it is interrupted. What it gives has to be called.
+func (c *console) untilInterrupted() (stop func()) {
+	ctx, stop := signal.NotifyContext(c.ctx, syscall.SIGINT, syscall.SIGTERM)
+	c.ctx = ctx
+	return stop
+}
+
+// needStore sees that there is something to be copied, so that nothing is made by the attempt.
+func needStore(cfg broker.Config) error {
+	if _, err := os.Stat(cfg.Data); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// openCopy opens a copy of a store for reading.
+func openCopy(dir string) (*pebble.Copy, error) {
+	return pebble.OpenCopy(pebble.Config{Dir: dir}, slog.New(slog.DiscardHandler)) // what matters comes back as an error
+}
+
+// checkCopy looks at everything in a copy of a store.
+func checkCopy(ctx context.Context, dir string) (report transfer.Report, err error) {
+	store, err := openCopy(dir)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return store.Check(ctx)
+}
+
+// problems makes an error of what a check has found.
+func problems(c *console, what string, report transfer.Report) error {
+	for _, p := range report.Problems {
+		if _, err := fmt.Fprintln(c.err, p); err != nil {
+			return err
+		}
+	}
+	if report.Found > 0 {
+		return fmt.Errorf("%s: %d problems: %w", what, report.Found, pebble.ErrDamaged)
+	}
+	return nil
+}
+
+type backupCommand struct {
+	configFlags
+	Dir string `arg:"" help:"Directory to make; if it is there, it has to be empty."`
+}
+
+// Run copies a checkpoint, checks the copy and writes its manifest.
+func (f backupCommand) Run(c *console) (err error) {
+	defer c.untilInterrupted()()
+	cfg, err := f.load(c.environ)
+	if err != nil {
+		return err
+	}
+	if err := needStore(cfg); err != nil {
+		return err
+	}
+	from, err := f.checkpoint(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(from)) }()
+	manifest, err := backup.Copy(c.ctx, from, f.Dir)
+	if err != nil {
+		return err
+	}
+	report, err := checkCopy(c.ctx, f.Dir)
+	if err != nil {
+		return err
+	}
+	manifest.Made, manifest.By, manifest.Counts = time.Now().UTC().Truncate(time.Second), built(), counts(report.Counts)
+	if err := backup.Seal(f.Dir, manifest); err != nil {
+		return err
+	}
+	if err := printCounts(c, "backed up", report.Counts); err != nil {
+		return err
+	}
+	return problems(c, "the backup is complete, and what was backed up is damaged", report)
+}
+
+func counts(of map[transfer.Kind]uint64) map[string]uint64 {
+	out := map[string]uint64{}
+	for kind, n := range of {
+		out[string(kind)] = n
+	}
+	return out
+}
+
+// printCounts says in a line what people want to know first.
+func printCounts(c *console, did string, of map[transfer.Kind]uint64) error {
+	_, err := fmt.Fprintf(c.out, "%s: %d accounts, %d contacts, %d conversations, %d messages, %d entries of streams\n", did,
+		of[transfer.KindUser], of[transfer.KindContact], of[transfer.KindConversation], of[transfer.KindMessage],
+		of[transfer.KindEntry])
+	return err
+}
+
+type restoreCommand struct {
+	configFlags
+	Dir string `arg:"" help:"The backup." type:"existingdir"`
+}
+
+// Run puts the backup into the data directory.
+func (f restoreCommand) Run(c *console) error {
+	cfg, err := f.load(c.environ)
+	if err != nil {
+		return err
+	}
+	manifest, err := backup.Restore(c.ctx, f.Dir, cfg.Data, pebble.RestoringFile)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "restored what was backed up at %s: %d bytes\n",
+		manifest.Made.Format(time.RFC3339), manifest.Bytes())
+	return err
+}
+
+type verifyCommand struct {
+	configFlags
+	Dir string `arg:"" optional:"" help:"A backup; the data directory if nothing is said." type:"existingdir"`
+}
+
+// Run reads everything.
+func (f verifyCommand) Run(c *console) (err error) {
+	defer c.untilInterrupted()()
+	what, dir := "the backup", f.Dir
+	if dir == "" {
+		cfg, err := f.load(c.environ)
+		if err == nil {
+			err = needStore(cfg)
+		}
+		if err != nil {
+			return err
+		}
+		what = cfg.Data
+		if dir, err = f.checkpoint(c); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	} else if _, err := backup.Verify(c.ctx, dir); err != nil {
+		return err
+	}
+	report, err := checkCopy(c.ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := problems(c, what, report); err != nil {
+		return err
+	}
+	return printCounts(c, "as it has to be", report.Counts)
+}

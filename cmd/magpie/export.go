@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/magpie-im/magpie/backup"
+	"github.com/magpie-im/magpie/store/pebble"
+	"github.com/magpie-im/magpie/transfer"
+)
+
+type exportCommand struct {
+	configFlags
+	File string `arg:"" help:"File to write. It has the hashes of passwords in it: keep it as safe as the server."`
+	From string `help:"A backup to export, in place of the data directory." type:"existingdir" placeholder:"DIR"`
+}
+
+// Run exports a checkpoint, or a backup. As long as it is not done, there is FILE.part, and FILE.from that says of what.
+func (f exportCommand) Run(c *console) error {
+	if _, err := os.Lstat(f.File); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s is there already", errUsage, f.File)
+	}
+	from, err := f.source(c)
+	if err != nil {
+		return err
+	}
+	summary, err := exportTo(c.ctx, from, f.File+".part")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.File+".part", f.File); err != nil {
+		return err
+	}
+	if f.From == "" {
+		err = os.RemoveAll(from)
+	}
+	if err := errors.Join(err, os.Remove(f.File+".from")); err != nil {
+		return err
+	}
+	return printCounts(c, "exported", summary.Counts)
+}
+
+// exportSource is what FILE.from says.
+type exportSource struct {
+	Dir string `json:"dir"`
+	ID  string `json:"id,omitempty"` // of a backup; empty: it is a checkpoint
+}
+
+// source gives the copy of a store that is to be exported: the one of which a part is written, as long as it is there, or a new
+// one.
+func (f exportCommand) source(c *console) (dir string, err error) {
+	var was, is exportSource
+	if text, err := os.ReadFile(f.File + ".from"); err == nil {
+		if err := json.Unmarshal(text, &was); err != nil {
+			return "", fmt.Errorf("%s.from: %w", f.File, err)
+		}
+	}
+	switch {
+	case f.From != "":
+		if is, err = backupSource(c.ctx, f.From); err != nil || is == was {
+			return is.Dir, err
+		}
+	case was.Dir != "" && was.ID == "":
+		if _, err := os.Stat(was.Dir); err == nil {
+			return was.Dir, nil
+		}
+		fallthrough
+	default:
+		cfg, err := f.load(c.environ)
+		if err == nil {
+			err = needStore(cfg)
+		}
+		if err != nil {
+			return "", err
+		}
+		if is.Dir, err = f.checkpoint(c); err == nil {
+			is.Dir, err = filepath.Abs(is.Dir)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	// Another source: what there is of a part is worth nothing.
+	text, err := json.Marshal(is)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Remove(f.File + ".part"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return is.Dir, os.WriteFile(f.File+".from", append(text, '\n'), 0o600)
+}
+
+func backupSource(ctx context.Context, dir string) (is exportSource, err error) {
+	if is.Dir, err = filepath.Abs(dir); err != nil {
+		return is, err
+	}
+	m, err := backup.Verify(ctx, dir)
+	if err != nil {
+		return is, err
+	}
+	is.ID = m.ID()
+	return is, nil
+}
+
+// exportTo writes a part, or goes on with it.
+func exportTo(ctx context.Context, from, part string) (s transfer.Summary, err error) {
+	store, err := openCopy(from)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	file, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return transfer.Export(ctx, store, file)
+}
+
+type importCommand struct {
+	configFlags
+	File  string `arg:"" help:"The file of an export." type:"existingfile"`
+	Force bool   `help:"Let the store be used though what is in it does not fit together."`
+}
+
+// Run imports, or goes on with it.
+func (f importCommand) Run(c *console) (err error) {
+	cfg, err := f.load(c.environ)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(f.File)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	with := storeConfig(cfg)
+	with.Unfinished = true
+	store, err := openStoreAs(cfg, with, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStore(store)) }()
+	summary, err := transfer.Import(c.ctx, store.Transfer(), file, func(ctx context.Context) error {
+		report, err := transfer.Check(ctx, store.Transfer())
+		if err == nil {
+			err = problems(c, f.File, report)
+		}
+		if f.Force && errors.Is(err, pebble.ErrDamaged) {
+			return nil
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, transfer.ErrNotEmpty):
+		return fmt.Errorf("%s: %w", cfg.Data, err)
+	case err != nil:
+		return err
+	}
+	return printCounts(c, "imported", summary.Counts)
+}
