@@ -239,7 +239,7 @@ func (d *Device) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if err := d.connection(addr, boot); errors.Is(err, errRefused) {
+		if err := d.connection(ctx, addr, boot); errors.Is(err, errRefused) {
 			d.err = fmt.Errorf("device %s: %w", d.Session(), err)
 			return
 		}
@@ -254,7 +254,7 @@ func (d *Device) run(ctx context.Context) {
 var errRefused = errors.New("refused")
 
 // connection is one connection from CONNECT to its end.
-func (d *Device) connection(addr string, boot int) error {
+func (d *Device) connection(ctx context.Context, addr string, boot int) error {
 	user := d.cfg.User
 	var props wire.Properties
 	if d.cfg.Version == wire.V5 {
@@ -273,7 +273,9 @@ func (d *Device) connection(addr string, boot int) error {
 		return fmt.Errorf("CONNACK %#x: %w", ack.Reason, errRefused)
 	}
 	d.begin(c, boot, ack.Present)
-	err = d.read(c)
+	if err = ctx.Err(); err == nil { // Close may have found no connection to cut
+		err = d.read(c)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.conn = nil
