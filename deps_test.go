@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"e2e/model":       anything,
 	"e2e/people":      anything,
 	"e2e/peers":       anything,
+	"e2e/promises":    anything,
 	"e2e/server":      anything,
 	"e2e/traffic":     anything,
 	"e2e/wire":        anything,

@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/server"
+	"github.com/magpie-im/magpie/store/pebble"
 )
 
 // Deadline is how long anything may take that has to happen. It only matters when a test fails.
@@ -36,7 +37,13 @@ type Place struct {
 // Inside runs a node in this process, cheap and without limits, until the end of the test.
 func Inside(t testing.TB, change ...func(*broker.Config)) (*Place, *brokertest.Node) {
 	t.Helper()
-	n := brokertest.Start(t, append([]func(*broker.Config){cheap}, change...)...)
+	return InsideOn(t, pebble.Config{}, change...)
+}
+
+// InsideOn is Inside with a store as disk says, with a clock of the test's own for example.
+func InsideOn(t testing.TB, disk pebble.Config, change ...func(*broker.Config)) (*Place, *brokertest.Node) {
+	t.Helper()
+	n := brokertest.StartOn(t, disk, append([]func(*broker.Config){cheap}, change...)...)
 	return &Place{t: t, addresses: func() (string, string, error) { return n.MQTT(), n.HTTP(), nil }}, n
 }
 
@@ -69,6 +76,14 @@ func Outside(t testing.TB, options ...server.Option) (*Place, *server.Server) {
 		}
 		return a.MQTT, a.HTTP, nil
 	}}, s
+}
+
+// Through gives the place as those see it who come to MQTT by another address, that of a proxy.
+func (p *Place) Through(mqtt string) *Place {
+	return &Place{t: p.t, addresses: func() (string, string, error) {
+		_, http, err := p.addresses()
+		return mqtt, http, err
+	}}
 }
 
 // Register makes an account and gives a token of it.

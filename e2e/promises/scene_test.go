@@ -1,0 +1,214 @@
+package promises
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/magpie-im/magpie/e2e/device"
+	"github.com/magpie-im/magpie/e2e/people"
+	"github.com/magpie-im/magpie/e2e/wire"
+)
+
+// scene is what a client shows that keeps what its events say, and nothing else: by name, the newest of each.
+type scene map[string]string
+
+// paint makes the scene of events, in their order.
+func paint(t *testing.T, events []people.Seen) scene {
+	t.Helper()
+	s, newest := scene{}, map[string]float64{}
+	for _, e := range events {
+		fields := maps.Clone(e.Fields)
+		asof, _ := fields["asof"].(float64)
+		for name, number := range map[string]string{"total": "total", "unread": fmt.Sprint("unread ", fields["c"])} {
+			if value, ok := fields[name]; ok && asof >= newest[number] {
+				newest[number] = asof
+				s[number] = fmt.Sprint(value)
+			}
+			delete(fields, name)
+		}
+		delete(fields, "asof")
+		delete(fields, "box") // of a message that is one of a stranger now
+		name := fmt.Sprint(e.T(), " ", fields["c"], " ", fields["who"])
+		if e.T() == "msg" {
+			name = fmt.Sprint("msg ", fields["c"], " ", fields["seq"])
+		}
+		value, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s[name] = string(value)
+	}
+	return s
+}
+
+// differs says where two scenes do, or nothing.
+func (s scene) differs(other scene) (where []string) {
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		if s[name] != other[name] {
+			where = append(where, fmt.Sprintf("%s: %s, and %s", name, s[name], other[name]))
+		}
+	}
+	for name := range other {
+		if _, ok := s[name]; !ok {
+			where = append(where, name+" is there once only: "+other[name])
+		}
+	}
+	return where
+}
+
+// events are those of the stream that a device was shown.
+func events(p *people.Person) (all []people.Seen) {
+	for _, s := range p.Record() {
+		if s.Topic == "in" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// A device that is away while its owner's other devices, contacts and strangers do all sorts of things shows in the end what a
+// device shows that was there all the time, and what the server says when it is asked.
+func row743(t *testing.T) {
+	each(t, func(t *testing.T, version byte) {
+		d := dice(t)
+		town := found(t)
+		all := friends(t, town.Place, version, "alice", "bob", "carol")
+		alice, bob, carol := all[0], all[1], all[2]
+		dave := town.Join("dave", people.HTTP)
+		call(t, town.Place, alice, "settings.set", people.M{"strangers": "everyone"})
+		tablet := alice.Another("tablet", way(version))
+		other := alice.Another("laptop", people.Ways[d.IntN(2)])
+		seen := alice.Mark()
+		deeds := []func(){
+			func() { bob.Send("alice", "from bob") },
+			func() { carol.Send("alice", "from carol") },
+			func() { dave.Send("alice", "from a stranger") },
+			func() { alice.Send("bob", "from alice") },
+			func() { other.Send("carol", "from alice") },
+			func() { alice.Read("bob", uint64(1+d.IntN(4))) },
+			func() { other.Read("carol", uint64(1+d.IntN(4))) },
+			func() { bob.Read("alice", uint64(1+d.IntN(4))) },
+			func() { alice.Call("contact.set", people.M{"who": "bob", "remark": fmt.Sprint("Bob ", d.IntN(9))}) },
+			func() { alice.Call("contact.block", people.M{"who": "carol"}) },
+			func() { alice.Call("contact.unblock", people.M{"who": "carol"}) },
+			func() { carol.Call("contact.remove", people.M{"who": "alice"}) },
+			func() { carol.Call("contact.request", people.M{"to": "alice", "greeting": "again"}) },
+			func() { alice.Call("contact.accept", people.M{"from": "carol"}) },
+			func() { dave.Call("contact.request", people.M{"to": "alice"}) },
+			func() { alice.Call("contact.reject", people.M{"from": "dave", "tell": true}) },
+			func() { bob.Call("profile.set", people.M{"name": fmt.Sprint("Bob ", d.IntN(9))}) },
+			func() { other.Cut(); connect(t, other) },
+		}
+		for range rounds(4) {
+			tablet.Cut()
+			for range 30 {
+				deeds[d.IntN(len(deeds))]()
+			}
+			if d.IntN(2) == 0 {
+				town.Restart()
+				for _, p := range []*people.Person{alice, bob, carol, other} {
+					p.Cut()
+					connect(t, p)
+				}
+			}
+			connect(t, tablet)
+			alice.Settled()
+			tablet.Settled()
+		}
+		bob.Send("alice", "the last word")
+		alice.Await(seen, "the last word", func(s people.Seen) bool { return s.T() == "msg" })
+		stored := alice.Settled()
+		tablet.Settled()
+		was, is := paint(t, events(alice)), paint(t, events(tablet))
+		if where := paint(t, after(events(tablet)[0], events(alice))).differs(is); where != nil {
+			t.Errorf("the device that was away shows something else: %q", where)
+		}
+		for name, value := range paint(t, stored) { // without the numbers of the moment
+			if was[name] != "" && name[:3] != "unr" && name[:3] != "tot" && was[name] != value {
+				t.Errorf("%s is %s, and a device shows %s", name, value, was[name])
+			}
+		}
+		total, each := numbers(t, town.Place, alice)
+		if is["total"] != fmt.Sprint(total) {
+			t.Errorf("the device that was away shows %s unread, want %d", is["total"], total)
+		}
+		for c, n := range each {
+			if is["unread "+c] != fmt.Sprint(n) {
+				t.Errorf("the device that was away shows %s unread in %s, want %d", is["unread "+c], c, n)
+			}
+		}
+	})
+}
+
+// after gives the events from one on.
+func after(first people.Seen, all []people.Seen) []people.Seen {
+	return slices.DeleteFunc(slices.Clone(all), func(e people.Seen) bool {
+		return e.Fields["usn"].(float64) < first.Fields["usn"].(float64)
+	})
+}
+
+// follower is a client as protocol.md asks for: what comes is the next event, or old, or it calls sync.
+type follower struct {
+	last  uint64
+	rows  []event
+	syncs int
+}
+
+func (f *follower) follow(e event, sync func(after uint64) []event) {
+	switch {
+	case e.USN <= f.last:
+	case e.USN == f.last+1:
+		f.rows, f.last = append(f.rows, e), e.USN
+	default:
+		f.syncs++
+		for _, e := range sync(f.last) {
+			f.rows, f.last = append(f.rows, e), e.USN
+		}
+	}
+}
+
+// On a network that turns the order of packets around, a client that goes by usn and calls sync where one is missing has
+// everything once and in order.
+func row746(t *testing.T) {
+	each(t, func(t *testing.T, version byte) {
+		const n = 200
+		town := found(t)
+		both := absent(t, town.Place, version, "alice", "bob")
+		alice, bob := both[0], both[1]
+		turns := func(c *cable, d direction, p []byte) []byte {
+			held := c.held
+			switch {
+			case d == up:
+				return p
+			case wire.Type(p[0]>>4) == wire.PUBLISH && held == nil:
+				c.held = slices.Clone(p)
+				return nil
+			}
+			c.held = nil
+			return append(slices.Clone(p), held...)
+		}
+		line := lay(t, town.MQTT, turns)
+		f := follower{last: uint64(len(stream(t, town.Place, bob, 0)))}
+		first := f.last
+		reader := dial(t, line.address(), version, bob, "phone")
+		reader.subscribe(1, "im/u/me/in")
+		writer := dial(t, town.MQTT(), version, alice, "phone", brief)
+		writer.chatter("bob", 1, n, nil)
+		for f.last < first+n {
+			reader.ping() // which brings what is held
+			f.follow(reader.take().event, func(after uint64) []event { return stream(t, town.Place, bob, after) })
+		}
+		stored := history(t, town.Place, bob, device.Direct("alice", "bob"))
+		if len(f.rows) != n || len(stored) != n || f.syncs == 0 {
+			t.Fatalf("%d rows after %d calls of sync, %d messages are stored, want %d", len(f.rows), f.syncs, len(stored), n)
+		}
+		for i, e := range f.rows {
+			if e.USN != first+uint64(i+1) || e.Seq != uint64(i+1) || e.ID != stored[i].ID {
+				t.Fatalf("row %d is %+v, want %+v", i, e, stored[i])
+			}
+		}
+	})
+}
