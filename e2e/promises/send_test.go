@@ -248,7 +248,7 @@ func row734(t *testing.T) {
 		}
 		all.Wait()
 		first := said{}
-		new := 0
+		fresh := 0
 		for i, as := range answers {
 			if len(as) != times {
 				t.Fatalf("connection %d got %d answers", i, len(as))
@@ -261,12 +261,12 @@ func row734(t *testing.T) {
 					t.Fatalf("one answer is %+v, another %+v", first, a)
 				}
 				if !a.Dup {
-					new++
+					fresh++
 				}
 			}
 		}
-		if new != 1 {
-			t.Errorf("%d of the answers say that the message is new", new)
+		if fresh != 1 {
+			t.Errorf("%d of the answers say that the message is new", fresh)
 		}
 		town.clock.step(7*24*time.Hour - time.Minute)
 		town.Restart()
