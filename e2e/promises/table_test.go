@@ -19,14 +19,14 @@ func table() []section {
 	}
 }
 
-const later = "a later issue"
+const someday = "a later issue"
 
 func scenes() []row {
 	return []row{
 		{id: "S4.1", question: "Is it a messenger like those that everybody knows?",
 			promise: "Conversations of two and of many, contacts, receipts, many devices, push",
 			shown:   []evidence{in("e2e/people", "TestPeopleAreToEachOtherWhatTheOracleSays"), in("e2e", "TestTheDemoWorksAsItIsPrinted")},
-			lacks:   "groups (issue 5), push (" + later + ")", waits: []string{"group.create", "push.set"}},
+			lacks:   "push (" + someday + ")", waits: []string{"push.set"}},
 		{id: "S4.2", question: "May a stranger write, as in a community?",
 			promise: "As the receiver says: one message, which waits in a box and counts nowhere else; a second one is " +
 				"refused until there is an answer",
@@ -35,21 +35,21 @@ func scenes() []row {
 		{id: "S4.3", question: "Does it carry what the viewers of a live show say?",
 			promise: "A room without members: no unread counts, the last 200 messages for who comes late, gifts before " +
 				"likes, likes as an exact sum",
-			lacks: "live rooms (issue 5)", waits: []string{"group.create"}},
+			later: rowS43, lacks: "live rooms (issue 5)"},
 		{id: "S4.4", question: "Does it switch and watch things at home?",
 			promise: "A command runs once or, after its deadline, never, and its sender is told which",
 			lacks:   "devices (issue 7)", waits: []string{"device.get", "device.list"}},
 		{id: "S4.5", question: "Does it show where a driver is?",
 			promise: "Positions of the members of a trip, the newest of each for who comes late, and nothing after its end",
-			lacks:   "trips (issue 5)", waits: []string{"group.create"}},
+			later:   rowS45, lacks: "trips (issue 5)"},
 		{id: "S4.6", question: "Does it carry a whiteboard?",
 			promise: "Operations in one order, a snapshot and the rest for who comes late; all boards end equal",
-			lacks:   "boards (issue 5)", waits: []string{"board.get", "board.snapshot"}},
+			later:   rowS46, lacks: "boards (issue 5)"},
 		{id: "S5.1", question: "Which clients are there?",
 			promise: "Any MQTT client is a whole participant, with a terminal for a window; a library and a web client " +
 				"for the rest",
 			shown: []evidence{in("e2e", "TestTheDemoWorksAsItIsPrinted"), in("cmd/magpie", "TestTheDemoDoesWhatItSays")},
-			lacks: "a library with a store of its own, and the web client (" + later + ")"},
+			lacks: "a library with a store of its own, and the web client (" + someday + ")"},
 		{id: "S5.2", question: "By which ways do they connect?",
 			promise: "MQTT 3.1.1 and 5 over TCP, TLS and WebSocket, and HTTP, with the same guarantees",
 			shown: []evidence{in("e2e", "TestEveryClientCarriesAnyPayloadUnchangedAndOnce"),
@@ -59,7 +59,7 @@ func scenes() []row {
 			promise: "Each area of what it does is a part of its own behind one table of operations, and can be switched " +
 				"off",
 			shown: []evidence{in(".", "TestPackagesImportOnlyWhatTheTableAllows"), in("api", "TestEveryRowIsComplete")},
-			lacks: "switching areas off (" + later + ")"},
+			lacks: "switching areas off (" + someday + ")"},
 		{id: "S5.4", question: "Where are messages, accounts and relations kept?",
 			promise: "In a store that needs no other program, or in MongoDB; both pass the same suite",
 			shown:   []evidence{in("store/pebble", "TestStoreOnDisk", "TestStoreAcrossPowerLoss")},
@@ -67,7 +67,7 @@ func scenes() []row {
 		{id: "S5.5", question: "Who wakes a phone that sleeps?",
 			promise: "One push for each message and device that is not connected, with the total as its badge; none for " +
 				"one that is",
-			lacks: "push (" + later + ")", waits: []string{"push.set"}},
+			lacks: "push (" + someday + ")", waits: []string{"push.set"}},
 		{id: "S5a.1", question: "How many connections does a node keep?",
 			promise: "An idle one costs a bounded amount of memory; over the limit new ones are refused with a reason, " +
 				"and those that are there do not notice",
@@ -78,7 +78,7 @@ func scenes() []row {
 			shown: []evidence{in("e2e", "FuzzBytesBeforeConnect", "FuzzBytesAfterConnect", "FuzzPublish"),
 				in("hooks", "TestWhatMQTTForbidsEndsTheConnectionWithTheReason"),
 				in("e2e", "TestWhatBecomesOfAPublishIsSaidAsTheProtocolSays")},
-			lacks: "bodies in CBOR and protobuf (" + later + ")"},
+			lacks: "bodies in CBOR and protobuf (" + someday + ")"},
 		{id: "S5a.3", question: "What of one's own sessions?",
 			promise: "One connection each: a second one ends the first. They are listed and ended by their owner and by " +
 				"an administrator, and nobody takes another's",
@@ -106,7 +106,7 @@ func scenes() []row {
 			shown: []evidence{in("broker/transport", "TestTLSIsAtLeast12"),
 				in("e2e", "TestNobodyCanSubscribeToWhatIsNotHis", "TestNobodyCanPublishWhatIsNotHis", "TestNobodyGetsInWithoutHisOwnSecret"),
 				in("e2e/people", "TestEveryCellOfTheMatrix"), in("hooks", "TestNothingIsGrantedByDefault")},
-			lacks: "encryption of what is stored, keys of envelopes, moderation (" + later + ")", waits: []string{"report"}},
+			lacks: "encryption of what is stored, keys of envelopes, moderation (" + someday + ")", waits: []string{"report"}},
 	}
 }
 
@@ -140,7 +140,7 @@ func windows() []row {
 			promise: "Pictures, voice, video, files, places, cards, stickers by reference; calls with one winner among " +
 				"the devices that ring",
 			shown: []evidence{our("7.3-2")},
-			lacks: "media and calls (" + later + ")", waits: []string{"media.begin", "call.turn"}, test: row721},
+			lacks: "media and calls (" + someday + ")", waits: []string{"media.begin", "call.turn"}, test: row721},
 		{id: "7.2-2", question: "And what a client does not know?",
 			promise: "Is stored and passed on unchanged, with a text to show in its place, which the server makes if " +
 				"there is none",
@@ -185,7 +185,7 @@ func sending() []row {
 		{id: "7.3-6", question: "Where is what is sent to who is away?",
 			promise: "On the disk, once; it comes in order when he is back, however much it is and however long he was away",
 			test:    row736, shown: []evidence{in("e2e", "TestTwentyThousandMessagesWaitForAnOfflineSession")},
-			lacks: "a push meanwhile (" + later + ")", waits: []string{"push.set"}},
+			lacks: "a push meanwhile (" + someday + ")", waits: []string{"push.set"}},
 		{id: "7.3-7", question: "Has it arrived, was it read?",
 			promise: "Sent, delivered, read: each is told, none is taken back, and what was read was delivered",
 			test:    row737},
@@ -223,7 +223,7 @@ func storing() []row {
 		{id: "7.5-a2", question: "Is it kept on the client?",
 			promise: "A client that keeps its events can be killed at any moment: from its last whole one it knows what " +
 				"is missing",
-			test: row75a2, lacks: "the library with a store of its own (" + later + "); what the server does for one is shown"},
+			test: row75a2, lacks: "the library with a store of its own (" + someday + "); what the server does for one is shown"},
 		{id: "7.5-a3", question: "Is it kept for a new device?",
 			promise: "A new device finds the history that the old ones have",
 			test:    row75a3},
@@ -234,13 +234,13 @@ func storing() []row {
 		{id: "7.5-b2", question: "Where are pictures and files?",
 			promise: "Beside the messages, once each however often sent; an upload that was cut goes on; links are for " +
 				"members",
-			lacks: "media (" + later + ")", waits: []string{"media.begin"}},
+			lacks: "media (" + someday + ")", waits: []string{"media.begin"}},
 		{id: "7.5-b3", question: "What if a client has too much?",
 			promise: "It forgets what is old: when it is wanted again, it is the same, byte for byte",
-			test:    row75b3, lacks: "the library that forgets (" + later + "); what the server does for one is shown"},
+			test:    row75b3, lacks: "the library that forgets (" + someday + "); what the server does for one is shown"},
 		{id: "7.5-b4", question: "What if its store is broken?",
 			promise: "It makes a new one from the server, and what it still had to send is there once",
-			test:    row75b4, lacks: "the library that notices (" + later + "); what the server does for one is shown"},
+			test:    row75b4, lacks: "the library that notices (" + someday + "); what the server does for one is shown"},
 		{id: "7.5-b5", question: "And with many devices?",
 			promise: "Each has a cursor of its own in the one stream: all have everything once and in order in the end",
 			test:    row75b5},
