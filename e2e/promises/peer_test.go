@@ -182,12 +182,20 @@ func (p *peer) outcomeOf(ack wire.Packet) said {
 // text is a message with a mid.
 func text(to, words, mid string, qos byte, id uint16) wire.Packet {
 	body, _ := json.Marshal(people.M{"k": "text", "body": people.M{"text": words}, "mid": mid}) // of strings
-	return wire.Packet{Type: wire.PUBLISH, Topic: "im/to/" + to + "/send", QoS: qos, ID: id, Payload: body}
+	return wire.Packet{Type: wire.PUBLISH, Topic: toward(to), QoS: qos, ID: id, Payload: body}
 }
 
 // plain is a message as somebody types it.
 func plain(to, words string, qos byte, id uint16) wire.Packet {
-	return wire.Packet{Type: wire.PUBLISH, Topic: "im/to/" + to + "/send", QoS: qos, ID: id, Payload: []byte(words)}
+	return wire.Packet{Type: wire.PUBLISH, Topic: toward(to), QoS: qos, ID: id, Payload: []byte(words)}
+}
+
+// toward is where what is for somebody, or for a conversation, is published.
+func toward(to string) string {
+	if strings.Contains(to, ".") {
+		return "im/c/" + to + "/send"
+	}
+	return "im/to/" + to + "/send"
 }
 
 // arrival is an event as it came.

@@ -79,6 +79,7 @@ func row743(t *testing.T) {
 		alice, bob, carol := all[0], all[1], all[2]
 		dave := town.Join("dave", people.HTTP)
 		call(t, town.Place, alice, "settings.set", people.M{"strangers": "everyone"})
+		group := room(t, town.Place, bob, "group", "alice")
 		tablet := alice.Another("tablet", way(version))
 		other := alice.Another("laptop", people.Ways[d.IntN(2)])
 		seen := alice.Mark()
@@ -101,6 +102,13 @@ func row743(t *testing.T) {
 			func() { alice.Call("contact.reject", people.M{"from": "dave", "tell": true}) },
 			func() { bob.Call("profile.set", people.M{"name": fmt.Sprint("Bob ", d.IntN(9))}) },
 			func() { other.Cut(); connect(t, other) },
+			func() { bob.Publish("im/c/"+group+"/send", []byte("from bob to all")) },
+			func() { carol.Publish("im/c/"+group+"/send", []byte("from carol to all")) },
+			func() { alice.Publish("im/c/"+group+"/read", fmt.Append(nil, 1+d.IntN(9))) },
+			func() { carol.Call("group.leave", people.M{"c": group}) },
+			func() { bob.Call("group.invite", people.M{"c": group, "who": []string{"carol"}}) },
+			func() { carol.Call("group.answer", people.M{"c": group, "yes": true}) },
+			func() { room(t, town.Place, bob, "group", "alice") },
 		}
 		for range rounds(4) {
 			tablet.Cut()

@@ -304,38 +304,54 @@ func repeat(p *peer, times int) (all []said) {
 }
 
 // Whatever is sent at the same time has one order, without gaps, in which every connection's messages are in the order in which
-// they were published, and no time is before the one before it though the clock is.
+// they were published, and no time is before the one before it though the clock is: between two people with four devices each,
+// and in a group of eight.
 func row735(t *testing.T) {
+	const senders = 8
 	each(t, func(t *testing.T, version byte) {
-		const senders = 8
-		per := many(250, 1000)
 		town := found(t)
-		both := absent(t, town.Place, version, "alice", "bob")
-		var all sync.WaitGroup
-		for i := range senders {
-			who := both[i%2]
-			p := dial(t, town.MQTT(), version, who, fmt.Sprint("device ", i), brief)
-			all.Go(func() { p.chatter(both[1-i%2].Name, i, per, func() { town.clock.step(-time.Hour) }) })
-		}
-		all.Wait()
-		next := make([]int, senders)
-		ts := int64(0)
-		got := history(t, town.Place, both[0], device.Direct("alice", "bob"))
-		for i, m := range got {
-			var sender, n int
-			if _, err := fmt.Sscanf(m.Body.Text, "sender %d message %d", &sender, &n); err != nil {
-				t.Fatalf("message %q: %v", m.Body.Text, err)
+		all := absent(t, town.Place, version, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7")
+		group := room(t, town.Place, all[0], "group", "p1", "p2", "p3", "p4", "p5", "p6", "p7")
+		for c, writers := range map[string][]*people.Person{
+			device.Direct("p0", "p1"): {all[0], all[1], all[0], all[1], all[0], all[1], all[0], all[1]}, group: all,
+		} {
+			per := many(250, 1000)
+			var done sync.WaitGroup
+			for i, who := range writers {
+				p := dial(t, town.MQTT(), version, who, fmt.Sprint("device ", i), brief)
+				done.Go(func() { p.chatter(c, i, per, func() { town.clock.step(-time.Hour) }) })
 			}
-			if m.Seq != uint64(i+1) || n != next[sender] || m.TS < ts {
-				t.Fatalf("message %d is %d of %d, seq %d, at %d after %d", i+1, n, sender, m.Seq, m.TS, ts)
-			}
-			next[sender]++
-			ts = m.TS
-		}
-		if len(got) != senders*per {
-			t.Errorf("%d messages are there, want %d", len(got), senders*per)
+			done.Wait()
+			inOrder(t, history(t, town.Place, all[1], c), senders, per)
 		}
 	})
+}
+
+// inOrder looks at all messages of a conversation to which so many have sent so much each.
+func inOrder(t *testing.T, got []event, senders, per int) {
+	t.Helper()
+	next := make([]int, senders)
+	ts, total := int64(0), 0
+	for i, m := range got {
+		if m.Seq != got[0].Seq+uint64(i) || m.TS < ts {
+			t.Fatalf("message %d has seq %d, at %d after %d", i, m.Seq, m.TS, ts)
+		}
+		if ts = m.TS; m.K == "sys" {
+			continue
+		}
+		var sender, n int
+		if _, err := fmt.Sscanf(m.Body.Text, "sender %d message %d", &sender, &n); err != nil {
+			t.Fatalf("message %q: %v", m.Body.Text, err)
+		}
+		if n != next[sender] {
+			t.Fatalf("message %d of %d came as number %d", n, sender, next[sender])
+		}
+		next[sender]++
+		total++
+	}
+	if total != senders*per {
+		t.Errorf("%d messages are there, want %d", total, senders*per)
+	}
 }
 
 // chatter publishes many messages, several at once. One of the senders does something strange in the middle.

@@ -308,6 +308,7 @@ func row75b5(t *testing.T) {
 		town := found(t)
 		both := absent(t, town.Place, version, "alice", "bob")
 		bob := both[1]
+		group := room(t, town.Place, both[0], "group", "bob")
 		var devices []*device.Device
 		gates, got := make([]*gate, 4), make([][]event, 4)
 		var mu sync.Mutex
@@ -322,7 +323,7 @@ func row75b5(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					if rows := got[i]; e.T == "msg" && (len(rows) == 0 || rows[len(rows)-1].USN < e.USN) {
-						got[i] = append(got[i], event{USN: e.USN, Seq: e.Seq, ID: e.ID})
+						got[i] = append(got[i], event{C: e.C, USN: e.USN, Seq: e.Seq, ID: e.ID})
 					}
 				}}))
 			server.Eventually(t, "the device is there", devices[i].Ready)
@@ -332,22 +333,29 @@ func row75b5(t *testing.T) {
 			i := d.IntN(4)
 			gates[i].set(d.IntN(2) == 0)
 			devices[i].Cut()
-			writer.chatter("bob", i, 1+d.IntN(40), func() {})
+			writer.chatter([]string{"bob", group}[d.IntN(2)], i, 1+d.IntN(40), func() {})
 		}
 		head := uint64(len(stream(t, town.Place, bob, 0)))
-		want := history(t, town.Place, bob, device.Direct("alice", "bob"))
+		want := map[string][]event{}
+		for _, c := range []string{device.Direct("alice", "bob"), group} {
+			want[c] = slices.DeleteFunc(history(t, town.Place, bob, c), func(e event) bool { return e.K == "sys" })
+		}
 		for i, dev := range devices {
 			gates[i].set(true)
 			server.Eventually(t, "the device has everything", func() bool { return dev.Last() == head })
 			if err := dev.Close(); err != nil {
 				t.Error(err)
 			}
-			if len(got[i]) != len(want) {
-				t.Fatalf("device %d has %d messages, want %d", i, len(got[i]), len(want))
-			}
-			for k, e := range got[i] {
-				if e.Seq != want[k].Seq || e.ID != want[k].ID {
-					t.Fatalf("message %d of device %d is %+v, want %+v", k, i, e, want[k])
+			for c := range want {
+				var rows []event
+				for _, e := range got[i] {
+					if e.C == c {
+						rows = append(rows, e)
+					}
+				}
+				same := func(a, b event) bool { return a.Seq == b.Seq && a.ID == b.ID }
+				if !slices.EqualFunc(rows, want[c], same) {
+					t.Errorf("device %d has in %s\n%+v, want\n%+v", i, c, rows, want[c])
 				}
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -52,7 +54,7 @@ func row761(t *testing.T) {
 
 // ledger is what should be unread, counted by hand.
 type ledger struct {
-	said map[string][]string          // by conversation: who said each message
+	said map[string][]string          // by conversation: who said each message; nobody, if it does not count
 	read map[string]map[string]uint64 // by user and conversation
 }
 
@@ -64,10 +66,7 @@ func newLedger(users ...string) *ledger {
 	return l
 }
 
-func (l *ledger) send(from, to string) {
-	c := device.Direct(from, to)
-	l.said[c] = append(l.said[c], from)
-}
+func (l *ledger) send(from, c string) { l.said[c] = append(l.said[c], from) }
 
 func (l *ledger) mark(who, c string, seq uint64) {
 	l.read[who][c] = max(l.read[who][c], min(seq, uint64(len(l.said[c]))))
@@ -77,13 +76,18 @@ func (l *ledger) unread(who string) (total int, each map[string]int) {
 	each = map[string]int{}
 	for c, said := range l.said {
 		for i, from := range said {
-			if from != who && uint64(i+1) > l.read[who][c] && (c == device.Direct(who, from)) {
+			if from != "" && from != who && uint64(i+1) > l.read[who][c] && member(who, c) {
 				each[c]++
 				total++
 			}
 		}
 	}
 	return total, each
+}
+
+// member says whether somebody is in a conversation; all are in the group.
+func member(who, c string) bool {
+	return strings.HasPrefix(c, "g.") || slices.Contains(strings.Split(c, ".")[1:], who)
 }
 
 // After every operation, and after every crash in the middle of one, the total is the sum of its parts and both are what a count
@@ -94,10 +98,11 @@ func row762(t *testing.T) {
 		d := dice(t)
 		place, s := people.Outside(t)
 		all := friends(t, place, version, "alice", "bob", "carol")
-		book := newLedger("alice", "bob", "carol")
+		group := room(t, place, all[0], "group", "bob", "carol")
+		book := recount(t, place, all, group)
 		for round := range rounds(3) {
 			for range 25 {
-				act(d, all, book)()
+				act(d, all, group, book)()
 				for _, p := range all {
 					compare(t, place, p, book)
 				}
@@ -105,12 +110,12 @@ func row762(t *testing.T) {
 					t.Fatalf("in round %d", round)
 				}
 			}
-			crash(d, s, all)
+			crash(d, s, all, group)
 			for _, p := range all {
 				p.Cut()
 				connect(t, p)
 			}
-			book = recount(t, place, all)
+			book = recount(t, place, all, group)
 		}
 		for _, p := range all {
 			p.Settled()
@@ -120,14 +125,14 @@ func row762(t *testing.T) {
 }
 
 // crash kills the server while something is done, and starts it again.
-func crash(d *rand.Rand, s *server.Server, all []*people.Person) {
+func crash(d *rand.Rand, s *server.Server, all []*people.Person, group string) {
 	var doing sync.WaitGroup
 	const most = 30
 	done, until := make(chan struct{}, most), d.IntN(most/2)
 	mine := rand.New(rand.NewPCG(d.Uint64(), 1))
 	doing.Go(func() {
 		for range most {
-			act(mine, all, newLedger("alice", "bob", "carol"))()
+			act(mine, all, group, newLedger("alice", "bob", "carol"))()
 			done <- struct{}{}
 		}
 	})
@@ -139,21 +144,22 @@ func crash(d *rand.Rand, s *server.Server, all []*people.Person) {
 	s.Start()
 }
 
-// act makes something that somebody does.
-func act(d *rand.Rand, all []*people.Person, book *ledger) func() {
+// act makes something that somebody does in a conversation of two or in the group.
+func act(d *rand.Rand, all []*people.Person, group string, book *ledger) func() {
 	i := d.IntN(len(all))
 	who, other := all[i], all[(i+1+d.IntN(len(all)-1))%len(all)]
+	c := []string{group, device.Direct(who.Name, other.Name)}[d.IntN(2)]
 	if d.IntN(3) > 0 {
 		return func() {
-			if _, word := who.Send(other.Name, "something"); word == "" {
-				book.send(who.Name, other.Name)
+			if _, word := who.Publish("im/c/"+c+"/send", []byte("something")); word == "" {
+				book.send(who.Name, c)
 			}
 		}
 	}
 	seq := uint64(1 + d.IntN(20))
 	return func() {
-		if word := who.Read(other.Name, seq); word == "" {
-			book.mark(who.Name, device.Direct(who.Name, other.Name), seq)
+		if _, word := who.Publish("im/c/"+c+"/read", fmt.Append(nil, seq)); word == "" {
+			book.mark(who.Name, c, seq)
 		}
 	}
 }
@@ -173,14 +179,21 @@ func compare(t *testing.T, place *people.Place, p *people.Person, book *ledger) 
 }
 
 // recount makes a ledger of what is stored: after a crash nobody knows what was done of what was not acknowledged.
-func recount(t *testing.T, place *people.Place, all []*people.Person) *ledger {
+func recount(t *testing.T, place *people.Place, all []*people.Person, group string) *ledger {
 	t.Helper()
 	book := newLedger("alice", "bob", "carol")
+	add := func(p *people.Person, c string) {
+		for _, m := range history(t, place, p, c) {
+			if m.K == "sys" {
+				m.From = ""
+			}
+			book.send(m.From, c)
+		}
+	}
+	add(all[0], group)
 	for i, p := range all {
 		for _, other := range all[i+1:] {
-			for _, m := range history(t, place, p, device.Direct(p.Name, other.Name)) {
-				book.send(m.From, map[string]string{p.Name: other.Name, other.Name: p.Name}[m.From])
-			}
+			add(p, device.Direct(p.Name, other.Name))
 		}
 	}
 	for _, p := range all {
@@ -205,7 +218,7 @@ func moments(t *testing.T, p *people.Person, all []event) {
 		}
 		switch e.T {
 		case "msg":
-			if e.From != p.Name && e.Seq > read[e.C] {
+			if e.From != p.Name && e.K != "sys" && e.Seq > read[e.C] {
 				unread[e.C][e.Seq] = true
 			}
 		case "read":
