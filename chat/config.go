@@ -58,6 +58,11 @@ type Config struct {
 	// HandleQuarantine is how long nobody gets the phone number or e-mail address of an account that was deleted. Default 30
 	// days, so that nobody is taken for its owner by who has not heard. 0: it is free at once.
 	HandleQuarantine time.Duration
+	// KeepMessages is for how long messages are kept. 0, the default: for ever. Otherwise at least 7 days.
+	KeepMessages time.Duration
+	// KeepStreams is for how long the entries of streams are kept: who was away for longer starts over. Default 30 days.
+	// 0: for ever.
+	KeepStreams time.Duration
 	// LargeFrom is up to how many members the messages of a room are in the streams of its members. Default 2000: each message
 	// is one row for each of them. At least 1; a room that was larger once stays large.
 	LargeFrom int
@@ -95,6 +100,7 @@ func DefaultConfig() Config {
 		HandleChanges:    10,
 		HandleQuarantine: 30 * 24 * time.Hour,
 
+		KeepStreams: 30 * day,
 		LargeFrom:   2000,
 		MaxMembers:  100_000,
 		MaxRooms:    500,
@@ -139,6 +145,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("chat: Grace: %s is not between 0 and 1h", c.Grace)
 	case c.BoardKeep < time.Second:
 		return fmt.Errorf("chat: BoardKeep: %s is less than 1s", c.BoardKeep)
+	case c.KeepMessages != 0 && c.KeepMessages < 7*day:
+		return fmt.Errorf("chat: KeepMessages: %s is less than 7 days", c.KeepMessages)
+	case c.KeepStreams != 0 && c.KeepStreams < day:
+		return fmt.Errorf("chat: KeepStreams: %s is less than a day", c.KeepStreams)
 	case c.Typing < time.Second || c.Typing > time.Minute:
 		return fmt.Errorf("chat: Typing: %s is not between 1s and 1m", c.Typing)
 	}

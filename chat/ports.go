@@ -32,6 +32,7 @@ type Store interface {
 	Rooms
 	OwnSides
 	Halls
+	Retention
 }
 
 // Log keeps messages and streams in the order in which it accepted them.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 )
 
@@ -17,6 +18,11 @@ import (
 type floorRow struct {
 	Floor uint64 `cbor:"1,keyasint,omitempty"` // the first seq that is there
 	Ops   uint64 `cbor:"2,keyasint,omitempty"` // of a board: operations up to here are removed
+
+	// Of the last message below the floor, if what was removed counted.
+	N    uint64        `cbor:"3,keyasint,omitempty"`
+	From accounts.Name `cbor:"4,keyasint,omitempty"`
+	Own  uint64        `cbor:"5,keyasint,omitempty"`
 }
 
 // trimSlice is how many messages are removed in one batch.
@@ -24,7 +30,10 @@ const trimSlice = 256
 
 // setFloorLocked raises the floor, in a batch that nothing is removed before.
 func (c *conversation) setFloorLocked(b *pebble.Batch, row floorRow) {
-	row = floorRow{max(row.Floor, c.floor.Floor), max(row.Ops, c.floor.Ops)}
+	if row.N < c.floor.N || row.Floor < c.floor.Floor { // what was removed now does not count
+		row.N, row.From, row.Own = c.floor.N, c.floor.From, c.floor.Own
+	}
+	row.Floor, row.Ops = max(row.Floor, c.floor.Floor), max(row.Ops, c.floor.Ops)
 	if row != c.floor {
 		c.floor = row
 		put(b, key1(tableFloors, c.name), encode(row))

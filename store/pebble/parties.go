@@ -106,7 +106,7 @@ func (p *parties) pin(ctx context.Context, who accounts.Name) error {
 		return err
 	}
 	p.people = append(p.people, party{member: row.value, row: row, stream: st})
-	return nil
+	return p.store.rebase(p.conv.value, row.value)
 }
 
 func (p *parties) release() {

@@ -168,6 +168,9 @@ func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.St
 			}
 		}
 	}
+	if err == nil && (len(page.Entries) == 0 || page.Entries[0].USN != after+1) && iter.First() {
+		page.Floor, err = cutNumber(iter.Key()[len(prefix):])
+	}
 	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
 		return page, unavailable("read stream", err)
 	}
@@ -424,7 +427,12 @@ func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversa
 		}
 	}
 	x := member{who: user, row: m}
-	c := conversation{}
+	c := conversation{name: name, kind: name.Kind()}
+	if err := s.rebaseFrom(r, &c, &x); err != nil {
+		return t, last, err
+	}
+	m = x.row
+	t.ReadN, t.ReadOwn = m.ReadN, m.ReadOwn
 	if c.gone.marks, err = s.readGone(r, name, m.since()); err != nil {
 		return t, last, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -144,7 +145,10 @@ func testRoomLinks(k *kit) {
 // roomOracle is what a room has to be: everything is counted anew.
 type roomOracle struct {
 	from    []accounts.Name // of each message; empty: a line
+	ts      []time.Time
+	floor   uint64 // what is up to here was removed
 	at      [][]accounts.Name
+	now     func() time.Time
 	members map[accounts.Name]bool
 	read    map[accounts.Name]uint64
 	streams map[accounts.Name]int
@@ -154,7 +158,7 @@ type roomOracle struct {
 func (o *roomOracle) unread(who accounts.Name) uint64 {
 	n := uint64(0)
 	for seq, from := range o.from {
-		if uint64(seq+1) > o.read[who] && from != "" && from != who {
+		if uint64(seq+1) > max(o.read[who], o.floor) && from != "" && from != who {
 			n++
 		}
 	}
@@ -164,7 +168,7 @@ func (o *roomOracle) unread(who accounts.Name) uint64 {
 func (o *roomOracle) mentions(who accounts.Name) uint64 {
 	n := uint64(0)
 	for seq, at := range o.at {
-		if uint64(seq+1) > o.read[who] && slices.Contains(at, who) {
+		if uint64(seq+1) > max(o.read[who], o.floor) && slices.Contains(at, who) {
 			n++
 		}
 	}
@@ -174,6 +178,7 @@ func (o *roomOracle) mentions(who accounts.Name) uint64 {
 // add adds a message, or a line, that mentions somebody; only members are.
 func (o *roomOracle) add(from accounts.Name, at ...accounts.Name) {
 	o.from = append(o.from, from)
+	o.ts = append(o.ts, o.now())
 	at = slices.DeleteFunc(at, func(who accounts.Name) bool { return who == from || !o.members[who] })
 	o.at = append(o.at, at)
 	if !o.large {
@@ -189,13 +194,14 @@ func testRoomModel(k *kit) {
 		run.open()
 		defer func() { run.ok("close", run.store.Close()) }()
 		m := &roomModel{kit: run, oracle: roomOracle{
+			now:     run.clock.Now,
 			members: map[accounts.Name]bool{}, read: map[accounts.Name]uint64{}, streams: map[accounts.Name]int{},
 		}}
 		m.kit.take(group, user(0), create(user(0)))
 		m.oracle.members[user(0)] = true
 		m.oracle.add("")
 		t.Repeat(map[string]func(*rapid.T){
-			"send": m.send, "mark": m.mark, "enter": m.enter, "exit": m.exit, "crash": m.crash, "reopen": m.reopen, "": m.check,
+			"send": m.send, "mark": m.mark, "enter": m.enter, "exit": m.exit, "wait": m.wait, "retire": m.retire, "crash": m.crash, "reopen": m.reopen, "": m.check,
 		})
 	})
 }
@@ -270,12 +276,27 @@ func (m *roomModel) exit(t *rapid.T) {
 	m.kit.take(group, user(0), exit(who), who)
 }
 
+func (m *roomModel) wait(*rapid.T) { m.kit.clock.advance(time.Hour) }
+
+// retire removes what is older than some hours.
+func (m *roomModel) retire(t *rapid.T) {
+	before := m.kit.clock.Now().Add(-time.Duration(rapid.IntRange(0, 3).Draw(t, "hours")) * time.Hour)
+	m.kit.retire(group, before)
+	for m.oracle.floor < uint64(len(m.oracle.ts)) && m.oracle.ts[m.oracle.floor].Before(before) {
+		m.oracle.floor++
+	}
+}
+
 func (m *roomModel) crash(*rapid.T)  { m.kit.crash() }
 func (m *roomModel) reopen(*rapid.T) { m.kit.reopen() }
 
 func (m *roomModel) check(*rapid.T) {
 	k, o := m.kit, &m.oracle
-	equal(k, "messages", len(k.messages(group)), len(o.from))
+	page, err := k.chat().Messages(k.ctx(), group, 0, 0, 1000)
+	k.ok("messages", err)
+	equal(k, "messages", len(page.Messages), len(o.from)-int(o.floor))
+	equal(k, "head", page.Head, uint64(len(o.from)))
+	equal(k, "floor", page.Floor, o.floor+1)
 	r, err := k.chat().Room(k.ctx(), group)
 	k.ok("room", err)
 	equal(k, "members", r.Members, len(o.members))

@@ -55,6 +55,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"own sides", ownSideTests},
 		{"model", modelTests},
 		{"rooms", roomTests},
+		{"retention", retentionTests},
 		{"halls", hallTests},
 		{"seen", seenTests},
 		{"sessions", sessionTests},

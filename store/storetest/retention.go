@@ -1,0 +1,180 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+var retentionTests = []test{
+	{"old messages go, and nobody counts them", testRetire},
+	{"a conversation whose messages are all too old goes on", testRetireAll},
+	{"a mid is forgotten with its message", testRetireMID},
+	{"streams are cut at an age, and go on", testRetireStreams},
+	{"what has messages is found", testWritten},
+}
+
+// retire removes what is older than a time from a conversation.
+func (k *kit) retire(c chat.Conversation, before time.Time) {
+	k.Helper()
+	for more := true; more; {
+		var err error
+		more, err = k.chat().Retire(k.ctx(), c, before.UnixMilli())
+		k.ok("retire", err)
+	}
+}
+
+// unread gives what somebody has not read in all of his conversations.
+func (k *kit) unread(who accounts.Name) (n uint64) {
+	k.Helper()
+	tallies, _ := k.tallies(who)
+	for _, t := range tallies {
+		n += t.Unread()
+	}
+	return n
+}
+
+// left gives the seqs of all messages that are there.
+func (k *kit) left(c chat.Conversation) (seqs []uint64, floor uint64) {
+	k.Helper()
+	page, err := k.chat().Messages(k.ctx(), c, 0, 0, 1000)
+	k.ok("messages", err)
+	for _, m := range page.Messages {
+		seqs = append(seqs, m.Seq)
+	}
+	return seqs, page.Floor
+}
+
+func testRetire(k *kit) {
+	conv := k.contacts(alice, bob)
+	for i := range 600 {
+		if i == 597 {
+			k.clock.advance(time.Hour)
+		}
+		k.send(draft(conv, alice, "", fmt.Sprint(i)))
+	}
+	k.mark(conv, bob, 5, 5)
+	equal(k, "unread before", k.unread(bob), 595)
+	k.retire(conv, k.clock.Now())
+	check := func() {
+		k.Helper()
+		seqs, floor := k.left(conv)
+		same(k, "messages", seqs, []uint64{598, 599, 600})
+		equal(k, "floor", floor, 598)
+		equal(k, "unread", k.unread(bob), 3)
+		equal(k, "mark", k.marks(conv, bob).Read, 5)
+	}
+	check()
+	k.crash()
+	check()
+	equal(k, "next", k.send(draft(conv, bob, "", "next")).Seq, 601)
+	k.mark(conv, bob, 599, 599)
+	equal(k, "unread after a mark", k.unread(bob), 1)
+	for _, e := range k.stream(bob) {
+		if e.Type == chat.EntryMessage && e.Message.Seq < 598 {
+			equal(k, "kind of what is gone", e.Message.Kind, chat.KindGone)
+		}
+	}
+}
+
+func testRetireAll(k *kit) {
+	conv := k.contacts(alice, bob)
+	k.send(draft(conv, alice, "1", "secret"))
+	k.send(draft(conv, alice, "2", "secret"))
+	k.clock.advance(time.Hour)
+	k.retire(conv, k.clock.Now())
+	for range 2 {
+		seqs, floor := k.left(conv)
+		equal(k, "messages", len(seqs), 0)
+		equal(k, "floor", floor, 3)
+		equal(k, "unread", k.unread(bob), 0)
+		for _, e := range k.stream(bob) {
+			if e.Type == chat.EntryMessage {
+				equal(k, "body of what is gone", string(e.Message.Body), "")
+			}
+		}
+		k.crash()
+	}
+	equal(k, "next", k.send(draft(conv, alice, "", "next")).Seq, 3)
+	equal(k, "unread", k.unread(bob), 1)
+}
+
+func testRetireMID(k *kit) {
+	conv := k.contacts(alice, bob)
+	d := draft(conv, alice, "the same", "hello")
+	equal(k, "first", k.send(d).Seq, 1)
+	equal(k, "repeated", k.send(d).Seq, 1)
+	k.send(draft(conv, alice, "", "another"))
+	k.clock.advance(time.Hour)
+	k.retire(conv, k.clock.Now())
+	equal(k, "when it is gone", k.send(d).Seq, 3)
+}
+
+func testRetireStreams(k *kit) {
+	conv := k.contacts(alice, bob)
+	for i := range 20 {
+		k.send(draft(conv, alice, "", fmt.Sprint(i)))
+	}
+	k.clock.advance(time.Hour)
+	k.send(draft(conv, alice, "", "new"))
+	head := uint64(len(k.stream(bob)))
+	cut := func(before time.Time) {
+		k.Helper()
+		for after, more := accounts.Name(""), true; more; {
+			last, err := k.chat().RetireStreams(k.ctx(), before.UnixMilli(), after, 1)
+			k.ok("retire streams", err)
+			after, more = last, last != ""
+		}
+	}
+	want := func(floor uint64) {
+		k.Helper()
+		for range 2 {
+			page, err := k.chat().Stream(k.ctx(), bob, 0, 100)
+			k.ok("stream", err)
+			equal(k, "floor", page.Floor, floor)
+			equal(k, "head", page.Head, head)
+			equal(k, "entries", len(page.Entries), int(head-floor+1))
+			k.crash()
+		}
+	}
+	cut(k.clock.Now().Add(-2 * time.Hour))
+	want(1)
+	cut(k.clock.Now())
+	want(head)
+	k.clock.advance(time.Hour)
+	cut(k.clock.Now())
+	want(head) // the last one stays
+	k.send(draft(conv, alice, "", "newer"))
+	page, err := k.chat().Stream(k.ctx(), bob, head, 10)
+	k.ok("stream", err)
+	equal(k, "usn after that", page.Entries[0].USN, head+1)
+}
+
+func testWritten(k *kit) {
+	first := k.contacts(alice, bob)
+	k.contacts(alice, carol)
+	k.send(draft(first, alice, "", "hello"))
+	ts := k.clock.Now().UnixMilli()
+	k.clock.advance(time.Hour)
+	k.send(draft(first, alice, "", "hello"))
+	k.take(group, alice, step(func(r *chat.Room) error {
+		r.Owner, r.Created, r.Info.Keep = alice, r.Now, 9
+		r.Enter(alice, chat.RoleOwner)
+		return nil
+	}))
+	var all []chat.Written
+	for after := chat.Conversation(""); ; {
+		page, err := k.chat().Written(k.ctx(), after, 1)
+		k.ok("written", err)
+		if len(page) == 0 {
+			break
+		}
+		all = append(all, page...)
+		after = page[len(page)-1].Conversation
+	}
+	same(k, "written", all, []chat.Written{
+		{Conversation: first, Oldest: ts}, {Conversation: group, Keep: 9, Oldest: k.clock.Now().UnixMilli()},
+	})
+}
