@@ -72,8 +72,10 @@ type checker struct {
 // seenConversation is what has to be known of a conversation later.
 type seenConversation struct {
 	wanted      []accounts.Name // members of whom there is no record yet
-	first, head uint64          // seqs; 0: there is no message
-	members     []*Member       // until its messages were read
+	room        *Room
+	floor       uint64
+	first, head uint64    // seqs; 0: there is no message
+	members     []*Member // until its messages were read
 }
 
 func (c *checker) record(r Record) error {
@@ -84,20 +86,56 @@ func (c *checker) record(r Record) error {
 		c.contact(r)
 	case *Conversation:
 		c.conversations[r.C] = &seenConversation{wanted: slices.Clone(r.Members)}
+	case *Room:
+		if at := c.of("room", r.C); at != nil {
+			room := *r
+			at.room = &room
+		}
+	case *Floor:
+		if at := c.of("floor", r.C); at != nil {
+			at.floor = r.Floor
+		}
+	case *Snapshot:
+		c.of("snapshot", r.C)
+	case *Outdated:
+		c.of("snapshot", r.C)
+	case *Likes:
+		c.of("likes", r.C)
 	case *Member:
 		c.member(r)
 	case *Boxed:
-		if c.conversations[r.C] == nil {
-			c.report.Add("box of %s: there is no conversation %s", r.User, r.C)
-		}
+		c.of("box of "+string(r.User), r.C)
 	case *Message:
 		c.message(r)
+	case *Own:
+		c.seq("own of "+string(r.Who), r.C, r.Seq)
+	case *Gone:
+		c.seq("gone", r.C, r.Seq)
+	case *Mention:
+		c.seq("mention of "+string(r.Who), r.C, r.Seq)
 	case *MID:
 		return c.mid(r)
 	case *Entry:
 		c.entry(r)
 	}
 	return nil
+}
+
+// of gives the conversation that something is about.
+func (c *checker) of(what string, name chat.Conversation) *seenConversation {
+	at := c.conversations[name]
+	if at == nil {
+		c.report.Add("%s: there is no conversation %s", what, name)
+	}
+	return at
+}
+
+// seq checks what is about a message, which may have been removed.
+func (c *checker) seq(what string, name chat.Conversation, seq uint64) {
+	c.endConversation()
+	if at := c.of(what, name); at != nil && (seq == 0 || seq > at.head) {
+		c.report.Add("%s: there is no message %s %d", what, name, seq)
+	}
 }
 
 // contact counts what a list says.
@@ -121,21 +159,30 @@ func (c *checker) endLists() {
 }
 
 func (c *checker) member(r *Member) {
-	at := c.conversations[r.C]
+	at := c.of("member "+string(r.Who), r.C)
 	if at == nil {
-		c.report.Add("member %s of %s: there is no such conversation", r.Who, r.C)
 		return
 	}
-	at.members = append(at.members, r)
 	at.wanted = slices.DeleteFunc(at.wanted, func(n accounts.Name) bool { return n == r.Who })
 	if r.Recv < r.Read {
 		c.report.Add("member %s of %s: read %d, received %d", r.Who, r.C, r.Read, r.Recv)
+	}
+	if r.C.Kind().Room() && r.Role == chat.RoleNone {
+		return
+	}
+	at.members = append(at.members, r)
+	if at.room != nil {
+		at.room.Members--
+		if r.Who == at.room.Owner != (r.Role == chat.RoleOwner) {
+			c.report.Add("member %s of %s: the owner is %s", r.Who, r.C, at.room.Owner)
+		}
 	}
 }
 
 // counting counts the messages of a conversation anew.
 type counting struct {
 	name chat.Conversation
+	kind chat.Kind
 	at   *seenConversation
 	last *Message
 	own  map[accounts.Name]uint64 // counting messages, by senders
@@ -144,34 +191,21 @@ type counting struct {
 func (c *checker) message(r *Message) {
 	if c.conversation == nil || c.conversation.name != r.C {
 		c.endConversation()
-		c.conversation = &counting{name: r.C, at: c.conversations[r.C], own: map[accounts.Name]uint64{}}
-		if c.conversation.at == nil {
-			c.report.Add("message %s %d: there is no such conversation", r.C, r.Seq)
-			c.conversation.at = &seenConversation{}
+		at := c.of("message", r.C)
+		if at == nil {
+			at = &seenConversation{}
 		}
-		c.conversation.at.first = r.Seq
+		at.first = r.Seq
+		c.conversation = &counting{name: r.C, kind: r.C.Kind(), at: at, own: map[accounts.Name]uint64{}}
 	}
 	k := c.conversation
-	n, ts, seq := uint64(0), r.TS, r.Seq
-	if k.last != nil {
-		n, ts, seq = k.last.N, k.last.TS, k.last.Seq+1
-	}
-	own, known := k.own[r.From], k.at.first == 1
-	if _, wrote := k.own[r.From]; wrote {
-		known = true
-	}
+	c.place(k, r)
+	own, wrote := k.own[r.From]
 	if !r.Silent {
-		n++
 		own++
 	}
-	switch {
-	case r.Seq != seq:
-		c.report.Add("message %s %d: %d was to come", r.C, r.Seq, seq)
-	case r.TS < ts:
-		c.report.Add("message %s %d: it is older than the one before", r.C, r.Seq)
-	case r.N != n && (k.last != nil || r.Seq == 1):
-		c.report.Add("message %s %d: n is %d, counted %d", r.C, r.Seq, r.N, n)
-	case r.Own != own && known:
+	// Who watches a live room and is not in it is counted only as long as he is remembered.
+	if r.Own != own && (wrote || k.at.first == 1) && k.whole() {
 		c.report.Add("message %s %d: own is %d, counted %d", r.C, r.Seq, r.Own, own)
 	}
 	k.own[r.From], k.last, k.at.head = r.Own, r, r.Seq
@@ -180,14 +214,47 @@ func (c *checker) message(r *Message) {
 	}
 }
 
+// whole says whether nothing but what is before the floor is ever removed.
+func (k *counting) whole() bool {
+	return k.kind != chat.KindLive && k.kind != chat.KindBoard && k.at.floor == 0
+}
+
+// place checks that a message comes after the one before.
+func (c *checker) place(k *counting, r *Message) {
+	last := k.last
+	if last == nil {
+		if last = (&Message{TS: r.TS}); r.Seq != 1 {
+			last = &Message{Seq: r.Seq - 1, TS: r.TS, N: r.N}
+			if r.N > 0 && !r.Silent {
+				last.N--
+			}
+			if k.whole() {
+				c.report.Add("message %s %d: it is the first, and there is no floor", r.C, r.Seq)
+			}
+		}
+	}
+	gap, n := r.Seq-last.Seq-1, last.N
+	if !r.Silent {
+		n++
+	}
+	switch {
+	case r.Seq <= last.Seq || gap > 0 && k.whole():
+		c.report.Add("message %s %d: %d was to come", r.C, r.Seq, last.Seq+1)
+	case r.TS < last.TS:
+		c.report.Add("message %s %d: it is older than the one before", r.C, r.Seq)
+	case r.N < n || r.N > n+gap:
+		c.report.Add("message %s %d: n is %d, counted %d", r.C, r.Seq, r.N, n)
+	}
+}
+
 // mark checks what a member's marks say of a message.
 func (c *checker) mark(k *counting, m *Member, r *Message) {
-	if _, _, direct := k.name.Pair(); !direct || m.Read != r.Seq {
+	if r.Seq != max(m.Read, m.Base) || k.kind == chat.KindLive {
 		return
 	}
-	if own := k.own[m.Who]; m.ReadN != r.N || m.ReadOwn != own && k.at.first == 1 {
+	if own := k.own[m.Who]; m.ReadN != r.N || m.ReadOwn != own && k.whole() {
 		c.report.Add("member %s of %s: read %d, n %d, own %d, counted %d and %d",
-			m.Who, k.name, m.Read, m.ReadN, m.ReadOwn, r.N, own)
+			m.Who, k.name, r.Seq, m.ReadN, m.ReadOwn, r.N, own)
 	}
 }
 
@@ -209,6 +276,9 @@ func (c *checker) endConversation() {
 func (c *checker) endMembers() {
 	for _, name := range slices.Sorted(maps.Keys(c.conversations)) {
 		at := c.conversations[name]
+		if at.room != nil && at.room.Members != 0 {
+			c.report.Add("room %s: %d members more than there are", name, at.room.Members)
+		}
 		if len(at.wanted) > 0 {
 			c.report.Add("conversation %s: there are no members %v", name, at.wanted)
 		}
@@ -222,13 +292,14 @@ func (c *checker) endMembers() {
 
 // mid looks for its message.
 func (c *checker) mid(r *MID) error {
-	at := c.conversations[r.C]
-	if at == nil || r.Seq > at.head {
-		c.report.Add("mid %q of %s in %s: there is no message %d", r.MID, r.From, r.C, r.Seq)
+	c.endConversation()
+	at := c.of("mid", r.C)
+	if at == nil || r.Seq == 0 { // likes have none
 		return nil
 	}
-	if r.Seq < at.first {
-		return nil // its message is gone
+	if r.Seq > at.head {
+		c.report.Add("mid %q of %s in %s: there is no message %d", r.MID, r.From, r.C, r.Seq)
+		return nil
 	}
 	found, err := c.src.Records(c.ctx, &Message{C: r.C, Seq: r.Seq - 1}, 1)
 	if err != nil {
@@ -237,6 +308,9 @@ func (c *checker) mid(r *MID) error {
 	var m *Message
 	if len(found) > 0 {
 		m, _ = found[0].(*Message)
+	}
+	if k := (&counting{kind: r.C.Kind(), at: at}); !k.whole() && (m == nil || m.C != r.C || m.Seq != r.Seq) {
+		return nil // its message was removed
 	}
 	if m == nil || m.C != r.C || m.Seq != r.Seq || m.From != r.From || m.MID != r.MID && (m.MID != "" || m.ID != r.MID) {
 		c.report.Add("mid %q of %s in %s: message %d has another", r.MID, r.From, r.C, r.Seq)
@@ -266,15 +340,20 @@ func (c *checker) entry(r *Entry) {
 		return
 	}
 	was, pointed := s.seqs[r.Conversation]
-	_, _, direct := r.Conversation.Pair()
+	all := pointsAtAll(r.Conversation)
 	at := c.conversations[r.Conversation]
 	switch {
 	case at == nil || r.Seq > at.head:
 		c.report.Add("entry %s %d: there is no message %s %d", r.User, r.USN, r.Conversation, r.Seq)
-	case pointed && r.Seq <= was, direct && r.Seq != was+1 && (pointed || s.first == 1):
+	case pointed && r.Seq <= was, all && r.Seq != was+1 && (pointed || s.first == 1):
 		c.report.Add("entry %s %d: message %d of %s comes after %d", r.User, r.USN, r.Seq, r.Conversation, was)
 	}
 	s.seqs[r.Conversation] = r.Seq
+}
+
+// pointsAtAll says whether the streams of members have every message, because they are members for ever.
+func pointsAtAll(c chat.Conversation) bool {
+	return c.Kind() == chat.KindDirect || c.Kind() == chat.KindNotes
 }
 
 // endStream checks that all messages of two people were pointed at.
@@ -283,7 +362,7 @@ func (c *checker) endStream() {
 		return
 	}
 	for name, seq := range c.stream.seqs {
-		if _, _, direct := name.Pair(); direct && c.conversations[name] != nil && seq < c.conversations[name].head {
+		if pointsAtAll(name) && c.conversations[name] != nil && seq < c.conversations[name].head {
 			c.report.Add("stream of %s: message %d of %s is not in it", c.stream.user, seq+1, name)
 		}
 	}

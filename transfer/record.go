@@ -23,9 +23,18 @@ const (
 	KindList         Kind = "list"
 	KindContact      Kind = "contact"
 	KindConversation Kind = "conversation"
+	KindRoom         Kind = "room"
+	KindFloor        Kind = "floor"
+	KindSnapshot     Kind = "snapshot"
+	KindOutdated     Kind = "outdated"
+	KindLikes        Kind = "likes"
 	KindMember       Kind = "member"
+	KindSide         Kind = "side"
 	KindBoxed        Kind = "boxed"
 	KindMessage      Kind = "message"
+	KindOwn          Kind = "own"
+	KindGone         Kind = "gone"
+	KindMention      Kind = "mention"
 	KindMID          Kind = "mid"
 	KindEntry        Kind = "entry"
 	KindRetained     Kind = "retained"
@@ -54,9 +63,18 @@ var kinds = []struct {
 	{KindList, empty[List]},
 	{KindContact, empty[Contact]},
 	{KindConversation, empty[Conversation]},
+	{KindRoom, empty[Room]},
+	{KindFloor, empty[Floor]},
+	{KindSnapshot, empty[Snapshot]},
+	{KindOutdated, empty[Outdated]},
+	{KindLikes, empty[Likes]},
 	{KindMember, empty[Member]},
+	{KindSide, empty[Side]},
 	{KindBoxed, empty[Boxed]},
 	{KindMessage, empty[Message]},
+	{KindOwn, empty[Own]},
+	{KindGone, empty[Gone]},
+	{KindMention, empty[Mention]},
 	{KindMID, empty[MID]},
 	{KindEntry, empty[Entry]},
 	{KindRetained, empty[Retained]},
@@ -218,13 +236,74 @@ type Conversation struct {
 	Open    bool              `json:"open,omitempty"`
 	Asker   accounts.Name     `json:"asker,omitempty"`
 	Dropped bool              `json:"dropped,omitempty"`
+	Info    *RoomInfo         `json:"info,omitempty"` // of a room
 }
 
-// Member is somebody in a conversation, and how far he has come. Members are sorted by conversation and name.
+// RoomInfo is what a room's admins say of it.
+type RoomInfo struct {
+	Title   Text               `json:"title,omitempty"`
+	Avatar  Text               `json:"avatar,omitempty"`
+	Notice  Text               `json:"notice,omitempty"`
+	Join    chat.JoinPolicy    `json:"join,omitempty"`
+	Invite  chat.Group         `json:"invite,omitempty"`
+	History chat.HistoryPolicy `json:"history,omitempty"`
+	Post    chat.Group         `json:"post,omitempty"`
+	Slow    int64              `json:"slow,omitempty"`
+	Muted   int64              `json:"muted,omitempty"`
+	Keep    int64              `json:"keep,omitempty"`
+}
+
+// Room is the state of a room. Rooms are sorted by their conversations.
+type Room struct {
+	C        chat.Conversation `json:"c"`
+	Owner    accounts.Name     `json:"owner,omitempty"`
+	Ended    int64             `json:"ended,omitempty"`
+	Version  uint64            `json:"version,omitempty"`
+	Members  int               `json:"members,omitempty"`
+	Large    bool              `json:"large,omitempty"`
+	Link     Text              `json:"link,omitempty"`
+	LinkUses int               `json:"link_uses,omitempty"`
+	LinkEnds int64             `json:"link_ends,omitempty"`
+	Partings uint64            `json:"partings,omitempty"`
+}
+
+// Floor says where a conversation begins now. Floors are sorted by their conversations.
+type Floor struct {
+	C     chat.Conversation `json:"c"`
+	Floor uint64            `json:"floor,omitempty"`
+	Ops   uint64            `json:"ops,omitempty"` // of a board: operations up to here are removed
+}
+
+// Snapshot is the newest one of a board. Snapshots are sorted by their conversations.
+type Snapshot struct {
+	C    chat.Conversation `json:"c"`
+	Seq  uint64            `json:"seq"`
+	TS   int64             `json:"ts,omitempty"`
+	By   accounts.Name     `json:"by,omitempty"`
+	Body Body              `json:"body,omitempty"`
+}
+
+// Outdated says up to which seq operations of a board are to be removed some time after a time. They are sorted by the
+// time and the conversation.
+type Outdated struct {
+	TS  int64             `json:"ts"`
+	C   chat.Conversation `json:"c"`
+	Seq uint64            `json:"seq"`
+}
+
+// Likes are those of a live room. They are sorted by their conversations.
+type Likes struct {
+	C     chat.Conversation `json:"c"`
+	Likes uint64            `json:"likes"`
+}
+
+// Member is somebody in a conversation, and how far he has come; of a room also who was, or asks to be. Members are sorted by
+// conversation and name.
 type Member struct {
 	C         chat.Conversation `json:"c"`
 	Who       accounts.Name     `json:"who"`
 	Forgotten bool              `json:"forgotten,omitempty"` // it is not in his list: he was deleted
+	Large     bool              `json:"large,omitempty"`     // it is not in his stream
 	Recv      uint64            `json:"recv,omitempty"`
 	Read      uint64            `json:"read,omitempty"`
 	ReadN     uint64            `json:"read_n,omitempty"`
@@ -233,6 +312,33 @@ type Member struct {
 	ToldRead  uint64            `json:"told_read,omitempty"`
 	ToldTS    int64             `json:"told_ts,omitempty"`
 	ToldUSN   uint64            `json:"told_usn,omitempty"`
+	Base      uint64            `json:"base,omitempty"`
+
+	Own     uint64        `json:"own,omitempty"`
+	Sent    int64         `json:"sent,omitempty"`
+	Role    chat.Role     `json:"role,omitempty"`
+	Since   int64         `json:"since,omitempty"`
+	From    uint64        `json:"from,omitempty"`
+	Past    []uint64      `json:"past,omitempty"` // from, to, from, to ...
+	Muted   int64         `json:"muted,omitempty"`
+	Banned  int64         `json:"banned,omitempty"`
+	Inviter accounts.Name `json:"inviter,omitempty"`
+	Asked   int64         `json:"asked,omitempty"`
+	Text    Text          `json:"text,omitempty"`
+}
+
+// Side is somebody's own side of a conversation. Sides are sorted by user and conversation.
+type Side struct {
+	User    accounts.Name     `json:"user"`
+	C       chat.Conversation `json:"c"`
+	Mute    int64             `json:"mute,omitempty"`
+	Pin     bool              `json:"pin,omitempty"`
+	Archive bool              `json:"archive,omitempty"`
+	Hide    uint64            `json:"hide,omitempty"`
+	Flag    bool              `json:"flag,omitempty"`
+	Draft   Text              `json:"draft,omitempty"`
+	Private bool              `json:"private,omitempty"`
+	Remark  Text              `json:"remark,omitempty"`
 }
 
 // Boxed is a conversation in somebody's box. They are sorted by user and conversation.
@@ -259,6 +365,33 @@ type Message struct {
 	TTL      int64             `json:"ttl,omitempty"`
 	Fallback Text              `json:"fallback,omitempty"`
 	Silent   bool              `json:"silent,omitempty"`
+	Everyone bool              `json:"everyone,omitempty"`
+	Quotes   bool              `json:"quotes,omitempty"`
+	FwdFrom  accounts.Name     `json:"fwd_from,omitempty"`
+	FwdTS    int64             `json:"fwd_ts,omitempty"`
+}
+
+// Own says how many counting messages of a room are somebody's up to one of his. They are sorted by conversation, name and seq.
+type Own struct {
+	C   chat.Conversation `json:"c"`
+	Who accounts.Name     `json:"who"`
+	Seq uint64            `json:"seq"`
+	N   uint64            `json:"n"`
+}
+
+// Gone is a counting message that counts no more. They are sorted by conversation and seq.
+type Gone struct {
+	C    chat.Conversation `json:"c"`
+	Seq  uint64            `json:"seq"`
+	From accounts.Name     `json:"from"`
+}
+
+// Mention is a message that mentions somebody who has not read it. They are sorted by conversation, name and seq.
+type Mention struct {
+	C    chat.Conversation `json:"c"`
+	Who  accounts.Name     `json:"who,omitempty"` // absent: everyone
+	Seq  uint64            `json:"seq"`
+	From accounts.Name     `json:"from,omitempty"` // if it mentions everyone
 }
 
 // MID is the name that a sender gave a message, by which a repeat is known. MIDs are sorted by conversation, sender and mid.
@@ -297,6 +430,24 @@ type Entry struct {
 	LoginID      Text              `json:"login_id,omitempty"`
 	LoginLabel   Text              `json:"login_label,omitempty"`
 	LoginAddr    Text              `json:"login_addr,omitempty"`
+	Room         chat.RoomState    `json:"room,omitempty"`
+	By           accounts.Name     `json:"by,omitempty"`
+	Title        Text              `json:"title,omitempty"`
+	Role         chat.Role         `json:"role,omitempty"`
+	Text         Text              `json:"text,omitempty"`
+	OwnSide      *SideChange       `json:"side,omitempty"`
+}
+
+// SideChange is what has changed of a Side; absent: it has not.
+type SideChange struct {
+	Mute    *int64 `json:"mute,omitempty"`
+	Pin     *bool  `json:"pin,omitempty"`
+	Archive *bool  `json:"archive,omitempty"`
+	Hide    *bool  `json:"hide,omitempty"`
+	Flag    *bool  `json:"flag,omitempty"`
+	Draft   *Text  `json:"draft,omitempty"`
+	Private *bool  `json:"private,omitempty"`
+	Remark  *Text  `json:"remark,omitempty"`
 }
 
 // UserProperty is one of MQTT 5.
@@ -374,3 +525,30 @@ func (*Entry) Of() Kind { return KindEntry }
 
 // Of implements Record.
 func (*Retained) Of() Kind { return KindRetained }
+
+// Of implements Record.
+func (*Room) Of() Kind { return KindRoom }
+
+// Of implements Record.
+func (*Floor) Of() Kind { return KindFloor }
+
+// Of implements Record.
+func (*Snapshot) Of() Kind { return KindSnapshot }
+
+// Of implements Record.
+func (*Outdated) Of() Kind { return KindOutdated }
+
+// Of implements Record.
+func (*Likes) Of() Kind { return KindLikes }
+
+// Of implements Record.
+func (*Side) Of() Kind { return KindSide }
+
+// Of implements Record.
+func (*Own) Of() Kind { return KindOwn }
+
+// Of implements Record.
+func (*Gone) Of() Kind { return KindGone }
+
+// Of implements Record.
+func (*Mention) Of() Kind { return KindMention }

@@ -84,7 +84,16 @@ var (
 var words = map[reflect.Type]map[int]string{
 	reflect.TypeFor[chat.ContactState](): wordsOf(relationStates),
 	reflect.TypeFor[chat.EntryType]():    wordsOf(entryTypes),
+	reflect.TypeFor[chat.Role]():         wordsOf(roleWords()),
 	reflect.TypeFor[transfer.Audience](): {0: "", 1: "nobody", 2: "contacts", 3: "near", 4: "everyone"},
+}
+
+func roleWords() map[int]chat.Role {
+	out := map[int]chat.Role{}
+	for n, role := range roles {
+		out[n] = role
+	}
+	return out
 }
 
 func wordsOf[S ~string](numbers map[int]S) map[int]string {
@@ -110,6 +119,12 @@ func convert(to, from reflect.Value, back bool) error {
 		to.Set(from.Convert(to.Type()))
 	case from.Kind() != to.Kind():
 		return fmt.Errorf("%s is no %s", from.Type(), to.Type())
+	case from.Kind() == reflect.Pointer:
+		if from.IsNil() {
+			return nil
+		}
+		to.Set(reflect.New(to.Type().Elem()))
+		return convert(to.Elem(), from.Elem(), back)
 	case from.Kind() == reflect.Slice:
 		return convertSlice(to, from, back)
 	case from.Kind() == reflect.Map:

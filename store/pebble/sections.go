@@ -34,6 +34,15 @@ var sections = map[transfer.Kind]section{
 	transfer.KindList:         sectionOf(tableSocial, readList, listRecordKey, putList),
 	transfer.KindContact:      sectionOf(tableRelations, readContact, contactRecordKey, putContact),
 	transfer.KindConversation: sectionOf(tableConversations, readConversation, conversationRecordKey, putConversation),
+	transfer.KindRoom:         sectionOf(tableRooms, readRoom, roomRecordKey, putRoom),
+	transfer.KindFloor:        sectionOf(tableFloors, readFloor, floorRecordKey, putFloor),
+	transfer.KindSnapshot:     sectionOf(tableSnapshots, readSnapshot, snapshotRecordKey, putSnapshotRecord),
+	transfer.KindOutdated:     sectionOf(tableOutdated, readOutdated, outdatedRecordKey, putOutdated),
+	transfer.KindLikes:        sectionOf(tableLive, readLikes, likesRecordKey, putLikes),
+	transfer.KindSide:         sectionOf(tableSelf, readSide, sideRecordKey, putSide),
+	transfer.KindOwn:          sectionOf(tableOwn, readOwn, ownRecordKey, putOwn),
+	transfer.KindGone:         sectionOf(tableGone, readGoneRecord, goneRecordKey, putGone),
+	transfer.KindMention:      sectionOf(tableMentions, readMention, mentionRecordKey, putMention),
 	transfer.KindMember:       sectionOf(tableMembers, readMember, memberRecordKey, putMember),
 	transfer.KindBoxed:        sectionOf(tableBox, readBoxed, boxedRecordKey, putBoxed),
 	transfer.KindMessage:      sectionOf(tableMessages, readMessage, messageRecordKey, putMessage),
@@ -45,7 +54,7 @@ var sections = map[transfer.Kind]section{
 // derivedTables have what the rows of records bring with them.
 var derivedTables = []table{
 	tableOwners, tableEnds, tableUserConvs, tableUntold, tableContactVersions, tableRequests, tableFound, tableLeaving,
-	tableHandles,
+	tableHandles, tableLarge, tableLinks,
 }
 
 // putter takes rows.
@@ -339,12 +348,19 @@ func readMember(s source, key, value []byte) (*transfer.Member, bool, error) {
 	if _, err := cutStrings(key, &m.C, &m.Who); err != nil {
 		return nil, false, err
 	}
+	if err := read1("member", value, &memberRow{}, m); err != nil {
+		return nil, false, err
+	}
 	listed, err := s.has(key2(tableUserConvs, m.Who, m.C))
+	m.Forgotten = isIn(m) && !listed
 	if err == nil {
-		m.Forgotten, err = !listed, read1("member", value, &memberRow{}, m)
+		m.Large, err = s.has(key2(tableLarge, m.Who, m.C))
 	}
 	return m, true, err
 }
+
+// isIn says whether a member is one now.
+func isIn(m *transfer.Member) bool { return !m.C.Kind().Room() || m.Role != chat.RoleNone }
 
 func putMember(m *transfer.Member, put putter) error {
 	var row memberRow
@@ -352,10 +368,13 @@ func putMember(m *transfer.Member, put putter) error {
 		return err
 	}
 	put(memberRecordKey(m), encode(row))
-	if !m.Forgotten {
+	if isIn(m) && !m.Forgotten {
 		put(key2(tableUserConvs, m.Who, m.C), nil)
 	}
-	if row.untold() {
+	if m.Large {
+		put(key2(tableLarge, m.Who, m.C), nil)
+	}
+	if m.C.Kind() == chat.KindDirect && row.untold() {
 		put(key2(tableUntold, m.C, m.Who), nil)
 	}
 	return nil

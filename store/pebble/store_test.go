@@ -1,6 +1,7 @@
 package pebble_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"log/slog"
@@ -51,7 +52,7 @@ func fits(t *testing.T, cfg pebble.Config) {
 	if err != nil {
 		t.Fatalf("open copy: %v", err)
 	}
-	report, err := store.Check(t.Context())
+	report, err := store.Check(context.WithoutCancel(t.Context())) // also when the test is over
 	if err != nil || report.Found > 0 {
 		t.Errorf("check: %d problems, %v\n%s", report.Found, err, strings.Join(report.Problems, "\n"))
 	}

@@ -101,6 +101,10 @@ func newKit(t *testing.T, harness func(t *testing.T) Harness) *kit {
 		if err := k.store.Close(); err != nil {
 			t.Errorf("close store: %v", err)
 		}
+		k.open() // the harness may look at what the test leaves
+		if err := k.store.Close(); err != nil {
+			t.Errorf("close store: %v", err)
+		}
 	})
 	return k
 }
