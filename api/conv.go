@@ -123,7 +123,7 @@ func convListOf(who accounts.Name, p chat.ListPage) convListOutput {
 func overviewOf(who accounts.Name, o chat.Overview) overview {
 	t, own := o.Tally, o.Own
 	out := overview{
-		Conversation: t.Conversation, Head: t.Head, Read: t.Read, Unread: t.Unread(), Mention: t.Mention,
+		Conversation: t.Conversation, Title: o.Title, Head: t.Head, Read: t.Read, Unread: t.Unread(), Mention: t.Mention,
 		Mute: own.Mute, Pin: own.Pin, Archive: own.Archive, Flag: own.Flag, Draft: chat.Digest(own.Draft),
 		Private: own.Private, Remark: own.Remark,
 	}

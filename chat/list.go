@@ -95,11 +95,9 @@ func (s *Service) Conversations(ctx context.Context, who accounts.Name, list Lis
 	if q.After, err = parseCursor(cursor); err != nil {
 		return p, err
 	}
-	unread, err := s.Unread(ctx, who)
-	if err != nil {
+	if p.Total, p.AsOf, err = s.total(ctx, who); err != nil {
 		return p, err
 	}
-	p.Total, p.AsOf = unread.Total, unread.AsOf
 	lines, more, err := s.store.Conversations(ctx, who, q)
 	if err != nil {
 		return p, fmt.Errorf("conversations of %s: %w", who, err)
@@ -133,9 +131,9 @@ func (m Message) Digest() string { return Digest(m.line()) }
 
 // size is how many bytes a line of a list has as JSON, or some more.
 func (o Overview) size() int {
-	const names = 800 // the fields, their names and the numbers
-	size := names + 3*len(o.Tally.Conversation) + len(o.Last.ID) + len(o.Last.From)
-	for _, text := range []string{o.Last.MID, o.Last.Kind, o.Last.Digest(), Digest(o.Own.Draft), o.Own.Remark} {
+	const names = 400 // the names of all fields, numbers of 20 digits, and what is true or false
+	size := names + 2*len(o.Tally.Conversation) + len(o.Last.ID) + len(o.Last.From)
+	for _, text := range []string{o.Title, o.Last.MID, o.Last.Kind, o.Last.Digest(), Digest(o.Own.Draft), o.Own.Remark} {
 		quoted, err := json.Marshal(text)
 		if err != nil {
 			panic(err) // a string can always be written

@@ -134,6 +134,7 @@ type StreamPage struct {
 type Overview struct {
 	Tally Tally
 	Last  Message // zero if there is none
+	Title string  // of a room
 	Own   OwnSide
 	Place ListPlace // where it stands in the list
 }

@@ -133,8 +133,8 @@ func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, lim
 		return SyncPage{}, err
 	}
 	if len(events) == 0 {
-		unread, err := s.Unread(ctx, who)
-		return SyncPage{USN: after, Total: unread.Total}, err
+		total, _, err := s.total(ctx, who)
+		return SyncPage{USN: after, Total: total}, err
 	}
 	if events[0].Type == EventReset {
 		return SyncPage{USN: page.Head, Reset: true, Total: events[0].Total}, nil
@@ -184,6 +184,18 @@ type UnreadCount struct {
 	Mention      uint64 // those of them that mention him
 	Mute         int64  // as in [OwnSide]; 0 too if it is over
 	Flag         bool
+}
+
+// total gives what Unread gives as its total.
+func (s *Service) total(ctx context.Context, who accounts.Name) (total, asOf uint64, err error) {
+	tallies, asOf, err := s.tallies(ctx, who)
+	now := s.now().UnixMilli()
+	for i := range tallies {
+		if tallies[i].counts(now) {
+			total += tallies[i].Unread()
+		}
+	}
+	return total, asOf, err
 }
 
 // Unread counts what who has not read. The total is the sum of the conversations that are not muted at this moment.

@@ -321,9 +321,25 @@ func (s *Store) lines(st *stream, q chat.ListQuery, rest []listed) (out []chat.O
 			return out, true, nil
 		}
 		t.Mute, t.Flag = row.Mute, row.Flag
-		out = append(out, chat.Overview{Tally: t, Last: last, Own: chat.OwnSide(row), Place: l.place})
+		o := chat.Overview{Tally: t, Last: last, Own: chat.OwnSide(row), Place: l.place}
+		if o.Title, err = title(snapshot, name); err != nil {
+			return nil, false, err
+		}
+		out = append(out, o)
 	}
 	return out, false, nil
+}
+
+// title gives what a room is called; other conversations are called nothing.
+func title(r pebble.Reader, name chat.Conversation) (string, error) {
+	if !name.Kind().Room() {
+		return "", nil
+	}
+	var row conversationRow
+	if err := getFrom(r, key1(tableConversations, name), "conversation", &row); err != nil || row.Info == nil {
+		return "", err
+	}
+	return row.Info.Title, nil
 }
 
 // getFrom reads a row that may not be there.
