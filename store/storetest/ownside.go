@@ -20,6 +20,7 @@ var ownSideTests = []test{
 	{"tallies say what is muted and flagged", testTalliesOfSides},
 	{"a side survives once acknowledged, with its origin and its entry", testOwnSideCrash},
 	{"who is forgotten has said nothing", testOwnSideForgotten},
+	{"who leaves a room has said nothing, large or not", testOwnSideInRooms},
 }
 
 // own changes somebody's side and waits for it.
@@ -356,4 +357,57 @@ func testOwnSideForgotten(k *kit) {
 	k.crash()
 	same(k, "alice's side", k.ownSide(conv, alice), chat.OwnSide{})
 	equal(k, "bob's side", k.ownSide(conv, bob).Pin, true)
+}
+
+// testOwnSideInRooms is about rooms that grow large while somebody has a side there.
+func testOwnSideInRooms(k *kit) {
+	direct := k.contacts(alice, bob)
+	k.take(group, alice, create(alice))
+	k.take(group, alice, enter(bob), bob)
+	k.own(group, bob, chat.OwnChange{Flag: is(true), Mute: is(int64(-1)), Draft: is("dear all")})
+	_, _, _, err := k.chat().ChangeOwnSide(k.ctx(), group, carol, chat.OwnChange{Pin: is(true)}, nil)
+	k.is("of somebody outside", err, chat.ErrNotMember)
+	for _, large := range []bool{false, true} {
+		if large {
+			k.take(group, alice, enter("dave", "erin"), "dave", "erin")
+		}
+		k.clock.advance(1e9)
+		k.send(draft(group, alice, "", "x"))
+		for range 2 {
+			same(k, "list", names(k.list(bob, chat.ListMain)), []chat.Conversation{group, direct})
+			tallies, _ := k.tallies(bob)
+			equal(k, "tallies", len(tallies), 1)
+			equal(k, "large", tallies[0].Large, large)
+			equal(k, "flag", tallies[0].Flag, true)
+			equal(k, "mute", tallies[0].Mute, int64(-1))
+			k.crash()
+		}
+		k.clock.advance(1e9)
+		k.send(draft(direct, alice, "", "y"))
+		k.mark(direct, bob, 9, 9)
+		same(k, "list", names(k.list(bob, chat.ListMain)), []chat.Conversation{direct, group})
+		k.own(group, bob, chat.OwnChange{Pin: is(true)})
+		same(k, "list, pinned", names(k.list(bob, chat.ListMain)), []chat.Conversation{group, direct})
+		k.own(group, bob, chat.OwnChange{Pin: is(false)})
+		equal(k, "draft", k.ownSide(group, bob).Draft, "dear all")
+		k.send(draft(group, bob, "", "z"))
+		equal(k, "draft, sent", k.ownSide(group, bob).Draft, "")
+		k.own(group, bob, chat.OwnChange{Draft: is("dear all")})
+		marked := k.mark(group, bob, 99, 99)
+		equal(k, "unflagged", marked.Unflagged, true)
+		k.own(group, bob, chat.OwnChange{Flag: is(true)})
+	}
+	k.take(group, alice, exit(bob), bob)
+	for range 2 {
+		same(k, "list, left", names(k.list(bob, chat.ListMain)), []chat.Conversation{direct})
+		all, _, err := k.chat().Tallies(k.ctx(), bob)
+		k.ok("tallies", err)
+		equal(k, "tallies, left", len(all), 0)
+		_, _, err = k.chat().OwnSide(k.ctx(), group, bob)
+		k.is("side, left", err, chat.ErrNotMember)
+		k.crash()
+	}
+	k.take(group, alice, enter(bob), bob)
+	same(k, "side, back again", k.ownSide(group, bob), chat.OwnSide{})
+	equal(k, "list, back again", len(k.list(bob, chat.ListMain)), 2)
 }
