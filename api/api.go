@@ -114,7 +114,7 @@ type Rooms struct {
 func New(r Rooms) *Table {
 	return newTable(
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), convRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat),
-		contactRows(r.Chat), profileRows(r), presenceRows(r),
+		groupAdminRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r),
 	)
 }
 

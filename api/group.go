@@ -9,23 +9,23 @@ import (
 
 // roomSettings are what admins say of a room; absent: as it was.
 type roomSettings struct {
-	Title   *string             `json:"title"`
-	Avatar  *string             `json:"avatar"`
-	Notice  *string             `json:"notice"`
-	Join    *chat.JoinPolicy    `json:"join"`
-	Invite  *chat.Group         `json:"invite"`
-	History *chat.HistoryPolicy `json:"history"`
-	Post    *chat.Group         `json:"post"`
-	Slow    *int64              `json:"slow"`  // seconds
-	Muted   *int64              `json:"muted"` // Unix milliseconds; -1: for ever
-	Keep    *int64              `json:"keep"`  // days
+	Title   *string             `json:"title" doc:"1 to 64 characters"`
+	Avatar  *string             `json:"avatar" doc:"512 bytes at most"`
+	Notice  *string             `json:"notice" doc:"2,000 characters at most"`
+	Join    *chat.JoinPolicy    `json:"join" doc:"who may join that was not invited" enum:"closed|approval|open"`
+	Invite  *chat.Group         `json:"invite" doc:"who may invite" enum:"members|admins"`
+	History *chat.HistoryPolicy `json:"history" doc:"new members see what comes after they joined, or all" enum:"join|all"`
+	Post    *chat.Group         `json:"post" doc:"who may write" enum:"all|admins"`
+	Slow    *int64              `json:"slow" doc:"seconds between two messages of one member; 0: none"`
+	Muted   *int64              `json:"muted" doc:"until when all but admins are muted, in Unix milliseconds; 0: not; -1: for ever"`
+	Keep    *int64              `json:"keep" doc:"for how many days messages are kept; 0: as the server says"`
 }
 
 func (s roomSettings) patch() chat.RoomPatch { return chat.RoomPatch(s) }
 
 type createGroupInput struct {
-	Kind    string   `json:"kind"` // group, channel, live, board, trip; empty: group
-	Members []string `json:"members"`
+	Kind    string   `json:"kind" doc:"group unless it is said" enum:"group|channel|live|board|trip"`
+	Members []string `json:"members" doc:"100 at most: contacts join at once, others are invited"`
 	roomSettings
 }
 
@@ -38,7 +38,7 @@ type createGroupOutput struct {
 type guestsOutput struct {
 	Joined  []accounts.Name          `json:"joined"`
 	Invited []accounts.Name          `json:"invited"`
-	Refused map[accounts.Name]string `json:"refused,omitempty"`
+	Refused map[accounts.Name]string `json:"refused,omitempty" doc:"who could not come, and the err that says why"`
 }
 
 type groupOutput struct {
@@ -46,47 +46,47 @@ type groupOutput struct {
 	Title        string             `json:"title"`
 	Avatar       string             `json:"avatar,omitempty"`
 	Notice       string             `json:"notice,omitempty"`
-	Join         chat.JoinPolicy    `json:"join"`
-	Invite       chat.Group         `json:"invite"`
-	History      chat.HistoryPolicy `json:"history"`
-	Post         chat.Group         `json:"post"`
-	Slow         int64              `json:"slow,omitempty"`
-	Muted        int64              `json:"muted,omitempty"` // of all but admins
-	Keep         int64              `json:"keep,omitempty"`
-	Members      int                `json:"members"`
+	Join         chat.JoinPolicy    `json:"join" doc:"who may join that was not invited: closed, approval or open"`
+	Invite       chat.Group         `json:"invite" doc:"who may invite: members or admins"`
+	History      chat.HistoryPolicy `json:"history" doc:"what new members may read: join or all"`
+	Post         chat.Group         `json:"post" doc:"who may write: all or admins"`
+	Slow         int64              `json:"slow,omitempty" doc:"seconds between two messages of one member"`
+	Muted        int64              `json:"muted,omitempty" doc:"until when all but admins are muted; -1: for ever"`
+	Keep         int64              `json:"keep,omitempty" doc:"for how many days messages are kept"`
+	Members      int                `json:"members" doc:"how many there are"`
 	Owner        accounts.Name      `json:"owner"`
 	Created      int64              `json:"created"`
-	Ended        int64              `json:"ended,omitempty"` // it was dissolved then
-	Version      uint64             `json:"ver"`
-	Large        bool               `json:"large,omitempty"`   // it is not in the stream
-	Role         chat.Role          `json:"role,omitempty"`    // of the caller
-	Since        int64              `json:"since,omitempty"`   // he has it
-	Mute         int64              `json:"mute,omitempty"`    // he may not write until then
-	Inviter      accounts.Name      `json:"inviter,omitempty"` // who has invited him
-	Link         string             `json:"link,omitempty"`
-	LinkUses     int                `json:"link_uses,omitempty"`
-	LinkEnds     int64              `json:"link_ends,omitempty"`
+	Ended        int64              `json:"ended,omitempty" doc:"when the room was dissolved, in Unix milliseconds"`
+	Version      uint64             `json:"ver" doc:"grows with each change of the settings"`
+	Large        bool               `json:"large,omitempty" doc:"its messages are not in the stream"`
+	Role         chat.Role          `json:"role,omitempty" doc:"of the caller: owner, admin or member"`
+	Since        int64              `json:"since,omitempty" doc:"when the caller got his role, in Unix milliseconds"`
+	Mute         int64              `json:"mute,omitempty" doc:"until when the caller may not write; -1: for ever"`
+	Inviter      accounts.Name      `json:"inviter,omitempty" doc:"who has invited the caller, who has not answered"`
+	Link         string             `json:"link,omitempty" doc:"for admins: who has it may join"`
+	LinkUses     int                `json:"link_uses,omitempty" doc:"how often the link may still be used; absent: always"`
+	LinkEnds     int64              `json:"link_ends,omitempty" doc:"when the link ends, in Unix milliseconds; absent: never"`
 }
 
 type answerGroupInput struct {
-	Conversation string `json:"c"`
-	Yes          bool   `json:"yes"`
+	Conversation string `json:"c" required:"true"`
+	Yes          bool   `json:"yes" doc:"joins; otherwise declines"`
 }
 
 type joinGroupInput struct {
-	Conversation string `json:"c"`    // which room, or
-	Link         string `json:"link"` // the room with this link
-	Text         string `json:"text"` // for the admins, if they decide
+	Conversation string `json:"c" doc:"which room, or"`
+	Link         string `json:"link" doc:"the room with this link"`
+	Text         string `json:"text" doc:"for the admins, if they decide who is let in"`
 }
 
 type joinGroupOutput struct {
 	Conversation chat.Conversation `json:"c"`
-	State        chat.RoomState    `json:"st"` // joined, or asked
+	State        chat.RoomState    `json:"st" doc:"joined, or asked: an admin has to let the caller in"`
 }
 
 type peopleOfGroupInput struct {
-	Conversation string   `json:"c"`
-	Who          []string `json:"who"`
+	Conversation string   `json:"c" required:"true"`
+	Who          []string `json:"who" doc:"100 at most" required:"true"`
 }
 
 var roomKinds = map[string]chat.Kind{

@@ -30,6 +30,7 @@ type Config struct {
 	Sessions SessionsConfig `toml:"sessions"`
 	Presence PresenceConfig `toml:"presence"`
 	People   PeopleConfig   `toml:"people"`
+	Chat     ChatConfig     `toml:"chat"`
 	Limits   LimitsConfig   `toml:"limits"`
 	Store    StoreConfig    `toml:"store"`
 	Metrics  MetricsConfig  `toml:"metrics"`
@@ -99,6 +100,13 @@ type SessionsConfig struct {
 	VolatileCount int `toml:"volatile_count"`
 	// Bytes of these; not less than limits.packet_size.
 	VolatileBytes Bytes `toml:"volatile_bytes"`
+}
+
+// ChatConfig is about conversations.
+type ChatConfig struct {
+	// Up to how many members the messages of a room are stored in the stream of each of them. Members of larger ones get them
+	// while they are connected, and read the rest in the history.
+	LargeFrom int `toml:"large_from"`
 }
 
 // PresenceConfig is about who is there and who types.
@@ -199,6 +207,14 @@ type LimitsConfig struct {
 	// Phone numbers and e-mail addresses that one account may take in a day, or be refused because another one has them;
 	// more are refused (0x97).
 	HandleChanges int `toml:"handle_changes"`
+	// Members of a group, a channel or another room.
+	RoomMembers int `toml:"room_members"`
+	// Rooms that one account may be in.
+	Rooms int `toml:"rooms"`
+	// Rooms that one account may make in a day.
+	NewRooms int `toml:"new_rooms"`
+	// How often in a day one account may invite somebody to a room who is no contact, or ask to be let into one.
+	Invitations int `toml:"invitations"`
 	// Memory that the process may have before new connections and subscriptions are refused and messages of QoS 0 are
 	// dropped; what is there goes on. A size, or a part of what the machine or its container has: "75%". Where that cannot
 	// be told, a part is no limit.
@@ -278,6 +294,7 @@ func Default() Config {
 			VolatileCount: 10_000,
 			VolatileBytes: 8 * mebibyte,
 		},
+		Chat:     ChatConfig{LargeFrom: 2000},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
@@ -308,6 +325,10 @@ func Default() Config {
 			Searches:             100,
 			ProfileChanges:       60,
 			HandleChanges:        10,
+			RoomMembers:          100_000,
+			Rooms:                500,
+			NewRooms:             100,
+			Invitations:          100,
 			Delayed:              100_000,
 			Memory:               Ceiling{Percent: 75},
 		},
@@ -337,6 +358,7 @@ func (c Config) Validate() error {
 		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
 	c.Sessions.validate(&v, c.Limits.PacketSize)
+	v.between("chat.large_from", c.Chat.LargeFrom, 1, 10_000)
 	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace",
 		"%s is not between 0s and 1h", c.Presence.Grace)
 	v.check(c.Presence.Typing >= second && c.Presence.Typing <= 60*second, "presence.typing",
@@ -421,6 +443,10 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.searches", c.Searches, 0)
 	atLeast(v, "limits.profile_changes", c.ProfileChanges, 0)
 	atLeast(v, "limits.handle_changes", c.HandleChanges, 0)
+	atLeast(v, "limits.room_members", c.RoomMembers, 0)
+	atLeast(v, "limits.rooms", c.Rooms, 0)
+	atLeast(v, "limits.new_rooms", c.NewRooms, 0)
+	atLeast(v, "limits.invitations", c.Invitations, 0)
 	atLeast(v, "limits.delayed", c.Delayed, 0)
 	v.check(c.Memory.Size == 0 || c.Memory.Size >= 64*mebibyte, "limits.memory", "%s is less than 64MiB", c.Memory)
 }

@@ -55,6 +55,8 @@ func (c Config) chat() chat.Config {
 	out.MaxRequests, out.MaxContacts = c.Limits.ContactRequests, c.Limits.Contacts
 	out.Searches, out.ProfileChanges = c.Limits.Searches, c.Limits.ProfileChanges
 	out.HandleChanges = c.Limits.HandleChanges
+	out.LargeFrom, out.MaxMembers, out.MaxRooms = c.Chat.LargeFrom, c.Limits.RoomMembers, c.Limits.Rooms
+	out.NewRooms, out.Invitations = c.Limits.NewRooms, c.Limits.Invitations
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
 	return out

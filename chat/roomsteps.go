@@ -324,34 +324,3 @@ func (r *Room) end() {
 	r.Ended = r.Now
 	r.noLink()
 }
-
-// ToTransfer makes another member the owner; the old one becomes an admin. To do so again is harmless. ErrNoConversation,
-// ErrEnded, ErrNotMember, also if the other one is none, ErrNoRight.
-func ToTransfer(c Conversation, by, to accounts.Name) RoomChange {
-	return RoomChange{Conversation: c, By: by, Who: []accounts.Name{to}, Step: func(r *Room) (RoomTold, error) {
-		if err := r.active(by); err != nil {
-			return RoomTold{}, err
-		}
-		switch {
-		case r.Owner == to && r.Of(by).Admin():
-			return RoomTold{}, nil
-		case r.Owner != by:
-			return RoomTold{}, ErrNoRight
-		case r.Of(to).Role == RoleNone:
-			return RoomTold{}, ErrNotMember
-		}
-		r.Owner = to
-		r.Of(to).become(RoleOwner, r.Now)
-		r.Of(by).become(RoleAdmin, r.Now)
-		return RoomTold{
-			Line: RoomLine{Do: DoTransfer, Who: []accounts.Name{to}}.body(),
-			Tells: []RoomTell{
-				{To: to, State: RoomRole, Role: RoleOwner},
-				{To: by, State: RoomRole, Role: RoleAdmin},
-			},
-		}, nil
-	}}
-}
-
-// become gives a member another role.
-func (m *Membership) become(role Role, now int64) { m.Role, m.Since = role, now }

@@ -69,6 +69,19 @@ group.invite       no_conv  no_conv    no_conv    no_conv    no_conv    401     
 group.answer       no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 group.join         no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 group.leave        no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.set          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.link         no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.asking       no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.approve      no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.kick         no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.ban          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.unban        no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.mute         no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.unmute       no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.role         no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.transfer     no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.dissolve     no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+group.members      no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 
 board.snapshot     no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 board.get          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
@@ -140,6 +153,19 @@ var inputs = map[string]func(c *cell) M{
 	"group.leave":      noRoom,
 	"board.snapshot":   func(*cell) M { return M{"c": "b.none", "seq": 1, "body": M{}} },
 	"board.get":        func(*cell) M { return M{"c": "b.none"} },
+	"group.set":        noRoom,
+	"group.link":       noRoom,
+	"group.asking":     noRoom,
+	"group.kick":       noRoom,
+	"group.mute":       noRoom,
+	"group.unmute":     noRoom,
+	"group.dissolve":   noRoom,
+	"group.members":    noRoom,
+	"group.approve":    noRoomFor,
+	"group.ban":        noRoomFor,
+	"group.unban":      noRoomFor,
+	"group.role":       noRoomFor,
+	"group.transfer":   func(c *cell) M { return M{"c": "g.none", "to": c.other} },
 	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
 
 	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
@@ -162,15 +188,19 @@ func byName(c *cell) M { return M{"name": c.other} }
 // noRoom names a room that is none: what there is of rooms has a matrix of its own.
 func noRoom(*cell) M { return M{"c": "g.none"} }
 
+func noRoomFor(c *cell) M { return M{"c": "g.none", "who": c.other, "role": "admin"} }
+
 // topics are what is published and subscribed.
 var topics = map[string]func(p *Person, c *cell) string{
 	"Send":   func(p *Person, c *cell) string { return publish(p, "im/to/"+c.other+"/send", "hello") },
 	"Read":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/read", "1") },
 	"Recv":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/recv", "1") },
 	"Typing": func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/typing", "1") },
-	"Loc":    func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/loc", `{"lat":1,"lon":2}`) },
-	"Live":   func(p *Person, c *cell) string { return subscribed(p, "im/c/"+c.conversation()+"/live") },
-	"State":  func(p *Person, _ *cell) string { return publish(p, "im/u/me/state", "bg") },
+	"Loc": func(p *Person, c *cell) string {
+		return publish(p, "im/c/"+c.conversation()+"/loc", `{"lat":1,"lon":2}`)
+	},
+	"Live":     func(p *Person, c *cell) string { return subscribed(p, "im/c/"+c.conversation()+"/live") },
+	"State":    func(p *Person, _ *cell) string { return publish(p, "im/u/me/state", "bg") },
 	"Presence": func(p *Person, c *cell) string { return subscribed(p, "im/p/"+c.other) },
 }
 
