@@ -11,16 +11,41 @@ import (
 
 func isQuota(err error) bool { return errors.Is(err, ErrQuota) }
 
-// stillMembers is stillThere for those who have come into a room: whose account was deleted meanwhile leaves it again.
-func (s *Service) stillMembers(ctx context.Context, c Conversation, who ...accounts.Name) error {
+// stillMembers is stillThere for those whom by has brought into a room, himself among them, perhaps: whose account was deleted
+// meanwhile leaves it again. If it is by's own, the error is ErrGone.
+func (s *Service) stillMembers(ctx context.Context, c Conversation, by accounts.Name, who ...accounts.Name) error {
 	for _, name := range who {
-		switch gone, err := s.gone(ctx, name); {
-		case err != nil:
+		gone, err := s.gone(ctx, name)
+		if err != nil {
 			return err
-		case gone:
-			if err := s.desert(ctx, c, name); err != nil {
-				return err
+		}
+		if !gone {
+			continue
+		}
+		if err := s.desert(ctx, c, name); err != nil {
+			return err
+		}
+		if name == by {
+			return fmt.Errorf("account %s: %w", by, ErrGone)
+		}
+	}
+	return nil
+}
+
+// desertAll takes a deleted account out of all its rooms.
+func (s *Service) desertAll(ctx context.Context, who accounts.Name) error {
+	rooms, err := s.store.RoomsOf(ctx, who)
+	if err != nil {
+		return fmt.Errorf("rooms of %s: %w", who, err)
+	}
+	for _, c := range rooms {
+		if s.cfg.WipeDeleted { // first: a room that he has left is not found again after a crash
+			if err := s.store.Wipe(ctx, c, who); err != nil {
+				return fmt.Errorf("wipe what %s sent to %s: %w", who, c, err)
 			}
+		}
+		if err := s.desert(ctx, c, who); err != nil {
+			return err
 		}
 	}
 	return nil

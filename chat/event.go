@@ -31,6 +31,7 @@ type Event struct {
 	Where   json.RawMessage // EventPlace: of Who
 	Viewers int             // EventLive
 	Likes   uint64          // EventLive
+	Title   string          // EntryMessage: of the room, for Text; see [Service.Entitle]
 }
 
 // Place gives where the message of a message event stands; ok is false for other events.

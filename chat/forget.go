@@ -36,6 +36,9 @@ func (s *Service) Leave(ctx context.Context, who accounts.Name) error {
 		}
 		after = page[len(page)-1]
 	}
+	if err := s.desertAll(ctx, who); err != nil {
+		return err
+	}
 	if err := s.store.Forget(ctx, who); err != nil {
 		return fmt.Errorf("forget %s: %w", who, err)
 	}

@@ -99,7 +99,7 @@ func (s *Service) CreateRoom(
 	if err != nil {
 		return "", Guests{}, nil, err
 	}
-	return c, out, commit, s.stillMembers(ctx, c, append([]accounts.Name{who}, out.Joined...)...)
+	return c, out, commit, s.stillMembers(ctx, c, who, append(slices.Clone(out.Joined), who)...)
 }
 
 // secret is 130 bits by chance, in the letters and digits that a name of a room may have.
@@ -195,7 +195,7 @@ func (s *Service) InviteToRoom(ctx context.Context, who accounts.Name, c Convers
 	if err != nil {
 		return Guests{}, nil, err
 	}
-	return out, commit, s.stillMembers(ctx, c, out.Joined...)
+	return out, commit, s.stillMembers(ctx, c, who, out.Joined...)
 }
 
 // AnswerRoom has who, who was invited, join a room, or not. To join again is harmless. ErrMalformed, ErrNoConversation,
@@ -216,7 +216,7 @@ func (s *Service) enterRoom(ctx context.Context, who accounts.Name, change RoomC
 	if err != nil {
 		return nil, err
 	}
-	return commit, s.stillMembers(ctx, change.Conversation, who)
+	return commit, s.stillMembers(ctx, change.Conversation, who, who)
 }
 
 // JoinRoom has who join a room that is open, or that he has the link of; asked says that he has to wait for an admin to let
@@ -249,7 +249,7 @@ func (s *Service) JoinRoom(ctx context.Context, who accounts.Name, c Conversatio
 	if err != nil {
 		return "", false, nil, err
 	}
-	return c, changed.Room.Of(who).Asked != 0, commit, s.stillMembers(ctx, c, who)
+	return c, changed.Room.Of(who).Asked != 0, commit, s.stillMembers(ctx, c, who, who)
 }
 
 func (s *Service) linked(ctx context.Context, link string) (Conversation, error) {

@@ -2,8 +2,6 @@ package chat
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -107,24 +105,18 @@ func ToInvite(c Conversation, by accounts.Name, guests []Guest, most int, out *G
 		if r.Info.Invite == GroupAdmins && !r.Of(by).Admin() {
 			return RoomTold{}, ErrNoRight
 		}
-		before := maps.Clone(r.People)
-		for who, m := range before {
-			was := *m
-			before[who] = &was
-		}
 		told := RoomTold{Tells: r.receive(by, guests, most, out)}
-		if entered := r.entered(before, out.Joined); len(entered) > 0 {
+		var entered []accounts.Name
+		for _, t := range told.Tells {
+			if t.State == RoomJoined {
+				entered = append(entered, t.To)
+			}
+		}
+		if len(entered) > 0 {
 			told.Line = RoomLine{Do: DoJoin, Who: entered}.body()
 		}
 		return told, nil
 	}}
-}
-
-// entered gives those who were no members before.
-func (r *Room) entered(before map[accounts.Name]*Membership, who []accounts.Name) []accounts.Name {
-	return slices.DeleteFunc(slices.Clone(who), func(name accounts.Name) bool {
-		return before[name].Role != RoleNone
-	})
 }
 
 // receive has guests join, or invites them, and says who hears of it.

@@ -44,7 +44,7 @@ func (s *Service) ApproveRoom(
 	if err != nil {
 		return nil, err
 	}
-	return commit, s.stillMembers(ctx, c, who)
+	return commit, s.stillMembers(ctx, c, by, who)
 }
 
 // KickFromRoom ends memberships, invitations and requests to be let in; all of them or none. ErrMalformed, ErrTooLarge,
@@ -135,7 +135,7 @@ func (s *Service) SetRoomRole(
 	if err != nil {
 		return nil, err
 	}
-	return commit, s.stillMembers(ctx, c, who)
+	return commit, s.stillMembers(ctx, c, by, who)
 }
 
 // TransferRoom makes another member the owner. To do so again is harmless. ErrMalformed, ErrNoConversation, ErrEnded,

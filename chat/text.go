@@ -9,7 +9,7 @@ import (
 const lineBreak = " ⏎ "
 
 // Text gives the event as one line for a terminal, without a line break at its end, and ok = false for events that are
-// not worth one: "alice: dinner at 7?", "* carol asks to be your contact: hi".
+// not worth one: "alice: dinner at 7?", "alice@Trip: dinner at 7?" in a room, "* carol asks to be your contact: hi".
 //
 // One event is one line, always: line breaks within become " ⏎ ", so that nobody writes a line that looks like somebody
 // else's, and scripts read messages line by line. Control characters other than the tab become U+FFFD, so that no
@@ -17,7 +17,9 @@ const lineBreak = " ⏎ "
 func (e Event) Text() (line string, ok bool) {
 	switch {
 	case e.Type == EntryMessage:
-		return string(e.Message.From) + ": " + oneLine(e.Message.line()), true
+		return e.messageText(), true
+	case e.Type == EntryConv:
+		return e.roomText()
 	case e.Type == EntryContact && e.State == ContactRequested && e.Greeting != "":
 		return "* " + string(e.Who) + " asks to be your contact: " + oneLine(e.Greeting), true
 	case e.Type == EntrySession && e.Login.State == LoggedIn:

@@ -52,6 +52,11 @@ func (s *stream) Next(ctx context.Context, pos uint64, limit int) ([]sessions.De
 	if err != nil {
 		return nil, err
 	}
+	if s.text {
+		if err := s.chat.Entitle(ctx, s.user, events); err != nil {
+			return nil, err
+		}
+	}
 	out := make([]sessions.Delivery, len(events))
 	for i, e := range events {
 		out[i] = s.delivery(e)

@@ -382,14 +382,19 @@ func (c chatStore) RoomsOf(ctx context.Context, user accounts.Name) (out []chat.
 		return nil, err
 	}
 	defer s.leave()
-	err = s.eachConversation(s.db, user, func(name chat.Conversation) error {
-		if name.Kind().Room() {
-			out = append(out, name)
+	prefix := key1(tableUserConvs, user)
+	direct := append(slices.Clone(prefix), "d."...) // which are many
+	for _, r := range [2][2][]byte{{prefix, direct}, {prefixEnd(direct), prefixEnd(prefix)}} {
+		err = s.scan(r[0], r[1], "conversations", func(key, _ []byte) (bool, error) {
+			name, _, err := cutString(key[len(prefix):])
+			if c := chat.Conversation(name); c.Kind().Room() {
+				out = append(out, c)
+			}
+			return true, err
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return out, s.seq.settled(ctx)
 }
