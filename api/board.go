@@ -11,21 +11,21 @@ import (
 const snapshotBody = 2 * chat.MaxSnapshot
 
 type snapshotInput struct {
-	Conversation string          `json:"c"`
-	Seq          uint64          `json:"seq"`  // the last message that is in it
-	Body         json.RawMessage `json:"body"` // what all up to that one come to
+	Conversation string          `json:"c" required:"true" example:"b.none"`
+	Seq          uint64          `json:"seq" required:"true" doc:"of the last message that is in it" example:"1"`
+	Body         json.RawMessage `json:"body" required:"true" doc:"what all messages up to seq come to, as its clients have it"`
 }
 
 type snapshotOutput struct {
 	Conversation chat.Conversation `json:"c"`
-	Seq          uint64            `json:"seq"` // of the newest snapshot
+	Seq          uint64            `json:"seq" doc:"of the newest snapshot"`
 }
 
 type boardOutput struct {
 	Conversation chat.Conversation `json:"c"`
-	Seq          uint64            `json:"seq"` // 0: there is no snapshot
-	Body         json.RawMessage   `json:"body,omitempty"`
-	TS           int64             `json:"ts,omitempty"`
+	Seq          uint64            `json:"seq" doc:"of the last message in the snapshot; 0: there is none"`
+	Body         json.RawMessage   `json:"body,omitempty" doc:"the snapshot"`
+	TS           int64             `json:"ts,omitempty" doc:"when it was made, in Unix milliseconds"`
 	Head         uint64            `json:"head"`
 }
 

@@ -166,6 +166,13 @@ func (s *Service) readStage(ctx context.Context, st *stage) (page []Message, mor
 		st.cursor = max(st.cursor, posted) // they are gone already
 		return nil, false, nil
 	}
+	all := make([]*Message, len(read.Messages))
+	for i := range read.Messages {
+		all[i] = &read.Messages[i]
+	}
+	if err := s.quote(ctx, all...); err != nil {
+		return nil, false, err
+	}
 	last := read.Messages[len(read.Messages)-1].Seq
 	return read.Messages, last < max(posted, read.Head), nil
 }

@@ -148,6 +148,48 @@ type presenceEvent struct {
 	Seen    int64         `json:"seen,omitempty"`
 }
 
+// watchedMessage and what follows come on im/c/{conv}/live.
+type watchedMessage struct {
+	Type         string            `json:"t" enum:"msg"`
+	USN          uint64            `json:"usn" doc:"0: it is no part of a stream"`
+	Conversation chat.Conversation `json:"c"`
+	Seq          uint64            `json:"seq"`
+	ID           string            `json:"id"`
+	MID          string            `json:"mid"`
+	From         accounts.Name     `json:"from"`
+	TS           int64             `json:"ts"`
+	Kind         string            `json:"k"`
+	Body         json.RawMessage   `json:"body,omitempty"`
+	Re           uint64            `json:"re,omitempty"`
+	At           []accounts.Name   `json:"at,omitempty"`
+	Quote        *quote            `json:"quote,omitempty"`
+	Fwd          *origin           `json:"fwd,omitempty"`
+	TTL          int64             `json:"ttl,omitempty"`
+	Fallback     string            `json:"fallback,omitempty"`
+}
+
+type watchedPosition struct {
+	Type         string            `json:"t" enum:"loc"`
+	Conversation chat.Conversation `json:"c"`
+	Who          accounts.Name     `json:"who"`
+	TS           int64             `json:"ts"`
+	Where        json.RawMessage   `json:"loc" doc:"where he is, as he has said it"`
+}
+
+type watchedRoom struct {
+	Type         string            `json:"t" enum:"live"`
+	Conversation chat.Conversation `json:"c"`
+	Viewers      int               `json:"viewers" doc:"how many accounts watch"`
+	Likes        uint64            `json:"likes" doc:"the sum of all likes that were acknowledged"`
+	TS           int64             `json:"ts"`
+}
+
+// positionGiven goes up on im/c/{conv}/loc.
+type positionGiven struct {
+	Lat float64 `json:"lat" required:"true"`
+	Lon float64 `json:"lon" required:"true"`
+}
+
 // ackEvent comes on rsp: what became of a PUBLISH.
 type ackEvent struct {
 	Type         string            `json:"t" enum:"ack"`

@@ -117,7 +117,7 @@ func everyEvent(kind string) []chat.Event {
 		for field := range reflect.TypeFor[chat.Event]().NumField() {
 			f.fill(reflect.ValueOf(e).Elem().Field(field))
 		}
-		e.Type, e.Conversation = chat.EntryType(kind), "d.alice.bob"
+		e.Type, e.Conversation, e.Live = chat.EntryType(kind), "d.alice.bob", false
 		fix(f, e)
 	}
 	return all
@@ -131,6 +131,7 @@ func fix(f filler, e *chat.Event) {
 		words := f.words[v.Elem().Type().String()]
 		v.Elem().SetString(words[f.IntN(len(words))])
 	}
+	e.Where = json.RawMessage(`{"lat":1,"lon":2}`)
 	if e.Type == chat.EntryContact && f.IntN(2) == 0 {
 		e.Conversation = ""
 	}
@@ -161,12 +162,15 @@ func TestEventsAreAsDescribed(t *testing.T) {
 	for _, kind := range kinds(t, "EntryType") {
 		t.Run(kind, func(t *testing.T) {
 			topic := "im/u/alice/in"
-			if chat.EntryType(kind) == chat.EventTyping {
+			switch chat.EntryType(kind) {
+			case chat.EventTyping:
 				topic = "im/u/alice/eph"
+			case chat.EventPlace, chat.EventLive:
+				topic = "im/c/d.alice.bob/live"
 			}
 			seen := map[string]bool{}
 			for _, e := range everyEvent(kind) {
-				if !slices.Contains(d.Fields(kind), "c") { // then it is about no conversation
+				if topic == "im/u/alice/in" && !slices.Contains(d.Fields(kind), "c") { // then it is about no conversation
 					e.Conversation = ""
 				}
 				written := e.AppendJSON(nil)
@@ -216,5 +220,20 @@ func TestEventsThatAreNotDescribedAreFound(t *testing.T) {
 	}
 	if err := d.Message("im/u/alice/more", false, good); err == nil {
 		t.Error("there is a topic that nobody knows")
+	}
+}
+
+// What those who watch a conversation are shown of a message is described, too.
+func TestWatchedMessagesAreAsDescribed(t *testing.T) {
+	text, _ := document.AsyncAPI(document.Source{})
+	d, err := documenttest.Read(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range everyEvent(string(chat.EntryMessage)) {
+		e.Live, e.Boxed = true, false
+		if err := d.Message("im/c/d.alice.bob/live", false, e.AppendJSON(nil)); err != nil {
+			t.Fatalf("describe it in api/document/events.go: %v", err)
+		}
 	}
 }

@@ -21,6 +21,11 @@ var topics = []topic{
 	{"recv", "im/c/{conv}/recv", "Up to which seq the user has received.", true, 2, []string{"seq"}},
 	{"typing", "im/c/{conv}/typing", "1 when the user begins to type and every 3 s after that, 0 when he stops.", true, 2,
 		[]string{"switch"}},
+	{"loc", "im/c/{conv}/loc", "Where the user is, for those who watch a group, a trip or the conversation of two people. The " +
+		"newest of each member is known for an hour.", true, 2, []string{"position"}},
+	{"live", "im/c/{conv}/live", "What happens in a conversation that one may read, for those who watch it: a live room, a " +
+		"board, a trip or any other. It is subscribed by its name only.", false, 1,
+		[]string{"watched.msg", "watched.loc", "watched.live"}},
 	{"state", "im/u/me/state", "What this connection is used for.", true, 2, []string{"activity"}},
 	{"in", "im/u/{uid}/in", "The user's stream: one ordered line of events. usn is the last one plus 1, or call sync.",
 		false, 2, nil},
@@ -52,6 +57,12 @@ func (s *schemas) messages(table []*api.Operation) map[string]message {
 		"switch":  {"1 for yes, 0 for no.", text, schema{Type: "string", Enum: []string{"1", "0"}}},
 		"activity": {"fg while somebody looks at it, bg while it runs unseen, away while nobody is there.", text,
 			schema{Type: "string", Enum: []string{"fg", "bg", "away"}}},
+		"position": {"Where somebody is: lat and lon in degrees, and whatever else; 1 KiB at most.", structured,
+			s.of(typeOf[positionGiven](), true)},
+		"watched.msg":  {"A message was sent.", structured, s.of(typeOf[watchedMessage](), false)},
+		"watched.loc":  {"A member is somewhere else.", structured, s.of(typeOf[watchedPosition](), false)},
+		"watched.live": {"How many watch a live room, or how often it was liked, has changed.", structured,
+			s.of(typeOf[watchedRoom](), false)},
 		"typing":   {"Somebody types, or has stopped.", structured, s.of(typeOf[typingEvent](), false)},
 		"presence": {"Somebody came, or went.", structured, s.of(typeOf[presenceEvent](), false)},
 		"ack": {"What became of a PUBLISH: for MQTT 3.1.1, which cannot say it in the ack, and for sessions with ack=event. It " +
