@@ -108,6 +108,44 @@ func everythingOfSides(t *testing.T, store *pebble.Store) {
 	}
 }
 
+// everythingOfHalls does so with live rooms and boards.
+func everythingOfHalls(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx := t.Context()
+	wait := func(commit chat.Commit, err error) {
+		t.Helper()
+		if err == nil {
+			err = commit.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatalf("write: %v", err)
+		}
+	}
+	for _, c := range []chat.Conversation{"l.show", "b.board"} {
+		_, commit, err := store.Chat().ChangeRoom(ctx, chat.RoomChange{
+			Conversation: c, By: "grace", Who: []accounts.Name{"heidi"}, Step: func(r *chat.Room) (chat.RoomTold, error) {
+				r.Owner, r.Created, r.Large = "grace", r.Now, c.Kind() == chat.KindLive
+				r.Of("heidi").Banned = chat.Forever
+				r.Enter("grace", chat.RoleOwner)
+				return chat.RoomTold{}, nil
+			}})
+		wait(commit, err)
+	}
+	_, commit, err := store.Chat().Like(ctx, chat.Likes{Conversation: "l.show", From: "ivan", N: 3, MID: "m"})
+	wait(commit, err)
+	for range 3 {
+		d := message("b.board", "grace", "", "op")
+		d.Kind, d.Silent = chat.KindOp, true
+		_, commit, err := store.Chat().Append(ctx, d)
+		wait(commit, err)
+	}
+	_, commit, err = store.Chat().PutSnapshot(ctx, chat.Snapshot{Conversation: "b.board", Seq: 2, By: "grace", Body: []byte(`{}`)})
+	wait(commit, err)
+	if err := store.Chat().Trim(ctx, "b.board", 2, nil); err != nil {
+		t.Fatalf("trim: %v", err)
+	}
+}
+
 // everythingOfLives does so with what accounts have besides their secrets.
 func everythingOfLives(t *testing.T, store *pebble.Store) {
 	t.Helper()
@@ -291,6 +329,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	everythingQueued(t, store)
 	everythingOfLives(t, store)
 	everythingOfSides(t, store)
+	everythingOfHalls(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -313,7 +352,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz" {
+	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz51267" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}
