@@ -59,7 +59,7 @@ func (l *link) accept() {
 			_ = client.Close()
 			continue
 		}
-		c := &cable{ends: [2]net.Conn{client, node}, left: [2]int{-1, -1}, over: make(chan struct{}), ending: make(chan struct{})}
+		c := &cable{ends: [2]net.Conn{client, node}, left: [2]int{-1, -1}}
 		l.mu.Lock()
 		l.all = append(l.all, c)
 		if l.ended {
@@ -100,16 +100,15 @@ func (l *link) last() *cable {
 
 // cable is one connection through a link.
 type cable struct {
-	ends   [2]net.Conn   // the client's, the server's
-	over   chan struct{} // closed when it was cut
-	ending chan struct{} // closed when one of the ends was closed by its owner
+	ends [2]net.Conn // the client's, the server's
 
 	mu        sync.Mutex
 	left      [2]int  // bytes until it is cut; -1: any number
 	lost      [2]bool // what is sent does not arrive, and nobody is told
 	swallowed [2]int  // bytes that were lost
 	held      []byte  // by packets
-	gone, ill bool
+	gone      bool    // it was cut
+	ending    bool    // one of the ends was closed by its owner
 }
 
 // cut ends it for both.
@@ -118,7 +117,6 @@ func (c *cable) cut() {
 	defer c.mu.Unlock()
 	if !c.gone {
 		c.gone = true
-		close(c.over)
 		_, _ = c.ends[0].Close(), c.ends[1].Close()
 	}
 }
@@ -186,10 +184,14 @@ func (c *cable) carry(d direction, packets func(*cable, direction, []byte) []byt
 func (c *cable) note() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ill {
-		c.ill = true
-		close(c.ending)
-	}
+	c.ending = true
+}
+
+// isEnding says whether one of the ends was closed by its owner.
+func (c *cable) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
 }
 
 func (c *cable) isLost(d direction) bool {

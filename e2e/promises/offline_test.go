@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/e2e/clients"
+	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
@@ -96,19 +97,30 @@ func row737(t *testing.T) {
 		both := friends(t, town.Place, version, "alice", "bob")
 		alice, bob := both[0], both[1]
 		laptop, tablet := alice.Another("laptop", people.V5), bob.Another("tablet", people.V311)
-		const n = 40
-		for i := range n {
+		n := 0
+		for i := range 40 {
+			n++
 			if _, word := alice.Send("bob", fmt.Sprint("message ", i)); word != "" {
 				t.Fatal(word)
 			}
 			switch d.IntN(5) {
 			case 0, 1: // an old mark among them
 				reader := []*people.Person{bob, tablet}[d.IntN(2)]
-				if word := reader.Read("alice", uint64(1+d.IntN(i+1))); word != "" {
+				if word := reader.Read("alice", uint64(1+d.IntN(n))); word != "" {
 					t.Fatal(word)
 				}
 			case 2:
 				tablet.Cut()
+				connect(t, tablet)
+			case 4: // before any device has it
+				bob.Cut()
+				tablet.Cut()
+				if _, word := alice.Send("bob", "unseen"); word != "" {
+					t.Fatal(word)
+				}
+				n++
+				call(t, town.Place, bob, "read", people.M{"c": device.Direct("alice", "bob"), "seq": n})
+				connect(t, bob)
 				connect(t, tablet)
 			case 3:
 				laptop.Cut()
@@ -117,7 +129,7 @@ func row737(t *testing.T) {
 				}
 			}
 		}
-		if word := bob.Read("alice", n); word != "" {
+		if word := bob.Read("alice", uint64(n)); word != "" {
 			t.Fatal(word)
 		}
 		laptop.Cut()
@@ -127,7 +139,7 @@ func row737(t *testing.T) {
 				return s.T() == "rcpt" && s.Is("who", "bob") && s.Fields["read"] == float64(n)
 			})
 			p.Settled()
-			states(t, p, n)
+			states(t, p, uint64(n))
 		}
 	})
 }

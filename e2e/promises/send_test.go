@@ -40,22 +40,16 @@ func row731(t *testing.T) {
 		since := time.Now()
 		dead.lose(up, down)
 		patience.lose(up, down)
-		for alive := true; alive; {
+		server.Eventually(t, "the connection is ended", func() bool {
 			lively.ping()
-			select {
-			case <-dead.ending:
-				alive = false
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
+			return dead.isEnding()
+		})
 		if after := time.Since(since); after < 3*time.Second {
 			t.Errorf("the connection was ended after %s, before its time", after)
 		}
 		lively.ping()
-		select {
-		case <-patience.ending:
+		if patience.isEnding() {
 			t.Error("a connection with a longer keep-alive was ended, too")
-		default:
 		}
 		_ = patient.Close()
 		if m := witness.await("the will", published("t/will")); string(m.Payload) != "alice is gone" {
@@ -98,9 +92,9 @@ func delayed(t *testing.T, town *town, line *link, alice *people.Person, witness
 		return c
 	}
 	returns, stays := leaves("who comes back", 1), leaves("who stays away", 2)
-	<-returns.ending
+	server.Eventually(t, "the connection is ended", returns.isEnding)
 	dial(t, town.MQTT(), wire.V5, alice, "who comes back", keepAlive(60))
-	<-stays.ending
+	server.Eventually(t, "the connection is ended", stays.isEnding)
 	if m := witness.await("a will", published("t/will")); string(m.Payload) != "who stays away" {
 		t.Errorf("the will of %q came", m.Payload)
 	}
