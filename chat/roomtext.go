@@ -57,7 +57,7 @@ func (e Event) messageText() string {
 	case !e.Conversation.Kind().Room():
 		return from + ": " + oneLine(e.Message.line())
 	case e.Message.Kind == kindSys:
-		return "* " + from + "@" + e.place() + " " + oneLine(e.Message.roomLine())
+		return "* " + from + "@" + e.place() + " " + oneLine(e.Message.line())
 	}
 	return from + "@" + e.place() + ": " + oneLine(e.Message.line())
 }

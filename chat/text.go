@@ -32,6 +32,9 @@ func (e Event) Text() (line string, ok bool) {
 
 // line is what a message says: the text of a text, otherwise the fallback, or the kind.
 func (m Message) line() string {
+	if m.Kind == kindSys {
+		return m.roomLine()
+	}
 	if m.Kind == kindText {
 		text := ""
 		s := scanner{in: m.Body}

@@ -337,4 +337,7 @@ func (m *roomModel) checkOf(who accounts.Name) {
 	}
 	equal(k, "unread in the list of "+string(who), got, want)
 	equal(k, "conversations of "+string(who), len(list) == 1, o.members[who])
+	if len(list) == 1 {
+		equal(k, "title in the list of "+string(who), list[0].Title, "one")
+	}
 }
