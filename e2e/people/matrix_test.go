@@ -33,7 +33,7 @@ session.list       ok       ok         ok         ok         ok         401     
 session.kick       ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone
 session.set        ok       gone       gone       gone       gone       401       401     gone       401      gone       gone       gone       gone
 
-send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 history            bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
@@ -106,7 +106,7 @@ admin/session.show no_right no_right   no_right   no_right   no_right   401     
 admin/session.drop no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
 admin/store.checkpoint no_right no_right no_right no_right   no_right   401       401     no_right   401      no_right   no_right   no_right   no_right
 
-Send               no_conv  ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
+Send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 Read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Typing             bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
