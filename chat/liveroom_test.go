@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -258,5 +259,34 @@ func TestAMemberIsNotShownWhatWasBeforeHeJoined(t *testing.T) {
 			t.Errorf("bob was shown %q", got)
 		}
 		alice.take()
+	})
+}
+
+func TestARoomThatCannotKeepUpLeavesChatOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := chat.DefaultConfig()
+		cfg.LiveRing = 10
+		m, gate := startWith(t, cfg, nil), make(chan struct{})
+		m.clock.follow()
+		m.SetAnnouncer(announcer{gate})
+		m.run(t)
+		m.open(t, show)
+		bob := m.watch("bob", show)
+		gate <- struct{}{} // he is told how many watch
+		for i := range 500 {
+			payload := fmt.Sprint("chat ", i)
+			if i%100 == 0 {
+				payload = gift(i)
+			}
+			m.post(t, "carol", show, payload)
+		}
+		close(gate)
+		lines, gifts := bob.take(), 0
+		for _, line := range lines {
+			gifts += strings.Count(line, "rose")
+		}
+		if gifts != 5 || len(lines) > 200 || !strings.HasSuffix(lines[len(lines)-1], "chat 499") {
+			t.Errorf("%d gifts of 5 in %d lines of 500, the last one %q", gifts, len(lines), lines[len(lines)-1])
+		}
 	})
 }

@@ -59,6 +59,8 @@ const (
 	stageWorkers = 4
 	// stagePage is how many messages are read and shown at once.
 	stagePage = 64
+	// stageFar is how many times more than a live room keeps may be still to be shown before chat is left out for everybody.
+	stageFar = 4
 	// stageSlice is to how many viewers something is shown before others get their turn.
 	stageSlice = 128
 	// stageIdle is how long a live room without viewers stays in memory.
@@ -104,6 +106,7 @@ type stage struct {
 	list    []Viewer
 	late    bool // some of list may not see the newest messages only
 	ring    *ring
+	far     bool // so much is still to be shown that chat is left out
 	pulse   pulse
 	used    time.Time
 }

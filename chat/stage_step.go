@@ -112,6 +112,9 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 	}
 	st.checked = version
 	lines := st.show(page)
+	if st.far {
+		lines = slices.DeleteFunc(lines, func(l *Line) bool { return l.Class != LineGift })
+	}
 	s.play(st, st.list, lines)
 	s.showPlaces(ctx, st)
 	s.welcome(ctx, st, came, lines)
@@ -174,6 +177,7 @@ func (s *Service) readStage(ctx context.Context, st *stage) (page []Message, mor
 		return nil, false, err
 	}
 	last := read.Messages[len(read.Messages)-1].Seq
+	st.far = st.ring != nil && read.Head-last > uint64(stageFar*st.ring.most)
 	return read.Messages, last < max(posted, read.Head), nil
 }
 

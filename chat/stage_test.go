@@ -41,6 +41,7 @@ func (v *viewer) show(lines []*chat.Line) {
 			v.lines = append(v.lines, "too late")
 		case e.Type == chat.EntryMessage:
 			text, _ := e.Text()
+			text = strings.Replace(text, "@"+string(e.Conversation), "", 1)
 			v.lines = append(v.lines, fmt.Sprintf("%d %s", e.Message.Seq, text))
 		case e.Type == chat.EventPlace:
 			v.lines = append(v.lines, fmt.Sprintf("%s is at %s", e.Who, e.Where))
@@ -65,9 +66,13 @@ func (v *viewer) want(t *testing.T, what string, lines ...string) {
 	}
 }
 
-type announcer struct{}
+// announcer waits for its gate, if it has one, each time.
+type announcer struct{ gate chan struct{} }
 
-func (announcer) Announce(to []chat.Viewer, lines []*chat.Line) {
+func (a announcer) Announce(to []chat.Viewer, lines []*chat.Line) {
+	if a.gate != nil {
+		<-a.gate
+	}
 	for _, v := range to {
 		v.(*viewer).show(lines)
 	}
