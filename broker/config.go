@@ -107,6 +107,10 @@ type ChatConfig struct {
 	// Up to how many members the messages of a room are stored in the stream of each of them. Members of larger ones get them
 	// while they are connected, and read the rest in the history.
 	LargeFrom int `toml:"large_from"`
+	// Messages that a live room keeps, for those who come late. 1 to 1000.
+	LiveRing int `toml:"live_ring"`
+	// How long the operations of a board are kept behind a snapshot that contains them.
+	BoardKeep Duration `toml:"board_keep"`
 }
 
 // PresenceConfig is about who is there and who types.
@@ -294,7 +298,7 @@ func Default() Config {
 			VolatileCount: 10_000,
 			VolatileBytes: 8 * mebibyte,
 		},
-		Chat:     ChatConfig{LargeFrom: 2000},
+		Chat:     ChatConfig{LargeFrom: 2000, LiveRing: 200, BoardKeep: 3600 * second},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
@@ -359,6 +363,8 @@ func (c Config) Validate() error {
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
 	c.Sessions.validate(&v, c.Limits.PacketSize)
 	v.between("chat.large_from", c.Chat.LargeFrom, 1, 10_000)
+	v.between("chat.live_ring", c.Chat.LiveRing, 1, 1000)
+	v.check(c.Chat.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.Chat.BoardKeep)
 	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace",
 		"%s is not between 0s and 1h", c.Presence.Grace)
 	v.check(c.Presence.Typing >= second && c.Presence.Typing <= 60*second, "presence.typing",

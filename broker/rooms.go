@@ -56,6 +56,7 @@ func (c Config) chat() chat.Config {
 	out.Searches, out.ProfileChanges = c.Limits.Searches, c.Limits.ProfileChanges
 	out.HandleChanges = c.Limits.HandleChanges
 	out.LargeFrom, out.MaxMembers, out.MaxRooms = c.Chat.LargeFrom, c.Limits.RoomMembers, c.Limits.Rooms
+	out.LiveRing, out.BoardKeep = c.Chat.LiveRing, time.Duration(c.Chat.BoardKeep)
 	out.NewRooms, out.Invitations = c.Limits.NewRooms, c.Limits.Invitations
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
