@@ -87,7 +87,7 @@ func (a *asyncAPI) add(table []*api.Operation) {
 		names := t.messages
 		switch t.id {
 		case "in":
-			names = stream
+			names = append(stream, "batch")
 		case "rsp":
 			names = append(names[:len(names):len(names)], replies...)
 		}

@@ -22,7 +22,8 @@ var events = []event{
 	{chat.EntryReceipt, "Another member has received and read up to here.", typeOf[receiptEvent]()},
 	{chat.EntryRead, "Oneself has read up to here, on some device.", typeOf[readEvent]()},
 	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
-	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in.", typeOf[convEvent]()},
+	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in, or (set) the user has " +
+		"said something of a conversation for himself, on some device.", typeOf[convEvent]()},
 	{chat.EntryProfile, "What somebody says of himself has changed, or what the user says.", typeOf[profileEvent]()},
 	{chat.EntrySession, "Somebody has logged in to the user's account, or out.", typeOf[sessionEvent]()},
 	{chat.EventReset, "The stream does not reach back to where the session was: take conv.list and history, and go on after usn.",
@@ -115,6 +116,14 @@ type convEvent struct {
 	Role         chat.Role         `json:"role,omitempty" doc:"what he is there now"`
 	Until        int64             `json:"until,omitempty" doc:"until when he is muted or banned, in Unix milliseconds"`
 	Text         string            `json:"text,omitempty" doc:"what who asks has written with it"`
+	Mute         *int64            `json:"mute,omitempty"`
+	Pin          *bool             `json:"pin,omitempty"`
+	Archive      *bool             `json:"archive,omitempty"`
+	Hide         *bool             `json:"hide,omitempty"`
+	Flag         *bool             `json:"flag,omitempty"`
+	Private      *bool             `json:"private,omitempty"`
+	Draft        *string           `json:"draft,omitempty"`
+	Remark       *string           `json:"remark,omitempty"`
 	TS           int64             `json:"ts"`
 	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
@@ -129,6 +138,24 @@ type sessionEvent struct {
 }
 
 type resetEvent struct{}
+
+// batchEvent comes on in, for sessions with batch=1. Its events are those of a stream.
+type batchEvent struct {
+	Type string `json:"t" enum:"batch"`
+	USN  uint64 `json:"usn" doc:"that of the last one"`
+}
+
+// batch gives the schema of several events.
+func (s *schemas) batch() schema {
+	o := schema{Type: "object"}
+	s.fields(&o, typeOf[batchEvent](), false)
+	one := s.events()
+	o.Properties = append(o.Properties, property{name: "events", schema: schema{
+		Type: "array", Items: &one, Description: "they follow each other",
+	}})
+	o.Required = append(o.Required, "events")
+	return o
+}
 
 // typingEvent comes on eph.
 type typingEvent struct {

@@ -59,10 +59,11 @@ func (s *schemas) messages(table []*api.Operation) map[string]message {
 			schema{Type: "string", Enum: []string{"fg", "bg", "away"}}},
 		"position": {"Where somebody is: lat and lon in degrees, and whatever else; 1 KiB at most.", structured,
 			s.of(typeOf[positionGiven](), true)},
-		"watched.msg":  {"A message was sent.", structured, s.of(typeOf[watchedMessage](), false)},
-		"watched.loc":  {"A member is somewhere else.", structured, s.of(typeOf[watchedPosition](), false)},
+		"watched.msg": {"A message was sent.", structured, s.of(typeOf[watchedMessage](), false)},
+		"watched.loc": {"A member is somewhere else.", structured, s.of(typeOf[watchedPosition](), false)},
 		"watched.live": {"How many watch a live room, or how often it was liked, has changed.", structured,
 			s.of(typeOf[watchedRoom](), false)},
+		"batch":    {"Events that have waited, several at a time, for sessions with batch=1.", structured, s.batch()},
 		"typing":   {"Somebody types, or has stopped.", structured, s.of(typeOf[typingEvent](), false)},
 		"presence": {"Somebody came, or went.", structured, s.of(typeOf[presenceEvent](), false)},
 		"ack": {"What became of a PUBLISH: for MQTT 3.1.1, which cannot say it in the ack, and for sessions with ack=event. It " +
