@@ -52,7 +52,7 @@ type Manifest struct {
 
 // File is one file of a backup.
 type File struct {
-	Name   string `json:"name"` // a path below the directory, with slashes
+	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
@@ -91,7 +91,7 @@ func Copy(ctx context.Context, from, to string) (Manifest, error) {
 		if err != nil {
 			return Manifest{}, fmt.Errorf("backup: %w", err)
 		}
-		f.Name = filepath.ToSlash(name)
+		f.Name = name
 		m.Files = append(m.Files, f)
 	}
 	return m, syncDir(to)
@@ -129,7 +129,7 @@ func parse(dir string, text []byte) (m Manifest, err error) {
 		return m, fmt.Errorf("backup %s: %w: %d", dir, ErrNewer, m.Format)
 	}
 	for _, f := range m.Files {
-		if !filepath.IsLocal(filepath.FromSlash(f.Name)) || strings.ContainsAny(f.Name, `/\`) || f.Size < 0 {
+		if !filepath.IsLocal(f.Name) || f.Name == "." || strings.ContainsAny(f.Name, `/\`) || f.Size < 0 {
 			return m, fmt.Errorf("backup %s: %w: manifest: file %q", dir, ErrDamaged, f.Name)
 		}
 	}
@@ -146,7 +146,7 @@ func Verify(ctx context.Context, dir string) (Manifest, error) {
 		return m, err
 	}
 	for _, want := range m.Files {
-		got, err := sumFile(ctx, filepath.Join(dir, filepath.FromSlash(want.Name)))
+		got, err := sumFile(ctx, filepath.Join(dir, want.Name))
 		got.Name = want.Name
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -69,7 +69,7 @@ func begin(dir, unfinished string, manifest []byte) error {
 
 // restoreFile copies one file, unless it is there already.
 func restoreFile(ctx context.Context, from, to string, want File) error {
-	name := filepath.FromSlash(want.Name)
+	name := want.Name
 	if got, err := sumFile(ctx, filepath.Join(to, name)); err == nil && got.Size == want.Size && got.SHA256 == want.SHA256 {
 		return syncFile(filepath.Join(to, name))
 	}

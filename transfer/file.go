@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"slices"
 )
 
 // Format is the version of the file. A higher one is refused.
@@ -147,7 +146,7 @@ func (l *lines) check(line []byte, first bool) (Kind, error) {
 		l.ended = true
 		return kind, err
 	}
-	at := slices.Index(Kinds(), kind)
+	at := place(kind)
 	if at < l.at {
 		return "", fmt.Errorf("%w: %.40q has no place here", ErrLine, kind)
 	}

@@ -96,6 +96,16 @@ func Kinds() []Kind {
 	return out
 }
 
+// place gives where a kind stands among all; -1: it is none.
+func place(kind Kind) int {
+	for i := range kinds {
+		if kinds[i].kind == kind {
+			return i
+		}
+	}
+	return -1
+}
+
 // New gives an empty record, or nil if there is no such kind.
 func New(kind Kind) Record {
 	for _, k := range kinds {
