@@ -8,7 +8,7 @@ import (
 )
 
 type convListInput struct {
-	Archived bool   `json:"archived"` // the list of what is archived; otherwise that of all else
+	Archived bool   `json:"archived" doc:"true: what is archived; otherwise all else"`
 	Cursor   string `json:"cursor"`
 	Limit    uint64 `json:"limit"`
 }
@@ -20,13 +20,13 @@ type overview struct {
 	Head         uint64            `json:"head"`
 	Read         uint64            `json:"read"`
 	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention"` // those of them that mention the caller
+	Mention      uint64            `json:"mention" doc:"of these, how many mention the caller"`
 	Last         *digest           `json:"last,omitempty"`
 	Mute         int64             `json:"mute,omitempty"` // until when; -1: for ever
 	Pin          bool              `json:"pin,omitempty"`
 	Archive      bool              `json:"archive,omitempty"`
 	Flag         bool              `json:"flag,omitempty"`
-	Draft        string            `json:"draft,omitempty"` // its first 200 characters
+	Draft        string            `json:"draft,omitempty" doc:"the first 200 characters of it"`
 	Private      bool              `json:"private,omitempty"`
 	Remark       string            `json:"remark,omitempty"`
 }
@@ -39,26 +39,26 @@ type digest struct {
 	From accounts.Name `json:"from"`
 	TS   int64         `json:"ts"`
 	Kind string        `json:"k"`
-	Text string        `json:"text"` // what it says, in at most 200 characters
+	Text string        `json:"text" doc:"what it says, in at most 200 characters"`
 }
 
 type convListOutput struct {
-	Conversations []overview `json:"convs"` // pinned ones first, then the one with the newest message
+	Conversations []overview `json:"convs" doc:"pinned ones first, then the one with the newest message"`
 	Cursor        string     `json:"cursor,omitempty"`
 	Total         uint64     `json:"total"`
-	AsOf          uint64     `json:"asof"` // the usn of which total is true; the list may be ahead of it
+	AsOf          uint64     `json:"asof" doc:"the usn of which total is true; the list may be ahead of it"`
 }
 
 // ownSideInput is what somebody says of a conversation for himself; absent: as it was.
 type ownSideInput struct {
-	Conversation string  `json:"c"`
-	Mute         *int64  `json:"mute"` // until when, in Unix milliseconds; -1: for ever; 0: not
+	Conversation string  `json:"c" required:"true"`
+	Mute         *int64  `json:"mute" doc:"until when, in Unix milliseconds; -1: for ever; 0: not" example:"-1"`
 	Pin          *bool   `json:"pin"`
 	Archive      *bool   `json:"archive"`
-	Hide         *bool   `json:"hide"` // until the next message
-	Flag         *bool   `json:"flag"`
-	Draft        *string `json:"draft"`
-	Private      *bool   `json:"private"`
+	Hide         *bool   `json:"hide" doc:"true: out of every list until the next message"`
+	Flag         *bool   `json:"flag" doc:"marked as unread; reading takes it away"`
+	Draft        *string `json:"draft" doc:"a message that is being written, or empty"`
+	Private      *bool   `json:"private" doc:"reading is told to nobody"`
 	Remark       *string `json:"remark"`
 }
 

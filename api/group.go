@@ -9,7 +9,7 @@ import (
 
 // roomSettings are what admins say of a room; absent: as it was.
 type roomSettings struct {
-	Title   *string             `json:"title" doc:"1 to 64 characters"`
+	Title   *string             `json:"title" doc:"1 to 64 characters" example:"Friends"`
 	Avatar  *string             `json:"avatar" doc:"512 bytes at most"`
 	Notice  *string             `json:"notice" doc:"2,000 characters at most"`
 	Join    *chat.JoinPolicy    `json:"join" doc:"who may join that was not invited" enum:"closed|approval|open"`
@@ -74,7 +74,7 @@ type answerGroupInput struct {
 }
 
 type joinGroupInput struct {
-	Conversation string `json:"c" doc:"which room, or"`
+	Conversation string `json:"c" doc:"which room, or" example:"g.none"`
 	Link         string `json:"link" doc:"the room with this link"`
 	Text         string `json:"text" doc:"for the admins, if they decide who is let in"`
 }

@@ -13,13 +13,13 @@ type sendInput struct {
 	Conversation string          `json:"c" doc:"where to; either this or to" example:"d.alice.bob"`
 	To           string          `json:"to" doc:"to whom; either this or c"`
 	Kind         string          `json:"k" doc:"absent: text"`
-	Body         json.RawMessage `json:"body" required:"true"`
+	Body         json.RawMessage `json:"body" doc:"as the kind has it; none with fwd" example:"{\"text\":\"dinner at 7?\"}"`
 	MID          string          `json:"mid"`
 	Re           uint64          `json:"re"`
 	At           []accounts.Name `json:"at"`
 	TTL          int64           `json:"ttl" doc:"for how many seconds it is there; 0: for ever"`
 	Fallback     string          `json:"fallback"`
-	Fwd          chat.Source     `json:"fwd"` // the message to be forwarded
+	Fwd          chat.Source     `json:"fwd" doc:"the message to be forwarded"`
 }
 
 type sendOutput struct {

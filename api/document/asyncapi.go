@@ -3,6 +3,7 @@ package document
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/magpie-im/magpie/api"
 )
@@ -87,7 +88,7 @@ func (a *asyncAPI) add(table []*api.Operation) {
 		names := t.messages
 		switch t.id {
 		case "in":
-			names = append(stream, "batch")
+			names = append(stream, "batch", "line")
 		case "rsp":
 			names = append(names[:len(names):len(names)], replies...)
 		}
@@ -110,7 +111,6 @@ func (a *asyncAPI) request(op *api.Operation) (reply string) {
 		input.Properties = append(input.Properties, property{name: "rid", schema: rid})
 	}
 	a.message(id, op.Doc, "application/json", input)
-	a.messages[id].(object)["examples"] = []any{object{"payload": input.whole()}}
 	output := schema{Type: "object"}
 	a.schemas.fields(&output, typeOf[replyHead](), false)
 	a.schemas.fields(&output, op.Output, false)
@@ -128,7 +128,13 @@ func (a *asyncAPI) request(op *api.Operation) (reply string) {
 }
 
 func (a *asyncAPI) message(name, doc, contentType string, payload schema) {
-	a.messages[name] = object{"name": name, "summary": doc, "contentType": contentType, "payload": payload}
+	m := object{"name": name, "summary": doc, "contentType": contentType, "payload": payload}
+	if len(payload.Examples) > 0 {
+		m["examples"] = []any{object{"payload": payload.Examples[0]}}
+	} else if example := payload.whole(); len(example) > 0 || strings.HasPrefix(name, "rpc.") {
+		m["examples"] = []any{object{"payload": example}}
+	}
+	a.messages[name] = m
 }
 
 var braces = regexp.MustCompile(`\{(\w+)\}`)

@@ -292,6 +292,8 @@ func (s *schemas) field(t reflect.Type, f reflect.StructField, name string, inpu
 	if input && one.Ref == "" {
 		if example := s.example(f, word.example); example != nil {
 			one.Examples = []any{example}
+		} else if len(one.Enum) > 0 {
+			one.Examples = []any{one.Enum[0]}
 		}
 	}
 	return one

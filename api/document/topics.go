@@ -2,6 +2,7 @@ package document
 
 import (
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/chat"
 )
 
 // topic is a topic of docs/protocol.md, section 2, but for im/rpc, of which the table has one for each row.
@@ -25,7 +26,7 @@ var topics = []topic{
 		"newest of each member is known for an hour.", true, 2, []string{"position"}},
 	{"live", "im/c/{conv}/live", "What happens in a conversation that one may read, for those who watch it: a live room, a " +
 		"board, a trip or any other. It is subscribed by its name only.", false, 1,
-		[]string{"watched.msg", "watched.loc", "watched.live"}},
+		[]string{"watched.msg", "watched.loc", "watched.live", "line"}},
 	{"state", "im/u/me/state", "What this connection is used for.", true, 2, []string{"activity"}},
 	{"in", "im/u/{uid}/in", "The user's stream: one ordered line of events. usn is the last one plus 1, or call sync.",
 		false, 2, nil},
@@ -51,19 +52,21 @@ type message struct {
 func (s *schemas) messages(table []*api.Operation) map[string]message {
 	const text, structured = "text/plain", "application/json"
 	return map[string]message{
-		"text":    {"A message of plain text.", text, schema{Type: "string"}},
+		"text":    {"A message of plain text.", text, schema{Type: "string", Examples: []any{"dinner at 7?"}}},
 		"message": {"A message in its full form.", structured, s.content(table)},
 		"seq":     {"A decimal seq.", text, schema{Type: "string", Pattern: "^[0-9]{1,20}$", Examples: []any{"1"}}},
-		"switch":  {"1 for yes, 0 for no.", text, schema{Type: "string", Enum: []string{"1", "0"}}},
+		"switch":  {"1 for yes, 0 for no.", text, schema{Type: "string", Enum: []string{"1", "0"}, Examples: []any{"1"}}},
 		"activity": {"fg while somebody looks at it, bg while it runs unseen, away while nobody is there.", text,
-			schema{Type: "string", Enum: []string{"fg", "bg", "away"}}},
+			schema{Type: "string", Enum: words(chat.Foreground, chat.Background, chat.Away), Examples: []any{"fg"}}},
 		"position": {"Where somebody is: lat and lon in degrees, and whatever else; 1 KiB at most.", structured,
-			s.of(typeOf[positionGiven](), true)},
+			s.object(typeOf[positionGiven](), true)},
 		"watched.msg": {"A message was sent.", structured, s.of(typeOf[watchedMessage](), false)},
 		"watched.loc": {"A member is somewhere else.", structured, s.of(typeOf[watchedPosition](), false)},
 		"watched.live": {"How many watch a live room, or how often it was liked, has changed.", structured,
 			s.of(typeOf[watchedRoom](), false)},
-		"batch":    {"Events that have waited, several at a time, for sessions with batch=1.", structured, s.batch()},
+		"batch": {"Events that have waited, several at a time, for sessions with batch=1.", structured, s.batch()},
+		"line": {"An event as a line for a terminal, for sessions with the option fmt=text; with batch=1 perhaps several " +
+			"lines.", text, schema{Type: "string"}},
 		"typing":   {"Somebody types, or has stopped.", structured, s.of(typeOf[typingEvent](), false)},
 		"presence": {"Somebody came, or went.", structured, s.of(typeOf[presenceEvent](), false)},
 		"ack": {"What became of a PUBLISH: for MQTT 3.1.1, which cannot say it in the ack, and for sessions with ack=event. It " +

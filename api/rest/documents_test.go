@@ -156,8 +156,11 @@ func TestExamplesAreAnsweredAsDescribed(t *testing.T) {
 		if !done[path] {
 			t.Logf("%s %s: %d %s", path, example, a.StatusCode, a.raw)
 		}
+		if a.StatusCode >= http.StatusInternalServerError {
+			t.Errorf("the example of %s fails: %s: %d %s", path, example, a.StatusCode, a.raw)
+		}
 		if a.fields["err"] == "bad" {
-			t.Errorf("the example of %s is malformed: %s: %s", path, example, a.raw)
+			t.Errorf("the example of %s is malformed; tags `required` and `example` say what is in it: %s: %s", path, example, a.raw)
 		}
 	}
 	for _, path := range []string{"/send", "/history", "/sync", "/read", "/conv.list", "/unread.get", "/contact.list",

@@ -254,6 +254,9 @@ func (d *Document) Message(topic string, up bool, payload []byte) error {
 		if t, ok := d.at(append(schema, "properties", "t")...)["const"]; ok && t != head.T {
 			continue // it is about something else
 		}
+		if !up && bytes.HasPrefix(payload, []byte("{")) && d.at(message...)["contentType"] == "text/plain" {
+			continue // a JSON object is no line of text
+		}
 		err := d.payload(payload, message)
 		if err == nil {
 			return nil
@@ -309,8 +312,10 @@ func (d *Document) Topics(up bool) map[string]string {
 			if len(examples) == 0 {
 				continue
 			}
-			text, err := json.Marshal(examples[0].(object)["payload"])
-			if err == nil {
+			example := examples[0].(object)["payload"]
+			if plain, ok := example.(string); ok {
+				all[address] = plain
+			} else if text, err := json.Marshal(example); err == nil {
 				all[address] = string(text)
 			}
 		}
