@@ -102,9 +102,8 @@ func fill(b *testing.B, m *chat.Service, conversations, messages int) {
 
 func say(b *testing.B, m *chat.Service, i int) {
 	b.Helper()
-	_, _, err := m.Send(b.Context(), crowdName(i), chat.Target{User: star}, chat.Content{
-		Body: json.RawMessage(`{"text":"are you coming to dinner tonight? we are in the small place behind the station, from seven on"}`),
-	}, nil)
+	_, _, err := m.Send(b.Context(), crowdName(i), chat.Target{User: star}, chat.Content{Body: json.RawMessage(
+		`{"text":"are you coming to dinner tonight? we are in the small place behind the station, from seven on"}`)}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -31,12 +31,14 @@ func TestOwnChanges(t *testing.T) {
 		want    chat.OwnSide
 		changed chat.OwnChange
 	}{
-		"nothing":        {all, chat.OwnChange{}, all, chat.OwnChange{}},
-		"the same":       {chat.OwnSide{Pin: true}, chat.OwnChange{Pin: ptr(true)}, chat.OwnSide{Pin: true}, chat.OwnChange{}},
-		"one":            {chat.OwnSide{Pin: true}, chat.OwnChange{Pin: ptr(false)}, chat.OwnSide{}, chat.OwnChange{Pin: ptr(false)}},
-		"hide":           {chat.OwnSide{}, chat.OwnChange{Hide: ptr(true)}, chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(true)}},
-		"hide again":     {chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(true)}, chat.OwnSide{Hide: 8}, chat.OwnChange{}},
-		"hide once more": {chat.OwnSide{Hide: 7}, chat.OwnChange{Hide: ptr(true)}, chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(true)}},
+		"nothing":    {all, chat.OwnChange{}, all, chat.OwnChange{}},
+		"the same":   {chat.OwnSide{Pin: true}, chat.OwnChange{Pin: ptr(true)}, chat.OwnSide{Pin: true}, chat.OwnChange{}},
+		"one":        {chat.OwnSide{Pin: true}, chat.OwnChange{Pin: ptr(false)}, chat.OwnSide{}, chat.OwnChange{Pin: ptr(false)}},
+		"hide":       {chat.OwnSide{}, chat.OwnChange{Hide: ptr(true)}, chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(true)}},
+		"hide again": {chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(true)}, chat.OwnSide{Hide: 8}, chat.OwnChange{}},
+		"hide once more": {
+			chat.OwnSide{Hide: 7}, chat.OwnChange{Hide: ptr(true)}, chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(true)},
+		},
 		"show what came": {chat.OwnSide{Hide: 7}, chat.OwnChange{Hide: ptr(false)}, chat.OwnSide{Hide: 7}, chat.OwnChange{}},
 		"show":           {chat.OwnSide{Hide: 8}, chat.OwnChange{Hide: ptr(false)}, chat.OwnSide{}, chat.OwnChange{Hide: ptr(false)}},
 		"some": {

@@ -33,8 +33,9 @@ func (l *Link) batchLocked(s *feed) int {
 	for ; n < min(len(s.ahead), maxBatch); n++ {
 		d := &s.ahead[n]
 		bytes += d.size() + 1
-		if bytes > room || d.Pos-s.acked > maxSpan || d.unwanted() || s.finished(d.Pos) || again != nil && again.first() <= d.Pos {
-			break
+		switch {
+		case bytes > room, d.Pos-s.acked > maxSpan, d.unwanted(), s.finished(d.Pos), again != nil && again.first() <= d.Pos:
+			return n
 		}
 	}
 	return n

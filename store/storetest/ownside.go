@@ -40,10 +40,10 @@ func (k *kit) ownSide(c chat.Conversation, who accounts.Name) chat.OwnSide {
 
 func is[T any](v T) *T { return &v }
 
-// lastEntry gives the last entry of somebody's stream.
-func (k *kit) lastEntry(who accounts.Name) chat.Entry {
+// lastEntry gives the last entry of alice's stream.
+func (k *kit) lastEntry() chat.Entry {
 	k.Helper()
-	all := k.stream(who)
+	all := k.stream(alice)
 	return all[len(all)-1]
 }
 
@@ -52,27 +52,27 @@ func testOwnSide(k *kit) {
 	k.send(draft(conv, bob, "", "x"))
 	bobs := len(k.stream(bob))
 	all := chat.OwnChange{
-		Mute: is(int64(chat.MuteForEver)), Pin: is(true), Archive: is(true), Hide: is(true), Flag: is(true), Draft: is("dear bob"),
-		Private: is(true), Remark: is("B."),
+		Mute: is(int64(chat.MuteForEver)), Pin: is(true), Archive: is(true), Hide: is(true), Flag: is(true),
+		Draft: is("dear bob"), Private: is(true), Remark: is("B."),
 	}
 	want := chat.OwnSide{
 		Mute: -1, Pin: true, Archive: true, Hide: 2, Flag: true, Draft: "dear bob", Private: true, Remark: "B.",
 	}
 	same(k, "own side", k.own(conv, alice, all), want)
-	e := k.lastEntry(alice)
+	e := k.lastEntry()
 	equal(k, "type", e.Type, chat.EntryConv)
 	equal(k, "conversation", e.Conversation, conv)
 	same(k, "entry", e.OwnSide, all)
 	k.crash()
 	same(k, "own side, after a crash", k.ownSide(conv, alice), want)
-	same(k, "entry, after a crash", k.lastEntry(alice).OwnSide, all)
+	same(k, "entry, after a crash", k.lastEntry().OwnSide, all)
 	same(k, "bob's side", k.ownSide(conv, bob), chat.OwnSide{})
 	equal(k, "entries of bob", len(k.stream(bob)), bobs)
 
 	less := chat.OwnChange{Pin: is(false), Flag: is(true), Hide: is(false)}
 	want.Pin, want.Hide = false, 0
 	same(k, "own side, changed", k.own(conv, alice, less), want)
-	same(k, "entry, changed", k.lastEntry(alice).OwnSide, chat.OwnChange{Pin: is(false), Hide: is(false)})
+	same(k, "entry, changed", k.lastEntry().OwnSide, chat.OwnChange{Pin: is(false), Hide: is(false)})
 	k.own(conv, alice, chat.OwnChange{
 		Mute: is(int64(0)), Archive: is(false), Flag: is(false), Draft: is(""), Private: is(false), Remark: is(""),
 	})
@@ -136,7 +136,7 @@ func testFlag(k *kit) {
 			equal(k, about+"entries of bob", len(k.stream(bob)), receipts)
 		}
 		if tt.unflagged {
-			same(k, about+"entry", k.lastEntry(alice).OwnSide, chat.OwnChange{Flag: is(false)})
+			same(k, about+"entry", k.lastEntry().OwnSide, chat.OwnChange{Flag: is(false)})
 		}
 		k.clock.advance(2 * chat.ReceiptInterval)
 	}
@@ -155,7 +155,7 @@ func testDraft(k *kit) {
 	for range 2 {
 		same(k, "alice's side", k.ownSide(conv, alice), chat.OwnSide{Remark: "R."})
 		same(k, "bob's side", k.ownSide(conv, bob), chat.OwnSide{Draft: "dear bob", Remark: "R."})
-		same(k, "alice's entry", k.lastEntry(alice).OwnSide, chat.OwnChange{Draft: is("")})
+		same(k, "alice's entry", k.lastEntry().OwnSide, chat.OwnChange{Draft: is("")})
 		k.crash()
 	}
 	k.own(conv, alice, chat.OwnChange{Draft: is("again")})
@@ -180,7 +180,7 @@ func testHide(k *kit) {
 		equal(k, "in the list, with a message", len(k.list(alice, chat.ListMain)), 1)
 		same(k, "own side", k.ownSide(conv, alice).Hidden(uint64(n+1)), false)
 		k.own(conv, alice, chat.OwnChange{Hide: is(true)})
-		same(k, "entry", k.lastEntry(alice).OwnSide, chat.OwnChange{Hide: is(true)})
+		same(k, "entry", k.lastEntry().OwnSide, chat.OwnChange{Hide: is(true)})
 	}
 }
 
