@@ -28,6 +28,7 @@ func TestTheMessengerAgreesWithAModel(t *testing.T) {
 			"send":    w.send,
 			"resend":  w.resend,
 			"mark":    w.mark,
+			"say":     w.say,
 			"deliver": w.deliver,
 			"fresh":   w.fresh,
 			"restart": w.restart,
@@ -47,6 +48,7 @@ type model struct {
 	rel   map[[2]accounts.Name]chat.ContactState
 	convs map[chat.Conversation]*modelConversation
 	devs  map[accounts.Name][]*device
+	sides map[chat.Member]chat.OwnSide
 }
 
 type modelConversation struct {
@@ -72,6 +74,7 @@ func newModel(rt *rapid.T, t *testing.T, m messenger, run int) *model {
 		T: rt, t: t, real: m, rel: map[[2]accounts.Name]chat.ContactState{},
 		convs: map[chat.Conversation]*modelConversation{},
 		devs:  map[accounts.Name][]*device{},
+		sides: map[chat.Member]chat.OwnSide{},
 	}
 	for _, name := range []string{"a", "b", "c"} {
 		user := accounts.Name(fmt.Sprintf("%s%d", name, run))
@@ -178,6 +181,7 @@ func (w *model) sent(rt *rapid.T, a, b accounts.Name, c chat.Content, text strin
 			rt.Fatalf("message %d: %+v, %v", len(conv.messages)+1, got, err)
 		}
 		conv.messages = append(conv.messages, modelMessage{from: a, mid: got.MID, text: text, id: got.ID})
+		w.change(chat.Member{Conversation: chat.Direct(a, b), Who: a}, chat.Undrafted())
 	}
 	if commit != nil {
 		if err := commit.Wait(w.t.Context()); err != nil {
@@ -226,6 +230,9 @@ func (w *model) mark(rt *rapid.T) {
 	}
 	want := conv.marks[a]
 	if read {
+		if chat.ReadsFlag(seq, want.Read, head) {
+			w.change(chat.Member{Conversation: name, Who: a}, chat.Unflagged())
+		}
 		want.Read = max(want.Read, min(seq, head))
 	}
 	want.Recv = max(want.Recv, min(seq, head))
@@ -326,7 +333,9 @@ func (w *model) unread(user accounts.Name) (counts map[chat.Conversation]uint64,
 		for i, m := range c.messages {
 			if _, member := name.Peer(user); member && m.from != user && uint64(i) >= c.marks[user].Read {
 				counts[name]++
-				total++
+				if w.sides[chat.Member{Conversation: name, Who: user}].Mute == 0 {
+					total++
+				}
 			}
 		}
 	}
@@ -340,16 +349,25 @@ func (w *model) check() {
 		got, err := w.real.Unread(w.t.Context(), user)
 		sum, listed := uint64(0), map[chat.Conversation]uint64{}
 		for _, c := range got.Conversations {
-			sum += c.Unread
-			listed[c.Conversation] = c.Unread
+			side := w.sides[chat.Member{Conversation: c.Conversation, Who: user}]
+			if c.Mute != side.Mute || c.Flag != side.Flag {
+				w.Fatalf("unread of %s: %+v, want %+v", user, c, side)
+			}
+			if side.Mute == 0 {
+				sum += c.Unread
+			}
+			if c.Unread > 0 {
+				listed[c.Conversation] = c.Unread
+			}
 		}
 		if err != nil || got.Total != total || sum != total || !maps.Equal(listed, counts) {
 			w.Fatalf("unread of %s: %+v, %v, want %v", user, got, err, counts)
 		}
-		page, err := w.real.Conversations(w.t.Context(), user, chat.ListMain, "", 10)
+		page, err := w.real.Conversations(w.t.Context(), user, chat.ListAll, "", 10)
 		if err != nil {
 			w.Fatalf("conversations of %s: %v", user, err)
 		}
+		w.checkLists(user)
 		for _, o := range page.List {
 			c := w.convs[o.Tally.Conversation]
 			if o.Tally.Unread() != counts[o.Tally.Conversation] || o.Tally.Head != uint64(len(c.messages)) ||
