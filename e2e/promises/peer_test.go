@@ -206,19 +206,22 @@ type arrival struct {
 
 // event is what tests look at in an event or a message.
 type event struct {
-	T     string `json:"t"`
-	USN   uint64 `json:"usn"`
-	C     string `json:"c"`
-	Seq   uint64 `json:"seq"`
-	ID    string `json:"id"`
-	MID   string `json:"mid"`
-	From  string `json:"from"`
-	TS    int64  `json:"ts"`
-	K     string `json:"k"`
-	Who   string `json:"who"`
-	Recv  uint64 `json:"recv"`
-	Read  uint64 `json:"read"`
-	Total *int   `json:"total"`
+	T      string  `json:"t"`
+	USN    uint64  `json:"usn"`
+	C      string  `json:"c"`
+	Seq    uint64  `json:"seq"`
+	ID     string  `json:"id"`
+	MID    string  `json:"mid"`
+	From   string  `json:"from"`
+	TS     int64   `json:"ts"`
+	K      string  `json:"k"`
+	Who    string  `json:"who"`
+	Recv   uint64  `json:"recv"`
+	Read   uint64  `json:"read"`
+	St     string  `json:"st"`
+	Mute   *int64  `json:"mute"` // of conv: what it is now
+	Total  *int    `json:"total"`
+	Events []event `json:"events"` // of a batch
 	// Unread is that of C.
 	Unread *int   `json:"unread"`
 	AsOf   uint64 `json:"asof"`

@@ -148,14 +148,22 @@ func stream(t testing.TB, place *people.Place, who *people.Person, after uint64)
 	}
 }
 
-// numbers are somebody's unread counts.
+// numbers are somebody's unread counts: in all, and of each conversation with any.
 func numbers(t testing.TB, place *people.Place, who *people.Person) (total int, each map[string]int) {
+	t.Helper()
+	total, each, _ = tally(t, place, who)
+	return total, each
+}
+
+// tally is numbers, with the sum of those that count for the total.
+func tally(t testing.TB, place *people.Place, who *people.Person) (total int, each map[string]int, sum int) {
 	t.Helper()
 	var out struct {
 		Total int
 		Convs []struct {
 			C      string
 			Unread int
+			Mute   int64
 		}
 	}
 	ask(t, place, who, "unread.get", people.M{}, &out)
@@ -164,8 +172,11 @@ func numbers(t testing.TB, place *people.Place, who *people.Person) (total int, 
 		if c.Unread != 0 {
 			each[c.C] = c.Unread
 		}
+		if c.Mute == 0 {
+			sum += c.Unread
+		}
 	}
-	return out.Total, each
+	return out.Total, each, sum
 }
 
 // seen gives what a device was shown of its stream.

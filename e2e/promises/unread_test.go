@@ -56,12 +56,13 @@ func row761(t *testing.T) {
 type ledger struct {
 	said map[string][]string          // by conversation: who said each message; nobody, if it does not count
 	read map[string]map[string]uint64 // by user and conversation
+	mute map[string]map[string]bool
 }
 
 func newLedger(users ...string) *ledger {
-	l := &ledger{said: map[string][]string{}, read: map[string]map[string]uint64{}}
+	l := &ledger{said: map[string][]string{}, read: map[string]map[string]uint64{}, mute: map[string]map[string]bool{}}
 	for _, u := range users {
-		l.read[u] = map[string]uint64{}
+		l.read[u], l.mute[u] = map[string]uint64{}, map[string]bool{}
 	}
 	return l
 }
@@ -78,7 +79,9 @@ func (l *ledger) unread(who string) (total int, each map[string]int) {
 		for i, from := range said {
 			if from != "" && from != who && uint64(i+1) > l.read[who][c] && member(who, c) {
 				each[c]++
-				total++
+				if !l.mute[who][c] {
+					total++
+				}
 			}
 		}
 	}
@@ -100,8 +103,8 @@ func row762(t *testing.T) {
 		all := friends(t, place, version, "alice", "bob", "carol")
 		group := room(t, place, all[0], "group", "bob", "carol")
 		book := recount(t, place, all, group)
-		for round := range rounds(3) {
-			for range 25 {
+		for round := range rounds(2) {
+			for range 15 {
 				act(d, all, group, book)()
 				for _, p := range all {
 					compare(t, place, p, book)
@@ -149,6 +152,14 @@ func act(d *rand.Rand, all []*people.Person, group string, book *ledger) func() 
 	i := d.IntN(len(all))
 	who, other := all[i], all[(i+1+d.IntN(len(all)-1))%len(all)]
 	c := []string{group, device.Direct(who.Name, other.Name)}[d.IntN(2)]
+	if d.IntN(8) == 0 {
+		mute := -d.IntN(2) // for ever, or not
+		return func() {
+			if _, word := who.Call("conv.set", people.M{"c": c, "mute": mute}); word == "" {
+				book.mute[who.Name][c] = mute != 0
+			}
+		}
+	}
 	if d.IntN(3) > 0 {
 		return func() {
 			if _, word := who.Publish("im/c/"+c+"/send", []byte("something")); word == "" {
@@ -167,12 +178,8 @@ func act(d *rand.Rand, all []*people.Person, group string, book *ledger) func() 
 // compare holds somebody's numbers against the count.
 func compare(t *testing.T, place *people.Place, p *people.Person, book *ledger) {
 	t.Helper()
-	total, each := numbers(t, place, p)
+	total, each, sum := tally(t, place, p)
 	wantTotal, want := book.unread(p.Name)
-	sum := 0
-	for _, n := range each {
-		sum += n
-	}
 	if total != sum || total != wantTotal || !maps.Equal(each, want) {
 		t.Errorf("%s is told %d unread, %v, want %d, %v", p.Name, total, each, wantTotal, want)
 	}
@@ -198,8 +205,11 @@ func recount(t *testing.T, place *people.Place, all []*people.Person, group stri
 	}
 	for _, p := range all {
 		for _, e := range stream(t, place, p, 0) {
-			if e.T == "read" {
+			switch {
+			case e.T == "read":
 				book.mark(p.Name, e.C, e.Seq)
+			case e.T == "conv" && e.Mute != nil:
+				book.mute[p.Name][e.C] = *e.Mute != 0
 			}
 		}
 	}
@@ -209,25 +219,26 @@ func recount(t *testing.T, place *people.Place, all []*people.Person, group stri
 // moments holds the numbers of every event that a device was shown against a count of the stream up to the moment they are of.
 func moments(t *testing.T, p *people.Person, all []event) {
 	t.Helper()
-	at := []map[string]int{{}} // by usn: what is unread
-	read := map[string]uint64{}
-	unread := map[string]map[uint64]bool{}
+	at := []moment{{}} // by usn
+	read, mute, unread := map[string]uint64{}, map[string]bool{}, map[string]map[uint64]bool{}
 	for _, e := range all {
 		if unread[e.C] == nil {
 			unread[e.C] = map[uint64]bool{}
 		}
-		switch e.T {
-		case "msg":
-			if e.From != p.Name && e.K != "sys" && e.Seq > read[e.C] {
-				unread[e.C][e.Seq] = true
-			}
-		case "read":
+		switch {
+		case e.T == "msg" && e.From != p.Name && e.K != "sys" && e.Seq > read[e.C]:
+			unread[e.C][e.Seq] = true
+		case e.T == "read":
 			read[e.C] = max(read[e.C], e.Seq)
 			maps.DeleteFunc(unread[e.C], func(seq uint64, _ bool) bool { return seq <= read[e.C] })
+		case e.T == "conv" && e.Mute != nil:
+			mute[e.C] = *e.Mute != 0
 		}
-		now := map[string]int{}
+		now := moment{each: map[string]int{}}
 		for c, seqs := range unread {
-			now[c] = len(seqs)
+			if now.each[c] = len(seqs); !mute[c] {
+				now.total += len(seqs)
+			}
 		}
 		at = append(at, now)
 	}
@@ -237,17 +248,19 @@ func moments(t *testing.T, p *people.Person, all []event) {
 			continue
 		}
 		checked++
-		total := 0
-		for _, n := range at[e.AsOf] {
-			total += n
-		}
-		if *e.Total != total || e.Unread != nil && *e.Unread != at[e.AsOf][e.C] {
-			t.Errorf("%s was told of %d unread with usn %d, as of %d: %+v, want %d", p.Name, *e.Total, e.USN, e.AsOf, at[e.AsOf], total)
+		if now := at[e.AsOf]; *e.Total != now.total || e.Unread != nil && *e.Unread != now.each[e.C] {
+			t.Errorf("%s was told of %d unread with usn %d, as of %d: want %+v", p.Name, *e.Total, e.USN, e.AsOf, now)
 		}
 	}
 	if checked == 0 {
 		t.Errorf("no event of %s says how many are unread", p.Name)
 	}
+}
+
+// moment is what is unread then.
+type moment struct {
+	total int
+	each  map[string]int
 }
 
 // Two devices say how far they have read, in any order and at the same time: the larger one holds, and all devices show it.

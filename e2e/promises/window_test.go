@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/magpie-im/magpie/e2e/device"
@@ -74,6 +75,73 @@ func row721(t *testing.T) {
 		}
 		if !bob.Connected() {
 			t.Error("somebody who was sent all this was disconnected")
+		}
+	})
+}
+
+// The first page of what an account has is bounded in bytes, and so is each packet in which what has collected comes, several
+// events at a time; nothing is missing in either.
+func row723(t *testing.T) {
+	each(t, func(t *testing.T, version byte) {
+		const rooms, burst, room64 = 60, 150, 64 << 10
+		town := found(t)
+		both := absent(t, town.Place, version, "alice", "bob")
+		alice, bob := both[0], both[1]
+		batches := func(p *wire.Packet) { p.Connect.User += "?batch=1" }
+		_ = listen(t, town.MQTT(), version, 1, alice, "phone", batches).Close()
+		first := uint64(len(stream(t, town.Place, alice, 0)))
+		writer := dial(t, town.MQTT(), version, bob, "phone", brief)
+		long, want := strings.Repeat("x", 9000), map[string]bool{}
+		for i := range rooms {
+			c := room(t, town.Place, bob, "group", "alice")
+			want[c] = true
+			writer.send(plain(c, long, 1, uint16(i+1)))
+			writer.answer(wire.PUBACK, uint16(i+1))
+		}
+		writer.chatter("alice", 1, burst, nil)
+		want[device.Direct("alice", "bob")] = true
+
+		fresh := alice.Another("fresh", way(version))
+		in, pages := people.M{"limit": 200}, 0
+		for more := true; more; pages++ {
+			out := fresh.Must("conv.list", in)
+			text, _ := json.Marshal(out) // as it came
+			if len(text) > room64 {
+				t.Errorf("a page has %d bytes", len(text))
+			}
+			convs, _ := out["convs"].([]any)
+			for _, line := range convs {
+				c, _ := line.(people.M)["c"].(string)
+				if !want[c] && c != "s.alice" {
+					t.Errorf("%s is listed twice, or not hers", c)
+				}
+				delete(want, c)
+			}
+			in["cursor"], more = out["cursor"].(string)
+		}
+		if len(want) > 0 {
+			t.Errorf("not listed on %d pages: %v", pages, want)
+		}
+
+		head := uint64(len(stream(t, town.Place, alice, 0)))
+		phone, packets := dial(t, town.MQTT(), version, alice, "phone", batches), 0
+		for last := first; last < head; packets++ {
+			a := phone.take()
+			events := []event{a.event}
+			if a.T == "batch" {
+				events = a.Events
+			}
+			if len(events) > 64 || len(a.packet.Payload) > room64 {
+				t.Errorf("a packet has %d events and %d bytes", len(events), len(a.packet.Payload))
+			}
+			for _, e := range events {
+				if last++; e.USN != last {
+					t.Fatalf("usn %d came, want %d", e.USN, last)
+				}
+			}
+		}
+		if n := int(head - first); packets > n/2 {
+			t.Errorf("%d events came in %d packets", n, packets)
 		}
 	})
 }
