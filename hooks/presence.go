@@ -122,7 +122,9 @@ func (l *Live) Give(
 		return "", nil
 	}
 	name, err := l.chat.Watch(ctx, viewer, who, accounts.Name(after), func(p chat.Presence) bool {
-		return send(publishPresence(viewer, p))
+		out := publishPresence(viewer, p)
+		out.Retain = true
+		return send(out)
 	})
 	return string(name), err
 }

@@ -10,8 +10,9 @@ type Current interface {
 	// Has says whether topics of this filter may say something.
 	Has(filter string) bool
 	// Give calls send for what the topics of a filter say now, in a fixed order, those that come after after: some of them,
-	// or all. send does not wait; when it says that it takes no more, Give ends. It gives where to go on after; empty: there
-	// is no more. Nothing that Route sends of the same topic comes between the question what it says and send.
+	// or all; what has Retain is sent as if it were retained. send does not wait; when it says that it takes no more, Give
+	// ends. It gives where to go on after; empty: there is no more. Nothing that Route sends of the same topic comes between
+	// the question what it says and send.
 	Give(ctx context.Context, filter, after string, send func(Publish) (more bool)) (next string, err error)
 }
 
@@ -55,7 +56,11 @@ func (l *Link) sendCurrent(p Replay, out Publish) (more bool) {
 	if !route.ok {
 		return false
 	}
-	out.Topic, out.SubscriptionIDs, out.Retain = route.topic, p.ids(), p.Asked
+	out, wanted := out.forText(l.options)
+	if !wanted {
+		return true
+	}
+	out.Topic, out.SubscriptionIDs, out.Retain = route.topic, p.ids(), out.Retain && p.Asked
 	_ = l.writePublishLocked(out)
 	return !l.closed && !l.fullLocked()
 }

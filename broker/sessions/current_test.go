@@ -27,7 +27,7 @@ func (b *board) Give(_ context.Context, filter, after string, send func(Publish)
 		}
 		b.given++
 		page++
-		if !send(Publish{Topic: topic, Payload: []byte(b.text)}) || page == 10 {
+		if !send(Publish{Topic: topic, Payload: []byte(b.text), Retain: true}) || page == 10 {
 			return topic, nil
 		}
 	}

@@ -54,6 +54,9 @@ type Publish struct {
 	ExpiresAtOnce    bool // an Expiry of 0 was said; inbound only
 
 	Once *Once // outbound only; nil: it is for one session alone
+
+	// Text is what sessions that chose text get in the place of Payload, of Cast and Current only; nil: Payload, empty: nothing.
+	Text []byte
 }
 
 // Subscription is one filter of a session, with the options of the SUBSCRIBE that made it.
