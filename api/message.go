@@ -95,7 +95,7 @@ type syncOutput struct {
 	More   bool         `json:"more"`
 	Reset  bool         `json:"reset,omitempty" doc:"events before usn are gone: start over with conv.list"`
 	Events []chat.Event `json:"events"`
-	Big    []bigHead    `json:"big" doc:"conversations that are not in the stream"`
+	Big    []bigHead    `json:"big" doc:"large conversations in which something is unread"`
 	Total  uint64       `json:"total"`
 }
 
@@ -104,6 +104,15 @@ type bigHead struct {
 	Head         uint64            `json:"head"`
 	Read         uint64            `json:"read"`
 	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention"`
+}
+
+func bigHeads(tallies []chat.Tally) []bigHead {
+	out := make([]bigHead, len(tallies))
+	for i, t := range tallies {
+		out[i] = bigHead{t.Conversation, t.Head, t.Read, t.Unread(), t.Mention}
+	}
+	return out
 }
 
 type unreadConv struct {
@@ -137,7 +146,7 @@ func messageRows(ch *chat.Service) []*Operation {
 		read("sync", User, "Gives the events of the caller's stream after a usn.",
 			func(ctx context.Context, c Caller, in syncInput) (syncOutput, error) {
 				p, err := ch.Sync(ctx, c.Account, in.USN, page(in.Limit))
-				return syncOutput{USN: p.USN, More: p.More, Reset: p.Reset, Events: listed(p.Events), Big: []bigHead{},
+				return syncOutput{USN: p.USN, More: p.More, Reset: p.Reset, Events: listed(p.Events), Big: bigHeads(p.Big),
 					Total: p.Total}, err
 			}),
 		read("unread.get", User, "Counts what the caller has not read, of one moment.",

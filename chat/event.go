@@ -14,6 +14,7 @@ const (
 	EventTyping EntryType = "typing" // somebody types, or has stopped; never stored
 	EventPlace  EntryType = "loc"    // where a member of a conversation is; never stored
 	EventLive   EntryType = "live"   // how many watch a live room, and how many likes there were
+	EventHead   EntryType = "head"   // where a large conversation stands
 )
 
 // Event is an entry of a stream made ready for a reader, or one of those that are no entries (EventReset and so on).
@@ -26,12 +27,15 @@ type Event struct {
 	Typing              bool   // EventTyping: has started
 	Own                 bool   // EntryMessage: the reader's own
 	Boxed               bool   // EntryMessage: of a stranger who was not answered
-	// Live: it is for those who watch the conversation, and no part of a stream: its USN is 0, and there are no numbers.
+	// Live: it is for those who watch the conversation, or for members of a large one, and no part of a stream: its USN is 0, and
+	// there are no numbers.
 	Live    bool
 	Where   json.RawMessage // EventPlace: of Who
 	Viewers int             // EventLive
 	Likes   uint64          // EventLive
 	Title   string          // EntryMessage: of the room, for Text; see [Service.Entitle]
+	Tally   Tally           // EventHead
+	Made    any             // what a Router has made of it
 }
 
 // Place gives where the message of a message event stands; ok is false for other events.
@@ -100,6 +104,12 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.num(`,"ver":`, e.Version)
 		o.card(e.Card)
 		o.time(e.TS)
+	case EventHead:
+		o.str(`,"c":`, string(e.Conversation))
+		o.num(`,"head":`, e.Tally.Head)
+		o.num(`,"read":`, e.Tally.Read)
+		o.num(`,"unread":`, e.Tally.Unread())
+		o.num(`,"mention":`, e.Tally.Mention)
 	}
 	if e.Live {
 		return append(o.b, '}')

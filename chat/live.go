@@ -22,6 +22,9 @@ type Router interface {
 	Show(viewer accounts.Name, p Presence)
 	// Watches says whether there is such a session.
 	Watches(viewer, who accounts.Name) bool
+	// Cast gives e to the sessions of some users that want their streams, as if it were part of these. It may keep in e.Made
+	// what it makes of it.
+	Cast(users []accounts.Name, e *Event)
 }
 
 // nowhere is where things go as long as nobody has said where.
@@ -30,6 +33,7 @@ type nowhere struct{}
 func (nowhere) Tell(accounts.Name, Event)                 {}
 func (nowhere) Show(accounts.Name, Presence)              {}
 func (nowhere) Watches(accounts.Name, accounts.Name) bool { return false }
+func (nowhere) Cast([]accounts.Name, *Event)              {}
 
 // SetRouter says where what is told at once goes. It is called once, before Run; without it, nowhere.
 func (s *Service) SetRouter(r Router) { s.router = r }

@@ -118,6 +118,7 @@ func (s *Service) SetOwnSide(ctx context.Context, who accounts.Name, c Conversat
 		return OwnSide{}, 0, nil, fmt.Errorf("own side of %s in %s: %w", who, c, err)
 	}
 	s.wake.Wake(who)
+	s.crowds.muted(c, who, side.Mute)
 	return side, head, commit, nil
 }
 

@@ -114,6 +114,7 @@ type Appended struct {
 	Dup     bool // it had been stored before
 	// Members are those in whose streams it is; of a Dup, and in large conversations, nobody.
 	Members []accounts.Name
+	Large   bool // the conversation is large; false of a Dup
 }
 
 // MessagePage is a part of a conversation.
@@ -198,6 +199,16 @@ type Rooms interface {
 
 	// RoomsOf gives the rooms that a user is in, in the order of their names.
 	RoomsOf(ctx context.Context, user accounts.Name) ([]Conversation, error)
+
+	// Large gives the large conversations that a user is in. It may be ahead of what is durable.
+	Large(ctx context.Context, user accounts.Name) ([]Attending, error)
+}
+
+// Attending is that somebody is in a large conversation.
+type Attending struct {
+	Conversation Conversation
+	Head         uint64 // the last seq
+	Mute         int64  // Unix milliseconds until which he has muted it; 0: not; Forever
 }
 
 // RoomChanged is what ChangeRoom did.
@@ -205,6 +216,9 @@ type RoomChanged struct {
 	Room Room
 	Told []accounts.Name // who has something new in his stream
 	Line Message         // zero: there was none
+	Grew bool            // the room has become large
+	// Parted says that Room.Partings has grown by 1.
+	Parted bool
 }
 
 // RoomMember is somebody who has to do with a room.

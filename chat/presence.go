@@ -62,10 +62,14 @@ const (
 )
 
 // Arrive says that a user has one more connection.
-func (s *Service) Arrive(who accounts.Name, c Connection) { s.online.arrive(who, c, s.now()) }
+func (s *Service) Arrive(who accounts.Name, c Connection) {
+	s.online.arrive(who, c, s.now())
+	s.crowds.arrive(who)
+}
 
 // Depart says that a connection has ended. Others are told a moment later, if its session has no other one by then.
 func (s *Service) Depart(ctx context.Context, who accounts.Name, id uint64) {
+	s.crowds.depart(who)
 	if s.online.depart(who, id, s.now()) {
 		s.leaveTyping(ctx, who)
 	}

@@ -34,6 +34,8 @@ func (r *told) Tell(user accounts.Name, e chat.Event) {
 
 func (r *told) Show(viewer accounts.Name, p chat.Presence) { r.add("%s: %s", viewer, view(p)) }
 
+func (r *told) Cast([]accounts.Name, *chat.Event) {}
+
 func (r *told) Watches(viewer, _ accounts.Name) bool { return !r.deaf[viewer] }
 
 func (r *told) count() int {

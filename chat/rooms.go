@@ -36,6 +36,7 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 	}
 	s.wake.Wake(changed.Told...)
 	s.roomChanged(change.Conversation, changed.Line)
+	s.crowdChanged(ctx, change, changed)
 	return changed, commit, nil
 }
 

@@ -85,6 +85,9 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 	if !stored.Dup {
 		s.wake.Wake(stored.Members...)
 		s.posted(conversation, stored.Message.Seq)
+		if stored.Large {
+			s.wroteLarge(conversation, stored.Message.Seq)
+		}
 		s.sentTyping(ctx, from, conversation)
 	}
 	m := stored.Message

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -30,6 +31,7 @@ type Service struct {
 	router  Router
 	live    live
 	stages  stages
+	crowds  crowds
 	online  *online
 	typists *typists
 
@@ -69,12 +71,13 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	s.decoys.seed = maphash.MakeSeed()
 	s.live.init()
 	s.stages.init()
+	s.crowds.init(runtime.GOMAXPROCS(0) / 2)
 	return s
 }
 
 // Run does what has its time: it tells others how far members have come where that had to wait, who has come and gone, who
-// types no longer, what has changed in a profile, what is written to those who watch, and it removes what is too old. It returns
-// nil when ctx ends. It is called once, after Load.
+// types no longer, what has changed in a profile, what is written to those who watch and in large conversations, and it removes
+// what is too old. It returns nil when ctx ends. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -84,6 +87,7 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.runStages(ctx) })
 	running.Go(func() { s.runBoards(ctx) })
 	running.Go(func() { s.runRetention(ctx) })
+	running.Go(func() { s.runCrowds(ctx) })
 	s.runReceipts(ctx)
 	return nil
 }

@@ -28,47 +28,44 @@ const (
 func (s *Service) Events(ctx context.Context, who accounts.Name, after uint64, limit int) (
 	events []Event, head uint64, err error,
 ) {
-	events, page, err := s.events(ctx, who, after, min(max(limit, 1), maxEvents))
+	events, page, _, err := s.events(ctx, who, after, min(max(limit, 1), maxEvents))
 	return events, page.Head, err
 }
 
 func (s *Service) events(ctx context.Context, who accounts.Name, after uint64, limit int) (
-	[]Event, StreamPage, error,
+	[]Event, StreamPage, []Tally, error,
 ) {
 	page, err := s.store.Stream(ctx, who, after, limit)
 	if err != nil {
-		return nil, page, fmt.Errorf("stream of %s after %d: %w", who, after, err)
+		return nil, page, nil, fmt.Errorf("stream of %s after %d: %w", who, after, err)
 	}
 	if from, ok := page.reset(after); ok {
 		page.Entries = []Entry{{Type: EventReset, USN: from}}
 	}
 	if len(page.Entries) == 0 {
-		return nil, page, nil
+		return nil, page, nil, nil
 	}
-	events, err := s.counted(ctx, who, page.Entries)
+	tallies, asOf, err := s.tallies(ctx, who)
 	if err != nil {
-		return nil, page, err
+		return nil, page, nil, err
 	}
+	for i := range page.Entries {
+		if err := s.quote(ctx, &page.Entries[i].Message); err != nil {
+			return nil, page, nil, err
+		}
+	}
+	events := s.counted(who, page.Entries, tallies, asOf)
 	s.given(page.Entries)
-	return events, page, nil
+	return events, page, tallies, nil
 }
 
 // counted makes events of entries, with the numbers of unread messages of one moment after all of them.
-func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entry) ([]Event, error) {
-	tallies, asOf, err := s.tallies(ctx, who)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) counted(who accounts.Name, entries []Entry, tallies []Tally, asOf uint64) []Event {
 	unread := make(map[Conversation]Tally, 8)
 	for _, e := range entries {
 		unread[e.Conversation] = Tally{}
 	}
 	total, now := uint64(0), s.now().UnixMilli()
-	for i := range entries {
-		if err := s.quote(ctx, &entries[i].Message); err != nil {
-			return nil, err
-		}
-	}
 	for _, t := range tallies {
 		if t.counts(now) {
 			total += t.Unread()
@@ -85,7 +82,7 @@ func (s *Service) counted(ctx context.Context, who accounts.Name, entries []Entr
 			Own: e.Type == EntryMessage && e.Message.From == who,
 		}
 	}
-	return events, nil
+	return events
 }
 
 func (s *Service) tallies(ctx context.Context, who accounts.Name) ([]Tally, uint64, error) {
@@ -119,25 +116,29 @@ func (s *Service) StreamHead(ctx context.Context, who accounts.Name) (uint64, er
 // SyncPage is a part of a stream, for a client that keeps its own place in it.
 type SyncPage struct {
 	Events []Event
-	USN    uint64 // where to go on from
-	More   bool   // there is more after USN
-	Reset  bool   // the stream does not reach back: take the list of conversations and their history, then go on from USN
-	Total  uint64 // unread messages in all conversations
+	USN    uint64  // where to go on from
+	More   bool    // there is more after USN
+	Reset  bool    // the stream does not reach back: take the list of conversations and their history, then go on from USN
+	Total  uint64  // unread messages in all conversations
+	Big    []Tally // of large conversations in which something is unread, in the order of their names
 }
 
 // Sync gives up to limit (0: 200; at most 500) events of who's stream, those after after, and not many more than fit into
 // 256 KiB.
 func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, limit int) (SyncPage, error) {
-	events, page, err := s.events(ctx, who, after, pageSize(limit, syncLimit, maxSync))
+	events, page, tallies, err := s.events(ctx, who, after, pageSize(limit, syncLimit, maxSync))
 	if err != nil {
 		return SyncPage{}, err
 	}
 	if len(events) == 0 {
-		total, _, err := s.total(ctx, who)
-		return SyncPage{USN: after, Total: total}, err
+		if tallies, _, err = s.tallies(ctx, who); err != nil {
+			return SyncPage{}, err
+		}
+		return SyncPage{USN: after, Total: sum(tallies, s.now().UnixMilli()), Big: headsOf(tallies)}, nil
 	}
+	big := headsOf(tallies)
 	if events[0].Type == EventReset {
-		return SyncPage{USN: page.Head, Reset: true, Total: events[0].Total}, nil
+		return SyncPage{USN: page.Head, Reset: true, Total: events[0].Total, Big: big}, nil
 	}
 	n := 0
 	for size := 0; n < len(events); n++ {
@@ -147,7 +148,7 @@ func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, lim
 		}
 	}
 	last := events[n-1]
-	return SyncPage{Events: events[:n], USN: last.USN, More: last.USN < page.Head, Total: last.Total}, nil
+	return SyncPage{Events: events[:n], USN: last.USN, More: last.USN < page.Head, Total: last.Total, Big: big}, nil
 }
 
 // size is about how many bytes the event has.
@@ -189,13 +190,16 @@ type UnreadCount struct {
 // total gives what Unread gives as its total.
 func (s *Service) total(ctx context.Context, who accounts.Name) (total, asOf uint64, err error) {
 	tallies, asOf, err := s.tallies(ctx, who)
-	now := s.now().UnixMilli()
+	return sum(tallies, s.now().UnixMilli()), asOf, err
+}
+
+func sum(tallies []Tally, now int64) (total uint64) {
 	for i := range tallies {
 		if tallies[i].counts(now) {
 			total += tallies[i].Unread()
 		}
 	}
-	return total, asOf, err
+	return total
 }
 
 // Unread counts what who has not read. The total is the sum of the conversations that are not muted at this moment.

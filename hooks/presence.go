@@ -110,13 +110,51 @@ func (l *Live) Watches(viewer, who accounts.Name) bool {
 	return l.registry.Listens(presenceTopic(who, viewer))
 }
 
-// Has implements sessions.Current.
-func (l *Live) Has(filter string) bool { return strings.HasPrefix(filter, "im/p/") }
+// Cast implements chat.Router.
+func (l *Live) Cast(users []accounts.Name, e *chat.Event) {
+	made, ok := e.Made.(sessions.Publish)
+	if !ok {
+		made = publishEvent(*e)
+		e.Made = made
+	}
+	l.registry.Cast(users, made)
+}
+
+// publishEvent makes an event, which is in no stream, ready for streams.
+func publishEvent(e chat.Event) sessions.Publish {
+	line, _ := e.Text()
+	return sessions.Publish{Payload: e.AppendJSON(nil), ContentType: "application/json", Text: []byte(line)}
+}
+
+// Has implements sessions.Current: of presence, and of a user's stream, where large conversations stand.
+func (l *Live) Has(filter string) bool {
+	_, ok := streamOf(filter)
+	return ok || strings.HasPrefix(filter, "im/p/")
+}
+
+// streamOf gives whose stream a filter covers.
+func streamOf(filter string) (who accounts.Name, ok bool) {
+	rest, ok := strings.CutPrefix(filter, "im/u/")
+	if !ok {
+		return "", false
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	who, err := accounts.ParseUser(name)
+	return who, err == nil && covers(filter, streamTopic(who))
+}
 
 // Give implements sessions.Current.
 func (l *Live) Give(
 	ctx context.Context, filter, after string, send func(sessions.Publish) (more bool),
 ) (next string, err error) {
+	if who, ok := streamOf(filter); ok {
+		c, err := l.chat.Heads(ctx, who, chat.Conversation(after), func(e chat.Event) bool {
+			p := publishEvent(e)
+			p.Topic = streamTopic(who)
+			return send(p)
+		})
+		return string(c), err
+	}
 	who, viewer, ok := parseViewed(filter)
 	if !ok {
 		return "", nil

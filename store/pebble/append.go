@@ -176,7 +176,8 @@ func (a *appending) tryAppend(ctx context.Context) (appended chat.Appended, c *c
 	}
 	a.settleLocked(m, c)
 	a.store.counts.messages.Inc()
-	return chat.Appended{Message: m, Members: a.parties.hearersLocked()}, c, false, nil
+	large := a.parties.conv.value.large()
+	return chat.Appended{Message: m, Members: a.parties.hearersLocked(), Large: large}, c, false, nil
 }
 
 // hearersLocked gives those in whose streams a message of the conversation is.

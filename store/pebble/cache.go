@@ -68,6 +68,18 @@ func (c *cache[K, V]) pin(ctx context.Context, key K) (*entry[K, V], error) {
 	return e, nil
 }
 
+// peekLocked gives the value of key if it is in memory. It counts as used, and may be forgotten when mu is released.
+func (c *cache[K, V]) peekLocked(key K) (value V, ok bool) {
+	e := c.entries[key]
+	if e == nil || !e.isLoaded() || e.err != nil {
+		return value, false
+	}
+	if e.place != nil {
+		c.idle.MoveToFront(e.place)
+	}
+	return e.value, true
+}
+
 func (e *entry[K, V]) isLoaded() bool {
 	select {
 	case <-e.loaded:

@@ -202,6 +202,7 @@ func (r *roomChange) take(ctx context.Context) (changed chat.RoomChanged, commit
 		changed.Told = append(changed.Told, who)
 	}
 	changed.Room = r.after
+	changed.Grew, changed.Parted = r.after.Large && !r.before.Large, r.after.Partings != r.before.Partings
 	return changed, written, false, nil
 }
 

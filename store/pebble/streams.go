@@ -3,7 +3,6 @@ package pebble
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -258,47 +257,24 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) ([]chat.Tall
 	if err := s.completeUnread(ctx, e.value); err != nil {
 		return nil, 0, err
 	}
-	large, err := s.pinLarge(ctx, e.value)
-	defer func() {
-		for i := range large {
-			large[i].release()
-		}
-	}()
+	var tallies []chat.Tally
+	var asOf uint64
+	var last *commit
+	newest, err := s.largeTallies(ctx, e.value, func(large []chat.Tally) {
+		st := e.value
+		asOf, last = st.head, st.last
+		tallies = st.sides.tell(slices.Concat(st.unread.tallies, large), st.unread.index)
+	})
 	if err != nil {
 		return nil, 0, err
 	}
-	s.seq.mu.Lock()
-	tallies, asOf, commits := slices.Clone(e.value.unread.tallies), e.value.head, []*commit{e.value.last}
-	for i := range large {
-		p := &large[i]
-		if t := p.conv.value.tallyLocked(p.people[0].member); t.Unread() != 0 {
-			tallies = append(tallies, t)
-			commits = append(commits, p.conv.value.last)
-		}
+	if newest != nil && newest.number > last.number {
+		last = newest
 	}
-	tallies = e.value.sides.tell(tallies, e.value.unread.index)
-	s.seq.mu.Unlock()
-	for _, commit := range commits {
-		if err := commit.Wait(ctx); err != nil {
-			return nil, 0, err
-		}
+	if err := last.Wait(ctx); err != nil {
+		return nil, 0, err
 	}
 	return tallies, asOf, nil
-}
-
-// pinLarge loads a user's conversations that are not in his stream.
-func (s *Store) pinLarge(ctx context.Context, st *stream) (large []parties, err error) {
-	s.seq.mu.Lock()
-	names := slices.Collect(maps.Keys(st.large))
-	s.seq.mu.Unlock()
-	for _, name := range names {
-		p, err := s.parties(ctx, name, false, st.user)
-		if err != nil {
-			return large, err
-		}
-		large = append(large, p)
-	}
-	return large, nil
 }
 
 // completeUnread sees that the tallies of a stream are in memory.
@@ -316,7 +292,7 @@ func (s *Store) completeUnread(ctx context.Context, st *stream) error {
 		}
 		s.seq.mu.Unlock()
 		if building == nil {
-			if err := s.buildUnread(st.user, u); err != nil {
+			if err := s.buildUnread(st); err != nil {
 				return err
 			}
 			continue
@@ -330,8 +306,9 @@ func (s *Store) completeUnread(ctx context.Context, st *stream) error {
 }
 
 // buildUnread reads the tallies of all conversations of a user. What changes meanwhile is collected, and right.
-func (s *Store) buildUnread(user accounts.Name, u *unread) error {
-	read, err := s.readTallies(user)
+func (s *Store) buildUnread(st *stream) error {
+	u := &st.unread
+	read, err := s.readTallies(st.user)
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	changed := u.changed
@@ -362,9 +339,14 @@ func (s *Store) readTallies(user accounts.Name) ([]chat.Tally, error) {
 			out = append(out, chat.Tally{Conversation: name, Boxed: true})
 			return nil
 		}
+		if name.Kind().Room() { // of large ones nothing is kept
+			if large, err := has(s.db, key2(tableLarge, user, name)); large || err != nil {
+				return err
+			}
+		}
 		t, _, err := s.overview(s.db, user, name)
 		t.Boxed = boxed
-		if err == nil && !t.Large && (boxed || t.Unread() != 0) {
+		if err == nil && (boxed || t.Unread() != 0) {
 			out = append(out, t)
 		}
 		return err

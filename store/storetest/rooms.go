@@ -18,6 +18,7 @@ var roomTests = []test{
 	{"members get what is sent while they are in", testRoomMembers},
 	{"a step that fails or says nothing writes nothing", testRoomNothing},
 	{"links lead to rooms", testRoomLinks},
+	{"large rooms are listed", testRoomLarge},
 	{"rooms, of any size, are as an oracle says", testRoomModel},
 }
 
@@ -340,4 +341,36 @@ func (m *roomModel) checkOf(who accounts.Name) {
 	if len(list) == 1 {
 		equal(k, "title in the list of "+string(who), list[0].Title, "one")
 	}
+}
+
+func testRoomLarge(k *kit) {
+	k.take(group, alice, create(alice))
+	k.take(group, alice, enter(bob, carol), bob, carol)
+	large := func(who accounts.Name, want int) {
+		k.Helper()
+		list, err := k.chat().Large(k.ctx(), who)
+		k.ok("large", err)
+		equal(k, "large conversations of "+string(who), len(list), want)
+		if want > 0 {
+			equal(k, "conversation", list[0].Conversation, group)
+			equal(k, "head", list[0].Head, uint64(len(k.messages(group))))
+		}
+	}
+	large(bob, 0)
+	left := k.take(group, alice, exit(bob), bob)
+	equal(k, "somebody has left", left.Parted, true)
+	equal(k, "grew", left.Grew, false)
+	k.take(group, alice, enter(bob), bob)
+	grown := k.take(group, alice, enter("dave"), "dave")
+	equal(k, "grew", grown.Grew, true)
+	equal(k, "somebody has left", grown.Parted, false)
+	a, commit, err := k.chat().Append(k.ctx(), draft(group, alice, "2", "second"))
+	k.durable("append", commit, err)
+	equal(k, "an append says that it is large", a.Large, true)
+	large(bob, 1)
+	k.take(group, alice, exit(bob), bob)
+	large(bob, 0)
+	k.crash()
+	large(bob, 0)
+	large(carol, 1)
 }
