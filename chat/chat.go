@@ -219,6 +219,7 @@ type Entry struct {
 	Message      Message       // EntryMessage
 	Who          accounts.Name // EntryReceipt: whose receipt; EntryContact: the other one; EntryProfile: whose
 	Recv, Read   uint64        // EntryReceipt and EntryRead: seqs
+	Counts       ReceiptCounts // EntryReceipt of a room, without Who
 	State        ContactState  // EntryContact
 	Greeting     string        // EntryContact, on a request
 	Contact      Note          // EntryContact
@@ -239,9 +240,20 @@ type RoomNews struct {
 	Text  string
 }
 
+// ReceiptCounts is how many of the other members of a room have received and read a message of the reader.
+type ReceiptCounts struct {
+	Seq            uint64
+	Recv, Read, Of int
+}
+
 // Marks are how far a member has come in a conversation, as seqs.
 type Marks struct {
 	Recv, Read uint64 // Recv >= Read
+
+	// Of what is given to Log.Mark only:
+
+	Private    bool // that it was read is nobody else's business
+	ReceiptsTo int  // up to how many members of a room senders are told
 }
 
 // ContactState is what one user is to another, seen from one side.

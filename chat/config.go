@@ -66,6 +66,11 @@ type Config struct {
 	// LargeFrom is up to how many members the messages of a room are in the streams of its members. Default 2000: each message
 	// is one row for each of them. At least 1; a room that was larger once stays large.
 	LargeFrom int
+	// ReceiptsTo is up to how many members of a room senders are told how many have received and read their messages, and are
+	// given their names; larger ones, up to LargeFrom, give numbers to who asks. Default 200. 0: no room.
+	ReceiptsTo int
+	// TypingTo is up to how many members of a room it is told who types. Default 200. 0: in no room.
+	TypingTo int
 	// MaxMembers is how many members a room may have. Default 100000. 0: any number.
 	MaxMembers int
 	// MaxRooms is how many rooms somebody may be in, dissolved ones too. Default 500. 0: any number.
@@ -102,6 +107,8 @@ func DefaultConfig() Config {
 
 		KeepStreams: 30 * day,
 		LargeFrom:   2000,
+		ReceiptsTo:  200,
+		TypingTo:    200,
 		MaxMembers:  100_000,
 		MaxRooms:    500,
 		NewRooms:    100,
@@ -130,6 +137,8 @@ func (c Config) Validate() error {
 		{"ProfileChanges", c.ProfileChanges, 0, 1 << 20},
 		{"HandleChanges", c.HandleChanges, 0, 1 << 20},
 		{"LargeFrom", c.LargeFrom, 1, 1 << 16},
+		{"ReceiptsTo", c.ReceiptsTo, 0, 1 << 11},
+		{"TypingTo", c.TypingTo, 0, 1 << 11},
 		{"MaxMembers", c.MaxMembers, 0, 1 << 24},
 		{"MaxRooms", c.MaxRooms, 0, 1 << 20},
 		{"NewRooms", c.NewRooms, 0, 1 << 20},

@@ -76,11 +76,7 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.message(e.Conversation, &e.Message)
 		o.flag(`,"box":true`, e.Boxed)
 	case EntryReceipt:
-		o.str(`,"c":`, string(e.Conversation))
-		o.str(`,"who":`, string(e.Who))
-		o.num(`,"recv":`, e.Recv)
-		o.num(`,"read":`, e.Read)
-		o.time(e.TS)
+		o.receipt(&e.Entry)
 	case EntryRead:
 		o.str(`,"c":`, string(e.Conversation))
 		o.num(`,"seq":`, e.Read)
@@ -187,6 +183,21 @@ func (o *object) room(e *Entry) {
 		o.b = strconv.AppendInt(append(o.b, `,"until":`...), e.Room.Until, 10)
 	}
 	o.maybe(`,"text":`, e.Room.Text)
+	o.time(e.TS)
+}
+
+func (o *object) receipt(e *Entry) {
+	o.str(`,"c":`, string(e.Conversation))
+	if n := e.Counts; n.Seq != 0 {
+		o.num(`,"seq":`, n.Seq)
+		o.num(`,"recv_n":`, uint64(n.Recv))
+		o.num(`,"read_n":`, uint64(n.Read))
+		o.num(`,"of":`, uint64(n.Of))
+	} else {
+		o.str(`,"who":`, string(e.Who))
+		o.num(`,"recv":`, e.Recv)
+		o.num(`,"read":`, e.Read)
+	}
 	o.time(e.TS)
 }
 

@@ -17,6 +17,13 @@ func (s *Service) MarkRead(ctx context.Context, who accounts.Name, c Conversatio
 	return s.mark(ctx, who, c, Marks{Recv: seq, Read: seq}, origin)
 }
 
+// MarkReadPrivately is MarkRead of which nobody else learns that it was read, only that it was received.
+func (s *Service) MarkReadPrivately(ctx context.Context, who accounts.Name, c Conversation, seq uint64, origin any) (
+	Marks, Commit, error,
+) {
+	return s.mark(ctx, who, c, Marks{Recv: seq, Read: seq, Private: true}, origin)
+}
+
 // MarkReceived says that who has received a conversation up to seq. Otherwise it is as MarkRead.
 func (s *Service) MarkReceived(ctx context.Context, who accounts.Name, c Conversation, seq uint64, origin any) (
 	Marks, Commit, error,
@@ -30,6 +37,7 @@ func (s *Service) mark(ctx context.Context, who accounts.Name, c Conversation, m
 	if err := c.mayBe(who); err != nil {
 		return Marks{}, nil, err
 	}
+	m.ReceiptsTo = s.cfg.ReceiptsTo
 	marked, commit, err := s.store.Mark(ctx, c, who, m, origin)
 	if err != nil {
 		return Marks{}, nil, fmt.Errorf("mark %s of %s: %w", c, who, err)
@@ -40,6 +48,8 @@ func (s *Service) mark(ctx context.Context, who accounts.Name, c Conversation, m
 	}
 	if peer, ok := c.Peer(who); ok {
 		s.tellLater(Member{c, who}, peer, marked)
+	} else if marked.Untold {
+		s.untoldRooms.add(Member{Conversation: c}, s.now().Add(roomReceiptPause))
 	}
 	return marked.Marks, commit, nil
 }

@@ -48,15 +48,27 @@ type Log interface {
 	// clamped to the last seq, Recv never less than Read. If Read moved, an EntryRead goes to who's own stream. If any mark
 	// moved, an EntryReceipt goes to the streams of the other members, unless the last one about who is younger than
 	// ReceiptInterval or still waits there, given to none of their readers: then the answer says Untold, and somebody has to
-	// call Tell later. If nothing moved, the commit is that of earlier changes, or nil. ErrNotMember, ErrNoConversation.
+	// call Tell later. In rooms of up to m.ReceiptsTo members that are neither large nor channels it says so always, and TellRoom
+	// has to be called. What m.Private or the member's own side says is private others are not told. If nothing moved, the commit is that of earlier changes, or nil. ErrNotMember, ErrNoConversation.
 	Mark(ctx context.Context, c Conversation, who accounts.Name, m Marks, origin any) (Marked, Commit, error)
 
 	// Tell adds the EntryReceipt that Mark left out, under the same condition; untold means that it still holds and
 	// something is left to tell. The commit is nil if nothing was added.
 	Tell(ctx context.Context, c Conversation, who accounts.Name) (untold bool, commit Commit, err error)
 
-	// Untold gives up to limit members whose marks have moved past what their last receipt told, in a stable order, those
-	// after after; for a start after a crash.
+	// TellRoom tells, in a room, what Mark has left to it: it adds an EntryReceipt with ReceiptCounts to the streams of senders,
+	// told, about the newest of their messages that somebody else has received or read since that was told. Who has one that was
+	// given to none of his readers gets the next one when it was: then somebody has to call TellRoom again. again means
+	// that something is left, and that it has to be called again later: less than RoomReceiptInterval has passed, or more has
+	// come. The commit is nil if nothing was added.
+	TellRoom(ctx context.Context, c Conversation) (told []accounts.Name, again bool, commit Commit, err error)
+
+	// AllMarks gives the marks of the members of a conversation that is not large, as far as others may know, in the order of
+	// their names; of two people, what each was told of the other one. ErrNoConversation.
+	AllMarks(ctx context.Context, c Conversation) ([]MemberMarks, error)
+
+	// Untold gives up to limit members whose marks have moved past what their last receipt told, or of rooms who are to be told
+	// more, in a stable order, those after after; for a start after a crash.
 	Untold(ctx context.Context, after Member, limit int) ([]Member, error)
 
 	// Wipe takes the content of what from has sent into a conversation away: body, fallback, mentions; the kind becomes
@@ -89,6 +101,16 @@ type Log interface {
 	// Conversations gives conversations of one of a user's lists, the pinned ones first, and of these and of the others the
 	// one with the newest message first; more says that there are others after them. What was dropped is nowhere.
 	Conversations(ctx context.Context, user accounts.Name, q ListQuery) (list []Overview, more bool, err error)
+}
+
+// RoomReceiptInterval is the least time between two rounds of receipts in a room.
+const RoomReceiptInterval = 2 * time.Second
+
+// MemberMarks are how far a member has come.
+type MemberMarks struct {
+	Who accounts.Name
+	Marks
+	Joined uint64 // the first seq after he has joined
 }
 
 // ReceiptInterval is the least time between two receipts about one member of one conversation.

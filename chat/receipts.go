@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,30 +18,30 @@ const (
 	givenLate = 2 * ReceiptInterval
 	// untoldPage is how many members are looked at at once after a crash.
 	untoldPage = 256
+	// roomReceiptPause is how long a room waits for others who receive and read the same before anybody is told.
+	roomReceiptPause = ReceiptInterval / 4
 	// lookAgain is the pause before another look through the store, when there were too many to remember, or after an error.
 	lookAgain = 10 * time.Second
 )
 
-// runReceipts tells others how far members have come where that had to wait, and first what a crash left untold, until ctx
-// ends.
-func (s *Service) runReceipts(ctx context.Context) {
-	s.tellAll(ctx)
+// runReceipts tells others how far members have come where that had to wait, until ctx ends: those in q, each by tell.
+func (s *Service) runReceipts(ctx context.Context, q *untold, tell func(context.Context, waiting) error) {
 	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		now := s.now()
-		if w, ok := s.untold.pop(now); ok {
-			s.late(ctx, s.tell(ctx, w))
+		if w, ok := q.pop(now); ok {
+			s.late(ctx, tell(ctx, w))
 			continue
 		}
-		if s.untold.lookDue(now) {
+		if q.lookDue(now) {
 			s.tellAll(ctx)
 			continue
 		}
-		timer.Reset(s.untold.wait(now))
+		timer.Reset(q.wait(now))
 		select {
 		case <-ctx.Done():
-		case <-s.untold.added:
+		case <-q.added:
 		case <-timer.C:
 		}
 	}
@@ -56,6 +57,10 @@ func (s *Service) tellAll(ctx context.Context) {
 			return
 		}
 		for _, m := range page {
+			if m.Conversation.Kind().Room() {
+				s.untoldRooms.add(Member{Conversation: m.Conversation}, s.now())
+				continue
+			}
 			if err := s.tell(ctx, waiting{Member: m}); err != nil {
 				s.late(ctx, err)
 				return
@@ -86,6 +91,19 @@ func (s *Service) tell(ctx context.Context, w waiting) error {
 	return nil
 }
 
+// tellRoom tells the senders of a room what became of their messages.
+func (s *Service) tellRoom(ctx context.Context, w waiting) error {
+	told, again, _, err := s.store.TellRoom(ctx, w.Conversation)
+	if err != nil {
+		return fmt.Errorf("tell how far others are in %s: %w", w.Conversation, err)
+	}
+	s.wake.Wake(told...)
+	if again {
+		s.untoldRooms.put(waiting{Member: w.Member, due: s.now().Add(RoomReceiptInterval)})
+	}
+	return nil
+}
+
 // late handles an error of the store: everything is looked for again later. A store that cannot serve ends the process or
 // comes back; nothing is lost either way.
 func (s *Service) late(ctx context.Context, err error) {
@@ -103,6 +121,10 @@ func (s *Service) given(entries []Entry) {
 		if e.Type != EntryReceipt {
 			continue
 		}
+		if e.Who == "" { // in a room
+			s.untoldRooms.add(Member{Conversation: e.Conversation}, now)
+			continue
+		}
 		age := now.Sub(time.UnixMilli(e.TS))
 		if age < 0 || age > givenLate {
 			s.untold.add(Member{e.Conversation, e.Who}, now)
@@ -117,14 +139,14 @@ type waiting struct {
 	tries int
 }
 
-// untold is the queue of members of whom something is left to tell: each at most once, and at most bound of them. When it
+// untold is the queue of members, or rooms, of whom something is left to tell: each at most once, and at most bound of them. When it
 // is full, the store is looked through later.
 type untold struct {
 	bound int
 	added chan struct{} // holds one; wakes Run
 
 	mu    sync.Mutex // guards all below
-	queue []*waiting // in the order of due, nearly: nobody waits for longer than ReceiptInterval
+	queue []*waiting // in the order of due
 	known map[Member]*waiting
 	look  time.Time // when to look through the store; zero: not at all
 }
@@ -148,7 +170,11 @@ func (u *untold) put(w waiting) {
 		return
 	}
 	u.known[w.Member] = &w
-	u.queue = append(u.queue, &w)
+	i := len(u.queue) // nearly always where it belongs
+	for i > 0 && u.queue[i-1].due.After(w.due) {
+		i--
+	}
+	u.queue = slices.Insert(u.queue, i, &w)
 	select {
 	case u.added <- struct{}{}:
 	default:

@@ -27,6 +27,8 @@ type Service struct {
 
 	reach  reach
 	untold untold
+	// untoldRooms are the rooms in which something is untold.
+	untoldRooms untold
 
 	router  Router
 	live    live
@@ -55,6 +57,8 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 		now:    time.Now,
 		reach:  reach{known: map[Member]reached{}},
 		untold: newUntold(cfg.MaxUntold),
+
+		untoldRooms: newUntold(cfg.MaxUntold),
 
 		router:  nowhere{},
 		online:  newOnline(cfg.Grace),
@@ -88,7 +92,9 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.runBoards(ctx) })
 	running.Go(func() { s.runRetention(ctx) })
 	running.Go(func() { s.runCrowds(ctx) })
-	s.runReceipts(ctx)
+	running.Go(func() { s.runReceipts(ctx, &s.untoldRooms, s.tellRoom) })
+	s.tellAll(ctx)
+	s.runReceipts(ctx, &s.untold, s.tell)
 	return nil
 }
 

@@ -335,6 +335,10 @@ type Member struct {
 	Inviter accounts.Name `json:"inviter,omitempty"`
 	Asked   int64         `json:"asked,omitempty"`
 	Text    Text          `json:"text,omitempty"`
+
+	Hid    uint64 `json:"hid,omitempty"` // how much of Read others are not to know
+	Joined uint64 `json:"joined,omitempty"`
+	Owed   uint64 `json:"owed,omitempty"` // a message of his of which he is to be told
 }
 
 // Side is somebody's own side of a conversation. Sides are sorted by user and conversation.
@@ -446,6 +450,9 @@ type Entry struct {
 	Role         chat.Role         `json:"role,omitempty"`
 	Text         Text              `json:"text,omitempty"`
 	OwnSide      *SideChange       `json:"side,omitempty"`
+	RecvN        int               `json:"recv_n,omitempty"`
+	ReadN        int               `json:"read_n,omitempty"`
+	OfN          int               `json:"of_n,omitempty"`
 }
 
 // SideChange is what has changed of a Side; absent: it has not.

@@ -233,6 +233,7 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 func (p *parties) sentLocked(b *pebble.Batch, from int, silent bool, now int64) {
 	c, m := p.conv.value, p.people[from].member
 	if !silent {
+		m.wrote = c.head
 		put(b, ownKey(c.name, m.who, c.head), binary.BigEndian.AppendUint64(nil, m.own))
 	}
 	m.row.Own, m.row.Sent = m.own, now

@@ -35,6 +35,8 @@ type conversation struct {
 	// pinned are the members of a room that is not large; crew counts how often members have changed.
 	pinned map[accounts.Name]*entry[chat.Member, *member]
 	crew   uint64
+	// receiptsAt is when senders of a room were told last what became of their messages, in Unix milliseconds.
+	receiptsAt int64
 
 	last *commit // covers all of this
 }
@@ -50,6 +52,8 @@ type member struct {
 	who accounts.Name
 	row memberRow
 	own uint64 // counting messages that he has sent
+	// wrote is the seq of the last of them in a room; 0: it is not known, or there is none.
+	wrote uint64
 
 	missed   missed
 	mentions []uint64 // messages after his mark that mention him by name

@@ -80,9 +80,13 @@ func (s *Store) tryMark(
 	next := was
 	next.Read = max(was.Read, min(m.Read, conv.head))
 	next.Recv = max(was.Recv, min(m.Recv, conv.head), next.Read)
+	next.Hid = next.Read - was.public()
+	if !m.Private && !p.stream(i).sides.all[conv.name].Private {
+		next.Hid = next.Read - max(was.public(), min(m.Read, conv.head))
+	}
 	switch {
 	case next.Read == was.Read:
-		if next.Recv == was.Recv {
+		if next.Recv == was.Recv && next.Hid == was.Hid {
 			return s.markNothingLocked(p, i, m, origin)
 		}
 	case next.Read <= was.Base: // what counts begins after that
@@ -105,11 +109,11 @@ func (s *Store) tryMark(
 		p.changedLocked(i)
 	}
 	unflagged := p.unflagLocked(b, i, m, was.Read, now)
-	told := p.tellLocked(b, i, now)
+	told := p.tellLocked(b, i, m.ReceiptsTo, now)
 	switch {
 	case !told && !was.untold():
 		put(b, key2(tableUntold, conv.name, who), nil)
-	case told && was.untold():
+	case told && was.untold() && !p.people[i].member.row.untold():
 		remove(b, key2(tableUntold, conv.name, who))
 	}
 	p.saveLocked(b, i)
@@ -149,16 +153,21 @@ func (s *Store) markNothingLocked(
 	return marked, written, 0, nil
 }
 
-// tellLocked adds a receipt about member i to the other's stream, unless the last one is too young or still waits there.
-// The caller writes the member's row.
-func (p *parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
+// tellLocked adds a receipt about member i to the other's stream, unless the last one is too young or still waits there; in
+// rooms TellRoom does. The caller writes the member's row.
+func (p *parties) tellLocked(b *pebble.Batch, i, receiptsTo int, now int64) (told bool) {
 	c := p.conv.value
+	if c.room != nil && !c.quiet(receiptsTo) {
+		return !p.people[i].member.row.moved()
+	}
 	if c.direct == nil {
+		row := &p.people[i].member.row
+		row.ToldRecv, row.ToldRead = row.Recv, row.public()
 		return true
 	}
 	m := &c.members[i].row
 	if pair := c.pairLocked(i, now); !pair.Close() { // how far one has come is nobody's business then, also later
-		m.ToldRecv, m.ToldRead = m.Recv, m.Read
+		m.ToldRecv, m.ToldRead = m.Recv, m.public()
 		return true
 	}
 	if m.ToldUSN != 0 {
@@ -168,9 +177,9 @@ func (p *parties) tellLocked(b *pebble.Batch, i int, now int64) (told bool) {
 			return false
 		}
 	}
-	m.ToldRecv, m.ToldRead, m.ToldTS = m.Recv, m.Read, now
+	m.ToldRecv, m.ToldRead, m.ToldTS = m.Recv, m.public(), now
 	m.ToldUSN = p.pushLocked(b, 1-i, encode(entryRow{
-		Type: entryReceipt, TS: now, Conversation: c.name, Who: c.members[i].who, Recv: m.Recv, Read: m.Read,
+		Type: entryReceipt, TS: now, Conversation: c.name, Who: c.members[i].who, Recv: m.Recv, Read: m.public(),
 	}))
 	return true
 }
@@ -198,7 +207,7 @@ func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who account
 		return false, nil, err
 	}
 	b := s.batch()
-	if !p.tellLocked(b, i, s.now()) {
+	if !p.tellLocked(b, i, 0, s.now()) {
 		s.seq.release()
 		return true, nil, b.Close()
 	}

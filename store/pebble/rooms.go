@@ -259,6 +259,8 @@ func (r *roomChange) setLocked(b *pebble.Batch, i int, is chat.Membership) {
 	case was == roleNone && row.Role != roleNone:
 		row.Read, row.Recv = max(row.Read, conv.head), max(row.Recv, conv.head)
 		row.ReadN, row.ReadOwn = conv.n, q.member.own
+		row.Hid, row.Joined = 0, conv.head+1
+		p.settleReceiptsLocked(b, i)
 		put(b, key2(tableUserConvs, q.who, conv.name), nil)
 		if conv.large() {
 			p.largeLocked(b, i)
@@ -271,6 +273,7 @@ func (r *roomChange) setLocked(b *pebble.Batch, i int, is chat.Membership) {
 		}
 		conv.crew++
 	case was != roleNone && row.Role == roleNone:
+		p.settleReceiptsLocked(b, i)
 		remove(b, key2(tableUserConvs, q.who, conv.name))
 		if conv.large() {
 			remove(b, key2(tableLarge, q.who, conv.name))
@@ -303,6 +306,8 @@ func (p *parties) largeLocked(b *pebble.Batch, i int) {
 func (r *roomChange) growLocked(b *pebble.Batch) {
 	for i, q := range r.parties.people {
 		if q.member.row.Role != roleNone {
+			r.parties.settleReceiptsLocked(b, i) // nobody is told any more
+			r.parties.saveLocked(b, i)
 			r.parties.largeLocked(b, i)
 		}
 	}

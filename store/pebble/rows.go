@@ -194,15 +194,27 @@ type memberRow struct {
 	Inviter accounts.Name `cbor:"18,keyasint,omitempty"`
 	Asked   int64         `cbor:"19,keyasint,omitempty"`
 	Text    string        `cbor:"20,keyasint,omitempty"`
+
+	Hid    uint64 `cbor:"21,keyasint,omitempty"` // how much of Read others are not to know
+	Joined uint64 `cbor:"22,keyasint,omitempty"` // in rooms: the first seq after he has joined
+	// Owed is, in rooms, the newest of his messages of which he is to be told when he has taken the last receipt, at ToldUSN of
+	// his own stream; 0: none.
+	Owed uint64 `cbor:"23,keyasint,omitempty"`
 }
+
+// public is how far others may know that he has read.
+func (r *memberRow) public() uint64 { return r.Read - r.Hid }
 
 // since is the seq after which messages count as unread.
 func (r *memberRow) since() uint64 { return max(r.Read, r.Base) }
 
 func (r *memberRow) marks() chat.Marks { return chat.Marks{Recv: r.Recv, Read: r.Read} }
 
-// untold says that the marks have moved past the last receipt.
-func (r *memberRow) untold() bool { return r.Recv > r.ToldRecv || r.Read > r.ToldRead }
+// moved says that the marks have moved past what was told of them.
+func (r *memberRow) moved() bool { return r.Recv > r.ToldRecv || r.public() > r.ToldRead }
+
+// untold says that something is to be told, of him or to him.
+func (r *memberRow) untold() bool { return r.moved() || r.Owed > 0 }
 
 // What an entryRow is about.
 const (
@@ -240,6 +252,9 @@ type entryRow struct {
 	LoginID      string            `cbor:"32,keyasint,omitempty"`
 	LoginLabel   string            `cbor:"33,keyasint,omitempty"`
 	LoginAddr    string            `cbor:"34,keyasint,omitempty"`
+	RecvN        int               `cbor:"61,keyasint,omitempty"`
+	ReadN        int               `cbor:"62,keyasint,omitempty"`
+	OfN          int               `cbor:"63,keyasint,omitempty"`
 	Room         chat.RoomState    `cbor:"41,keyasint,omitempty"`
 	By           accounts.Name     `cbor:"42,keyasint,omitempty"`
 	Title        string            `cbor:"43,keyasint,omitempty"`

@@ -374,7 +374,7 @@ func putMember(m *transfer.Member, put putter) error {
 	if m.Large {
 		put(key2(tableLarge, m.Who, m.C), nil)
 	}
-	if m.C.Kind() == chat.KindDirect && row.untold() {
+	if m.C.Kind() != chat.KindNotes && isIn(m) && !m.Large && row.untold() {
 		put(key2(tableUntold, m.C, m.Who), nil)
 	}
 	return nil

@@ -189,6 +189,9 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 		return e, err
 	}
 	e.Type, e.TS, e.Conversation, e.Who = entryTypes[row.Type], row.TS, row.Conversation, row.Who
+	if row.Type == entryReceipt && row.Who == "" {
+		e.Counts = chat.ReceiptCounts{Seq: row.Seq, Recv: row.RecvN, Read: row.ReadN, Of: row.OfN}
+	}
 	e.Recv, e.Read, e.State, e.Greeting = row.Recv, row.Read, relationStates[row.State], row.Greeting
 	e.Contact = chat.Note{
 		Until: row.Until, Blocked: row.Blocked, Ignored: row.Ignored, Remark: row.Remark, Tags: row.Tags,

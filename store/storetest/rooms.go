@@ -19,6 +19,7 @@ var roomTests = []test{
 	{"a step that fails or says nothing writes nothing", testRoomNothing},
 	{"links lead to rooms", testRoomLinks},
 	{"large rooms are listed", testRoomLarge},
+	{"senders of rooms are told by how many it was read", testRoomReceipts},
 	{"rooms, of any size, are as an oracle says", testRoomModel},
 }
 
@@ -373,4 +374,84 @@ func testRoomLarge(k *kit) {
 	k.crash()
 	large(bob, 0)
 	large(carol, 1)
+}
+
+func testRoomReceipts(k *kit) {
+	k.take(group, alice, create(alice))
+	k.take(group, alice, enter(bob, carol), bob, carol)
+	k.send(draft(group, alice, "1", "first"))
+	k.send(draft(group, bob, "2", "second"))
+	mark := func(who accounts.Name, seq uint64, m chat.Marks) {
+		k.Helper()
+		m.Recv, m.Read = seq, seq
+		if m.ReceiptsTo == 0 {
+			m.ReceiptsTo = 10
+		}
+		_, commit, err := k.chat().Mark(k.ctx(), group, who, m, nil)
+		k.durable("mark", commit, err)
+	}
+	tell := func(again bool, want ...accounts.Name) {
+		k.Helper()
+		told, more, commit, err := k.chat().TellRoom(k.ctx(), group)
+		k.durable("tell", commit, err)
+		slices.Sort(told)
+		same(k, "told", told, want)
+		equal(k, "again", more, again)
+	}
+	untold := func(want ...accounts.Name) {
+		k.Helper()
+		list, err := k.chat().Untold(k.ctx(), chat.Member{}, 10)
+		k.ok("untold", err)
+		var got []accounts.Name
+		for _, m := range list {
+			got = append(got, m.Who)
+		}
+		same(k, "untold", got, want)
+	}
+	last := func(who accounts.Name, want chat.ReceiptCounts) {
+		k.Helper()
+		list := k.stream(who)
+		same(k, "receipt of "+string(who), []chat.ReceiptCounts{list[len(list)-1].Counts}, []chat.ReceiptCounts{want})
+	}
+	tell(false)
+	mark(carol, 4, chat.Marks{})
+	untold(carol)
+	k.crash()
+	untold(carol)
+	tell(false, alice, bob)
+	untold()
+	last(alice, chat.ReceiptCounts{Seq: 3, Recv: 1, Read: 1, Of: 2})
+	last(bob, chat.ReceiptCounts{Seq: 4, Recv: 1, Read: 1, Of: 2})
+	mark(bob, 3, chat.Marks{})
+	tell(true)
+	k.clock.advance(chat.RoomReceiptInterval)
+	tell(false, alice) // who was given the last one by last
+	mark(alice, 4, chat.Marks{Private: true})
+	k.clock.advance(chat.RoomReceiptInterval)
+	tell(false, bob)
+	last(bob, chat.ReceiptCounts{Seq: 4, Recv: 2, Read: 1, Of: 2})
+	k.send(draft(group, alice, "3", "third"))
+	mark(carol, 5, chat.Marks{})
+	k.clock.advance(chat.RoomReceiptInterval)
+	tell(false) // alice has one that she was not given
+	untold(alice)
+	k.crash()
+	untold(alice)
+	tell(false, alice)
+	untold()
+	last(alice, chat.ReceiptCounts{Seq: 5, Recv: 1, Read: 1, Of: 2})
+	all, err := k.chat().AllMarks(k.ctx(), group)
+	k.ok("marks", err)
+	same(k, "marks", all, []chat.MemberMarks{
+		{Who: alice, Marks: chat.Marks{Recv: 4, Read: 0}, Joined: 1}, {Who: bob, Marks: chat.Marks{Recv: 3, Read: 3}, Joined: 2},
+		{Who: carol, Marks: chat.Marks{Recv: 5, Read: 5}, Joined: 2},
+	})
+	mark(bob, 4, chat.Marks{})
+	k.take(group, alice, exit(bob), bob)
+	untold()
+	k.take(group, alice, enter(bob), bob)
+	mark(bob, 9, chat.Marks{ReceiptsTo: 2})
+	k.take(group, alice, enter("dave"), "dave")
+	untold()
+	tell(false)
 }
