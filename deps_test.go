@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"e2e/conformance": anything,
 	"e2e/device":      anything,
 	"e2e/journal":     anything,
+	"e2e/live":        anything,
 	"e2e/model":       anything,
 	"e2e/people":      anything,
 	"e2e/peers":       anything,

@@ -15,7 +15,7 @@ import (
 const (
 	// MaxSnapshot is the longest body of a snapshot, in bytes of JSON without white space.
 	MaxSnapshot = 256 << 10
-	// compactEvery is how often operations are looked for that may be removed.
+	// compactEvery is how often operations are looked for that may be removed, or as often as they are kept if that is less.
 	compactEvery = time.Minute
 	// compactPage is how many boards are looked at at once.
 	compactPage = 32
@@ -91,7 +91,8 @@ func (s *Service) boardOf(ctx context.Context, who accounts.Name, c Conversation
 
 // runBoards removes operations that a snapshot has made worthless, until ctx ends.
 func (s *Service) runBoards(ctx context.Context) {
-	timer := time.NewTimer(compactEvery)
+	every := min(compactEvery, s.cfg.BoardKeep)
+	timer := time.NewTimer(every)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -102,7 +103,7 @@ func (s *Service) runBoards(ctx context.Context) {
 		if err := s.compact(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("boards not compacted", "err", err)
 		}
-		timer.Reset(compactEvery)
+		timer.Reset(every)
 	}
 }
 
