@@ -29,8 +29,8 @@ func (m messenger) alter(t testing.TB, c chat.Conversation, step func(r *chat.Ro
 	}
 }
 
-// room makes a room of the owner and some members.
-func (m messenger) room(t testing.TB, c chat.Conversation, large bool, who ...accounts.Name) {
+// hall makes a room of the owner and some members.
+func (m messenger) hall(t testing.TB, c chat.Conversation, large bool, who ...accounts.Name) {
 	t.Helper()
 	m.alter(t, c, func(r *chat.Room) {
 		r.Owner, r.Created, r.Large = "owner", r.Now, large
@@ -145,7 +145,7 @@ const city chat.Conversation = "g.city"
 
 func TestMembersWhoAreThereHearWhatIsWrittenInALargeConversation(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.room(t, city, true, "alice", "bob", "carol")
+		m.hall(t, city, true, "alice", "bob", "carol")
 		m.attends(t, "alice", 1)
 		m.attends(t, "bob", 2)
 		m.tells(t, "owner", city, "one")
@@ -176,7 +176,7 @@ func TestMembersWhoAreThereHearWhatIsWrittenInALargeConversation(t *testing.T) {
 
 func TestWhoeverJoinsHearsFromThenOnAndWhoeverLeavesUntilThen(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.room(t, city, true, "alice")
+		m.hall(t, city, true, "alice")
 		m.attends(t, "alice", 1)
 		m.attends(t, "bob", 2)
 		m.tells(t, "owner", city, "one")
@@ -199,7 +199,7 @@ func TestWhoeverJoinsHearsFromThenOnAndWhoeverLeavesUntilThen(t *testing.T) {
 // TestNobodyHearsWhatCameAfterHeLeft makes the change of the store without telling the messenger: it has to find out.
 func TestNobodyHearsWhatCameAfterHeLeft(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.room(t, city, true, "alice", "bob")
+		m.hall(t, city, true, "alice", "bob")
 		m.attends(t, "alice", 1)
 		m.attends(t, "bob", 2)
 		m.tells(t, "owner", city, "one")
@@ -217,7 +217,7 @@ func TestNobodyHearsWhatCameAfterHeLeft(t *testing.T) {
 
 func TestWhatWasWrittenBeforeSomebodyWasKnownToHaveJoinedHeIsToldOf(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.room(t, city, true, "alice")
+		m.hall(t, city, true, "alice")
 		m.attends(t, "alice", 1)
 		m.attends(t, "bob", 2)
 		change := chat.RoomChange{Conversation: city, By: "owner", Who: []accounts.Name{"bob"},
@@ -240,7 +240,7 @@ func TestWhatWasWrittenBeforeSomebodyWasKnownToHaveJoinedHeIsToldOf(t *testing.T
 
 func TestMembersOfARoomThatBecomesLargeHearOfIt(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.room(t, city, false, "alice", "bob")
+		m.hall(t, city, false, "alice", "bob")
 		m.attends(t, "alice", 1)
 		m.tells(t, "owner", city, "one")
 		h.want(t, "it is in the stream", "alice")
@@ -277,12 +277,12 @@ func TestLargeCrowdsTakeTurns(t *testing.T) {
 		}
 		for slice := range slices.Chunk(all, 200) {
 			if slice[0] == all[0] {
-				m.room(t, city, true, slice...)
+				m.hall(t, city, true, slice...)
 			} else {
 				m.enter(t, city, slice...)
 			}
 		}
-		m.room(t, "g.village", true, "alice")
+		m.hall(t, "g.village", true, "alice")
 		for i, who := range all {
 			m.attends(t, who, uint64(i+10))
 		}
@@ -303,7 +303,7 @@ func TestLargeCrowdsTakeTurns(t *testing.T) {
 
 func TestMutedConversationsAreNotHeard(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.room(t, city, true, "alice", "bob")
+		m.hall(t, city, true, "alice", "bob")
 		m.attends(t, "alice", 1)
 		m.attends(t, "bob", 2)
 		mute := func(who accounts.Name, until int64) {
@@ -331,8 +331,8 @@ func TestMutedConversationsAreNotHeard(t *testing.T) {
 
 func TestSyncTellsWhereLargeConversationsStand(t *testing.T) {
 	m := start(t)
-	m.room(t, city, true, "alice", "bob")
-	m.room(t, "g.quiet", true, "alice")
+	m.hall(t, city, true, "alice", "bob")
+	m.hall(t, "g.quiet", true, "alice")
 	m.writes(t, "owner", city, "one")
 	m.send(t, "bob", "alice", "hello")
 	page, err := m.Sync(t.Context(), "alice", 0, 0)

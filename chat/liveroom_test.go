@@ -290,3 +290,22 @@ func TestARoomThatCannotKeepUpLeavesChatOut(t *testing.T) {
 		}
 	})
 }
+
+func TestAChangeIsShownBehindItsMessage(t *testing.T) {
+	stageTest(t, func(t *testing.T, m messenger) {
+		m.open(t, show)
+		bob := m.watch("bob", show)
+		bob.take()
+		seq := m.post(t, "carol", show, "hasty words").Seq
+		if err := m.store.Wipe(t.Context(), show, "carol"); err != nil {
+			t.Fatal(err)
+		}
+		m.ShowChange(show, seq, chat.Event{Entry: chat.Entry{Type: chat.EntryRead, Read: seq}})
+		if got := bob.take(); len(got) != 2 || got[1] != "a change of 1" {
+			t.Errorf("bob was shown %q, want the message and the change", got)
+		}
+		if got := m.watch("alice", show).take(); len(got) == 0 || strings.Contains(got[0], "hasty") {
+			t.Errorf("who comes late is shown %q", got)
+		}
+	})
+}

@@ -44,7 +44,7 @@ func receiptTest(t *testing.T, test func(t *testing.T, m messenger)) {
 		cfg.ReceiptsTo = 5
 		m := startWith(t, cfg, nil)
 		m.clock.follow()
-		m.room(t, club, false, "alice", "bob", "carol")
+		m.hall(t, club, false, "alice", "bob", "carol")
 		test(t, m)
 	})
 }
@@ -191,7 +191,7 @@ func TestReceiptsAreListedForTheSender(t *testing.T) {
 			t.Errorf("in a room that is too big for names they are %+v, %v, want numbers", list, err)
 		}
 		m.alter(t, club, func(r *chat.Room) { r.Large = true })
-		m.room(t, "g.other", false, "alice")
+		m.hall(t, "g.other", false, "alice")
 		for what, f := range map[string]struct {
 			who  accounts.Name
 			c    chat.Conversation

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type Line struct {
 	Event Event
 	Class LineClass
 	Key   string // of LineState
+	Seq   uint64 // of the message that it is, or is about; 0: of none
 
 	// Made is for the Announcer: what it has made of the line. No two goroutines use a line at a time.
 	Made any
@@ -89,11 +91,12 @@ type stage struct {
 	waiting bool // it is in ready, or at work and will be
 	working bool
 	seats   map[Viewer]*seat
-	came    []Viewer // seats that were not looked at yet
-	moved   bool     // seats came or went since list was made
-	posted  uint64   // the last seq that is known of
-	liked   bool     // there were likes since viewers were told
-	first   uint64   // the first seq that was posted since the stage is there; 0: none
+	came    []Viewer     // seats that were not looked at yet
+	moved   bool         // seats came or went since list was made
+	posted  uint64       // the last seq that is known of
+	liked   bool         // there were likes since viewers were told
+	first   uint64       // the first seq that was posted since the stage is there; 0: none
+	changes []changeLine // of messages, that are still to be shown
 	watch   watchers
 	places  positions
 	alarm   *time.Timer
@@ -229,6 +232,28 @@ func (s *Service) posted(c Conversation, seq uint64) {
 		if st.first == 0 || seq < st.first {
 			st.first = seq
 		}
+		st.wakeLocked()
+	})
+}
+
+// changeLine is a change of a message, which is shown once it is durable.
+type changeLine struct {
+	line   *Line
+	commit Commit
+}
+
+// maxChangeLines is how many changes may wait to be shown; then the oldest is left out.
+const maxChangeLines = 1024
+
+// showChange has those who watch a conversation be shown a change of the message seq, behind the message and once commit, if
+// it is not nil, is durable. What a live room keeps is what its messages say then.
+func (s *Service) showChange(c Conversation, seq uint64, e Event, commit Commit) {
+	e.Live, e.Conversation = true, c
+	s.stages.at(c, false, func(st *stage) {
+		if len(st.changes) >= maxChangeLines {
+			st.changes = slices.Delete(st.changes, 0, 1)
+		}
+		st.changes = append(st.changes, changeLine{&Line{Event: e, Class: LineGift, Seq: seq}, commit})
 		st.wakeLocked()
 	})
 }

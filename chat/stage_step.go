@@ -116,6 +116,11 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 		lines = slices.DeleteFunc(lines, func(l *Line) bool { return l.Class != LineGift })
 	}
 	s.play(st, st.list, lines)
+	if !more { // behind the messages that they are about
+		if err := s.showChanges(ctx, st); err != nil {
+			return false, err
+		}
+	}
 	s.showPlaces(ctx, st)
 	s.welcome(ctx, st, came, lines)
 	st.list = append(st.list, came...)
@@ -194,6 +199,65 @@ func (st *stage) show(page []Message) []*Line {
 		st.cursor = max(st.cursor, m.Seq)
 	}
 	return lines
+}
+
+// showChanges shows changes of messages that were shown, and reads again what a live room keeps.
+func (s *Service) showChanges(ctx context.Context, st *stage) error {
+	st.mu.Lock()
+	changes := st.changes
+	st.changes = nil
+	st.mu.Unlock()
+	if len(changes) == 0 {
+		return nil
+	}
+	var lines []*Line
+	for _, x := range changes {
+		if x.commit == nil || x.commit.Wait(ctx) == nil { // otherwise the store has failed, and shows nothing any more
+			lines = append(lines, x.line)
+		}
+	}
+	if st.ring != nil {
+		if err := s.readRing(ctx, st); err != nil {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			st.changes = append(changes, st.changes...)
+			return err
+		}
+	}
+	for _, line := range lines {
+		s.play(st, st.list, []*Line{line})
+	}
+	return nil
+}
+
+// readRing reads the messages that a live room keeps as they are now.
+func (s *Service) readRing(ctx context.Context, st *stage) error {
+	kept := map[uint64]*Line{}
+	for _, x := range st.ring.list {
+		kept[x.seq] = nil
+	}
+	for after := uint64(0); after < st.cursor; {
+		page, err := s.store.Messages(ctx, st.c, after, 0, stagePage)
+		if err != nil {
+			return fmt.Errorf("messages of %s: %w", st.c, err)
+		}
+		if len(page.Messages) == 0 {
+			break
+		}
+		for _, m := range page.Messages {
+			after = m.Seq
+			if _, is := kept[m.Seq]; is {
+				kept[m.Seq] = messageLine(m)
+			}
+		}
+	}
+	for i, x := range st.ring.list {
+		if line := kept[x.seq]; line != nil {
+			st.ring.list[i].line = line
+			st.ring.bytes += line.Event.Message.size() - x.line.Event.Message.size()
+		}
+	}
+	return nil
 }
 
 // recheck ends it for those who may not watch any more, and drops where they are.
@@ -302,7 +366,7 @@ func (s *Service) playLate(st *stage, to []Viewer, lines []*Line) (rest []Viewer
 	for _, v := range to {
 		switch seat := st.seats[v]; {
 		case seat == nil:
-		case lines[0].Event.Type == EntryMessage && seat.from > lines[0].Event.Message.Seq:
+		case lines[0].Seq != 0 && seat.from > lines[0].Seq:
 			few, from = append(few, v), append(from, seat.from)
 		default:
 			rest = append(rest, v)
@@ -311,7 +375,7 @@ func (s *Service) playLate(st *stage, to []Viewer, lines []*Line) (rest []Viewer
 	st.mu.Unlock()
 	for i, v := range few {
 		own := slices.DeleteFunc(slices.Clone(lines), func(l *Line) bool {
-			return l.Event.Type == EntryMessage && l.Event.Message.Seq < from[i]
+			return l.Seq != 0 && l.Seq < from[i]
 		})
 		if len(own) > 0 {
 			s.stages.announcer.Announce([]Viewer{v}, own)
@@ -346,7 +410,7 @@ func (s *Service) welcome(ctx context.Context, st *stage, came []Viewer, lines [
 // messageLine is a message as those who watch see it.
 func messageLine(m Message) *Line {
 	e := Event{Entry: Entry{Type: EntryMessage, TS: m.TS, Conversation: m.Conversation, Message: m}, Live: true}
-	line := &Line{Event: e}
+	line := &Line{Event: e, Seq: m.Seq}
 	if m.Conversation.isLive() && isGift(m.Body) {
 		line.Class = LineGift
 	}
