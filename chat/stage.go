@@ -127,12 +127,12 @@ func (s *stages) init() {
 }
 
 // at calls f with the stage of a conversation, locked. If there is none, one is made, or nothing happens.
-func (s *stages) at(c Conversation, make bool, f func(*stage)) {
-	if !make && s.count.Load() == 0 {
+func (s *stages) at(c Conversation, create bool, f func(*stage)) {
+	if !create && s.count.Load() == 0 {
 		return
 	}
 	for {
-		st := s.get(c, make)
+		st := s.get(c, create)
 		if st == nil {
 			return
 		}
@@ -193,7 +193,7 @@ func (s *stages) take() *stage {
 	return st
 }
 
-// Watch makes a session a viewer of a conversation. With current he wants to know what has been as well. It does not wait:
+// WatchLive makes a session a viewer of a conversation. With current he wants to know what has been as well. It does not wait:
 // whether he may watch is asked before he is shown anything, and if not, it ends for him.
 func (s *Service) WatchLive(c Conversation, v Viewer, current bool) {
 	s.stages.at(c, true, func(st *stage) {

@@ -143,9 +143,11 @@ func (l *Link) ExpirySeconds() uint32 { return l.expiry }
 func (l *Link) Start() {
 	l.mu.Lock()
 	for _, s := range l.subs.all() {
-		if l.registry.hasAudience(s.Filter) {
+		_, shared := splitShare(s.Filter)
+		switch {
+		case l.registry.hasAudience(s.Filter):
 			l.sitDownLocked(s, true, true)
-		} else if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) { // the others are there as long as the session is
+		case shared || reserved(s.Filter): // the others are there as long as the session is
 			if _, current := l.registry.routeLocked(l, s); current { // what has changed was not sent
 				l.startReplayLocked(s, 0, false)
 			}
