@@ -17,7 +17,7 @@ type roomSettings struct {
 	History *chat.HistoryPolicy `json:"history" doc:"new members see what comes after they joined, or all" enum:"join|all"`
 	Post    *chat.Group         `json:"post" doc:"who may write" enum:"all|admins"`
 	Slow    *int64              `json:"slow" doc:"seconds between two messages of one member; 0: none"`
-	Muted   *int64              `json:"muted" doc:"until when all but admins are muted, in Unix milliseconds; 0: not; -1: for ever"`
+	Muted   *int64              `json:"muted" doc:"until when all but admins are muted (Unix milliseconds; 0: not; -1: for ever)"`
 	Keep    *int64              `json:"keep" doc:"for how many days messages are kept; 0: as the server says"`
 }
 

@@ -74,7 +74,7 @@ type personOfGroupInput struct {
 type roleGroupInput struct {
 	Conversation string    `json:"c" required:"true"`
 	Who          string    `json:"who" required:"true"`
-	Role         chat.Role `json:"role" required:"true" enum:"admin|member"`
+	Role         chat.Role `json:"role" required:"true" enum:"admin|member" example:"admin"`
 }
 
 type transferGroupInput struct {
