@@ -68,6 +68,25 @@ type groupOutput struct {
 	LinkEnds     int64              `json:"link_ends,omitempty" doc:"when the link ends, in Unix milliseconds; absent: never"`
 }
 
+type invitedInput struct {
+	Cursor string `json:"cursor"`
+	Limit  uint64 `json:"limit"`
+}
+
+type invitedOutput struct {
+	Rooms  []invitation      `json:"rooms" doc:"in the order of their names"`
+	Cursor chat.Conversation `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
+}
+
+type invitation struct {
+	Conversation chat.Conversation `json:"c"`
+	State        chat.RoomState    `json:"st" doc:"invited, or asked: an admin has to let the caller in"`
+	Title        string            `json:"title"`
+	Avatar       string            `json:"avatar,omitempty"`
+	By           accounts.Name     `json:"by,omitempty" doc:"who has invited the caller"`
+	Members      int               `json:"members" doc:"how many there are"`
+}
+
 type answerGroupInput struct {
 	Conversation string `json:"c" required:"true"`
 	Yes          bool   `json:"yes" doc:"joins; otherwise declines"`
@@ -113,6 +132,11 @@ func groupRows(ch *chat.Service) []*Operation {
 				}
 				g, commit, err := ch.InviteToRoom(ctx, c.Account, chat.Conversation(in.Conversation), who, c.Origin)
 				return guestsOf(g), commit, err
+			}),
+		read("group.invited", User, "Lists rooms to which the caller is invited, or that he asks to be let into.",
+			func(ctx context.Context, c Caller, in invitedInput) (invitedOutput, error) {
+				list, next, err := ch.Invitations(ctx, c.Account, chat.Conversation(in.Cursor), page(in.Limit))
+				return invitedOf(list, next), err
 			}),
 		change("group.answer", User, "Joins a room to which the caller was invited, or declines.",
 			func(ctx context.Context, c Caller, in answerGroupInput) (nothing, chat.Commit, error) {
@@ -173,6 +197,19 @@ func guestsOf(g chat.Guests) guestsOutput {
 	for who, err := range g.Refused {
 		f, _ := FaultOf(err)
 		out.Refused[who] = f.Err
+	}
+	return out
+}
+
+func invitedOf(list []chat.RoomView, next chat.Conversation) invitedOutput {
+	out := invitedOutput{Rooms: make([]invitation, 0, len(list)), Cursor: next}
+	for _, v := range list {
+		one := invitation{Conversation: v.Conversation, State: chat.RoomInvited, Title: v.Info.Title, Avatar: v.Info.Avatar,
+			By: v.Inviter, Members: v.Members}
+		if v.Inviter == "" {
+			one.State = chat.RoomAsked
+		}
+		out.Rooms = append(out.Rooms, one)
 	}
 	return out
 }

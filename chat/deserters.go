@@ -22,6 +22,9 @@ func (s *Service) stillMembers(ctx context.Context, c Conversation, by accounts.
 		if !gone {
 			continue
 		}
+		if err := s.forgetPendingOf(ctx, name, c); err != nil {
+			return err
+		}
 		if err := s.desert(ctx, c, name); err != nil {
 			return err
 		}
@@ -47,6 +50,40 @@ func (s *Service) desertAll(ctx context.Context, who accounts.Name) error {
 		if err := s.desert(ctx, c, who); err != nil {
 			return err
 		}
+	}
+	return s.forgetPending(ctx, who)
+}
+
+// forgetPending takes back what a deleted account was invited to, and what it asks for.
+func (s *Service) forgetPending(ctx context.Context, who accounts.Name) error {
+	for after := Conversation(""); ; {
+		list, err := s.store.PendingRooms(ctx, who, after, forgetPage)
+		if err != nil {
+			return fmt.Errorf("invitations of %s: %w", who, err)
+		}
+		for _, c := range list {
+			if err := s.forgetPendingOf(ctx, who, c); err != nil {
+				return err
+			}
+		}
+		if len(list) < forgetPage {
+			return nil
+		}
+		after = list[len(list)-1]
+	}
+}
+
+func (s *Service) forgetPendingOf(ctx context.Context, who accounts.Name, c Conversation) error {
+	_, commit, err := s.changeRoom(ctx, RoomChange{Conversation: c, By: who, Step: func(r *Room) (RoomTold, error) {
+		m := r.Of(who)
+		m.Inviter, m.Asked, m.Text = "", 0, ""
+		return RoomTold{}, nil
+	}})
+	if err == nil && commit != nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("invitation of %s to %s: %w", who, c, err)
 	}
 	return nil
 }

@@ -219,6 +219,10 @@ type Rooms interface {
 	// LinkedRoom gives the room with this link; empty: none has it.
 	LinkedRoom(ctx context.Context, link string) (Conversation, error)
 
+	// PendingRooms gives up to limit rooms to which a user is invited, or that he asks to be let into, in the order of their
+	// names, those after after.
+	PendingRooms(ctx context.Context, user accounts.Name, after Conversation, limit int) ([]Conversation, error)
+
 	// RoomsOf gives the rooms that a user is in, in the order of their names.
 	RoomsOf(ctx context.Context, user accounts.Name) ([]Conversation, error)
 

@@ -212,6 +212,7 @@ func TestToLeaveRoom(t *testing.T) {
 		"an outsider": {change: leave("zoe"), err: chat.ErrNotMember},
 		"who is invited": {given: func(r *chat.Room) { r.Of("zoe").Inviter = "bob" }, change: leave("zoe"),
 			err: chat.ErrNotMember},
+		"who asks":  {given: func(r *chat.Room) { r.Of("zoe").Asked = 5 }, change: leave("zoe"), want: `zoe asked 0 ""`},
 		"again":     {given: func(r *chat.Room) { r.Exit("carol") }, change: leave("carol")},
 		"a viewer":  {room: "l.x", change: leave("zoe")},
 		"the owner": {change: leave("alice"), err: chat.ErrLastOwner},

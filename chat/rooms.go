@@ -100,7 +100,7 @@ func (s *Service) CreateRoom(
 	if err != nil {
 		return "", Guests{}, nil, err
 	}
-	return c, out, commit, s.stillMembers(ctx, c, who, append(slices.Clone(out.Joined), who)...)
+	return c, out, commit, s.stillMembers(ctx, c, who, append(out.all(), who)...)
 }
 
 // secret is 130 bits by chance, in the letters and digits that a name of a room may have.
@@ -196,7 +196,7 @@ func (s *Service) InviteToRoom(ctx context.Context, who accounts.Name, c Convers
 	if err != nil {
 		return Guests{}, nil, err
 	}
-	return out, commit, s.stillMembers(ctx, c, who, out.Joined...)
+	return out, commit, s.stillMembers(ctx, c, who, out.all()...)
 }
 
 // AnswerRoom has who, who was invited, join a room, or not. To join again is harmless. ErrMalformed, ErrNoConversation,
@@ -335,4 +335,30 @@ func (s *Service) SeeRoom(ctx context.Context, who accounts.Name, c Conversation
 		return RoomView{}, fmt.Errorf("room %s: %w", c, err)
 	}
 	return RoomView{r, *m}, nil
+}
+
+// Invitations gives up to limit (0: 100; at most 200) rooms to which who is invited, or that he asks to be let into, in the
+// order of their names, those after after; and where to go on, which is empty at the end.
+func (s *Service) Invitations(ctx context.Context, who accounts.Name, after Conversation, limit int) (
+	[]RoomView, Conversation, error,
+) {
+	limit = pageSize(limit, membersLimit, maxMembers)
+	list, err := s.store.PendingRooms(ctx, who, after, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("invitations of %s: %w", who, err)
+	}
+	var all []RoomView
+	for _, c := range list {
+		r, err := s.room(ctx, c, who)
+		if err != nil {
+			return nil, "", err
+		}
+		if m := r.Of(who); r.Ended == 0 && (m.Inviter != "" || m.Asked != 0) {
+			all = append(all, RoomView{r, *m})
+		}
+	}
+	if len(list) < limit {
+		return all, "", nil
+	}
+	return all, list[limit-1], nil
 }

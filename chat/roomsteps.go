@@ -2,6 +2,7 @@ package chat
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -70,6 +71,9 @@ type Guests struct {
 	Joined, Invited []accounts.Name
 	Refused         map[accounts.Name]error
 }
+
+// all gives those who are members or invited.
+func (g Guests) all() []accounts.Name { return slices.Concat(g.Joined, g.Invited) }
 
 // names gives all that the step has to see.
 func names(guests []Guest) []accounts.Name {
@@ -285,7 +289,8 @@ func (r *Room) useLink() {
 
 func (r *Room) noLink() { r.Link, r.LinkUses, r.LinkEnds = "", 0, 0 }
 
-// ToLeaveRoom ends a membership; with the owner's, who has to be alone, the room. To leave again is harmless. ErrNoConversation,
+// ToLeaveRoom ends a membership; with the owner's, who has to be alone, the room. Who asks to be let in takes that back. To
+// leave again is harmless. ErrNoConversation,
 // ErrNotMember, ErrLastOwner.
 func ToLeaveRoom(c Conversation, who accounts.Name) RoomChange {
 	return RoomChange{Conversation: c, By: who, Step: func(r *Room) (RoomTold, error) {
@@ -294,6 +299,9 @@ func ToLeaveRoom(c Conversation, who accounts.Name) RoomChange {
 		switch {
 		case !r.Exists():
 			return RoomTold{}, ErrNoConversation
+		case m.Role == RoleNone && m.Asked != 0:
+			m.Asked, m.Text = 0, ""
+			return RoomTold{}, nil
 		case m.Role == RoleNone && m.Since == 0 && r.Conversation.Kind() != KindLive:
 			return RoomTold{}, ErrNotMember
 		case m.Role == RoleNone:

@@ -64,6 +64,7 @@ settings.set       ok       ok         ok         ok         ok         401     
 presence.get       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 
 group.create       ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
+group.invited      ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 group.get          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 group.invite       no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 group.answer       no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv

@@ -112,7 +112,7 @@ func (c chatStore) Forget(ctx context.Context, user accounts.Name) error {
 	b := s.batch()
 	for _, t := range []table{
 		tableStreams, tableUserConvs, tableRelations, tableContactVersions, tableRequests, tableBox, tableSocial,
-		tableSeen, tableOnline, tableSelf,
+		tableSeen, tableOnline, tableSelf, tablePending,
 	} {
 		prefix := key1(t, user)
 		if err := b.DeleteRange(prefix, prefixEnd(prefix), nil); err != nil {

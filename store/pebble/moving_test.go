@@ -21,6 +21,7 @@ var notExported = map[string]string{
 	"tableUntold":          "computed from members",
 	"tableLarge":           "said by members",
 	"tableLinks":           "computed from rooms",
+	"tablePending":         "computed from members",
 	"tableContactVersions": "computed from contacts",
 	"tableRequests":        "computed from contacts",
 	"tableFound":           "computed from persons",

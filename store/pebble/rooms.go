@@ -253,8 +253,14 @@ func (r *roomChange) setLocked(b *pebble.Batch, i int, is chat.Membership) {
 	p, conv := &r.parties, r.parties.conv.value
 	q := p.people[i]
 	row := &q.member.row
-	was := row.Role
+	was, pended := row.Role, row.pending()
 	row.setMembership(is)
+	switch key := key2(tablePending, q.who, conv.name); {
+	case row.pending() && !pended:
+		put(b, key, nil)
+	case !row.pending() && pended:
+		remove(b, key)
+	}
 	switch {
 	case was == roleNone && row.Role != roleNone:
 		row.Read, row.Recv = max(row.Read, conv.head), max(row.Recv, conv.head)
@@ -401,6 +407,33 @@ func (c chatStore) RoomsOf(ctx context.Context, user accounts.Name) (out []chat.
 		if err != nil {
 			return nil, err
 		}
+	}
+	return out, s.seq.settled(ctx)
+}
+
+func (c chatStore) PendingRooms(ctx context.Context, user accounts.Name, after chat.Conversation, limit int) (
+	out []chat.Conversation, err error,
+) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	prefix := key1(tablePending, user)
+	from := prefix
+	if after != "" {
+		from = append(key2(tablePending, user, after), 0)
+	}
+	err = s.scan(from, prefixEnd(prefix), "invitations", func(key, _ []byte) (bool, error) {
+		if len(out) == limit {
+			return false, nil
+		}
+		name, _, err := cutString(key[len(prefix):])
+		out = append(out, chat.Conversation(name))
+		return true, err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, s.seq.settled(ctx)
 }

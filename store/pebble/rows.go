@@ -216,6 +216,9 @@ func (r *memberRow) moved() bool { return r.Recv > r.ToldRecv || r.public() > r.
 // untold says that something is to be told, of him or to him.
 func (r *memberRow) untold() bool { return r.moved() || r.Owed > 0 }
 
+// pending says whether he is invited to a room, or asks to be let in.
+func (r *memberRow) pending() bool { return r.Inviter != "" || r.Asked != 0 }
+
 // What an entryRow is about.
 const (
 	entryMessage = 1

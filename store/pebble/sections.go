@@ -54,7 +54,7 @@ var sections = map[transfer.Kind]section{
 // derivedTables have what the rows of records bring with them.
 var derivedTables = []table{
 	tableOwners, tableEnds, tableUserConvs, tableUntold, tableContactVersions, tableRequests, tableFound, tableLeaving,
-	tableHandles, tableLarge, tableLinks,
+	tableHandles, tableLarge, tableLinks, tablePending,
 }
 
 // putter takes rows.
@@ -373,6 +373,9 @@ func putMember(m *transfer.Member, put putter) error {
 	}
 	if m.Large {
 		put(key2(tableLarge, m.Who, m.C), nil)
+	}
+	if row.pending() {
+		put(key2(tablePending, m.Who, m.C), nil)
 	}
 	if m.C.Kind() != chat.KindNotes && isIn(m) && !m.Large && row.untold() {
 		put(key2(tableUntold, m.C, m.Who), nil)

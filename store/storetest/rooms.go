@@ -20,6 +20,7 @@ var roomTests = []test{
 	{"links lead to rooms", testRoomLinks},
 	{"large rooms are listed", testRoomLarge},
 	{"senders of rooms are told by how many it was read", testRoomReceipts},
+	{"rooms wait for those who are invited, and for who asks", testPendingRooms},
 	{"rooms, of any size, are as an oracle says", testRoomModel},
 }
 
@@ -142,6 +143,40 @@ func testRoomLinks(k *kit) {
 	want("y", group)
 	set("")
 	want("y", "")
+}
+
+func testPendingRooms(k *kit) {
+	wait := func(c chat.Conversation, who accounts.Name, inviter accounts.Name, asked int64) {
+		k.Helper()
+		k.take(c, alice, step(func(r *chat.Room) error {
+			r.Of(who).Inviter, r.Of(who).Asked = inviter, asked
+			return nil
+		}), who)
+	}
+	want := func(who accounts.Name, after chat.Conversation, limit int, want ...chat.Conversation) {
+		k.Helper()
+		got, err := k.chat().PendingRooms(k.ctx(), who, after, limit)
+		k.ok("pending rooms", err)
+		same(k, "pending rooms of "+string(who), got, want)
+	}
+	rooms := []chat.Conversation{"g.1", "g.2", "n.1"}
+	for _, c := range rooms {
+		k.take(c, alice, create(alice))
+		wait(c, bob, alice, 0)
+	}
+	want(bob, "", 10, rooms...)
+	want(bob, "", 2, rooms[:2]...)
+	want(bob, "g.1", 10, rooms[1:]...)
+	wait("g.1", bob, "", 5) // who asks waits as well
+	wait("g.2", bob, "", 0)
+	k.take("n.1", alice, enter(bob), bob)
+	wait("g.2", carol, alice, 0)
+	k.crash()
+	want(bob, "", 10, "g.1")
+	want(carol, "", 10, "g.2")
+	want(alice, "", 10)
+	k.ok("forget", k.chat().Forget(k.ctx(), carol))
+	want(carol, "", 10)
 }
 
 // roomOracle is what a room has to be: everything is counted anew.
