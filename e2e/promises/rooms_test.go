@@ -3,6 +3,7 @@ package promises
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,7 +238,7 @@ func rowS46(t *testing.T) {
 			Body []string
 		}
 		ask(t, town.Place, carol, "board.get", people.M{"c": c}, &snapshot)
-		got := append(snapshot.Body, board(t, town.Place, carol, c, snapshot.Seq)...)
+		got := slices.Concat(snapshot.Body, board(t, town.Place, carol, c, snapshot.Seq))
 		if snapshot.Seq != half || strings.Join(got, "; ") != want {
 			t.Errorf("who comes later has the board\n%q, want\n%s", got, want)
 		}
