@@ -31,6 +31,11 @@ type nobodyListens struct{}
 
 func (nobodyListens) Wake(...accounts.Name) {}
 
+// noCopies makes no copies of the store, of which there may be few.
+type noCopies struct{}
+
+func (noCopies) Checkpoint(context.Context) (string, error) { return "none", nil }
+
 func start(t testing.TB, config func(*accounts.Config)) *node {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -56,7 +61,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	}
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
-	rooms := api.Rooms{Accounts: acc, Chat: ch, Sessions: registry}
+	rooms := api.Rooms{Accounts: acc, Chat: ch, Sessions: registry, Store: noCopies{}}
 	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms)}
 }
 

@@ -282,6 +282,11 @@ type Floor struct {
 	C     chat.Conversation `json:"c"`
 	Floor uint64            `json:"floor,omitempty"`
 	Ops   uint64            `json:"ops,omitempty"` // of a board: operations up to here are removed
+
+	// Of the last message below the floor, if what was removed counted.
+	N    uint64        `json:"n,omitempty"`
+	From accounts.Name `json:"from,omitempty"`
+	Own  uint64        `json:"own,omitempty"`
 }
 
 // Snapshot is the newest one of a board. Snapshots are sorted by their conversations.
