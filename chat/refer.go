@@ -32,22 +32,23 @@ func (s *Service) refer(ctx context.Context, d *Draft, fwd Source) error {
 		d.Everyone = true
 	}
 	if d.Re != 0 {
-		_, err := s.readOne(ctx, d.From, Source{d.Conversation, d.Re})
-		if err != nil && !decided(err) {
+		switch _, err := s.readOne(ctx, d.From, Source{d.Conversation, d.Re}); {
+		case err == nil:
+			d.Quote = true
+		case !decided(err):
 			return err
 		}
-		d.Quote = err == nil
 	}
 	if fwd == (Source{}) {
 		return nil
 	}
 	m, err := s.readOne(ctx, d.From, fwd)
 	switch {
-	case err != nil && !decided(err):
-		return err
-	case err != nil:
+	case decided(err):
 		d.Refuse = err
 		return nil
+	case err != nil:
+		return err
 	}
 	d.Kind, d.Body, d.Fallback, d.Fwd = m.Kind, m.Body, m.Fallback, m.Fwd
 	if d.Fwd == (Forward{}) {

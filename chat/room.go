@@ -109,9 +109,7 @@ type Period struct{ From, To uint64 }
 
 // Equal says whether two memberships are the same.
 func (m Membership) Equal(n Membership) bool {
-	past, other := m.Past, n.Past
-	m.Past, n.Past = nil, nil
-	return slices.Equal(past, other) && m.Role == n.Role && m.Since == n.Since && m.From == n.From && m.Muted == n.Muted &&
+	return slices.Equal(m.Past, n.Past) && m.Role == n.Role && m.Since == n.Since && m.From == n.From && m.Muted == n.Muted &&
 		m.Banned == n.Banned && m.Inviter == n.Inviter && m.Asked == n.Asked && m.Text == n.Text && m.Sent == n.Sent
 }
 

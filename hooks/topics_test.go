@@ -33,6 +33,7 @@ func TestParseCommand(t *testing.T) {
 		"im/to/bob/read":            {},
 		"im/c//send":                {},
 		"im/c/d.alice.bob/live":     {},
+		"im/c/d.bob.carol/live":     {}, // by its form: whether she may watch it is asked then
 		"im/c/d.alice.bob/send/x":   {},
 		"im/u/bob/in":               {},
 		"im/u/me/in":                {},
@@ -80,7 +81,6 @@ func TestGrantFilterCoversOnesOwnBranchOnly(t *testing.T) {
 		"im/+/alice/in":              notAuthorized,
 		"+/u/alice/in":               notAuthorized,
 		"$SYS/#":                     notAuthorized,
-		"im/c/d.bob.carol/live":      notAuthorized,
 		"im/u/mean/in":               notAuthorized,
 		"$share/g/im/u/me/in":        shared,
 		"$share/g/im/u/bob/in":       0x87,
