@@ -36,6 +36,12 @@ type markInput struct {
 	Seq          uint64 `json:"seq" doc:"up to which one" example:"1"`
 }
 
+type readInput struct {
+	Conversation string `json:"c" required:"true"`
+	Seq          uint64 `json:"seq" doc:"up to which one" example:"1"`
+	Private      bool   `json:"private" doc:"nobody else is told that it was read"`
+}
+
 type markOutput struct {
 	Conversation chat.Conversation `json:"c"`
 	Recv         uint64            `json:"recv"`
@@ -137,7 +143,7 @@ func messageRows(ch *chat.Service) []*Operation {
 			func(ctx context.Context, c Caller, in sendInput) (sendOutput, chat.Commit, error) {
 				return send(ctx, ch, c, in)
 			}).upTo(messageBody),
-		change("read", User, "Says how far the caller has read a conversation.", marking(ch.MarkRead)),
+		change("read", User, "Says how far the caller has read a conversation.", reading(ch)),
 		change("recv", User, "Says how far the caller has received a conversation.", marking(ch.MarkReceived)),
 		read("history", User, "Gives messages of a conversation: the newest, or those before, after or around a seq.",
 			func(ctx context.Context, c Caller, in historyInput) (historyOutput, error) {
@@ -186,6 +192,16 @@ func marking(mark markFunc) func(context.Context, Caller, markInput) (markOutput
 		conv := chat.Conversation(in.Conversation)
 		m, commit, err := mark(ctx, c.Account, conv, in.Seq, c.Origin)
 		return markOutput{Conversation: conv, Recv: m.Recv, Read: m.Read}, commit, err
+	}
+}
+
+func reading(ch *chat.Service) func(context.Context, Caller, readInput) (markOutput, chat.Commit, error) {
+	return func(ctx context.Context, c Caller, in readInput) (markOutput, chat.Commit, error) {
+		mark := ch.MarkRead
+		if in.Private {
+			mark = ch.MarkReadPrivately
+		}
+		return marking(mark)(ctx, c, markInput{in.Conversation, in.Seq})
 	}
 }
 

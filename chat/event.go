@@ -71,6 +71,14 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		return append(o.b, '}')
 	}
 	o.num(`,"usn":`, e.USN)
+	if e.Type == EventHead {
+		o.str(`,"c":`, string(e.Conversation))
+		o.num(`,"head":`, e.Tally.Head)
+		o.num(`,"read":`, e.Tally.Read)
+		o.num(`,"unread":`, e.Tally.Unread())
+		o.num(`,"mention":`, e.Tally.Mention)
+		return append(o.b, '}')
+	}
 	switch e.Type {
 	case EntryMessage:
 		o.message(e.Conversation, &e.Message)
@@ -100,12 +108,6 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.num(`,"ver":`, e.Version)
 		o.card(e.Card)
 		o.time(e.TS)
-	case EventHead:
-		o.str(`,"c":`, string(e.Conversation))
-		o.num(`,"head":`, e.Tally.Head)
-		o.num(`,"read":`, e.Tally.Read)
-		o.num(`,"unread":`, e.Tally.Unread())
-		o.num(`,"mention":`, e.Tally.Mention)
 	}
 	if e.Live {
 		return append(o.b, '}')

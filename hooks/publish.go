@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"context"
+	"encoding/json"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -131,21 +132,38 @@ func (g *Gateway) send(ctx context.Context, c *connection, cmd command, p sessio
 	})
 }
 
-// mark moves a read or received mark; the payload is a decimal seq.
+// mark moves a read or received mark. The payload is a decimal seq, or that and more as JSON.
 func (g *Gateway) mark(ctx context.Context, c *connection, cmd command, p sessions.Publish, origin any) sessions.Outcome {
-	seq, err := strconv.ParseUint(string(p.Payload), 10, 64)
+	said, err := parseMark(p.Payload)
 	if err != nil {
 		return g.refused(c, p, "", chat.ErrMalformed)
 	}
 	move := g.rooms.Chat.MarkRead
-	if cmd.verb == verbRecv {
+	switch {
+	case cmd.verb == verbRecv:
 		move = g.rooms.Chat.MarkReceived
+	case said.Private:
+		move = g.rooms.Chat.MarkReadPrivately
 	}
-	_, commit, err := move(ctx, c.account, cmd.target.Conversation, seq, origin)
+	_, commit, err := move(ctx, c.account, cmd.target.Conversation, said.Seq, origin)
 	if err != nil {
 		return g.refused(c, p, "", err)
 	}
 	return g.accepted(c, p, commit, ackEvent{Conversation: cmd.target.Conversation})
+}
+
+// markPayload is {"seq":42,"private":true}.
+type markPayload struct {
+	Seq     uint64 `json:"seq"`
+	Private bool   `json:"private"`
+}
+
+func parseMark(payload []byte) (m markPayload, err error) {
+	if len(payload) > 0 && payload[0] == '{' {
+		return m, json.Unmarshal(payload, &m)
+	}
+	m.Seq, err = strconv.ParseUint(string(payload), 10, 64)
+	return m, err
 }
 
 // typing is told to the others, if they are connected right now, and never stored.

@@ -88,7 +88,7 @@ func (a *asyncAPI) add(table []*api.Operation) {
 		names := t.messages
 		switch t.id {
 		case "in":
-			names = append(stream[:len(stream):len(stream)], "batch", "line")
+			names = append(stream[:len(stream):len(stream)], "batch", "line", "head")
 		case "rsp":
 			names = append(names[:len(names):len(names)], replies...)
 		}

@@ -19,7 +19,8 @@ type event struct {
 // knows, and finds what is missing here.
 var events = []event{
 	{chat.EntryMessage, "A message of a conversation, one's own included.", typeOf[messageEvent]()},
-	{chat.EntryReceipt, "Another member has received and read up to here.", typeOf[receiptEvent]()},
+	{chat.EntryReceipt, "Of two people, the other one (who) has received and read up to here; in a room, so many of the others have " +
+		"received and read the message seq of the user's, the newest of which there is something new.", typeOf[receiptEvent]()},
 	{chat.EntryRead, "Oneself has read up to here, on some device.", typeOf[readEvent]()},
 	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
 	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in, or (set) the user has " +
@@ -48,7 +49,7 @@ type messageEvent struct {
 	TTL          int64             `json:"ttl,omitempty"`
 	Fallback     string            `json:"fallback,omitempty"`
 	Box          bool              `json:"box,omitempty"`
-	Unread       uint64            `json:"unread"`
+	Unread       uint64            `json:"unread,omitempty" doc:"absent, as total and asof, if usn is 0"`
 	Mention      uint64            `json:"mention,omitempty"`
 }
 
@@ -65,9 +66,13 @@ type origin struct {
 
 type receiptEvent struct {
 	Conversation chat.Conversation `json:"c"`
-	Who          accounts.Name     `json:"who"`
-	Recv         uint64            `json:"recv"`
-	Read         uint64            `json:"read"`
+	Who          accounts.Name     `json:"who,omitempty"`
+	Recv         uint64            `json:"recv,omitempty"`
+	Read         uint64            `json:"read,omitempty"`
+	Seq          uint64            `json:"seq,omitempty"`
+	RecvN        uint64            `json:"recv_n,omitempty"`
+	ReadN        uint64            `json:"read_n,omitempty"`
+	Of           uint64            `json:"of,omitempty" doc:"of so many others"`
 	TS           int64             `json:"ts"`
 	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
@@ -155,6 +160,23 @@ func (s *schemas) batch() schema {
 	}})
 	o.Required = append(o.Required, "events")
 	return o
+}
+
+// headEvent comes on in, and is no part of the stream.
+type headEvent struct {
+	Type         string            `json:"t" enum:"head"`
+	USN          uint64            `json:"usn" doc:"0"`
+	Conversation chat.Conversation `json:"c"`
+	Head         uint64            `json:"head" doc:"the last seq"`
+	Read         uint64            `json:"read" doc:"up to which seq the user has read"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention" doc:"of those in unread, how many mention the user"`
+}
+
+// markPayload is what may be said instead of a seq.
+type markPayload struct {
+	Seq     uint64 `json:"seq" example:"1"`
+	Private bool   `json:"private,omitempty" doc:"nobody else is told that it was read"`
 }
 
 // typingEvent comes on eph.
@@ -256,8 +278,8 @@ type eventHead struct {
 }
 
 type eventTail struct {
-	Total uint64 `json:"total"`
-	AsOf  uint64 `json:"asof"`
+	Total uint64 `json:"total,omitempty"`
+	AsOf  uint64 `json:"asof,omitempty"`
 }
 
 // events gives a reference to the schema of any event of a stream.

@@ -18,7 +18,7 @@ var topics = []topic{
 	{"send", "im/c/{conv}/send", "A message into a conversation. In MQTT 5 the ack carries c, seq, id and ts as user " +
 		"properties, and dup=1 if this mid had been stored before.", true, 2, []string{"text", "message"}},
 	{"to", "im/to/{uid}/send", "A message to a user, as with send.", true, 2, []string{"text", "message"}},
-	{"read", "im/c/{conv}/read", "Up to which seq the user has read.", true, 2, []string{"seq"}},
+	{"read", "im/c/{conv}/read", "Up to which seq the user has read.", true, 2, []string{"seq", "mark"}},
 	{"recv", "im/c/{conv}/recv", "Up to which seq the user has received.", true, 2, []string{"seq"}},
 	{"typing", "im/c/{conv}/typing", "1 when the user begins to type and every 3 s after that, 0 when he stops.", true, 2,
 		[]string{"switch"}},
@@ -28,8 +28,8 @@ var topics = []topic{
 		"board, a trip or any other. It is subscribed by its name only.", false, 1,
 		[]string{"watched.msg", "watched.loc", "watched.live", "line"}},
 	{"state", "im/u/me/state", "What this connection is used for.", true, 2, []string{"activity"}},
-	{"in", "im/u/{uid}/in", "The user's stream: one ordered line of events. usn is the last one plus 1, or call sync.",
-		false, 2, nil},
+	{"in", "im/u/{uid}/in", "The user's stream: one ordered line of events. usn is the last one plus 1, or call sync. What has usn 0 " +
+		"is no part of it: messages of large conversations, and where these stand.", false, 2, nil},
 	{"eph", "im/u/{uid}/eph", "What is worth nothing later.", false, 0, []string{"typing"}},
 	{"presence", "im/p/{uid}", "Whether a contact is there. im/p/+ is all contacts.", false, 0, []string{"presence"}},
 	{"rsp", "im/u/{uid}/rsp", "Answers and acks, for the session that asked and no other.", false, 1, []string{"ack", "refused"}},
@@ -55,6 +55,8 @@ func (s *schemas) messages(table []*api.Operation) map[string]message {
 		"text":    {"A message of plain text.", text, schema{Type: "string", Examples: []any{"dinner at 7?"}}},
 		"message": {"A message in its full form.", structured, s.content(table)},
 		"seq":     {"A decimal seq.", text, schema{Type: "string", Pattern: "^[0-9]{1,20}$", Examples: []any{"1"}}},
+		"mark":    {"A seq and more.", structured, s.object(typeOf[markPayload](), true)},
+		"head":    {"Where a large conversation with something unread stands.", structured, s.of(typeOf[headEvent](), false)},
 		"switch":  {"1 for yes, 0 for no.", text, schema{Type: "string", Enum: []string{"1", "0"}, Examples: []any{"1"}}},
 		"activity": {"fg while somebody looks at it, bg while it runs unseen, away while nobody is there.", text,
 			schema{Type: "string", Enum: words(chat.Foreground, chat.Background, chat.Away), Examples: []any{"fg"}}},

@@ -36,6 +36,7 @@ session.set        ok       gone       gone       gone       gone       401     
 send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+rcpt.list          bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 history            bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 sync               ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 unread.get         ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
@@ -129,6 +130,7 @@ var inputs = map[string]func(c *cell) M{
 	"send":             func(c *cell) M { return M{"to": c.other, "body": M{"text": "hello"}} },
 	"read":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"recv":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
+	"rcpt.list":        func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"history":          func(c *cell) M { return M{"c": c.conversation()} },
 	"conv.get":         func(c *cell) M { return M{"c": c.conversation()} },
 	"conv.set":         func(c *cell) M { return M{"c": c.conversation(), "pin": true} },
