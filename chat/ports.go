@@ -226,6 +226,9 @@ type Rooms interface {
 	// RoomsOf gives the rooms that a user is in, in the order of their names.
 	RoomsOf(ctx context.Context, user accounts.Name) ([]Conversation, error)
 
+	// Crew gives the members of a room that is not large, of a large one nobody. It may be ahead of what is durable.
+	Crew(ctx context.Context, c Conversation) ([]accounts.Name, error)
+
 	// Large gives the large conversations that a user is in. It may be ahead of what is durable.
 	Large(ctx context.Context, user accounts.Name) ([]Attending, error)
 }

@@ -37,6 +37,9 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 	s.wake.Wake(changed.Told...)
 	s.roomChanged(change.Conversation, changed.Line)
 	s.crowdChanged(ctx, change, changed)
+	if changed.Parted {
+		s.partRoom(change.Conversation)
+	}
 	return changed, commit, nil
 }
 

@@ -3,6 +3,8 @@ package chat
 import (
 	"container/list"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,24 +22,61 @@ const (
 
 // Typing says that who has started or stopped typing, or goes on. The other one is told, if he is connected. Nothing is
 // stored, and it has an end of its own: if who does not say so again in Config.Typing, sends a message to the conversation, or
-// has no connection any more, the other one is told that he has stopped. The errors are those of Send.
+// has no connection any more, the other one is told that he has stopped. In rooms of up to Config.TypingTo members all others are
+// told, in larger ones nobody. The errors are those of Send, but for slow mode.
 func (s *Service) Typing(ctx context.Context, who accounts.Name, c Conversation, on bool) error {
+	if c.Kind().Room() {
+		return s.typingInRoom(ctx, who, c, on)
+	}
 	peer, err := c.peer(who)
 	if err != nil {
 		return err
 	}
 	return s.tellLive(ctx, who, peer, func() {
-		var tell bool
-		if on {
-			tell = s.typists.start(who, c, s.now())
-		} else {
-			tell = s.typists.stop(who, c, time.Time{})
-		}
-		if tell {
+		if s.typists.set(who, c, on, s.now()) {
 			s.router.Tell(peer, typingEvent(who, c, on))
 		}
 	})
 }
+
+// typingInRoom is Typing in a room. Whoever leaves it is told nothing after that was acknowledged: see [live].
+func (s *Service) typingInRoom(ctx context.Context, who accounts.Name, c Conversation, on bool) error {
+	defer s.live.lock(accounts.Name(c), "")()
+	r, err := s.room(ctx, c, who)
+	if err != nil {
+		return err
+	}
+	if err := r.Write(who); err != nil && !errors.Is(err, ErrSlow) {
+		return fmt.Errorf("typing in %s: %w", c, err)
+	}
+	if s.hearsTyping(&r) && s.typists.set(who, c, on, s.now()) {
+		return s.tellTypingLocked(ctx, who, c, on)
+	}
+	return nil
+}
+
+// hearsTyping says whether it is told in a room who types.
+func (s *Service) hearsTyping(r *Room) bool {
+	return !r.Large && r.Members <= s.cfg.TypingTo
+}
+
+// tellTypingLocked tells all members of a room but one of him.
+func (s *Service) tellTypingLocked(ctx context.Context, who accounts.Name, c Conversation, on bool) error {
+	crew, err := s.store.Crew(ctx, c)
+	if err != nil {
+		return fmt.Errorf("members of %s: %w", c, err)
+	}
+	e := typingEvent(who, c, on)
+	for _, name := range crew {
+		if name != who {
+			s.router.Tell(name, e)
+		}
+	}
+	return nil
+}
+
+// partRoom returns when nothing is told any more that was allowed to somebody who has left a room before it was called.
+func (s *Service) partRoom(c Conversation) { s.live.lock(accounts.Name(c), "")() }
 
 func typingEvent(who accounts.Name, c Conversation, on bool) Event {
 	return Event{Entry: Entry{Type: EventTyping, Conversation: c, Who: who}, Typing: on}
@@ -45,6 +84,13 @@ func typingEvent(who accounts.Name, c Conversation, on bool) Event {
 
 // stopTyping ends who's typing in a conversation, unless it has been said again after a time; zero: whenever it was said.
 func (s *Service) stopTyping(ctx context.Context, who accounts.Name, c Conversation, after time.Time) {
+	if c.Kind().Room() {
+		defer s.live.lock(accounts.Name(c), "")()
+		if s.typists.stop(who, c, after) {
+			_ = s.tellTypingLocked(ctx, who, c, false) // whoever does not hear of it stops showing it by himself
+		}
+		return
+	}
 	peer, ok := c.Peer(who)
 	if !ok {
 		return
@@ -117,6 +163,14 @@ func newTypists(life time.Duration) *typists {
 }
 
 func (t *typists) any() bool { return t.count.Load() > 0 }
+
+// set is start or stop.
+func (t *typists) set(who accounts.Name, c Conversation, on bool, now time.Time) (tell bool) {
+	if on {
+		return t.start(who, c, now)
+	}
+	return t.stop(who, c, time.Time{})
+}
 
 // start says that who types, and whether others have to be told.
 func (t *typists) start(who accounts.Name, c Conversation, now time.Time) (tell bool) {

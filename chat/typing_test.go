@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -109,5 +110,45 @@ func TestTypingInManyConversationsIsNotTold(t *testing.T) {
 		if got := r.take(); len(got) != 16 {
 			t.Errorf("at the end told %q, want 16 lines", got)
 		}
+	})
+}
+
+func TestTypingInARoomIsForAllOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := chat.DefaultConfig()
+		cfg.TypingTo = 4
+		m := startWith(t, cfg, nil)
+		m.clock.follow()
+		r := &told{}
+		m.SetRouter(r)
+		m.run(t)
+		m.hall(t, club, false, "alice", "bob")
+		m.types(t, "bob", club, true)
+		r.want(t, "bob types", "alice: bob types true", "owner: bob types true")
+		pass(6 * time.Second)
+		r.want(t, "it ends by itself", "alice: bob types false", "owner: bob types false")
+		m.types(t, "bob", club, true)
+		r.take()
+		m.writes(t, "bob", club, "hello")
+		r.want(t, "with a message", "alice: bob types false", "owner: bob types false")
+		refused := func(what string, who accounts.Name, want error) {
+			t.Helper()
+			if err := m.Typing(t.Context(), who, club, true); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+			r.want(t, what)
+		}
+		refused("from outside", "carol", chat.ErrNotMember)
+		m.alter(t, club, func(r *chat.Room) { r.Of("alice").Muted = chat.Forever }, "alice")
+		refused("muted", "alice", chat.ErrMuted)
+		m.exit(t, club, "alice")
+		refused("who has left", "alice", chat.ErrNotMember)
+		m.types(t, "bob", club, true)
+		r.want(t, "to who has left nothing", "owner: bob types true")
+		m.types(t, "bob", club, false)
+		r.take()
+		m.enter(t, club, "alice", "carol", "dave")
+		m.types(t, "bob", club, true)
+		r.want(t, "in a room that is too big")
 	})
 }

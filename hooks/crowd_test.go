@@ -117,3 +117,58 @@ func TestATerminalHearsALargeConversationAsText(t *testing.T) {
 		t.Errorf("heard %q, want a line", p.Payload)
 	}
 }
+
+// club makes a group of alice and bob, who are contacts, and lets carol join it.
+func club(t *testing.T, n *brokertest.Node) chat.Conversation {
+	t.Helper()
+	title, open := "club", chat.JoinOpen
+	patch := chat.RoomPatch{Title: &title, Join: &open}
+	c, _, _, err := n.Chat().CreateRoom(t.Context(), "alice", chat.KindGroup, patch, []accounts.Name{"bob"}, nil)
+	var commit chat.Commit
+	if err == nil {
+		_, _, commit, err = n.Chat().JoinRoom(t.Context(), "carol", c, "", "", nil)
+	}
+	if err == nil {
+		err = commit.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatalf("make a group: %v", err)
+	}
+	return c
+}
+
+func TestAGroupHearsWhoTypesAndTheSenderWhoHasRead(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := start(t)
+			c := club(t, n)
+			alice := connect(t, n, version, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+			carol := connect(t, n, version, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+			bob := connect(t, n, version, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+			for _, x := range []*client{alice, carol} {
+				x.subscribe(wire.Filter{Topic: "im/u/me/eph"})
+			}
+			typing := "im/c/" + string(c) + "/typing"
+			bob.publish(typing, "1")
+			bob.publish(typing, "0")
+			for _, x := range []*client{alice, carol} {
+				for _, on := range []bool{true, false} {
+					if topic, e := x.event(); topic != "im/u/me/eph" || e["t"] != "typing" || e["who"] != "bob" || e["on"] != on {
+						t.Errorf("%v on %s, want that bob types %v", e, topic, on)
+					}
+				}
+			}
+			alice.say(c, "hello")
+			alice.subscribe(wire.Filter{Topic: "im/u/me/in", Options: 1})
+			bob.publish("im/c/"+string(c)+"/read", `{"seq":3,"private":true}`)
+			if _, e := alice.event(); e["t"] != "rcpt" || e["seq"] != 3.0 || e["recv_n"] != 1.0 || e["read_n"] != 0.0 || e["of"] != 2.0 {
+				t.Errorf("receipt %v, want that 1 of 2 has received it", e)
+			}
+			carol.publish("im/c/"+string(c)+"/read", "3")
+			if _, e := alice.event(); e["t"] != "rcpt" || e["recv_n"] != 2.0 || e["read_n"] != 1.0 {
+				t.Errorf("receipt %v, want that 2 have received and 1 has read it", e)
+			}
+			bob.publish("im/c/"+string(c)+"/read", `{"seq":"x"}`)
+		})
+	}
+}

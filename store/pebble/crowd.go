@@ -39,6 +39,22 @@ func (c chatStore) Large(ctx context.Context, user accounts.Name) ([]chat.Attend
 	return out, nil
 }
 
+func (c chatStore) Crew(ctx context.Context, name chat.Conversation) ([]accounts.Name, error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	conv, err := s.conversations.pin(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.conversations.unpin(conv)
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	return slices.Sorted(maps.Keys(conv.value.pinned)), nil
+}
+
 // largeTallies calls of, under the lock, with tallies of those of a user's conversations that are not in his stream and have
 // something unread, and gives what covers them; nil: nothing. What is in memory is not pinned: all of it is looked at under one lock, however many there are.
 func (s *Store) largeTallies(ctx context.Context, st *stream, of func([]chat.Tally)) (last *commit, err error) {

@@ -393,6 +393,9 @@ func testRoomLarge(k *kit) {
 		}
 	}
 	large(bob, 0)
+	crew, err := k.chat().Crew(k.ctx(), group)
+	k.ok("crew", err)
+	same(k, "crew", crew, []accounts.Name{alice, bob, carol})
 	left := k.take(group, alice, exit(bob), bob)
 	equal(k, "somebody has left", left.Parted, true)
 	equal(k, "grew", left.Grew, false)
@@ -403,6 +406,9 @@ func testRoomLarge(k *kit) {
 	a, commit, err := k.chat().Append(k.ctx(), draft(group, alice, "2", "second"))
 	k.durable("append", commit, err)
 	equal(k, "an append says that it is large", a.Large, true)
+	crew, err = k.chat().Crew(k.ctx(), group)
+	k.ok("crew", err)
+	equal(k, "crew of a large room", len(crew), 0)
 	large(bob, 1)
 	k.take(group, alice, exit(bob), bob)
 	large(bob, 0)
