@@ -171,6 +171,8 @@ func answerKey(packet wire.Packet, s Seen) string {
 func (p *Person) followsLocked(s Seen, dup bool) bool {
 	usn := s.number("usn")
 	switch {
+	case usn == 0: // no part of the stream: of a large room
+		return true
 	case p.usn != 0 && usn <= p.usn && dup:
 		return false
 	case p.usn != 0 && usn != p.usn+1 && s.T() != "reset":
