@@ -17,8 +17,8 @@ type receiptsInput struct {
 type receiptsOutput struct {
 	Recv   []accounts.Name `json:"recv" doc:"who has received it; none in rooms that are too big for names"`
 	Read   []accounts.Name `json:"read" doc:"who of them has read it"`
-	RecvN  int             `json:"recv_n"`
-	ReadN  int             `json:"read_n"`
+	RecvN  int             `json:"recv_n" doc:"how many have received it"`
+	ReadN  int             `json:"read_n" doc:"how many have read it"`
 	Of     int             `json:"of" doc:"how many others could have received it"`
 	Cursor accounts.Name   `json:"cursor,omitempty"`
 }

@@ -3,6 +3,7 @@ package document
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/magpie-im/magpie/api"
@@ -88,7 +89,7 @@ func (a *asyncAPI) add(table []*api.Operation) {
 		names := t.messages
 		switch t.id {
 		case "in":
-			names = append(stream[:len(stream):len(stream)], "batch", "line", "head")
+			names = slices.Concat(stream, []string{"batch", "head", "watched.msg", "line"})
 		case "rsp":
 			names = append(names[:len(names):len(names)], replies...)
 		}

@@ -19,8 +19,8 @@ type event struct {
 // knows, and finds what is missing here.
 var events = []event{
 	{chat.EntryMessage, "A message of a conversation, one's own included.", typeOf[messageEvent]()},
-	{chat.EntryReceipt, "Of two people, the other one (who) has received and read up to here; in a room, so many of the others have " +
-		"received and read the message seq of the user's, the newest of which there is something new.", typeOf[receiptEvent]()},
+	{chat.EntryReceipt, "Another member has received and read up to here; in a room: how many have, of the user's newest " +
+		"message of which that changed.", typeOf[receiptEvent]()},
 	{chat.EntryRead, "Oneself has read up to here, on some device.", typeOf[readEvent]()},
 	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
 	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in, or (set) the user has " +
@@ -49,7 +49,7 @@ type messageEvent struct {
 	TTL          int64             `json:"ttl,omitempty"`
 	Fallback     string            `json:"fallback,omitempty"`
 	Box          bool              `json:"box,omitempty"`
-	Unread       uint64            `json:"unread,omitempty" doc:"absent, as total and asof, if usn is 0"`
+	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
 }
 
@@ -66,13 +66,13 @@ type origin struct {
 
 type receiptEvent struct {
 	Conversation chat.Conversation `json:"c"`
-	Who          accounts.Name     `json:"who,omitempty"`
+	Who          accounts.Name     `json:"who,omitempty" doc:"with two people: the other one"`
 	Recv         uint64            `json:"recv,omitempty"`
 	Read         uint64            `json:"read,omitempty"`
-	Seq          uint64            `json:"seq,omitempty"`
-	RecvN        uint64            `json:"recv_n,omitempty"`
-	ReadN        uint64            `json:"read_n,omitempty"`
-	Of           uint64            `json:"of,omitempty" doc:"of so many others"`
+	Seq          uint64            `json:"seq,omitempty" doc:"in a room: of which message"`
+	RecvN        int               `json:"recv_n,omitempty" doc:"in a room: how many have received it"`
+	ReadN        int               `json:"read_n,omitempty" doc:"in a room: how many have read it"`
+	Of           int               `json:"of,omitempty" doc:"in a room: of how many"`
 	TS           int64             `json:"ts"`
 	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
@@ -144,6 +144,17 @@ type sessionEvent struct {
 
 type resetEvent struct{}
 
+// headEvent comes on in, for each large conversation with something unread, when a session subscribes or comes back.
+type headEvent struct {
+	Type         string            `json:"t" enum:"head"`
+	USN          uint64            `json:"usn" enum:"0" doc:"it is no part of the stream"`
+	Conversation chat.Conversation `json:"c"`
+	Head         uint64            `json:"head"`
+	Read         uint64            `json:"read"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention"`
+}
+
 // batchEvent comes on in, for sessions with batch=1. Its events are those of a stream.
 type batchEvent struct {
 	Type string `json:"t" enum:"batch"`
@@ -160,23 +171,6 @@ func (s *schemas) batch() schema {
 	}})
 	o.Required = append(o.Required, "events")
 	return o
-}
-
-// headEvent comes on in, and is no part of the stream.
-type headEvent struct {
-	Type         string            `json:"t" enum:"head"`
-	USN          uint64            `json:"usn" doc:"0"`
-	Conversation chat.Conversation `json:"c"`
-	Head         uint64            `json:"head" doc:"the last seq"`
-	Read         uint64            `json:"read" doc:"up to which seq the user has read"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention" doc:"of those in unread, how many mention the user"`
-}
-
-// markPayload is what may be said instead of a seq.
-type markPayload struct {
-	Seq     uint64 `json:"seq" example:"1"`
-	Private bool   `json:"private,omitempty" doc:"nobody else is told that it was read"`
 }
 
 // typingEvent comes on eph.
@@ -200,7 +194,7 @@ type presenceEvent struct {
 // watchedMessage and what follows come on im/c/{conv}/live.
 type watchedMessage struct {
 	Type         string            `json:"t" enum:"msg"`
-	USN          uint64            `json:"usn" doc:"0: it is no part of a stream"`
+	USN          uint64            `json:"usn" enum:"0" doc:"it is no part of a stream"`
 	Conversation chat.Conversation `json:"c"`
 	Seq          uint64            `json:"seq"`
 	ID           string            `json:"id"`
@@ -278,8 +272,8 @@ type eventHead struct {
 }
 
 type eventTail struct {
-	Total uint64 `json:"total,omitempty"`
-	AsOf  uint64 `json:"asof,omitempty"`
+	Total uint64 `json:"total"`
+	AsOf  uint64 `json:"asof"`
 }
 
 // events gives a reference to the schema of any event of a stream.

@@ -131,6 +131,9 @@ func fix(f filler, e *chat.Event) {
 		words := f.words[v.Elem().Type().String()]
 		v.Elem().SetString(words[f.IntN(len(words))])
 	}
+	if e.Live = e.Type == chat.EventHead; e.Live {
+		e.USN = 0
+	}
 	e.Where = json.RawMessage(`{"lat":1,"lon":2}`)
 	if e.Type == chat.EntryContact && f.IntN(2) == 0 {
 		e.Conversation = ""
@@ -231,9 +234,11 @@ func TestWatchedMessagesAreAsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range everyEvent(string(chat.EntryMessage)) {
-		e.Live, e.Boxed = true, false
-		if err := d.Message("im/c/d.alice.bob/live", false, e.AppendJSON(nil)); err != nil {
-			t.Fatalf("describe it in api/document/events.go: %v", err)
+		e.Live, e.Boxed, e.USN = true, false, 0
+		for _, topic := range []string{"im/c/d.alice.bob/live", "im/u/alice/in"} { // the latter if it is large
+			if err := d.Message(topic, false, e.AppendJSON(nil)); err != nil {
+				t.Fatalf("describe it in api/document/events.go: %v", err)
+			}
 		}
 	}
 }

@@ -279,6 +279,8 @@ func (s *schemas) field(t reflect.Type, f reflect.StructField, name string, inpu
 	}
 	if list := strings.Split(tag, "|"); len(list) > 1 {
 		one.Enum = list
+	} else if n, err := strconv.Atoi(tag); err == nil && f.Type.Kind() != reflect.String {
+		one = schema{Type: "integer", Description: one.Description, Const: n}
 	} else if tag != "" {
 		one.Const = tag
 	}
