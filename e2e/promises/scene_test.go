@@ -115,7 +115,7 @@ func row743(t *testing.T) {
 			func() { carol.Call("group.answer", people.M{"c": group, "yes": true}) },
 			func() { bob.Call("group.create", people.M{"members": []string{"alice"}}) },
 		}
-		for range min(rounds(4), 50) { // the stream is read whole after each
+		for range min(rounds(3), 50) { // the stream is read whole after each
 			tablet.Cut()
 			for range 30 {
 				deeds[d.IntN(len(deeds))]()

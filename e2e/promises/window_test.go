@@ -182,8 +182,10 @@ func row725(t *testing.T) {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			for ctx.Err() == nil {
-				writer.chatter("bob", 2, 10, nil)
+			for range 100 {
+				if ctx.Err() == nil {
+					writer.chatter("bob", 2, 5, nil)
+				}
 			}
 		}()
 		defer func() { cancel(); <-over }()
