@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -23,30 +24,73 @@ func paint(t *testing.T, events []people.Seen) scene {
 	s, newest := scene{}, map[string]float64{}
 	for _, e := range events {
 		fields := maps.Clone(e.Fields)
-		asof, _ := fields["asof"].(float64)
-		for name, number := range map[string]string{"total": "total", "unread": fmt.Sprint("unread ", fields["c"])} {
-			if value, ok := fields[name]; ok && asof >= newest[number] {
-				newest[number] = asof
-				s[number] = fmt.Sprint(value)
-			}
-			delete(fields, name)
+		s.count(fields, newest)
+		place := fmt.Sprint(fields["c"], " ", fields["seq"])
+		switch e.T() {
+		case "msg":
+			s.put(t, "msg "+place, fields)
+		case "edit":
+			s.edit(t, "msg "+place, fields)
+		case "recall":
+			s["msg "+place] = gone
+		case "react", "unreact":
+			s[fmt.Sprint(fields["emoji"], " by ", fields["by"], " ", place)] = e.T()
+		case "pin", "unpin":
+			s["pin "+place] = e.T()
+		default:
+			s.put(t, fmt.Sprint(e.T(), " ", fields["c"], " ", fields["who"]), fields)
 		}
-		if fields["box"] == true { // it counts nowhere, and is put away with a block
-			delete(s, fmt.Sprint("unread ", fields["c"]))
-		}
-		delete(fields, "asof")
-		delete(fields, "box") // it is no stranger's any more when it comes late
-		name := fmt.Sprint(e.T(), " ", fields["c"], " ", fields["who"])
-		if e.T() == "msg" {
-			name = fmt.Sprint("msg ", fields["c"], " ", fields["seq"])
-		}
-		value, err := json.Marshal(fields)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s[name] = string(value)
 	}
 	return s
+}
+
+// gone is what a client shows in place of a message that was recalled.
+const gone = "gone"
+
+// count takes the numbers of the moment out of an event.
+func (s scene) count(fields map[string]any, newest map[string]float64) {
+	asof, _ := fields["asof"].(float64)
+	for name, number := range map[string]string{"total": "total", "unread": fmt.Sprint("unread ", fields["c"])} {
+		if value, ok := fields[name]; ok && asof >= newest[number] {
+			newest[number] = asof
+			s[number] = fmt.Sprint(value)
+		}
+		delete(fields, name)
+	}
+	if fields["box"] == true { // it counts nowhere, and is put away with a block
+		delete(s, fmt.Sprint("unread ", fields["c"]))
+	}
+	delete(fields, "mention")
+	delete(fields, "asof")
+}
+
+// put keeps an event as it is. Of a message, what later events say of it is left to them.
+func (s scene) put(t *testing.T, name string, fields map[string]any) {
+	t.Helper()
+	for _, later := range []string{"box", "edited", "rev", "react", "pin"} {
+		delete(fields, later)
+	}
+	value, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s[name] = string(value); fields["k"] == gone {
+		s[name] = gone
+	}
+}
+
+// edit puts another body into a message.
+func (s scene) edit(t *testing.T, name string, fields map[string]any) {
+	t.Helper()
+	message := map[string]any{}
+	if s[name] == "" || s[name] == gone { // it came before this device
+		return
+	}
+	if err := json.Unmarshal([]byte(s[name]), &message); err != nil {
+		t.Fatal(err)
+	}
+	message["body"] = fields["body"]
+	s.put(t, name, message)
 }
 
 // differs says where two scenes do, or nothing.
@@ -113,6 +157,15 @@ func row743(t *testing.T) {
 			func() { carol.Call("group.leave", people.M{"c": group}) },
 			func() { bob.Call("group.invite", people.M{"c": group, "who": []string{"carol"}}) },
 			func() { carol.Call("group.answer", people.M{"c": group, "yes": true}) },
+			func() { change(bob, group, "edit", d) },
+			func() { change(bob, group, "recall", d) },
+			func() { change(bob, device.Direct("alice", "bob"), "edit", d) },
+			func() { change(bob, device.Direct("alice", "bob"), "recall", d) },
+			func() { change(alice, device.Direct("alice", "bob"), "react", d) },
+			func() { change(other, group, "react", d) },
+			func() { change(bob, group, "unreact", d) },
+			func() { change(bob, device.Direct("alice", "bob"), "pin", d) },
+			func() { change(alice, device.Direct("alice", "bob"), "unpin", d) },
 			func() { bob.Call("group.create", people.M{"members": []string{"alice"}}) },
 		}
 		for range min(rounds(3), 50) { // the stream is read whole after each
@@ -141,6 +194,12 @@ func row743(t *testing.T) {
 			t.Errorf("the device that was away shows something else: %q", wrong)
 		}
 	})
+}
+
+// change has somebody do something to a message, if he may.
+func change(p *people.Person, c, op string, d *rand.Rand) {
+	p.Call("op", people.M{"op": op, "c": c, "seq": 1 + d.IntN(8), "body": people.M{"text": fmt.Sprint("edited ", d.IntN(9))},
+		"emoji": []string{"👍", "😀"}[d.IntN(2)]})
 }
 
 // contradictions are between what a device shows that was there all the time, one that was away, and the server.
