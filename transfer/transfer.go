@@ -3,9 +3,9 @@
 //
 // What there is comes as records: accounts, contacts, conversations, members with their marks, messages, streams. They name
 // things as chat and accounts do, and nothing of a store's tables. All records of a store have one order, so that whoever has
-// one knows what comes next: kinds as they stand in [Kinds], and within a kind as said at its struct, strings by their bytes. What can be
-// computed from records (who is found by which word, which tokens an account has) is in none; a store computes it
-// when it takes them.
+// one knows what comes next: kinds as they stand in [Kinds], and within a kind as said at its struct, strings by their bytes.
+// What can be computed from records (who is found by which word, which tokens an account has) is in none; a store computes
+// it when it takes them.
 //
 // A store that can be moved is a [Source] and a [Sink]; package storetest has their suite. [Export] writes the file and
 // [Import] reads it (docs/export.md says what is in it), and both go on where they were interrupted. [Check] looks whether

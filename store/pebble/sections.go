@@ -348,15 +348,31 @@ func readMember(s source, key, value []byte) (*transfer.Member, bool, error) {
 	if _, err := cutStrings(key, &m.C, &m.Who); err != nil {
 		return nil, false, err
 	}
-	if err := read1("member", value, &memberRow{}, m); err != nil {
+	var row memberRow
+	if err := read1("member", value, &row, m); err != nil {
 		return nil, false, err
 	}
-	listed, err := s.has(key2(tableUserConvs, m.Who, m.C))
-	m.Forgotten = isIn(m) && !listed
-	if err == nil {
-		m.Large, err = s.has(key2(tableLarge, m.Who, m.C))
+	for _, t := range listsOf(m, &row) {
+		listed, err := s.has(key2(t, m.Who, m.C))
+		if err != nil {
+			return nil, false, err
+		}
+		m.Forgotten = m.Forgotten || !listed
 	}
+	var err error
+	m.Large, err = s.has(key2(tableLarge, m.Who, m.C))
 	return m, true, err
+}
+
+// listsOf gives the tables in which a conversation is among those of somebody who was not forgotten.
+func listsOf(m *transfer.Member, row *memberRow) (tables []table) {
+	if isIn(m) {
+		tables = append(tables, tableUserConvs)
+	}
+	if row.pending() {
+		tables = append(tables, tablePending)
+	}
+	return tables
 }
 
 // isIn says whether a member is one now.
@@ -368,14 +384,13 @@ func putMember(m *transfer.Member, put putter) error {
 		return err
 	}
 	put(memberRecordKey(m), encode(row))
-	if isIn(m) && !m.Forgotten {
-		put(key2(tableUserConvs, m.Who, m.C), nil)
+	if !m.Forgotten {
+		for _, t := range listsOf(m, &row) {
+			put(key2(t, m.Who, m.C), nil)
+		}
 	}
 	if m.Large {
 		put(key2(tableLarge, m.Who, m.C), nil)
-	}
-	if row.pending() {
-		put(key2(tablePending, m.Who, m.C), nil)
 	}
 	if m.C.Kind() != chat.KindNotes && isIn(m) && !m.Large && row.untold() {
 		put(key2(tableUntold, m.C, m.Who), nil)

@@ -95,14 +95,22 @@ func (k *kit) inhabit() {
 	acc := k.accounts()
 	for i, err := range []error{
 		acc.CreateUser(k.ctx(), accounts.User{Name: alice, Password: "$hash", Role: accounts.RoleAdmin, Created: ends}),
-		acc.CreateUser(k.ctx(), accounts.User{Name: bob, Suspension: accounts.Suspension{Disabled: true, Reason: "<spam>", Until: ends}}),
+		acc.CreateUser(k.ctx(), accounts.User{
+			Name: bob, Suspension: accounts.Suspension{Disabled: true, Reason: "<spam>", Until: ends},
+		}),
 		acc.CreateUser(k.ctx(), accounts.User{Name: "dora", Created: ends}),
 		acc.CreateUser(k.ctx(), accounts.User{Name: "erin", Created: ends}),
 		acc.SetRecovery(k.ctx(), bob, accounts.Recovery{Digest: accounts.Digest{7}, Expires: ends}),
-		acc.PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{1, 31: 0xFF}, Owner: alice, Label: "phone \xff", Expires: ends}),
+		acc.PutToken(k.ctx(), accounts.Token{
+			Digest: accounts.Digest{1, 31: 0xFF}, Owner: alice, Label: "phone \xff", Expires: ends,
+		}),
 		acc.PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{2}, Owner: alice, Created: ends, Expires: ends.Add(1)}),
-		acc.PutInvitation(k.ctx(), accounts.Invitation{Digest: accounts.Digest{3}, Uses: 2, Made: 3, Label: "3b", By: alice, Expires: ends}),
-		acc.PutAct(k.ctx(), accounts.Act{ID: "0001", Time: ends, By: alice, From: "192.0.2.1", Method: "user.add", Target: "frank"}),
+		acc.PutInvitation(k.ctx(), accounts.Invitation{
+			Digest: accounts.Digest{3}, Uses: 2, Made: 3, Label: "3b", By: alice, Expires: ends,
+		}),
+		acc.PutAct(k.ctx(), accounts.Act{
+			ID: "0001", Time: ends, By: alice, From: "192.0.2.1", Method: "user.add", Target: "frank",
+		}),
 	} {
 		if err != nil {
 			k.Fatalf("account %d: %v", i, err)
@@ -151,7 +159,8 @@ func (k *kit) inhabitChat() {
 	}
 	commit, err = k.chat().ForgetPerson(k.ctx(), "dora", k.clock.Now().Add(time.Hour))
 	k.durable("forget person", commit, err)
-	commit, err = k.chat().TellSession(k.ctx(), alice, chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"})
+	login := chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"}
+	commit, err = k.chat().TellSession(k.ctx(), alice, login)
 	k.durable("tell session", commit, err)
 }
 
@@ -247,7 +256,8 @@ func (k *kit) everything() []any {
 		out = append(out, version, k.person(who), k.stream(who), tallies, k.conversations(who, false), k.conversations(who, true))
 	}
 	for _, c := range []chat.Conversation{
-		chat.Direct(alice, bob), chat.Direct(alice, "erin"), chat.Direct(bob, "zoe"), group, crowd, chat.Notes(alice), live, board,
+		chat.Direct(alice, bob), chat.Direct(alice, "erin"), chat.Direct(bob, "zoe"), chat.Notes(alice),
+		group, crowd, live, board,
 	} {
 		page, err := k.chat().Messages(ctx, c, 0, 0, 100)
 		add(page, err)
@@ -266,8 +276,8 @@ func (k *kit) everything() []any {
 	add(drawn, err)
 	outdated, err := k.chat().Outdated(ctx, 1<<60, 100)
 	add(outdated, err)
-	for _, h := range []chat.Handle{{Kind: chat.HandlePhone, Value: "+441865000000"}, {Kind: chat.HandlePhone, Value: "+441865000002"}} {
-		owner, err := k.chat().Owner(ctx, h)
+	for _, phone := range []string{"+441865000000", "+441865000002"} {
+		owner, err := k.chat().Owner(ctx, chat.Handle{Kind: chat.HandlePhone, Value: phone})
 		add(owner, err)
 	}
 	hits, err := k.chat().Found(ctx, chat.TermWord, "", chat.Hit{}, 100)
