@@ -113,8 +113,9 @@ type Rooms struct {
 // New makes the table that clients are served from.
 func New(r Rooms) *Table {
 	return newTable(
-		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), convRows(r.Chat), receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat),
-		groupAdminRows(r.Chat), contactRows(r.Chat), profileRows(r), presenceRows(r),
+		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
+		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
+		profileRows(r), presenceRows(r),
 	)
 }
 

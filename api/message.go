@@ -70,6 +70,11 @@ type message struct {
 	TTL      int64           `json:"ttl,omitempty"`
 	Fallback string          `json:"fallback,omitempty"`
 	Silent   bool            `json:"silent,omitempty"`
+	Edited   int64           `json:"edited,omitempty"` // Unix milliseconds
+	Rev      uint64          `json:"rev,omitempty"`    // of the last change of what it says
+	Why      string          `json:"why,omitempty"`    // it is gone: recalled, expired, deleted
+	React    []reaction      `json:"react,omitempty"`
+	Pin      bool            `json:"pin,omitempty"`
 	Quote    *quote          `json:"quote,omitempty"` // the beginning of what it answers
 	Fwd      *forward        `json:"fwd,omitempty"`   // where it was written first
 }
@@ -226,7 +231,8 @@ func history(ctx context.Context, ch *chat.Service, c Caller, in historyInput) (
 func messageOf(m chat.Message) message {
 	out := message{
 		Seq: m.Seq, ID: m.ID, MID: m.MID, From: m.From, TS: m.TS, Kind: m.Kind, Body: m.Body, Re: m.Re, At: m.Mentions(),
-		TTL: m.TTL, Fallback: m.Fallback, Silent: m.Silent,
+		TTL: m.TTL, Fallback: m.Fallback, Silent: m.Silent, Edited: m.Edited, Rev: m.Rev, Why: m.Why, React: reactionsOf(m),
+		Pin: m.Pinned,
 	}
 	if m.Quote != nil {
 		q := quote(*m.Quote)

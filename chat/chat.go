@@ -155,7 +155,7 @@ type Quote struct {
 	Text string
 }
 
-// Message is a message in its place.
+// Message is a message in its place, as it is now: what it says may be edited, and taken away.
 type Message struct {
 	Conversation Conversation
 	Seq          uint64
@@ -176,6 +176,12 @@ type Message struct {
 	Fwd          Forward
 	N            uint64 // how many messages up to and including this one count as unread for somebody
 	Own          uint64 // how many of those are From's
+	Edited       int64  // Unix milliseconds of the last edit; 0: none
+	Rev          uint64 // of the last change of what it says; 0: none
+	Why          string // KindGone: why it is
+	// Reactions, sorted by emoji, and Pinned are known of messages that were read for somebody.
+	Reactions []Reaction
+	Pinned    bool
 }
 
 // Tally is what the unread count of one member of one conversation is computed from, all of one moment.
@@ -208,6 +214,15 @@ const (
 	EntryProfile EntryType = "profile" // a change of somebody's profile, or of one's own
 	EntrySession EntryType = "session" // somebody logged in to one's account, or out
 	EntryConv    EntryType = "conv"    // what one is to a conversation has changed, or one's own side of it
+	EntryHide    EntryType = "hide"    // messages that one has deleted for oneself
+
+	// Changes of messages.
+	EntryEdit    = EntryType(OpEdit)
+	EntryRecall  = EntryType(OpRecall)
+	EntryReact   = EntryType(OpReact)
+	EntryUnreact = EntryType(OpUnreact)
+	EntryPin     = EntryType(OpPin)
+	EntryUnpin   = EntryType(OpUnpin)
 )
 
 // Entry is one place of a user's stream. Entries never change.
@@ -228,6 +243,14 @@ type Entry struct {
 	Login        Login         // EntrySession
 	Room         RoomNews      // EntryConv
 	OwnSide      OwnChange     // EntryConv of one's own side, about which Room says nothing
+	Change       Revision      // changes of messages
+	Hidden       Hidden        // EntryHide
+}
+
+// Hidden says which messages of a conversation somebody has deleted for himself: these, and all up to UpTo.
+type Hidden struct {
+	Seqs []uint64
+	UpTo uint64
 }
 
 // RoomNews is what an EntryConv says besides who it is about.

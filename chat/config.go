@@ -27,6 +27,10 @@ type Config struct {
 	MaxRequests int
 	// MaxContacts is how many contacts one may have. Default 5000. 0: no limit.
 	MaxContacts int
+	// EditFor is for how long a message may be edited after it was sent. Default 24 hours. 0: always.
+	EditFor time.Duration
+	// RecallFor is for how long its sender may recall a message; admins of a room always may. Default 2 minutes. 0: always.
+	RecallFor time.Duration
 	// WipeDeleted says that what a user has sent goes with his account. Otherwise it stays with those whom he sent it to,
 	// which is the default.
 	WipeDeleted bool
@@ -93,6 +97,8 @@ func DefaultConfig() Config {
 		MaxGreeting: 300,
 		MaxRequests: 20,
 		MaxContacts: 5000,
+		EditFor:     24 * time.Hour,
+		RecallFor:   2 * time.Minute,
 		MaxUntold:   1 << 16,
 		Grace:       5 * time.Second,
 		Typing:      6 * time.Second,
@@ -130,6 +136,8 @@ func (c Config) Validate() error {
 		{"MaxGreeting", c.MaxGreeting, 0, 256 << 20},
 		{"MaxRequests", c.MaxRequests, 0, 10_000},
 		{"MaxContacts", c.MaxContacts, 0, 1 << 20},
+		{"EditFor", int(c.EditFor), 0, int(10 * 366 * 24 * time.Hour)},
+		{"RecallFor", int(c.RecallFor), 0, int(10 * 366 * 24 * time.Hour)},
 		{"MaxUntold", c.MaxUntold, 1, 1 << 24},
 		{"LiveRing", c.LiveRing, 1, 1000},
 		{"Searches", c.Searches, 0, 1 << 20},

@@ -103,6 +103,11 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		} else {
 			o.room(&e.Entry)
 		}
+	case EntryHide:
+		o.hidden(&e.Entry)
+	case EntryEdit, EntryRecall, EntryReact, EntryUnreact, EntryPin, EntryUnpin:
+		o.str(`,"c":`, string(e.Conversation))
+		o.revision(&e.Change)
 	case EntryProfile:
 		o.str(`,"who":`, string(e.Who))
 		o.num(`,"ver":`, e.Version)
@@ -203,6 +208,40 @@ func (o *object) receipt(e *Entry) {
 	o.time(e.TS)
 }
 
+// revision adds all but the conversation.
+func (o *object) revision(r *Revision) {
+	o.num(`,"rev":`, r.Rev)
+	o.num(`,"seq":`, r.Seq)
+	o.maybe(`,"by":`, string(r.By))
+	o.time(r.TS)
+	switch r.Op {
+	case OpEdit:
+		o.str(`,"k":`, r.Message.Kind)
+		o.body(&r.Message)
+		o.at(&r.Message)
+		o.maybe(`,"why":`, r.Message.Why)
+	case OpRecall:
+		o.maybe(`,"why":`, r.Why)
+	}
+	o.maybe(`,"emoji":`, r.Emoji)
+}
+
+func (o *object) hidden(e *Entry) {
+	o.str(`,"c":`, string(e.Conversation))
+	if len(e.Hidden.Seqs) > 0 {
+		o.b = append(o.b, `,"seqs":[`...)
+		for i, seq := range e.Hidden.Seqs {
+			o.flag(",", i > 0)
+			o.b = strconv.AppendUint(o.b, seq, 10)
+		}
+		o.b = append(o.b, ']')
+	}
+	if e.Hidden.UpTo != 0 {
+		o.num(`,"upto":`, e.Hidden.UpTo)
+	}
+	o.time(e.TS)
+}
+
 func (o *object) card(c Card) {
 	o.maybe(`,"name":`, c.Name)
 	o.maybe(`,"avatar":`, c.Avatar)
@@ -218,15 +257,12 @@ func (o *object) message(c Conversation, m *Message) {
 	o.str(`,"from":`, string(m.From))
 	o.time(m.TS)
 	o.str(`,"k":`, m.Kind)
-	if len(m.Body) > 0 {
-		o.b = append(append(o.b, `,"body":`...), m.Body...)
-	}
+	o.maybe(`,"why":`, m.Why)
+	o.body(m)
 	if m.Re != 0 {
 		o.num(`,"re":`, m.Re)
 	}
-	if at := m.Mentions(); len(at) > 0 {
-		o.names(`,"at":`, at)
-	}
+	o.at(m)
 	if q := m.Quote; q != nil {
 		o.str(`,"quote":{"from":`, string(q.From))
 		o.str(`,"k":`, q.Kind)
@@ -242,6 +278,24 @@ func (o *object) message(c Conversation, m *Message) {
 		o.num(`,"ttl":`, uint64(m.TTL))
 	}
 	o.maybe(`,"fallback":`, m.Fallback)
+	if m.Edited != 0 {
+		o.b = strconv.AppendInt(append(o.b, `,"edited":`...), m.Edited, 10)
+	}
+	if m.Rev != 0 {
+		o.num(`,"rev":`, m.Rev)
+	}
+}
+
+func (o *object) body(m *Message) {
+	if len(m.Body) > 0 {
+		o.b = append(append(o.b, `,"body":`...), m.Body...)
+	}
+}
+
+func (o *object) at(m *Message) {
+	if at := m.Mentions(); len(at) > 0 {
+		o.names(`,"at":`, at)
+	}
 }
 
 func (o *object) names(key string, names []accounts.Name) {

@@ -18,6 +18,12 @@ func message(m chat.Message) chat.Event {
 	}
 }
 
+// revised gives the event of a change.
+func revised(r chat.Revision) chat.Event {
+	r.Conversation, r.Rev, r.TS = ab, 5, 1793000000123
+	return chat.Event{Entry: chat.Entry{USN: 7, Type: chat.EntryType(r.Op), TS: r.TS, Conversation: ab, Change: r}, AsOf: 7}
+}
+
 var dinner = message(chat.Message{
 	Seq: 42, ID: "0193-1", MID: "018f", From: "alice", TS: 1793000000123, Kind: "text",
 	Body: json.RawMessage(`{"text":"dinner at 7?"}`),
@@ -63,6 +69,39 @@ func TestEventsOnTheWire(t *testing.T) {
 			Entry: chat.Entry{USN: 7, Type: chat.EntryContact, TS: ts, Who: "bob", State: chat.ContactAccepted, Conversation: ab},
 			AsOf:  7,
 		}, `{"t":"contact","usn":7,"st":"accepted","who":"bob","c":"d.alice.bob","ts":1793000000123,"unread":0,"total":0,"asof":7}`},
+		"edited message": {message(chat.Message{
+			Seq: 43, ID: "0193-2", MID: "m", From: "bob", TS: ts, Kind: "text", Body: json.RawMessage(`{"text":"a"}`), Rev: 4,
+			Edited: ts + 1, Reactions: []chat.Reaction{{Emoji: "+", N: 1}},
+		}), `{"t":"msg","usn":9123,"c":"d.alice.bob","seq":43,"id":"0193-2","mid":"m","from":"bob","ts":1793000000123,` +
+			`"k":"text","body":{"text":"a"},"edited":1793000000124,"rev":4,"unread":3,"total":17,"asof":9124}`},
+		"message that is gone": {message(chat.Message{
+			Seq: 43, ID: "0193-2", MID: "m", From: "bob", TS: ts, Kind: chat.KindGone, Why: chat.WhyRecalled, Rev: 4,
+		}), `{"t":"msg","usn":9123,"c":"d.alice.bob","seq":43,"id":"0193-2","mid":"m","from":"bob","ts":1793000000123,` +
+			`"k":"gone","why":"recalled","rev":4,"unread":3,"total":17,"asof":9124}`},
+		"edit": {revised(chat.Revision{
+			Op: chat.OpEdit, Seq: 42, By: "bob", Message: chat.Message{
+				Kind: "text", Body: json.RawMessage(`{"text":"a"}`), At: []accounts.Name{"alice"},
+			},
+		}), `{"t":"edit","usn":7,"c":"d.alice.bob","rev":5,"seq":42,"by":"bob","ts":1793000000123,"k":"text",` +
+			`"body":{"text":"a"},"at":["alice"],"unread":0,"total":0,"asof":7}`},
+		"recall": {revised(chat.Revision{Op: chat.OpRecall, Seq: 42, By: "bob", Why: chat.WhyRecalled}),
+			`{"t":"recall","usn":7,"c":"d.alice.bob","rev":5,"seq":42,"by":"bob","ts":1793000000123,"why":"recalled",` +
+				`"unread":0,"total":0,"asof":7}`},
+		"expired": {revised(chat.Revision{Op: chat.OpRecall, Seq: 42, Why: chat.WhyExpired}),
+			`{"t":"recall","usn":7,"c":"d.alice.bob","rev":5,"seq":42,"ts":1793000000123,"why":"expired",` +
+				`"unread":0,"total":0,"asof":7}`},
+		"react": {revised(chat.Revision{Op: chat.OpReact, Seq: 42, By: "bob", Emoji: "👍"}),
+			`{"t":"react","usn":7,"c":"d.alice.bob","rev":5,"seq":42,"by":"bob","ts":1793000000123,"emoji":"👍",` +
+				`"unread":0,"total":0,"asof":7}`},
+		"pin": {revised(chat.Revision{Op: chat.OpPin, Seq: 42, By: "bob"}),
+			`{"t":"pin","usn":7,"c":"d.alice.bob","rev":5,"seq":42,"by":"bob","ts":1793000000123,"unread":0,"total":0,"asof":7}`},
+		"hide": {chat.Event{
+			Entry: chat.Entry{USN: 7, Type: chat.EntryHide, TS: ts, Conversation: ab, Hidden: chat.Hidden{Seqs: []uint64{4, 2}}},
+			AsOf:  7,
+		}, `{"t":"hide","usn":7,"c":"d.alice.bob","seqs":[4,2],"ts":1793000000123,"unread":0,"total":0,"asof":7}`},
+		"clear": {chat.Event{
+			Entry: chat.Entry{USN: 7, Type: chat.EntryHide, TS: ts, Conversation: ab, Hidden: chat.Hidden{UpTo: 9}}, AsOf: 7,
+		}, `{"t":"hide","usn":7,"c":"d.alice.bob","upto":9,"ts":1793000000123,"unread":0,"total":0,"asof":7}`},
 		"reset": {chat.Event{Entry: chat.Entry{USN: 700, Type: chat.EventReset}, Total: 2, AsOf: 900},
 			`{"t":"reset","usn":700,"total":2,"asof":900}`},
 		"typing": {chat.Event{Entry: chat.Entry{Type: chat.EventTyping, Conversation: ab, Who: "bob"}, Typing: true},
@@ -102,24 +141,29 @@ func TestLinesForATerminal(t *testing.T) {
 		event chat.Event
 		want  string
 	}{
-		"text":                {said("dinner at 7?"), "alice: dinner at 7?"},
-		"as it was sent":      {said("  <b>\ttab  \u00a0👩‍👩‍👧 שלום\u200f ￿ "), "alice:   <b>\ttab  \u00a0👩‍👩‍👧 שלום\u200f ￿ "},
-		"several lines":       {said("one\ntwo\r\nthree\rfour\u2028five\u0085six\n"), "alice: one ⏎ two ⏎ three ⏎ four ⏎ five ⏎ six ⏎ "},
-		"somebody else's":     {said("hi\nbob: I resign"), "alice: hi ⏎ bob: I resign"},
-		"escape sequences":    {said("\x1b[2J\x1b]0;title\x07\x9b31m\x7f\x08"), "alice: �[2J�]0;title��31m��"},
-		"C1 in UTF-8":         {said("\u009b31m\u0090"), "alice: �31m�"},
-		"empty":               {said(""), "alice: "},
-		"fallback":            {message(chat.Message{From: "bob", Kind: "image", Fallback: "[image]\n\x1b"}), "bob: [image] ⏎ �"},
-		"no fallback":         {message(chat.Message{From: "bob", Kind: "image"}), "bob: [image]"},
-		"request":             {contact(chat.ContactRequested, "hi\n\x1b"), "* carol asks to be your contact: hi ⏎ �"},
-		"request, no words":   {contact(chat.ContactRequested, ""), "* carol asks to be your contact"},
-		"one's own request":   {contact(chat.ContactPending, "hi"), ""},
-		"accepted":            {contact(chat.ContactAccepted, ""), ""},
-		"receipt":             {chat.Event{Entry: chat.Entry{Type: chat.EntryReceipt}}, ""},
-		"read":                {chat.Event{Entry: chat.Entry{Type: chat.EntryRead}}, ""},
-		"reset":               {chat.Event{Entry: chat.Entry{Type: chat.EventReset}}, ""},
-		"text with no text":   {message(chat.Message{From: "bob", Kind: "text", Body: json.RawMessage(`{}`)}), "bob: "},
-		"text that is broken": {message(chat.Message{From: "bob", Kind: "text", Body: json.RawMessage(`{`)}), "bob: [text]"},
+		"text":                 {said("dinner at 7?"), "alice: dinner at 7?"},
+		"as it was sent":       {said("  <b>\ttab  \u00a0👩‍👩‍👧 שלום\u200f ￿ "), "alice:   <b>\ttab  \u00a0👩‍👩‍👧 שלום\u200f ￿ "},
+		"several lines":        {said("one\ntwo\r\nthree\rfour\u2028five\u0085six\n"), "alice: one ⏎ two ⏎ three ⏎ four ⏎ five ⏎ six ⏎ "},
+		"somebody else's":      {said("hi\nbob: I resign"), "alice: hi ⏎ bob: I resign"},
+		"escape sequences":     {said("\x1b[2J\x1b]0;title\x07\x9b31m\x7f\x08"), "alice: �[2J�]0;title��31m��"},
+		"C1 in UTF-8":          {said("\u009b31m\u0090"), "alice: �31m�"},
+		"empty":                {said(""), "alice: "},
+		"fallback":             {message(chat.Message{From: "bob", Kind: "image", Fallback: "[image]\n\x1b"}), "bob: [image] ⏎ �"},
+		"no fallback":          {message(chat.Message{From: "bob", Kind: "image"}), "bob: [image]"},
+		"request":              {contact(chat.ContactRequested, "hi\n\x1b"), "* carol asks to be your contact: hi ⏎ �"},
+		"request, no words":    {contact(chat.ContactRequested, ""), "* carol asks to be your contact"},
+		"one's own request":    {contact(chat.ContactPending, "hi"), ""},
+		"accepted":             {contact(chat.ContactAccepted, ""), ""},
+		"edit":                 {revised(chat.Revision{Op: chat.OpEdit, By: "bob", Message: dinner.Message}), "* bob edited: dinner at 7?"},
+		"edit of what is gone": {revised(chat.Revision{Op: chat.OpEdit, By: "bob", Message: chat.Message{Kind: chat.KindGone}}), ""},
+		"recall":               {revised(chat.Revision{Op: chat.OpRecall, By: "bob"}), "* bob recalled a message"},
+		"expired":              {revised(chat.Revision{Op: chat.OpRecall}), ""},
+		"reaction":             {revised(chat.Revision{Op: chat.OpReact, By: "bob", Emoji: "+"}), ""},
+		"receipt":              {chat.Event{Entry: chat.Entry{Type: chat.EntryReceipt}}, ""},
+		"read":                 {chat.Event{Entry: chat.Entry{Type: chat.EntryRead}}, ""},
+		"reset":                {chat.Event{Entry: chat.Entry{Type: chat.EventReset}}, ""},
+		"text with no text":    {message(chat.Message{From: "bob", Kind: "text", Body: json.RawMessage(`{}`)}), "bob: "},
+		"text that is broken":  {message(chat.Message{From: "bob", Kind: "text", Body: json.RawMessage(`{`)}), "bob: [text]"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -24,8 +24,8 @@ type HistoryQuery struct {
 	Limit        int    // 0: 50; at most 100
 }
 
-// History gives a part of a conversation that who is in, without gaps, in the order of seq, and at least one message if
-// there is one; not many more than fit into 256 KiB. ErrMalformed, ErrNotMember, ErrNoConversation.
+// History gives a part of a conversation that who is in, in the order of seq, without gaps but for what he has deleted for
+// himself, and at least one message if there is one; not many more than fit into 256 KiB. ErrMalformed, ErrNotMember, ErrNoConversation.
 func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery) (MessagePage, error) {
 	if given := b2i(q.First) + b2i(q.After > 0) + b2i(q.Before > 0) + b2i(q.Around > 0); given > 1 {
 		return MessagePage{}, fmt.Errorf("history of %.80q: more than one bound: %w", q.Conversation, ErrMalformed)
@@ -34,7 +34,7 @@ func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery
 	if err != nil {
 		return MessagePage{}, err
 	}
-	r := reading{ctx: ctx, store: s.store, conversation: q.Conversation, periods: periods}
+	r := reading{ctx: ctx, store: s.store, who: who, conversation: q.Conversation, periods: periods}
 	page, err := r.history(q, pageSize(q.Limit, historyLimit, maxHistory))
 	if err != nil {
 		return MessagePage{}, fmt.Errorf("history of %s: %w", q.Conversation, err)
@@ -50,6 +50,7 @@ func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery
 type reading struct {
 	ctx          context.Context
 	store        Store
+	who          accounts.Name
 	conversation Conversation
 	periods      []Period // oldest first
 	head, floor  uint64
@@ -78,9 +79,9 @@ func (r *reading) history(q HistoryQuery, limit int) (MessagePage, error) {
 	return page, err
 }
 
-// read gives messages between two exclusive bounds, as [Log.Messages] does.
+// read gives messages between two exclusive bounds, as [Ops.MessagesFor] does.
 func (r *reading) read(after, before uint64, limit int) ([]Message, error) {
-	page, err := r.store.Messages(r.ctx, r.conversation, after, before, limit)
+	page, err := r.store.MessagesFor(r.ctx, r.who, r.conversation, after, before, limit)
 	r.head, r.floor = page.Head, page.Floor
 	return page.Messages, err
 }

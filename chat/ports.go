@@ -33,6 +33,7 @@ type Store interface {
 	OwnSides
 	Halls
 	Retention
+	Ops
 }
 
 // Log keeps messages and streams in the order in which it accepted them.
@@ -238,6 +239,44 @@ type Attending struct {
 	Conversation Conversation
 	Head         uint64 // the last seq
 	Mute         int64  // Unix milliseconds until which he has muted it; 0: not; Forever
+}
+
+// Ops keeps what becomes of messages after they were sent. Wherever messages are read, they are as they are now; from the moment
+// on in which the time of one is over it reads as gone, whenever Expire comes round.
+type Ops interface {
+	// ApplyOp gives d the next rev of its conversation, changes the message, and puts an entry into the stream of each member,
+	// unless the conversation is large. [OpCase.Decide] decides, in the order of messages and of changes of the conversation; its
+	// errors are given. What changes nothing has no rev and no entry. A repeated (Conversation, By, MID) writes nothing and
+	// gives what became of the first one, with Dup set and a commit that waits for its durability; if its fingerprint
+	// differs, or a message has that MID, the error is ErrConflict.
+	//
+	// Of a message that is recalled nothing is left that it, or earlier versions of it, said; reactions and pins go as well, and
+	// one that counted as unread does so no more.
+	ApplyOp(ctx context.Context, d OpDraft) (Changed, Commit, error)
+
+	// Revisions gives up to limit changes of a conversation in the order of rev, those after after, and the last rev.
+	Revisions(ctx context.Context, c Conversation, after uint64, limit int) ([]Revision, uint64, error)
+
+	// Edits gives what a message said before, oldest first. ErrNoMessage if there is none, or it is gone.
+	Edits(ctx context.Context, c Conversation, seq uint64) ([]Edit, error)
+
+	// Pins gives the seqs of the messages that are pinned in a conversation, in their order.
+	Pins(ctx context.Context, c Conversation) ([]uint64, error)
+
+	// MessagesFor is Messages as who sees them: with reactions and pins, and without what he has deleted for himself, which
+	// leaves gaps. It does not ask whether he may read them.
+	MessagesFor(ctx context.Context, who accounts.Name, c Conversation, after, before uint64, limit int) (MessagePage, error)
+
+	// Hide deletes messages for one person: they count for him no more, and an EntryHide goes to his stream. Those that do not
+	// exist are left out. ErrNotMember, ErrNoConversation.
+	Hide(ctx context.Context, c Conversation, who accounts.Name, seqs []uint64, origin any) (Commit, error)
+
+	// Clear is Hide for all that is there. It gives the last seq of it.
+	Clear(ctx context.Context, c Conversation, who accounts.Name, origin any) (uint64, Commit, error)
+
+	// Expire takes away what messages say whose time is over, up to about limit of them, as if the server had recalled them. It
+	// gives in whose streams that is, and whether there is more to do.
+	Expire(ctx context.Context, limit int) (told []accounts.Name, more bool, err error)
 }
 
 // RoomChanged is what ChangeRoom did.

@@ -80,8 +80,8 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 }
 
 // Run does what has its time: it tells others how far members have come where that had to wait, who has come and gone, who
-// types no longer, what has changed in a profile, what is written to those who watch and in large conversations, and it removes
-// what is too old. It returns nil when ctx ends. It is called once, after Load.
+// types no longer, what has changed in a profile, what is written to those who watch and in large conversations; it takes away
+// what messages say whose time is over, and removes what is too old. It returns nil when ctx ends. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -91,6 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.runStages(ctx) })
 	running.Go(func() { s.runBoards(ctx) })
 	running.Go(func() { s.runRetention(ctx) })
+	running.Go(func() { s.runExpiry(ctx) })
 	running.Go(func() { s.runCrowds(ctx) })
 	running.Go(func() { s.runReceipts(ctx, &s.untoldRooms, s.tellRoom) })
 	s.tellAll(ctx)

@@ -153,14 +153,17 @@ func (s *Service) Sync(ctx context.Context, who accounts.Name, after uint64, lim
 
 // size is about how many bytes the event has.
 func (e Event) size() int {
-	size := e.Message.size() + len(e.Greeting) + len(e.Card.Name) + len(e.Card.Avatar)
+	size := e.Message.size() + len(e.Change.Message.Body) + 20*len(e.Hidden.Seqs)
+	size += len(e.Greeting) + len(e.Card.Name) + len(e.Card.Avatar)
 	if e.OwnSide.Draft != nil {
 		size += len(*e.OwnSide.Draft)
 	}
 	return size
 }
 
-func (m Message) size() int { return overhead + len(m.Body) + len(m.Fallback) }
+func (m Message) size() int {
+	return overhead + len(m.Body) + len(m.Fallback) + (maxEmoji+24)*len(m.Reactions)
+}
 
 // pageSize is the limit of a page: preset if none is given, and most at most.
 func pageSize(limit, preset, most int) int {

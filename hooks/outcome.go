@@ -62,6 +62,7 @@ type ackEvent struct {
 	PacketID     uint16            `json:"pid"`
 	OK           bool              `json:"ok"`
 	Conversation chat.Conversation `json:"c,omitempty"`
+	Rev          *uint64           `json:"rev,omitempty"` // of a change
 	Seq          uint64            `json:"seq,omitempty"`
 	ID           string            `json:"id,omitempty"`
 	TS           int64             `json:"ts,omitempty"`
@@ -82,9 +83,13 @@ func (g *Gateway) accepted(c *connection, p sessions.Publish, commit chat.Commit
 		out.Reply.User = []sessions.UserProperty{
 			{Name: "c", Value: string(done.Conversation)},
 			{Name: "seq", Value: strconv.FormatUint(done.Seq, 10)},
-			{Name: "id", Value: done.ID},
-			{Name: "ts", Value: strconv.FormatInt(done.TS, 10)},
 		}
+		if done.Rev != nil {
+			out.Reply.User = append(out.Reply.User, sessions.UserProperty{Name: "rev", Value: strconv.FormatUint(*done.Rev, 10)})
+		} else {
+			out.Reply.User = append(out.Reply.User, sessions.UserProperty{Name: "id", Value: done.ID})
+		}
+		out.Reply.User = append(out.Reply.User, sessions.UserProperty{Name: "ts", Value: strconv.FormatInt(done.TS, 10)})
 		if done.Dup {
 			out.Reply.User = append(out.Reply.User, sessions.UserProperty{Name: "dup", Value: "1"})
 		}

@@ -102,6 +102,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 		return g.send(ctx, c, cmd, p, origin)
 	case verbRead, verbRecv:
 		return g.mark(ctx, c, cmd, p, origin)
+	case verbOp:
+		return g.op(ctx, c, cmd, p, origin)
 	case verbTyping:
 		return g.typing(ctx, c, cmd, p)
 	case verbLoc:
@@ -129,6 +131,26 @@ func (g *Gateway) send(ctx context.Context, c *connection, cmd command, p sessio
 	}
 	return g.accepted(c, p, commit, ackEvent{
 		MID: content.MID, Conversation: sent.Conversation, Seq: sent.Seq, ID: sent.ID, TS: sent.TS, Dup: sent.Dup,
+	})
+}
+
+// op changes a message.
+func (g *Gateway) op(ctx context.Context, c *connection, cmd command, p sessions.Publish, origin any) sessions.Outcome {
+	request, err := chat.ParseOp(p.Payload)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	for _, u := range p.User {
+		if u.Name == "mid" && request.MID == "" {
+			request.MID = u.Value
+		}
+	}
+	done, commit, err := g.rooms.Chat.Apply(ctx, c.account, cmd.target.Conversation, request, origin)
+	if err != nil {
+		return g.refused(c, p, request.MID, err)
+	}
+	return g.accepted(c, p, commit, ackEvent{
+		MID: request.MID, Conversation: done.Conversation, Rev: &done.Rev, Seq: done.Seq, TS: done.TS, Dup: done.Dup,
 	})
 }
 

@@ -20,6 +20,7 @@ const (
 	verbRecv   verb = "recv"
 	verbTyping verb = "typing"
 	verbLoc    verb = "loc"
+	verbOp     verb = "op"
 	verbState  verb = "state"
 	verbRPC    verb = "rpc"
 )
@@ -53,7 +54,7 @@ func parseCommand(topic string) (c command, ok bool) {
 	case "c":
 		c.target.Conversation = chat.Conversation(name)
 		switch c.verb {
-		case verbSend, verbRead, verbRecv, verbTyping, verbLoc:
+		case verbSend, verbRead, verbRecv, verbTyping, verbLoc, verbOp:
 			return c, name != ""
 		}
 	}

@@ -113,6 +113,16 @@ func (c *checker) record(r Record) error {
 		c.seq("gone", r.C, r.Seq)
 	case *Mention:
 		c.seq("mention of "+string(r.Who), r.C, r.Seq)
+	case *Change:
+		c.seq("change", r.C, r.Seq)
+	case *Edit:
+		c.seq("edit", r.C, r.Seq)
+	case *Reaction:
+		c.seq("reaction of "+string(r.Who), r.C, r.Seq)
+	case *Pin:
+		c.seq("pin", r.C, r.Seq)
+	case *Hidden:
+		c.seq("hidden by "+string(r.User), r.C, max(r.Seq, r.UpTo))
 	case *MID:
 		return c.mid(r)
 	case *Entry:
@@ -294,7 +304,7 @@ func (c *checker) endMembers() {
 func (c *checker) mid(r *MID) error {
 	c.endConversation()
 	at := c.of("mid", r.C)
-	if at == nil || r.Seq == 0 { // likes have none
+	if at == nil || r.Seq == 0 || r.Op != "" { // likes have none, and changes are of anybody's messages
 		return nil
 	}
 	if r.Seq > at.head {

@@ -35,6 +35,11 @@ const (
 	KindOwn          Kind = "own"
 	KindGone         Kind = "gone"
 	KindMention      Kind = "mention"
+	KindChange       Kind = "change"
+	KindEdit         Kind = "edit"
+	KindReaction     Kind = "reaction"
+	KindPin          Kind = "pin"
+	KindHidden       Kind = "hidden"
 	KindMID          Kind = "mid"
 	KindEntry        Kind = "entry"
 	KindRetained     Kind = "retained"
@@ -75,6 +80,11 @@ var kinds = []struct {
 	{KindOwn, empty[Own]},
 	{KindGone, empty[Gone]},
 	{KindMention, empty[Mention]},
+	{KindChange, empty[Change]},
+	{KindEdit, empty[Edit]},
+	{KindReaction, empty[Reaction]},
+	{KindPin, empty[Pin]},
+	{KindHidden, empty[Hidden]},
 	{KindMID, empty[MID]},
 	{KindEntry, empty[Entry]},
 	{KindRetained, empty[Retained]},
@@ -219,6 +229,7 @@ type List struct {
 	Asked    []int64       `json:"asked,omitempty"`
 	Contacts int           `json:"contacts,omitempty"`
 	Version  uint64        `json:"version,omitempty"`
+	Hides    bool          `json:"hides,omitempty"` // he has deleted messages for himself
 }
 
 // Contact is what somebody is to a user. Contacts are sorted by user and other.
@@ -343,7 +354,8 @@ type Member struct {
 
 	Hid    uint64 `json:"hid,omitempty"` // how much of Read others are not to know
 	Joined uint64 `json:"joined,omitempty"`
-	Owed   uint64 `json:"owed,omitempty"` // a message of his of which he is to be told
+	Owed   uint64 `json:"owed,omitempty"`  // a message of his of which he is to be told
+	Hides  bool   `json:"hides,omitempty"` // he has deleted something for himself that counted
 }
 
 // Side is somebody's own side of a conversation. Sides are sorted by user and conversation.
@@ -388,6 +400,10 @@ type Message struct {
 	Quotes   bool              `json:"quotes,omitempty"`
 	FwdFrom  accounts.Name     `json:"fwd_from,omitempty"`
 	FwdTS    int64             `json:"fwd_ts,omitempty"`
+	Edited   int64             `json:"edited,omitempty"`
+	Rev      uint64            `json:"rev,omitempty"` // of the last change of what it says
+	Edits    int               `json:"edits,omitempty"`
+	Why      string            `json:"why,omitempty"` // it is gone
 }
 
 // Own says how many counting messages of a room are somebody's up to one of his. They are sorted by conversation, name and seq.
@@ -413,13 +429,63 @@ type Mention struct {
 	From accounts.Name     `json:"from,omitempty"` // if it mentions everyone
 }
 
-// MID is the name that a sender gave a message, by which a repeat is known. MIDs are sorted by conversation, sender and mid.
+// Change is something that was done to a message. Changes are sorted by conversation and rev.
+type Change struct {
+	C     chat.Conversation `json:"c"`
+	Rev   uint64            `json:"rev"`
+	Op    chat.Op           `json:"op"`
+	Seq   uint64            `json:"seq"`
+	By    accounts.Name     `json:"by,omitempty"` // absent: the message's time was over
+	TS    int64             `json:"ts"`
+	Emoji Text              `json:"emoji,omitempty"`
+	Why   string            `json:"why,omitempty"`
+}
+
+// Edit is what a message said before it was edited. Edits are sorted by conversation, seq and rev.
+type Edit struct {
+	C    chat.Conversation `json:"c"`
+	Seq  uint64            `json:"seq"`
+	Rev  uint64            `json:"rev"` // of the change that made it say so; 0: it was sent so
+	TS   int64             `json:"ts"`  // since when
+	Body Body              `json:"body,omitempty"`
+}
+
+// Reaction is somebody's to a message, or how many there are with one emoji. They are sorted by conversation, seq, emoji and name.
+type Reaction struct {
+	C     chat.Conversation `json:"c"`
+	Seq   uint64            `json:"seq"`
+	Emoji Text              `json:"emoji"`
+	Who   accounts.Name     `json:"who,omitempty"` // absent: N is how many there are
+	TS    int64             `json:"ts,omitempty"`
+	N     uint64            `json:"n,omitempty"`
+}
+
+// Pin is a message that is pinned. Pins are sorted by conversation and seq.
+type Pin struct {
+	C   chat.Conversation `json:"c"`
+	Seq uint64            `json:"seq"`
+	TS  int64             `json:"ts"`
+}
+
+// Hidden is a message that somebody has deleted for himself. They are sorted by user, conversation and seq.
+type Hidden struct {
+	User   accounts.Name     `json:"user"`
+	C      chat.Conversation `json:"c"`
+	Seq    uint64            `json:"seq,omitempty"`    // absent: UpTo is the last of all that he has deleted at once
+	Counts bool              `json:"counts,omitempty"` // as unread, but for that
+	UpTo   uint64            `json:"upto,omitempty"`
+}
+
+// MID is the name that a sender gave a message, or a change of one, by which a repeat is known. MIDs are sorted by conversation, sender and mid.
 type MID struct {
 	C           chat.Conversation `json:"c"`
 	From        accounts.Name     `json:"from"`
 	MID         Text              `json:"mid"`
 	Seq         uint64            `json:"seq"`
 	Fingerprint Hex               `json:"fingerprint,omitempty"`
+	Op          chat.Op           `json:"op,omitempty"` // of a change
+	Rev         uint64            `json:"rev,omitempty"`
+	TS          int64             `json:"ts,omitempty"`
 }
 
 // Entry is one place of a user's stream. Entries are sorted by user and usn.
@@ -458,6 +524,8 @@ type Entry struct {
 	RecvN        int               `json:"recv_n,omitempty"`
 	ReadN        int               `json:"read_n,omitempty"`
 	OfN          int               `json:"of_n,omitempty"`
+	Rev          uint64            `json:"rev,omitempty"` // of a change of a message
+	Seqs         []uint64          `json:"seqs,omitempty"`
 }
 
 // SideChange is what has changed of a Side; absent: it has not.
@@ -573,4 +641,9 @@ func (*Own) Of() Kind { return KindOwn }
 func (*Gone) Of() Kind { return KindGone }
 
 // Of implements Record.
-func (*Mention) Of() Kind { return KindMention }
+func (*Mention) Of() Kind  { return KindMention }
+func (*Change) Of() Kind   { return KindChange }
+func (*Edit) Of() Kind     { return KindEdit }
+func (*Reaction) Of() Kind { return KindReaction }
+func (*Pin) Of() Kind      { return KindPin }
+func (*Hidden) Of() Kind   { return KindHidden }

@@ -23,7 +23,7 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (chat.Appended, cha
 		return chat.Appended{}, nil, err
 	}
 	defer s.leave()
-	a := appending{store: s, draft: d}
+	a := appending{midClaim: midClaim{store: s}, draft: d}
 	var err error
 	if a.origin, err = originKey(d.Origin); err != nil {
 		return chat.Appended{}, nil, err
@@ -34,7 +34,7 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (chat.Appended, cha
 	}
 	defer func() { a.parties.release() }()
 	if d.MID != "" {
-		first, err := a.claim(ctx)
+		first, err := a.claim(ctx, mid{d.Conversation, d.From, d.MID}, d.Fingerprint)
 		if err != nil {
 			return chat.Appended{}, nil, err
 		}
@@ -52,13 +52,12 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (chat.Appended, cha
 
 // appending is one message on its way to its place.
 type appending struct {
-	store   *Store
+	midClaim
 	draft   chat.Draft
 	origin  originRow
 	parties parties
-	from    int         // which of the people is the sender
-	content []byte      // encoded
-	claimed *claimedMID // nil without a mid
+	from    int    // which of the people is the sender
+	content []byte // encoded
 }
 
 // load loads those who are concerned.
@@ -174,7 +173,7 @@ func (a *appending) tryAppend(ctx context.Context) (appended chat.Appended, c *c
 	if c, err = a.parties.commitLocked(b); err != nil {
 		return appended, nil, false, err
 	}
-	a.settleLocked(m, c)
+	a.settleLocked(m, nil, c)
 	a.store.counts.messages.Inc()
 	large := a.parties.conv.value.large()
 	return chat.Appended{Message: m, Members: a.parties.hearersLocked(), Large: large}, c, false, nil
@@ -208,6 +207,9 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	}
 	place := placeRow{TS: c.ts, N: c.n, Own: sender.own}
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))
+	if d.TTL > 0 {
+		put(b, expiringKey(c.ts+1000*d.TTL, c.name, c.head), nil)
+	}
 	switch {
 	case c.room != nil && c.in(sender):
 		p.sentLocked(b, from, d.Silent, now)

@@ -38,6 +38,9 @@ type conversation struct {
 	// receiptsAt is when senders of a room were told last what became of their messages, in Unix milliseconds.
 	receiptsAt int64
 
+	changes changes
+	turn    chan struct{} // see take
+
 	last *commit // covers all of this
 }
 
@@ -54,6 +57,8 @@ type member struct {
 	own uint64 // counting messages that he has sent
 	// wrote is the seq of the last of them in a room; 0: it is not known, or there is none.
 	wrote uint64
+	// hidden are those of others after since that he has deleted for himself, in the order of seq.
+	hidden []uint64
 
 	missed   missed
 	mentions []uint64 // messages after his mark that mention him by name
@@ -114,7 +119,8 @@ func ownOf(who, from accounts.Name, p placeRow) uint64 {
 }
 
 func (s *Store) loadConversation(ctx context.Context, name chat.Conversation) (*conversation, error) {
-	c := &conversation{store: s, name: name, kind: name.Kind(), last: s.seq.current()} // nothing changes it while it is being loaded
+	c := &conversation{store: s, name: name, kind: name.Kind(), turn: make(chan struct{}, 1)}
+	c.last = s.seq.current() // nothing changes it while it is being loaded
 	if c.kind == chat.KindNone {
 		return c, nil
 	}
@@ -176,6 +182,9 @@ func (s *Store) loadTheirs(c *conversation, last chat.Message, names ...accounts
 		if m.mentions, err = s.readMentions(s.db, c.name, who, m.row.since()); err != nil {
 			return err
 		}
+		if err := s.loadHidden(c.name, m); err != nil {
+			return err
+		}
 		c.members = append(c.members, m)
 	}
 	return nil
@@ -188,8 +197,17 @@ func (s *Store) loadMember(_ context.Context, key chat.Member) (*member, error) 
 	}
 	m.own = m.row.Own
 	var err error
-	m.mentions, err = s.readMentions(s.db, key.Conversation, key.Who, m.row.since())
-	return m, err
+	if m.mentions, err = s.readMentions(s.db, key.Conversation, key.Who, m.row.since()); err != nil {
+		return nil, err
+	}
+	return m, s.loadHidden(key.Conversation, m)
+}
+
+func (s *Store) loadHidden(c chat.Conversation, m *member) (err error) {
+	if m.row.Hides {
+		m.hidden, err = s.readHidden(s.db, m.who, c, m.row.since())
+	}
+	return err
 }
 
 // lastMessage gives the last message of a conversation; the zero value if it has none.

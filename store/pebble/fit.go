@@ -85,6 +85,7 @@ var words = map[reflect.Type]map[int]string{
 	reflect.TypeFor[chat.ContactState](): wordsOf(relationStates),
 	reflect.TypeFor[chat.EntryType]():    wordsOf(entryTypes),
 	reflect.TypeFor[chat.Role]():         wordsOf(roleWords()),
+	reflect.TypeFor[chat.Op]():           wordsOf(opWords),
 	reflect.TypeFor[transfer.Audience](): {0: "", 1: "nobody", 2: "contacts", 3: "near", 4: "everyone"},
 }
 

@@ -51,6 +51,10 @@ func (c chatStore) Trim(ctx context.Context, name chat.Conversation, floor uint6
 		return err
 	}
 	defer s.conversations.unpin(e)
+	if err := e.value.take(ctx); err != nil { // nobody writes a message anew that is removed
+		return err
+	}
+	defer e.value.give()
 	for first := true; first || len(seqs) > 0; first = false {
 		n := min(len(seqs), trimSlice)
 		if err := s.trim(ctx, e.value, floor, seqs[:n]); err != nil {
@@ -63,6 +67,14 @@ func (c chatStore) Trim(ctx context.Context, name chat.Conversation, floor uint6
 
 // trim raises the floor, and removes messages.
 func (s *Store) trim(ctx context.Context, c *conversation, floor uint64, seqs []uint64) error {
+	removed := make([]chat.Message, len(seqs))
+	for i, seq := range seqs {
+		place, content, err := s.contentAt(c.name, seq)
+		if err != nil {
+			return err
+		}
+		removed[i] = content.message(c.name, seq, place)
+	}
 	if err := s.seq.place(ctx); err != nil {
 		return err
 	}
@@ -70,9 +82,10 @@ func (s *Store) trim(ctx context.Context, c *conversation, floor uint64, seqs []
 	defer s.seq.mu.Unlock()
 	b := s.batch()
 	c.setFloorLocked(b, floorRow{Floor: min(floor, c.head)})
-	for _, seq := range seqs {
-		if seq < c.head {
-			remove(b, messageKey(c.name, seq))
+	for _, m := range removed {
+		if m.Seq < c.head {
+			remove(b, messageKey(c.name, m.Seq))
+			belongings(b, m)
 		}
 	}
 	return s.commitTrimLocked(c, b)

@@ -50,6 +50,15 @@ func (c chatStore) Wipe(ctx context.Context, name chat.Conversation, from accoun
 		return err
 	}
 	defer s.leave()
+	e, err := s.conversations.pin(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer s.conversations.unpin(e)
+	if err := e.value.take(ctx); err != nil {
+		return err
+	}
+	defer e.value.give()
 	for next := messageKey(name, 0); next != nil; {
 		b := s.batch()
 		var err error
@@ -94,11 +103,10 @@ func (s *Store) wipe(b *pebble.Batch, name chat.Conversation, from accounts.Name
 			return true, nil
 		}
 		n++
-		bare := contentRow{
-			ID: content.ID, MID: content.MID, From: content.From, Kind: chat.KindGone, Re: content.Re, Silent: content.Silent,
-		}
-		put(b, slices.Clone(key), append(encode(place), encode(bare)...))
-		return true, nil
+		put(b, slices.Clone(key), append(encode(place), encode(bareRow(content, chat.WhyDeleted))...))
+		seq, err := cutNumber(key[len(key)-8:])
+		belongings(b, content.message(name, seq, place))
+		return true, err
 	})
 	return next, err
 }
@@ -112,7 +120,7 @@ func (c chatStore) Forget(ctx context.Context, user accounts.Name) error {
 	b := s.batch()
 	for _, t := range []table{
 		tableStreams, tableUserConvs, tableRelations, tableContactVersions, tableRequests, tableBox, tableSocial,
-		tableSeen, tableOnline, tableSelf, tablePending,
+		tableSeen, tableOnline, tableSelf, tablePending, tableHidden,
 	} {
 		prefix := key1(t, user)
 		if err := b.DeleteRange(prefix, prefixEnd(prefix), nil); err != nil {

@@ -381,7 +381,8 @@ func TestOlderStoresOpen(t *testing.T) {
 			if err := os.CopyFS(copied, os.DirFS(filepath.Join(stores, dir.Name()))); err != nil {
 				t.Fatalf("copy: %v", err)
 			}
-			store := open(t, pebble.Config{Dir: copied})
+			written := time.UnixMilli(1795445614525) // one of the messages has a minute to live
+			store := open(t, pebble.Config{Dir: copied, Clock: func() time.Time { return written }})
 			page, err := store.Chat().Stream(t.Context(), "bob", 0, 100)
 			if err != nil || page.Head != 6 {
 				t.Errorf("stream of bob: got head %d, %v, want 6", page.Head, err)

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -33,20 +34,28 @@ type missed struct {
 	version, since, n uint64
 }
 
-// missedLocked counts those of others after the member's mark.
+// missedLocked counts those of others after the member's mark, and what he has deleted for himself there.
 func (g *gone) missedLocked(m *member) uint64 {
 	since := m.row.since()
 	if m.missed.of == g && m.missed.version == g.version && m.missed.since == since {
 		return m.missed.n
 	}
-	n := uint64(0)
-	for _, mark := range g.marks[g.after(since):] {
-		if mark.from != m.who {
-			n++
-		}
-	}
+	read, _ := slices.BinarySearch(m.hidden, since+1)
+	n := countMissed(g.marks[g.after(since):], m.who, m.hidden[read:])
 	m.missed = missed{g, g.version, since, n}
 	return n
+}
+
+// countMissed counts marks of others and hidden messages, both in the order of seq, and once what is both.
+func countMissed(marks []goneMark, who accounts.Name, hidden []uint64) (n uint64) {
+	for _, mark := range marks {
+		for len(hidden) > 0 && hidden[0] <= mark.seq {
+			n += uint64(one(hidden[0] != mark.seq))
+			hidden = hidden[1:]
+		}
+		n += uint64(one(mark.from != who))
+	}
+	return n + uint64(len(hidden))
 }
 
 // after gives the place of the first mark after seq.

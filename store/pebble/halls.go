@@ -60,11 +60,11 @@ func (c chatStore) Like(ctx context.Context, l chat.Likes) (dup bool, _ chat.Com
 	if !p.conv.value.kind.Room() {
 		return false, nil, fmt.Errorf("likes for %s: %w", l.Conversation, chat.ErrNoConversation)
 	}
-	a := appending{store: s, draft: chat.Draft{
+	a := appending{midClaim: midClaim{store: s}, draft: chat.Draft{
 		Conversation: l.Conversation, From: l.From, MID: l.MID, Fingerprint: l.Fingerprint,
 	}}
 	if l.MID != "" {
-		first, err := a.claim(ctx)
+		first, err := a.claim(ctx, mid{l.Conversation, l.From, l.MID}, l.Fingerprint)
 		if err != nil {
 			return false, nil, err
 		}
@@ -106,7 +106,7 @@ func (p *onlookers) like(ctx context.Context, l chat.Likes, a *appending, origin
 	if err := q.joinedLocked(); err != nil {
 		return nil, err
 	}
-	a.settleLocked(chat.Message{Conversation: l.Conversation, From: l.From, MID: l.MID}, c)
+	a.settleLocked(chat.Message{Conversation: l.Conversation, From: l.From, MID: l.MID}, nil, c)
 	return c, nil
 }
 

@@ -16,6 +16,20 @@ import (
 func (c chatStore) Messages(
 	ctx context.Context, name chat.Conversation, after, before uint64, limit int,
 ) (chat.MessagePage, error) {
+	return c.messages(ctx, name, func(s *Store, floor uint64) (chat.MessagePage, error) {
+		page, err := s.messagePage(name, floor, after, before, limit)
+		now := s.now()
+		for i := range page.Messages {
+			page.Messages[i] = s.shown(page.Messages[i], now)
+		}
+		return page, err
+	})
+}
+
+// messages reads a part of a conversation that exists, and waits until that is durable.
+func (c chatStore) messages(
+	ctx context.Context, name chat.Conversation, read func(s *Store, floor uint64) (chat.MessagePage, error),
+) (chat.MessagePage, error) {
 	s := c.Store
 	if err := s.enter(); err != nil {
 		return chat.MessagePage{}, err
@@ -29,7 +43,7 @@ func (c chatStore) Messages(
 	s.seq.mu.Lock()
 	floor := e.value.floor.Floor // before what is there is looked at: it is raised before something is removed
 	s.seq.mu.Unlock()
-	page, err := s.messagePage(name, floor, after, before, limit)
+	page, err := read(s, floor)
 	if err != nil {
 		return chat.MessagePage{}, err
 	}

@@ -50,8 +50,9 @@ const (
 	tableMentions  table = 'G' // conversation, user, seq -> nothing: messages that mention him
 	tableChanges   table = 'Y' // conversation, rev -> changeRow
 	tableEdits     table = 'E' // conversation, seq, rev -> editRow: what a message said before
-	tableReactions table = 'J' // conversation, seq, emoji, user -> 8 bytes: time
-	tableHidden    table = 'H' // user, conversation, seq -> nothing: messages that he has deleted for himself
+	tableReactions table = 'J' // conversation, seq, emoji, user -> 8 bytes: time; without a user: how many have reacted so
+	tablePins      table = 'T' // conversation, seq -> 8 bytes: time
+	tableHidden    table = 'H' // user, conversation, seq -> nothing, or 1: messages that he has deleted for himself; of 0: up to which
 	tableSelf      table = 'z' // user, conversation -> selfRow: his own side of it
 	tableLarge     table = '4' // user, conversation -> nothing: his conversations that are not in his stream
 	tableRooms     table = '5' // conversation -> roomRow
@@ -140,6 +141,32 @@ func seqKey(t table, c chat.Conversation, seq uint64) []byte {
 }
 
 func messageKey(c chat.Conversation, seq uint64) []byte { return seqKey(tableMessages, c, seq) }
+
+func changeKey(c chat.Conversation, rev uint64) []byte { return seqKey(tableChanges, c, rev) }
+
+// editKey is the key of what a message said as of a change.
+func editKey(c chat.Conversation, seq, rev uint64) []byte {
+	return binary.BigEndian.AppendUint64(seqKey(tableEdits, c, seq), rev)
+}
+
+// emojiKey is the key of the reactions to a message with one emoji.
+func emojiKey(c chat.Conversation, seq uint64, emoji string) []byte {
+	return appendString(seqKey(tableReactions, c, seq), emoji)
+}
+
+func reactionKey(c chat.Conversation, seq uint64, emoji string, who accounts.Name) []byte {
+	return appendString(emojiKey(c, seq, emoji), who)
+}
+
+func hiddenKey(who accounts.Name, c chat.Conversation, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key2(tableHidden, who, c), seq)
+}
+
+// expiringKey sorts messages by the time at which they are over.
+func expiringKey(end int64, c chat.Conversation, seq uint64) []byte {
+	key := binary.BigEndian.AppendUint64([]byte{byte(tableExpiring)}, uint64(end))
+	return binary.BigEndian.AppendUint64(appendString(key, c), seq)
+}
 
 func ownKey(c chat.Conversation, who accounts.Name, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key2(tableOwn, c, who), seq)

@@ -44,13 +44,13 @@ func (p *parties) mentionLocked(b *pebble.Batch, d chat.Draft) {
 func (c *conversation) mentionsLocked(m *member) (n uint64) {
 	since := m.row.since()
 	for _, seq := range m.mentions {
-		if seq > since && !c.gone.has(seq) {
+		if seq > since && !c.gone.has(seq) && !m.hides(seq) {
 			n++
 		}
 	}
 	first := sort.Search(len(c.calls), func(i int) bool { return c.calls[i].seq > since })
 	for _, call := range c.calls[first:] {
-		if call.from != m.who && !c.gone.has(call.seq) && !slices.Contains(m.mentions, call.seq) {
+		if call.from != m.who && !c.gone.has(call.seq) && !m.hides(call.seq) && !slices.Contains(m.mentions, call.seq) {
 			n++
 		}
 	}

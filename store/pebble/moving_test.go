@@ -22,6 +22,7 @@ var notExported = map[string]string{
 	"tableLarge":           "said by members",
 	"tableLinks":           "computed from rooms",
 	"tablePending":         "computed from members",
+	"tableExpiring":        "computed from messages",
 	"tableContactVersions": "computed from contacts",
 	"tableRequests":        "computed from contacts",
 	"tableFound":           "computed from persons",
@@ -131,6 +132,7 @@ var moved = [][2]any{
 	{&entryRow{}, &transfer.Entry{}}, {&roomRow{}, &transfer.Room{}}, {&floorRow{}, &transfer.Floor{}},
 	{&snapshotRow{}, &transfer.Snapshot{}}, {&liveRow{}, &transfer.Likes{}}, {&selfRow{}, &transfer.Side{}},
 	{&goneRow{}, &transfer.Gone{}}, {&mentionRow{}, &transfer.Mention{}},
+	{&changeRow{}, &transfer.Change{}}, {&editRow{}, &transfer.Edit{}},
 }
 
 // TestRecordsHaveWhatRowsHave fills rows with something in every field, and sees that it comes back out of a line.

@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -69,6 +70,10 @@ func (c chatStore) Retire(ctx context.Context, name chat.Conversation, before in
 		return false, err
 	}
 	defer p.release()
+	if err := p.conv.value.take(ctx); err != nil { // nobody writes a message anew that is removed
+		return false, err
+	}
+	defer p.conv.value.give()
 	floor, err := s.floorAt(p.conv.value, before)
 	if err != nil {
 		return false, err
@@ -232,6 +237,7 @@ func (s *Store) removeBelow(ctx context.Context, c *conversation) (more bool, er
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	c.gone.cutLocked(floor)
+	c.changes.pins = slices.DeleteFunc(c.changes.pins, func(seq uint64) bool { return seq < floor })
 	commit, err := s.seq.commitLocked(b)
 	if err == nil {
 		c.last = commit
@@ -244,6 +250,7 @@ func (s *Store) removeMessage(b *pebble.Batch, m chat.Message, last bool) error 
 	if m.MID != m.ID {
 		remove(b, midKey(m.Conversation, m.From, m.MID))
 	}
+	forgetExpiry(b, m)
 	switch {
 	case !last:
 		remove(b, messageKey(m.Conversation, m.Seq))
@@ -276,7 +283,7 @@ func (s *Store) lastBefore(prefix, bound []byte, found func(key []byte)) error {
 
 // removeOthers removes what belongs to messages below the floor and has their seq in its key.
 func (s *Store) removeOthers(b *pebble.Batch, name chat.Conversation, floor uint64) error {
-	for _, t := range []table{tableGone, tableEdits, tableReactions} {
+	for _, t := range []table{tableGone, tableEdits, tableReactions, tablePins} {
 		if err := b.DeleteRange(key1(t, name), seqKey(t, name, floor), nil); err != nil {
 			return unavailable("remove messages", err)
 		}

@@ -136,6 +136,10 @@ type contentRow struct {
 	Quotes   bool            `cbor:"12,keyasint,omitempty"`
 	FwdFrom  accounts.Name   `cbor:"13,keyasint,omitempty"`
 	FwdTS    int64           `cbor:"14,keyasint,omitempty"`
+	Edited   int64           `cbor:"15,keyasint,omitempty"` // Unix milliseconds
+	Rev      uint64          `cbor:"16,keyasint,omitempty"` // of the last change of what it says
+	Edits    int             `cbor:"17,keyasint,omitempty"`
+	Why      string          `cbor:"18,keyasint,omitempty"` // it is gone
 }
 
 func contentOf(d chat.Draft) contentRow {
@@ -154,6 +158,10 @@ func (r contentRow) message(c chat.Conversation, seq uint64, p placeRow) chat.Me
 		Conversation: c, Seq: seq, ID: r.ID, MID: r.MID, From: r.From, TS: p.TS, Kind: r.Kind, Body: r.Body, Re: r.Re,
 		At: r.At, TTL: r.TTL, Fallback: r.Fallback, Silent: r.Silent, N: p.N, Own: p.Own,
 		Everyone: r.Everyone, Quotes: r.Quotes, Fwd: chat.Forward{From: r.FwdFrom, TS: r.FwdTS},
+		Edited: r.Edited, Rev: r.Rev, Why: r.Why,
+	}
+	if m.Kind == chat.KindGone && m.Why == "" {
+		m.Why = chat.WhyDeleted
 	}
 	if m.MID == "" {
 		m.MID = m.ID
@@ -164,6 +172,11 @@ func (r contentRow) message(c chat.Conversation, seq uint64, p placeRow) chat.Me
 type midRow struct {
 	Seq         uint64 `cbor:"1,keyasint"`
 	Fingerprint []byte `cbor:"2,keyasint"`
+
+	// Of a change of a message.
+	Op  int    `cbor:"3,keyasint,omitempty"`
+	Rev uint64 `cbor:"4,keyasint,omitempty"`
+	TS  int64  `cbor:"5,keyasint,omitempty"`
 }
 
 // memberRow is how far a member of a conversation has come, what the other one of a direct conversation was told of it, and
@@ -200,6 +213,9 @@ type memberRow struct {
 	// Owed is, in rooms, the newest of his messages of which he is to be told when he has taken the last receipt, at ToldUSN of
 	// his own stream; 0: none.
 	Owed uint64 `cbor:"23,keyasint,omitempty"`
+
+	// Hides says that he has deleted something for himself that counted: tableHidden has it.
+	Hides bool `cbor:"24,keyasint,omitempty"`
 }
 
 // public is how far others may know that he has read.
@@ -228,9 +244,13 @@ const (
 	entryProfile = 7
 	entrySession = 8
 	entryConv    = 9
+
+	// Changes of messages are entryOp and the number of what is done.
+	entryOp   = 10
+	entryHide = 17
 )
 
-// entryRow points at a message, or says the rest itself. A message's time is in its own row.
+// entryRow points at a message, or at a change of one, or says the rest itself. A message's time is in its own row.
 type entryRow struct {
 	Type         int               `cbor:"1,keyasint"`
 	Conversation chat.Conversation `cbor:"2,keyasint,omitempty"`
@@ -264,12 +284,16 @@ type entryRow struct {
 	Role         chat.Role         `cbor:"44,keyasint,omitempty"`
 	Text         string            `cbor:"45,keyasint,omitempty"`
 	OwnSide      *selfChangeRow    `cbor:"51,keyasint,omitempty"`
+	Rev          uint64            `cbor:"52,keyasint,omitempty"`
+	Seqs         []uint64          `cbor:"53,keyasint,omitempty"`
 }
 
 var entryTypes = map[int]chat.EntryType{
 	entryMessage: chat.EntryMessage, entryReceipt: chat.EntryReceipt, entryRead: chat.EntryRead,
 	entryContact: chat.EntryContact, entryProfile: chat.EntryProfile, entrySession: chat.EntrySession,
-	entryConv: chat.EntryConv,
+	entryConv: chat.EntryConv, entryHide: chat.EntryHide,
+	entryOp + opEdit: chat.EntryEdit, entryOp + opRecall: chat.EntryRecall, entryOp + opReact: chat.EntryReact,
+	entryOp + opUnreact: chat.EntryUnreact, entryOp + opPin: chat.EntryPin, entryOp + opUnpin: chat.EntryUnpin,
 }
 
 // What relations are on the disk.
@@ -331,6 +355,7 @@ type socialRow struct {
 	Asked    []int64 `cbor:"1,keyasint,omitempty"` // when he asked for contact, as far as it counts, in Unix milliseconds
 	Contacts int     `cbor:"2,keyasint,omitempty"` // about how many he has; stores of earlier versions did not count
 	Version  uint64  `cbor:"3,keyasint,omitempty"` // of his list
+	Hides    bool    `cbor:"4,keyasint,omitempty"` // he has deleted messages for himself
 }
 
 type sessionRow struct {

@@ -43,6 +43,11 @@ var sections = map[transfer.Kind]section{
 	transfer.KindOwn:          sectionOf(tableOwn, readOwn, ownRecordKey, putOwn),
 	transfer.KindGone:         sectionOf(tableGone, readGoneRecord, goneRecordKey, putGone),
 	transfer.KindMention:      sectionOf(tableMentions, readMention, mentionRecordKey, putMention),
+	transfer.KindChange:       sectionOf(tableChanges, readChange, changeRecordKey, putChange),
+	transfer.KindEdit:         sectionOf(tableEdits, readEdit, editRecordKey, putEdit),
+	transfer.KindReaction:     sectionOf(tableReactions, readReaction, reactionRecordKey, putReaction),
+	transfer.KindPin:          sectionOf(tablePins, readPin, pinRecordKey, putPin),
+	transfer.KindHidden:       sectionOf(tableHidden, readHiddenRecord, hiddenRecordKey, putHidden),
 	transfer.KindMember:       sectionOf(tableMembers, readMember, memberRecordKey, putMember),
 	transfer.KindBoxed:        sectionOf(tableBox, readBoxed, boxedRecordKey, putBoxed),
 	transfer.KindMessage:      sectionOf(tableMessages, readMessage, messageRecordKey, putMessage),
@@ -54,7 +59,7 @@ var sections = map[transfer.Kind]section{
 // derivedTables have what the rows of records bring with them.
 var derivedTables = []table{
 	tableOwners, tableEnds, tableUserConvs, tableUntold, tableContactVersions, tableRequests, tableFound, tableLeaving,
-	tableHandles, tableLarge, tableLinks, tablePending,
+	tableHandles, tableLarge, tableLinks, tablePending, tableExpiring,
 }
 
 // putter takes rows.
@@ -444,6 +449,9 @@ func putMessage(m *transfer.Message, put putter) error {
 		return err
 	}
 	put(messageRecordKey(m), append(encode(place), encode(content)...))
+	if m.TTL > 0 && string(m.Kind) != chat.KindGone {
+		put(expiringKey(m.TS+1000*m.TTL, m.C, m.Seq), nil)
+	}
 	return nil
 }
 

@@ -128,9 +128,17 @@ func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64,
 		return chat.StreamPage{}, err
 	}
 	defer s.streams.unpin(e)
-	page, err := s.streamPage(user, after, limit)
+	s.seq.mu.Lock()
+	r := streamReading{store: s, user: user, hides: e.value.social.Hides, now: s.now()}
+	s.seq.mu.Unlock()
+	page, err := r.page(after, limit)
 	if err != nil {
 		return chat.StreamPage{}, err
+	}
+	if r.changed { // by what need not be in this stream
+		if err := s.seq.settled(ctx); err != nil {
+			return chat.StreamPage{}, err
+		}
 	}
 	// Not the last commit of all: who catches up has not to wait for what others write, or he himself by acknowledging.
 	s.seq.mu.Lock()
@@ -147,8 +155,18 @@ func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64,
 	return page, nil
 }
 
-// streamPage reads pointers, and the messages they point at, which were written with them and never change.
-func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.StreamPage, error) {
+// streamReading reads a stream.
+type streamReading struct {
+	store   *Store
+	user    accounts.Name
+	hides   bool // he has deleted messages for himself
+	now     int64
+	changed bool // something that was read was changed after it was sent
+}
+
+// page reads pointers, and the messages and changes they point at, which were written with them.
+func (r *streamReading) page(after uint64, limit int) (chat.StreamPage, error) {
+	s, user := r.store, r.user
 	page := chat.StreamPage{Floor: 1} // nothing is cut off yet
 	prefix := key1(tableStreams, user)
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
@@ -162,7 +180,7 @@ func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.St
 		page.Entries = make([]chat.Entry, 0, min(uint64(limit), page.Head-after))
 		for ok := iter.SeekGE(entryKey(user, after+1)); ok && err == nil && len(page.Entries) < limit; ok = iter.Next() {
 			var e chat.Entry
-			if e, err = s.entryAt(iter, prefix); err == nil {
+			if e, err = r.entryAt(iter, prefix); err == nil {
 				page.Entries = append(page.Entries, e)
 			}
 		}
@@ -176,7 +194,7 @@ func (s *Store) streamPage(user accounts.Name, after uint64, limit int) (chat.St
 	return page, nil
 }
 
-func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err error) {
+func (r *streamReading) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err error) {
 	if e.USN, err = cutNumber(iter.Key()[len(prefix):]); err != nil {
 		return e, err
 	}
@@ -209,13 +227,55 @@ func (s *Store) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.Entry, err
 			State: row.Room, By: row.By, Title: row.Title, Role: row.Role, Until: row.Until, Text: row.Text,
 		}
 	}
-	if row.Type == entryMessage {
-		if e.Message, err = s.message(row.Conversation, row.Seq); err != nil {
-			return e, err
-		}
+	switch {
+	case row.Type == entryMessage:
+		e.Message, err = r.message(row.Conversation, row.Seq)
 		e.TS = e.Message.TS
+	case row.Type == entryHide:
+		e.Hidden, e.Read = chat.Hidden{Seqs: row.Seqs, UpTo: row.Read}, 0
+	case row.Rev != 0:
+		e.Change, err = r.change(row.Conversation, row.Rev)
+		e.TS = e.Change.TS
 	}
-	return e, nil
+	return e, err
+}
+
+// message reads a message as the reader of the stream sees it now.
+func (r *streamReading) message(c chat.Conversation, seq uint64) (chat.Message, error) {
+	m, err := r.store.message(c, seq)
+	if err != nil {
+		return m, err
+	}
+	m = r.store.shown(m, r.now)
+	r.changed = r.changed || m.Rev != 0
+	if err := r.store.asItWas(r.user, &m); err != nil {
+		return m, err
+	}
+	if !r.hides {
+		return m, nil
+	}
+	hides, err := r.store.hides(r.store.db, r.user, c, seq)
+	if hides {
+		m.Vanish(chat.WhyDeleted)
+	}
+	return m, err
+}
+
+// change reads a change of a message, and of an edit what the message says now.
+func (r *streamReading) change(c chat.Conversation, rev uint64) (chat.Revision, error) {
+	s := r.store
+	value, closer, err := s.db.Get(changeKey(c, rev))
+	if err != nil {
+		return chat.Revision{}, unavailable("read change", err)
+	}
+	change, err := decodeRevision(c, rev, value)
+	if err = errors.Join(err, closer.Close()); err != nil {
+		return chat.Revision{}, unavailable("read change", err)
+	}
+	if change.Op == chat.OpEdit {
+		change.Message, err = r.message(c, change.Seq)
+	}
+	return change, err
 }
 
 func (c chatStore) TellSession(ctx context.Context, user accounts.Name, l chat.Login) (chat.Commit, error) {
@@ -421,6 +481,16 @@ func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversa
 	if c.gone.marks, err = s.readGone(r, name, m.since()); err != nil {
 		return t, last, err
 	}
+	if m.Hides {
+		if x.hidden, err = s.readHidden(r, user, name, m.since()); err != nil {
+			return t, last, err
+		}
+	}
+	if last.Seq != 0 {
+		if last, err = s.lastFor(r, user, last); err != nil {
+			return t, last, err
+		}
+	}
 	if c.calls, err = s.readCalls(r, name, m.since()); err != nil {
 		return t, last, err
 	}
@@ -429,4 +499,14 @@ func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversa
 	}
 	t.Gone, t.Mention = c.gone.missedLocked(&x), c.mentionsLocked(&x)
 	return t, last, nil
+}
+
+// lastFor is the last message of a conversation as somebody sees it.
+func (s *Store) lastFor(r pebble.Reader, user accounts.Name, m chat.Message) (chat.Message, error) {
+	m = s.shown(m, s.now())
+	hides, err := s.hides(r, user, m.Conversation, m.Seq)
+	if hides {
+		m.Vanish(chat.WhyDeleted)
+	}
+	return m, err
 }

@@ -57,6 +57,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"rooms", roomTests},
 		{"retention", retentionTests},
 		{"halls", hallTests},
+		{"changes", changeTests},
 		{"seen", seenTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
