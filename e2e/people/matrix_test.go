@@ -38,6 +38,11 @@ read               bad      ok         no_conv    ok         ok         401     
 recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 rcpt.list          bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 history            bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+op                 bad        ok         no_conv    blocked    blocked    401        401        no_conv    401        no_conv    no_conv    no_conv    no_conv
+changes            bad        ok         no_conv    ok         ok         401        401        no_conv    401        no_conv    no_conv    no_conv    no_conv
+history.edits      bad        no_msg     no_conv    no_msg     no_msg     401        401        no_conv    401        no_conv    no_conv    no_conv    no_conv
+history.hide       bad        ok         no_conv    ok         ok         401        401        no_conv    401        no_conv    no_conv    no_conv    no_conv
+history.clear      bad        ok         no_conv    ok         ok         401        401        no_conv    401        no_conv    no_conv    no_conv    no_conv
 sync               ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 unread.get         ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
 conv.list          ok       ok         ok         ok         ok         401       401     ok         401      ok         ok         ok         ok
@@ -111,6 +116,7 @@ admin/store.checkpoint no_right no_right no_right no_right   no_right   401     
 Send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 Read               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 Recv               bad      ok         no_conv    ok         ok         401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
+Op                 bad        ok         no_conv    blocked    blocked    401        401        no_conv    401        no_conv    no_conv    no_conv    no_conv
 Typing             bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 Loc                bad      ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
 Live               refused  ok         refused    ok         ok         401       401     refused    401      refused    refused    refused    refused
@@ -132,6 +138,11 @@ var inputs = map[string]func(c *cell) M{
 	"recv":             func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"rcpt.list":        func(c *cell) M { return M{"c": c.conversation(), "seq": 1} },
 	"history":          func(c *cell) M { return M{"c": c.conversation()} },
+	"op":               func(c *cell) M { return M{"c": c.conversation(), "op": "react", "seq": 1, "emoji": "+"} },
+	"changes":          func(c *cell) M { return M{"c": c.conversation()} },
+	"history.edits":    func(c *cell) M { return M{"c": c.conversation(), "seq": 1000} },
+	"history.hide":     func(c *cell) M { return M{"c": c.conversation(), "seqs": []int{1}} },
+	"history.clear":    func(c *cell) M { return M{"c": c.conversation()} },
 	"conv.get":         func(c *cell) M { return M{"c": c.conversation()} },
 	"conv.set":         func(c *cell) M { return M{"c": c.conversation(), "pin": true} },
 	"box.drop":         func(c *cell) M { return M{"c": c.conversation()} },
@@ -198,6 +209,9 @@ var topics = map[string]func(p *Person, c *cell) string{
 	"Send":   func(p *Person, c *cell) string { return publish(p, "im/to/"+c.other+"/send", "hello") },
 	"Read":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/read", "1") },
 	"Recv":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/recv", "1") },
+	"Op": func(p *Person, c *cell) string {
+		return publish(p, "im/c/"+c.conversation()+"/op", `{"op":"react","seq":1,"emoji":"+"}`)
+	},
 	"Typing": func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/typing", "1") },
 	"Loc": func(p *Person, c *cell) string {
 		return publish(p, "im/c/"+c.conversation()+"/loc", `{"lat":1,"lon":2}`)

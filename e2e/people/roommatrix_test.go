@@ -1,6 +1,7 @@
 package people
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,11 @@ send               not_member not_member not_member not_member not_member ok    
 read               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 recv               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 history            not_member not_member not_member ok         not_member ok         ok         ok         ok         ok
+op                 not_member not_member not_member not_member not_member ok         ok         ok         ok         gone
+changes            not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
+history.edits      not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
+history.hide       not_member not_member not_member ok         not_member ok         ok         ok         ok         ok
+history.clear      not_member not_member not_member ok         not_member ok         ok         ok         ok         ok
 conv.get           not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 conv.set           not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 group.get          not_member ok         not_member not_member banned     ok         ok         ok         ok         ok
@@ -47,6 +53,7 @@ box.drop           no_conv    no_conv    no_conv    no_conv    no_conv    no_con
 
 Live               refused    refused    refused    refused    refused    ok         ok         ok         ok         refused
 Loc                not_member not_member not_member not_member not_member ok         muted      ok         ok         gone
+Op                 not_member not_member not_member not_member not_member ok         ok         ok         ok         gone
 Read               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 Recv               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 Send               not_member not_member not_member not_member not_member ok         muted      ok         ok         gone
@@ -58,6 +65,9 @@ var roomInputs = map[string]func(c *roomCell) M{
 	"send":           func(c *roomCell) M { return M{"c": c.room, "body": M{"text": "hello"}} },
 	"read":           func(c *roomCell) M { return M{"c": c.room, "seq": 1} },
 	"recv":           func(c *roomCell) M { return M{"c": c.room, "seq": 1} },
+	"op":             func(c *roomCell) M { return M{"c": c.room, "op": "react", "seq": c.message(), "emoji": "+"} },
+	"history.edits":  func(c *roomCell) M { return M{"c": c.room, "seq": c.message()} },
+	"history.hide":   func(c *roomCell) M { return M{"c": c.room, "seqs": []int{1}} },
 	"group.invite":   func(c *roomCell) M { return M{"c": c.room, "who": []string{c.third}} },
 	"group.answer":   func(c *roomCell) M { return M{"c": c.room, "yes": true} },
 	"group.set":      func(c *roomCell) M { return M{"c": c.room, "title": "New"} },
@@ -76,6 +86,9 @@ var roomTopics = map[string]func(p *Person, c *roomCell) string{
 	"Send":   func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/send", "hello") },
 	"Read":   func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/read", "1") },
 	"Recv":   func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/recv", "1") },
+	"Op": func(p *Person, c *roomCell) string {
+		return publish(p, "im/c/"+c.room+"/op", fmt.Sprintf(`{"op":"react","seq":%v,"emoji":"+"}`, c.message()))
+	},
 	"Typing": func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/typing", "1") },
 	"Loc":    func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/loc", `{"lat":1,"lon":2}`) },
 	"Live": func(p *Person, c *roomCell) string {
@@ -84,6 +97,21 @@ var roomTopics = map[string]func(p *Person, c *roomCell) string{
 		}
 		return ""
 	},
+}
+
+// message gives the seq of the newest message of the other one, who says something if he still can.
+func (c *roomCell) message() any {
+	ctx := context.Background()
+	_, _ = c.place.Post(ctx, c.tokens[c.other], "", "send", M{"c": c.room, "body": M{"text": "hello"}})
+	out, _ := c.place.Post(ctx, c.tokens[c.other], "", "history", M{"c": c.room})
+	seq := any(1)
+	messages, _ := out["msgs"].([]any)
+	for _, m := range messages {
+		if m, _ := m.(map[string]any); m["k"] == "text" {
+			seq = m["seq"]
+		}
+	}
+	return seq
 }
 
 // aboutRooms gives the operations that name a conversation.
