@@ -106,7 +106,7 @@ type Copy struct {
 // OpenCopy opens the copy in cfg.Dir, or a store that nobody has open. The errors are those of [Open], and ErrNoStore.
 func OpenCopy(cfg Config, log *slog.Logger) (*Copy, error) {
 	cfg = cfg.withDefaults()
-	if exists, err := inspect(cfg.FS, cfg.Dir); errors.Is(err, fs.ErrNotExist) || err == nil && !exists {
+	if exists, err := inspect(cfg.FS, cfg.Dir, false); errors.Is(err, fs.ErrNotExist) || err == nil && !exists {
 		return nil, fmt.Errorf("open copy: %s: %w", cfg.Dir, ErrNoStore)
 	} else if err != nil {
 		return nil, fmt.Errorf("open copy: %w", refused(err))

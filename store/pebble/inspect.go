@@ -63,10 +63,10 @@ func takeStock(files vfs.FS, dir string) (inventory, error) {
 	return i, nil
 }
 
-// inspect says whether the engine may open dir for writing. The engine itself would take a directory without its
-// manifest for a new one, and the end of the readable part of a manifest for its end; in both cases it would delete tables
-// that it does not know of.
-func inspect(files vfs.FS, dir string) (exists bool, err error) {
+// inspect says whether the engine may open dir, for writing or to read it only. The engine itself would take a directory
+// without its manifest for a new one, and the end of the readable part of a manifest for its end; in both cases it would
+// delete tables that it does not know of.
+func inspect(files vfs.FS, dir string, writing bool) (exists bool, err error) {
 	i, err := takeStock(files, dir)
 	switch {
 	case err != nil:
@@ -80,7 +80,7 @@ func inspect(files vfs.FS, dir string) (exists bool, err error) {
 	case !i.manifest:
 		return false, nil // new, or making it was cut off before anything was stored
 	}
-	if usage, err := files.GetDiskUsage(dir); err == nil && usage.AvailBytes < i.logBytes+openingBytes {
+	if usage, err := files.GetDiskUsage(dir); writing && err == nil && usage.AvailBytes < i.logBytes+openingBytes {
 		return true, fmt.Errorf("%d bytes are free, opening needs up to %d: %w",
 			usage.AvailBytes, i.logBytes+openingBytes, ErrFull)
 	}

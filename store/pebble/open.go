@@ -70,7 +70,7 @@ func lockDir(files vfs.FS, dir string) (*pebble.Lock, error) {
 }
 
 func openLocked(cfg Config, lock *pebble.Lock, h *health, log *slog.Logger) (*pebble.DB, error) {
-	exists, err := inspect(cfg.FS, cfg.Dir)
+	exists, err := inspect(cfg.FS, cfg.Dir, true)
 	if err != nil {
 		return nil, err
 	}
