@@ -71,7 +71,7 @@ func (s *Store) largeTallies(ctx context.Context, st *stream, of func([]chat.Tal
 		s.seq.mu.Lock()
 		for name := range st.large {
 			conv, m, ok := s.peekMemberLocked(name, st.user)
-			if !ok {
+			if !ok || conv.behindLocked(m) {
 				missing = append(missing, name)
 				continue
 			}

@@ -155,7 +155,7 @@ func (s *Store) ownBelow(c *conversation, row floorRow, who accounts.Name) (uint
 func (s *Store) rebase(c *conversation, m *member) error {
 	s.seq.mu.Lock()
 	row := c.floor
-	behind := c.in(m) && m.row.since()+1 < row.Floor
+	behind := c.behindLocked(m)
 	s.seq.mu.Unlock()
 	if !behind {
 		return nil
@@ -171,6 +171,9 @@ func (s *Store) rebase(c *conversation, m *member) error {
 	}
 	return nil
 }
+
+// behindLocked says whether a member still counts what is below the floor.
+func (c *conversation) behindLocked(m *member) bool { return c.in(m) && m.row.since()+1 < c.floor.Floor }
 
 // rebaseFrom is rebase for somebody who was read from the disk.
 func (s *Store) rebaseFrom(r pebble.Reader, c *conversation, m *member) error {
