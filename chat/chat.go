@@ -217,12 +217,12 @@ const (
 	EntryHide    EntryType = "hide"    // messages that one has deleted for oneself
 
 	// Changes of messages.
-	EntryEdit    = EntryType(OpEdit)
-	EntryRecall  = EntryType(OpRecall)
-	EntryReact   = EntryType(OpReact)
-	EntryUnreact = EntryType(OpUnreact)
-	EntryPin     = EntryType(OpPin)
-	EntryUnpin   = EntryType(OpUnpin)
+	EntryEdit    EntryType = "edit"
+	EntryRecall  EntryType = "recall"
+	EntryReact   EntryType = "react"
+	EntryUnreact EntryType = "unreact"
+	EntryPin     EntryType = "pin"
+	EntryUnpin   EntryType = "unpin"
 )
 
 // Entry is one place of a user's stream. Entries never change.

@@ -107,7 +107,7 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.hidden(&e.Entry)
 	case EntryEdit, EntryRecall, EntryReact, EntryUnreact, EntryPin, EntryUnpin:
 		o.str(`,"c":`, string(e.Conversation))
-		o.revision(&e.Change)
+		o.revision(e.Type, &e.Change)
 	case EntryProfile:
 		o.str(`,"who":`, string(e.Who))
 		o.num(`,"ver":`, e.Version)
@@ -209,21 +209,22 @@ func (o *object) receipt(e *Entry) {
 }
 
 // revision adds all but the conversation.
-func (o *object) revision(r *Revision) {
+func (o *object) revision(t EntryType, r *Revision) {
 	o.num(`,"rev":`, r.Rev)
 	o.num(`,"seq":`, r.Seq)
 	o.maybe(`,"by":`, string(r.By))
 	o.time(r.TS)
-	switch r.Op {
-	case OpEdit:
+	switch t {
+	case EntryEdit:
 		o.str(`,"k":`, r.Message.Kind)
 		o.body(&r.Message)
 		o.at(&r.Message)
 		o.maybe(`,"why":`, r.Message.Why)
-	case OpRecall:
+	case EntryRecall:
 		o.maybe(`,"why":`, r.Why)
+	case EntryReact, EntryUnreact:
+		o.str(`,"emoji":`, r.Emoji)
 	}
-	o.maybe(`,"emoji":`, r.Emoji)
 }
 
 func (o *object) hidden(e *Entry) {

@@ -25,6 +25,13 @@ var events = []event{
 	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
 	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in, or (set) the user has " +
 		"said something of a conversation for himself, on some device.", typeOf[convEvent]()},
+	{chat.EntryEdit, "A message says something else: what it says now. It is gone if it was recalled since.", typeOf[editEvent]()},
+	{chat.EntryRecall, "What a message has said is gone, for everybody.", typeOf[recallEvent]()},
+	{chat.EntryReact, "Somebody has reacted to a message.", typeOf[reactEvent]()},
+	{chat.EntryUnreact, "Somebody has taken a reaction back.", typeOf[unreactEvent]()},
+	{chat.EntryPin, "A message was pinned.", typeOf[pinEvent]()},
+	{chat.EntryUnpin, "A message is pinned no more.", typeOf[unpinEvent]()},
+	{chat.EntryHide, "The user has deleted messages for himself, on some device.", typeOf[hideEvent]()},
 	{chat.EntryProfile, "What somebody says of himself has changed, or what the user says.", typeOf[profileEvent]()},
 	{chat.EntrySession, "Somebody has logged in to the user's account, or out.", typeOf[sessionEvent]()},
 	{chat.EventReset, "The stream does not reach back to where the session was: take conv.list and history, and go on after usn.",
@@ -48,6 +55,9 @@ type messageEvent struct {
 	Fwd          *origin           `json:"fwd,omitempty"`
 	TTL          int64             `json:"ttl,omitempty"`
 	Fallback     string            `json:"fallback,omitempty"`
+	Edited       int64             `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
+	Rev          uint64            `json:"rev,omitempty" doc:"of the last change of what it says"`
+	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
 	Box          bool              `json:"box,omitempty"`
 	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
@@ -134,6 +144,65 @@ type convEvent struct {
 	Mention      uint64            `json:"mention,omitempty"`
 }
 
+type pinEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Rev          uint64            `json:"rev" doc:"the place among the changes of the conversation"`
+	Seq          uint64            `json:"seq" doc:"of the message"`
+	By           accounts.Name     `json:"by,omitempty" doc:"absent: the message's time was over"`
+	TS           int64             `json:"ts"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
+}
+
+type unpinEvent pinEvent
+
+type editEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Rev          uint64            `json:"rev"`
+	Seq          uint64            `json:"seq"`
+	By           accounts.Name     `json:"by,omitempty"`
+	TS           int64             `json:"ts"`
+	Kind         string            `json:"k"`
+	Body         json.RawMessage   `json:"body,omitempty"`
+	At           []accounts.Name   `json:"at,omitempty"`
+	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
+}
+
+type recallEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Rev          uint64            `json:"rev"`
+	Seq          uint64            `json:"seq"`
+	By           accounts.Name     `json:"by,omitempty" doc:"absent: the message's time was over"`
+	TS           int64             `json:"ts"`
+	Why          string            `json:"why,omitempty" doc:"recalled, expired"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
+}
+
+type reactEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Rev          uint64            `json:"rev"`
+	Seq          uint64            `json:"seq"`
+	By           accounts.Name     `json:"by,omitempty"`
+	TS           int64             `json:"ts"`
+	Emoji        string            `json:"emoji"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
+}
+
+type unreactEvent reactEvent
+
+type hideEvent struct {
+	Conversation chat.Conversation `json:"c"`
+	Seqs         []uint64          `json:"seqs,omitempty" doc:"these"`
+	UpTo         uint64            `json:"upto,omitempty" doc:"and all up to this one"`
+	TS           int64             `json:"ts"`
+	Unread       uint64            `json:"unread"`
+	Mention      uint64            `json:"mention,omitempty"`
+}
+
 type sessionEvent struct {
 	State chat.LoginState `json:"st" doc:"what became of it"`
 	ID    string          `json:"id" doc:"which one, as in session.list; empty: all but the one that asked for it"`
@@ -209,6 +278,9 @@ type watchedMessage struct {
 	Fwd          *origin           `json:"fwd,omitempty"`
 	TTL          int64             `json:"ttl,omitempty"`
 	Fallback     string            `json:"fallback,omitempty"`
+	Edited       int64             `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
+	Rev          uint64            `json:"rev,omitempty" doc:"of the last change of what it says"`
+	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
 }
 
 type watchedPosition struct {
@@ -240,6 +312,7 @@ type ackEvent struct {
 	PacketID     uint16            `json:"pid"`
 	OK           bool              `json:"ok"`
 	Conversation chat.Conversation `json:"c,omitempty"`
+	Rev          uint64            `json:"rev,omitempty" doc:"of a change of a message; 0: nothing has changed"`
 	Seq          uint64            `json:"seq,omitempty"`
 	ID           string            `json:"id,omitempty"`
 	TS           int64             `json:"ts,omitempty"`

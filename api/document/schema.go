@@ -83,6 +83,8 @@ var known = map[reflect.Type]schema{
 	reflect.TypeFor[chat.RoomState](): {Type: "string", Enum: words(
 		chat.RoomJoined, chat.RoomInvited, chat.RoomAsked, chat.RoomDeclined, chat.RoomLeft, chat.RoomKicked, chat.RoomBanned,
 		chat.RoomDissolved, chat.RoomRole, chat.RoomMuted, chat.RoomUnmuted, chat.RoomSet)},
+	reflect.TypeFor[chat.Op](): {Type: "string", Enum: words(
+		chat.OpEdit, chat.OpRecall, chat.OpReact, chat.OpUnreact, chat.OpPin, chat.OpUnpin)},
 	reflect.TypeFor[chat.Activity]():     {Type: "string", Enum: words(chat.Foreground, chat.Background, chat.Away)},
 	reflect.TypeFor[chat.LoginState]():   {Type: "string", Enum: words(chat.LoggedIn, chat.LoggedOut, chat.Kicked)},
 	reflect.TypeFor[chat.Conversation](): {Type: "string", Pattern: `^[a-z]\..+$`},

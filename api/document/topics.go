@@ -20,6 +20,8 @@ var topics = []topic{
 	{"to", "im/to/{uid}/send", "A message to a user, as with send.", true, 2, []string{"text", "message"}},
 	{"read", "im/c/{conv}/read", "Up to which seq the user has read.", true, 2, []string{"seq"}},
 	{"recv", "im/c/{conv}/recv", "Up to which seq the user has received.", true, 2, []string{"seq"}},
+	{"op", "im/c/{conv}/op", "A change of a message: edit, recall, react, unreact, pin, unpin. In MQTT 5 the ack carries c, seq, rev " +
+		"and ts, and dup=1 if this mid had been used before.", true, 2, []string{"change"}},
 	{"typing", "im/c/{conv}/typing", "1 when the user begins to type and every 3 s after that, 0 when he stops.", true, 2,
 		[]string{"switch"}},
 	{"loc", "im/c/{conv}/loc", "Where the user is, for those who watch a group, a trip or the conversation of two people. The " +
@@ -53,7 +55,8 @@ func (s *schemas) messages(table []*api.Operation) map[string]message {
 	const text, structured = "text/plain", "application/json"
 	return map[string]message{
 		"text":    {"A message of plain text.", text, schema{Type: "string", Examples: []any{"dinner at 7?"}}},
-		"message": {"A message in its full form.", structured, s.content(table)},
+		"message": {"A message in its full form.", structured, s.content(table, "send")},
+		"change":  {"A change of a message.", structured, s.content(table, "op")},
 		"seq":     {"A decimal seq.", text, schema{Type: "string", Pattern: "^[0-9]{1,20}$", Examples: []any{"1"}}},
 		"switch":  {"1 for yes, 0 for no.", text, schema{Type: "string", Enum: []string{"1", "0"}, Examples: []any{"1"}}},
 		"activity": {"fg while somebody looks at it, bg while it runs unseen, away while nobody is there.", text,
@@ -77,10 +80,10 @@ func (s *schemas) messages(table []*api.Operation) map[string]message {
 	}
 }
 
-// content is the input of send without where it goes to, which the topic says.
-func (s *schemas) content(table []*api.Operation) schema {
+// content is the input of an operation without where it goes to, which the topic says.
+func (s *schemas) content(table []*api.Operation, name string) schema {
 	for _, op := range table {
-		if op.Name != "send" {
+		if op.Name != name {
 			continue
 		}
 		all := s.object(op.Input, true)
