@@ -111,6 +111,10 @@ type ChatConfig struct {
 	LiveRing int `toml:"live_ring"`
 	// How long the operations of a board are kept behind a snapshot that contains them.
 	BoardKeep Duration `toml:"board_keep"`
+	// How long after it was sent its sender may edit a message. "0s": always.
+	EditFor Duration `toml:"edit_for"`
+	// How long after it was sent its sender may recall a message; a room's admins always may. "0s": always.
+	RecallFor Duration `toml:"recall_for"`
 }
 
 // PresenceConfig is about who is there and who types.
@@ -298,7 +302,7 @@ func Default() Config {
 			VolatileCount: 10_000,
 			VolatileBytes: 8 * mebibyte,
 		},
-		Chat:     ChatConfig{LargeFrom: 2000, LiveRing: 200, BoardKeep: 3600 * second},
+		Chat:     ChatConfig{LargeFrom: 2000, LiveRing: 200, BoardKeep: 3600 * second, EditFor: 86400 * second, RecallFor: 120 * second},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
@@ -364,6 +368,10 @@ func (c Config) Validate() error {
 	c.Sessions.validate(&v, c.Limits.PacketSize)
 	v.between("chat.large_from", c.Chat.LargeFrom, 1, 10_000)
 	v.between("chat.live_ring", c.Chat.LiveRing, 1, 1000)
+	v.check(c.Chat.EditFor >= 0 && c.Chat.EditFor <= 3660*day, "chat.edit_for",
+		"%s is not between 0s and 3660 days", c.Chat.EditFor)
+	v.check(c.Chat.RecallFor >= 0 && c.Chat.RecallFor <= 3660*day, "chat.recall_for",
+		"%s is not between 0s and 3660 days", c.Chat.RecallFor)
 	v.check(c.Chat.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.Chat.BoardKeep)
 	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace",
 		"%s is not between 0s and 1h", c.Presence.Grace)

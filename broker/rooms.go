@@ -57,6 +57,7 @@ func (c Config) chat() chat.Config {
 	out.HandleChanges = c.Limits.HandleChanges
 	out.LargeFrom, out.MaxMembers, out.MaxRooms = c.Chat.LargeFrom, c.Limits.RoomMembers, c.Limits.Rooms
 	out.LiveRing, out.BoardKeep = c.Chat.LiveRing, time.Duration(c.Chat.BoardKeep)
+	out.EditFor, out.RecallFor = time.Duration(c.Chat.EditFor), time.Duration(c.Chat.RecallFor)
 	out.NewRooms, out.Invitations = c.Limits.NewRooms, c.Limits.Invitations
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
