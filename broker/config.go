@@ -107,6 +107,11 @@ type ChatConfig struct {
 	// Up to how many members the messages of a room are stored in the stream of each of them. Members of larger ones get them
 	// while they are connected, and read the rest in the history.
 	LargeFrom int `toml:"large_from"`
+	// Up to how many members of a room senders are told how many have received and read their messages, and by name who has.
+	// At most 2000. 0: in no room.
+	ReceiptsTo int `toml:"receipts_to"`
+	// Up to how many members of a room the others hear who types. At most 2000. 0: in no room.
+	TypingTo int `toml:"typing_to"`
 	// Messages that a live room keeps, for those who come late. 1 to 1000.
 	LiveRing int `toml:"live_ring"`
 	// How long the operations of a board are kept behind a snapshot that contains them.
@@ -302,7 +307,10 @@ func Default() Config {
 			VolatileCount: 10_000,
 			VolatileBytes: 8 * mebibyte,
 		},
-		Chat:     ChatConfig{LargeFrom: 2000, LiveRing: 200, BoardKeep: 3600 * second, EditFor: 86400 * second, RecallFor: 120 * second},
+		Chat: ChatConfig{
+			LargeFrom: 2000, ReceiptsTo: 200, TypingTo: 200, LiveRing: 200, BoardKeep: 3600 * second, EditFor: 86400 * second,
+			RecallFor: 120 * second,
+		},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
@@ -367,6 +375,8 @@ func (c Config) Validate() error {
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
 	c.Sessions.validate(&v, c.Limits.PacketSize)
 	v.between("chat.large_from", c.Chat.LargeFrom, 1, 10_000)
+	v.between("chat.receipts_to", c.Chat.ReceiptsTo, 0, 2000)
+	v.between("chat.typing_to", c.Chat.TypingTo, 0, 2000)
 	v.between("chat.live_ring", c.Chat.LiveRing, 1, 1000)
 	v.check(c.Chat.EditFor >= 0 && c.Chat.EditFor <= 3660*day, "chat.edit_for",
 		"%s is not between 0s and 3660 days", c.Chat.EditFor)

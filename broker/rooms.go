@@ -56,6 +56,7 @@ func (c Config) chat() chat.Config {
 	out.Searches, out.ProfileChanges = c.Limits.Searches, c.Limits.ProfileChanges
 	out.HandleChanges = c.Limits.HandleChanges
 	out.LargeFrom, out.MaxMembers, out.MaxRooms = c.Chat.LargeFrom, c.Limits.RoomMembers, c.Limits.Rooms
+	out.ReceiptsTo, out.TypingTo = c.Chat.ReceiptsTo, c.Chat.TypingTo
 	out.LiveRing, out.BoardKeep = c.Chat.LiveRing, time.Duration(c.Chat.BoardKeep)
 	out.EditFor, out.RecallFor = time.Duration(c.Chat.EditFor), time.Duration(c.Chat.RecallFor)
 	out.NewRooms, out.Invitations = c.Limits.NewRooms, c.Limits.Invitations
