@@ -301,6 +301,36 @@ func TestLargeCrowdsTakeTurns(t *testing.T) {
 	})
 }
 
+func TestTwoPeopleDoNotWaitBehindALargeConversation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startWith(t, chat.DefaultConfig(), nil)
+		m.clock.follow()
+		r := &slowRouter{cast: func([]accounts.Name) { time.Sleep(time.Second) }}
+		m.SetRouter(r)
+		var all []accounts.Name
+		for i := range 400 {
+			all = append(all, accounts.Name(fmt.Sprintf("m%d", i)))
+		}
+		m.hall(t, city, true, all...)
+		for i, who := range all {
+			m.attends(t, who, uint64(i+10))
+		}
+		m.run(t)
+		m.writes(t, "owner", city, "to many")
+		time.Sleep(1500 * time.Millisecond)
+		m.send(t, "alice", "bob", "to one") // it has its place, and is durable, and bob is woken
+		events := m.events(t, "bob", 0)
+		r.mine.Lock()
+		slices := len(r.order)
+		r.mine.Unlock()
+		if last := events[len(events)-1]; last.Type != chat.EntryMessage || slices == 0 || slices >= 4 {
+			t.Errorf("bob has %s after %d of 4 slices of the large conversation, want it in between", last.AppendJSON(nil), slices)
+		}
+		time.Sleep(time.Minute)
+		r.want(t, "in the end", "m399", "g.city 1")
+	})
+}
+
 func TestMutedConversationsAreNotHeard(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
 		m.hall(t, city, true, "alice", "bob")

@@ -46,6 +46,9 @@ func newCounts(s *Store) *counts {
 			gauge("magpie_store_retained", "Topics with a retained message.", func() float64 {
 				return float64(s.RetainedCount())
 			}),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "magpie_store_written_bytes_total", Help: "Bytes of changes that were handed to the log.",
+			}, s.written),
 			gauge("magpie_store_size_bytes", "Bytes of the data directory in use.", s.size),
 			gauge("magpie_store_free_bytes", "Bytes free on the disk of the data directory.", func() float64 {
 				return float64(s.health.free.Load())
@@ -58,6 +61,15 @@ func (c *counts) collectors() []prometheus.Collector {
 	return append([]prometheus.Collector{
 		c.commits, c.changes, c.messages, c.appended, c.dropped, c.sweeps, c.swept,
 	}, c.gauges...)
+}
+
+// written is 0 when the engine cannot be asked any more.
+func (s *Store) written() float64 {
+	if s.enter() != nil {
+		return 0
+	}
+	defer s.leave()
+	return float64(s.db.Metrics().WAL.BytesIn)
 }
 
 // size is 0 when the engine cannot be asked any more.
