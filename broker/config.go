@@ -116,6 +116,10 @@ type ChatConfig struct {
 	LiveRing int `toml:"live_ring"`
 	// How long the operations of a board are kept behind a snapshot that contains them.
 	BoardKeep Duration `toml:"board_keep"`
+	// For how many days messages are kept. 0: for ever. Otherwise 7 to 36500. A room may say so for itself.
+	KeepMessages int `toml:"keep_messages"`
+	// For how many days the entries of streams are kept: a client that was away for longer starts over. 0: for ever.
+	KeepStreams int `toml:"keep_streams"`
 	// How long after it was sent its sender may edit a message. "0s": always.
 	EditFor Duration `toml:"edit_for"`
 	// How long after it was sent its sender may recall a message; a room's admins always may. "0s": always.
@@ -309,7 +313,7 @@ func Default() Config {
 		},
 		Chat: ChatConfig{
 			LargeFrom: 2000, ReceiptsTo: 200, TypingTo: 200, LiveRing: 200, BoardKeep: 3600 * second, EditFor: 86400 * second,
-			RecallFor: 120 * second,
+			RecallFor: 120 * second, KeepStreams: 30,
 		},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
@@ -382,6 +386,9 @@ func (c Config) Validate() error {
 		"%s is not between 0s and 3660 days", c.Chat.EditFor)
 	v.check(c.Chat.RecallFor >= 0 && c.Chat.RecallFor <= 3660*day, "chat.recall_for",
 		"%s is not between 0s and 3660 days", c.Chat.RecallFor)
+	v.check(c.Chat.KeepMessages == 0 || c.Chat.KeepMessages >= 7 && c.Chat.KeepMessages <= 36500, "chat.keep_messages",
+		"%d is neither 0 nor between 7 and 36500", c.Chat.KeepMessages)
+	v.between("chat.keep_streams", c.Chat.KeepStreams, 0, 36500)
 	v.check(c.Chat.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.Chat.BoardKeep)
 	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace",
 		"%s is not between 0s and 1h", c.Presence.Grace)

@@ -58,6 +58,8 @@ func (c Config) chat() chat.Config {
 	out.LargeFrom, out.MaxMembers, out.MaxRooms = c.Chat.LargeFrom, c.Limits.RoomMembers, c.Limits.Rooms
 	out.ReceiptsTo, out.TypingTo = c.Chat.ReceiptsTo, c.Chat.TypingTo
 	out.LiveRing, out.BoardKeep = c.Chat.LiveRing, time.Duration(c.Chat.BoardKeep)
+	out.KeepMessages = time.Duration(c.Chat.KeepMessages) * 24 * time.Hour
+	out.KeepStreams = time.Duration(c.Chat.KeepStreams) * 24 * time.Hour
 	out.EditFor, out.RecallFor = time.Duration(c.Chat.EditFor), time.Duration(c.Chat.RecallFor)
 	out.NewRooms, out.Invitations = c.Limits.NewRooms, c.Limits.Invitations
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
