@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -216,4 +217,30 @@ func TestWhatIsHiddenIsNotShown(t *testing.T) {
 	if _, _, err := m.Clear(t.Context(), "carol", ab, nil); !errors.Is(err, chat.ErrNotMember) {
 		t.Errorf("clear from outside: got %v", err)
 	}
+}
+
+func TestWhatHasATimeGoesWhenItIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t, chat.DefaultConfig(), nil, 0)
+		c := content(t, "soon over")
+		c.TTL = 5
+		if _, _, err := m.Send(t.Context(), "alice", chat.Target{User: "bob"}, c, nil); err != nil {
+			t.Fatal(err)
+		}
+		before := m.events(t, "bob", 0)
+		time.Sleep(4 * time.Second)
+		if got := m.history(t, "bob"); got[0].Kind != "text" {
+			t.Errorf("after four seconds: got %+v", got)
+		}
+		m.woken.take()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		events := m.events(t, "bob", before[len(before)-1].USN)
+		if len(events) != 1 || events[0].Type != chat.EntryRecall || events[0].Change.Why != chat.WhyExpired || events[0].Total != 0 {
+			t.Errorf("after six seconds: got %+v", events)
+		}
+		if woken := m.woken.take(); !slices.Equal(woken, []accounts.Name{"alice", "bob"}) {
+			t.Errorf("woken: got %v", woken)
+		}
+	})
 }

@@ -146,6 +146,44 @@ func everythingOfHalls(t *testing.T, store *pebble.Store) {
 	}
 }
 
+// everythingChanged does so with what is done to messages.
+func everythingChanged(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx, c := t.Context(), chat.Direct("alice", "bob")
+	if _, _, err := store.Chat().Append(ctx, message(c, "alice", "", "four")); err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	for _, d := range []chat.OpDraft{
+		{
+			By: "bob", Op: chat.OpEdit, Seq: 2, Body: []byte(`"2"`), At: []accounts.Name{"alice"}, Fallback: "2", MID: "e",
+			Fingerprint: [32]byte{7},
+		},
+		{By: "alice", Op: chat.OpReact, Seq: 2, Emoji: "👍"},
+		{By: "alice", Op: chat.OpPin, Seq: 2},
+		{By: "alice", Op: chat.OpRecall, Seq: 4},
+	} {
+		d.Conversation = c
+		_, commit, err := store.Chat().ApplyOp(ctx, d)
+		if err == nil {
+			err = commit.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", d.Op, err)
+		}
+	}
+	_, _, err := store.Chat().Clear(ctx, c, "alice", nil)
+	if err != nil {
+		t.Fatalf("clear: %v", err)
+	}
+	commit, err := store.Chat().Hide(ctx, c, "bob", []uint64{1, 2}, nil)
+	if err == nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil {
+		t.Fatalf("hide: %v", err)
+	}
+}
+
 // everythingOfLives does so with what accounts have besides their secrets.
 func everythingOfLives(t *testing.T, store *pebble.Store) {
 	t.Helper()
@@ -304,7 +342,7 @@ func dump(t *testing.T, fs vfs.FS, dir string) string {
 	for ok := iter.First(); ok; ok = iter.Next() {
 		fmt.Fprintf(&out, "%q\n", iter.Key())
 		for rest := iter.Value(); len(rest) > 0; {
-			if strings.IndexByte("Ppnqmrdgb", iter.Key()[0]) >= 0 { // no CBOR
+			if strings.IndexByte("PpnqmrdgbJTH", iter.Key()[0]) >= 0 { // no CBOR
 				fmt.Fprintf(&out, "\t%x\n", rest)
 				break
 			}
@@ -327,6 +365,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	store := open(t, pebble.Config{FS: mem, Clock: func() time.Time { return now }})
 	everything(t, store)
 	everythingQueued(t, store)
+	everythingChanged(t, store)
 	everythingOfLives(t, store)
 	everythingOfSides(t, store)
 	everythingOfHalls(t, store)
@@ -352,7 +391,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz51267" {
+	for _, table := range "VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz51267JTHXYEc" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

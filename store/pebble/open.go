@@ -162,6 +162,11 @@ func markFormat(db *pebble.DB) error {
 			return fmt.Errorf("upgrade from version 1: %w", err)
 		}
 	}
+	if version == 1 || version == 2 {
+		if err := upgradeExpiring(db); err != nil {
+			return fmt.Errorf("upgrade from version %d: %w", version, err)
+		}
+	}
 	row := encode(formatRow{Version: formatVersion, Product: product})
 	if err := db.Set([]byte{byte(tableFormat)}, row, pebble.Sync); err != nil {
 		return fmt.Errorf("write format: %w", err)

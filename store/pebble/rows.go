@@ -16,7 +16,7 @@ import (
 // format version.
 
 // formatVersion is what this version writes and the highest that it reads.
-const formatVersion = 2
+const formatVersion = 3
 
 type formatRow struct {
 	Version int    `cbor:"1,keyasint"`

@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
 )
 
 // upgrade makes rows of format version 1 those of version 2: each line of a list of contacts has a version, open requests and
@@ -74,4 +75,48 @@ func socialOf(db *pebble.DB, user accounts.Name) (row socialRow, err error) {
 		return row, fmt.Errorf("read social: %w", err)
 	}
 	return row, errors.Join(decode("social", value, &row), closer.Close())
+}
+
+// upgradeSlice is how many messages are looked at between two writes.
+const upgradeSlice = 4096
+
+// upgradeExpiring makes rows of format version 2 those of version 3: messages whose time is over some day are found by it.
+//
+// Version 2 knew neither rooms nor what is done to messages after they were sent: it would count what is gone, show what was
+// deleted, and write what is not for it to know.
+func upgradeExpiring(db *pebble.DB) error {
+	prefix := []byte{byte(tableMessages)}
+	iter, err := db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return fmt.Errorf("read messages: %w", err)
+	}
+	b, n := db.NewBatch(), 0
+	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+		if err = addExpiring(b, iter); err != nil {
+			break
+		}
+		if n++; n%upgradeSlice == 0 && !b.Empty() {
+			err = errors.Join(db.Apply(b, pebble.NoSync), b.Close())
+			b = db.NewBatch()
+		}
+	}
+	if err == nil {
+		err = db.Apply(b, pebble.NoSync)
+	}
+	if err = errors.Join(err, b.Close(), iter.Error(), iter.Close()); err != nil {
+		return fmt.Errorf("upgrade messages: %w", err)
+	}
+	return nil
+}
+
+func addExpiring(b *pebble.Batch, iter *pebble.Iterator) error {
+	name, _, err := cutString(iter.Key()[1:])
+	if err != nil {
+		return err
+	}
+	m, err := messageAt(chat.Conversation(name), iter)
+	if err == nil && m.Expires() != 0 && m.Kind != chat.KindGone {
+		put(b, expiringKey(m.Expires(), m.Conversation, m.Seq), nil)
+	}
+	return err
 }

@@ -1,7 +1,9 @@
 package pebble_test
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	engine "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -9,6 +11,42 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/store/pebble"
 )
+
+// What a store of version 2 has kept for longer than its time goes when that is found out.
+func TestAnUpgradeFindsWhatIsOver(t *testing.T) {
+	fs := vfs.NewMem()
+	store := open(t, pebble.Config{Dir: dataDir, FS: fs})
+	c := contacts(t, store, "alice", "bob")
+	d := message(c, "alice", "", "soon over")
+	d.TTL = 1
+	sent, commit, err := store.Chat().Append(t.Context(), d)
+	if err == nil {
+		err = commit.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	db := openEngine(t, fs)
+	err = errors.Join(
+		db.DeleteRange([]byte("c"), []byte("d"), engine.Sync),
+		db.Set([]byte("V"), formatValue(t, map[int]any{1: 2, 2: "magpie"}), engine.Sync), db.Close(),
+	)
+	if err != nil {
+		t.Fatalf("make it one of version 2: %v", err)
+	}
+	later := time.UnixMilli(sent.Message.TS + 1000)
+	store = open(t, pebble.Config{Dir: dataDir, FS: fs, Clock: func() time.Time { return later }})
+	if told, more, err := store.Chat().Expire(t.Context(), 10); err != nil || more || len(told) != 2 {
+		t.Errorf("expire: got %v, %t, %v", told, more, err)
+	}
+	tallies, _, err := store.Chat().Tallies(t.Context(), "bob")
+	if err != nil || len(tallies) != 0 {
+		t.Errorf("unread of bob: got %+v, %v", tallies, err)
+	}
+}
 
 // A store of version 1 that a crash has left half upgraded has some of the rows already.
 func TestAnUpgradeGoesOn(t *testing.T) {
