@@ -59,6 +59,7 @@ type groupOutput struct {
 	Ended        int64              `json:"ended,omitempty" doc:"when the room was dissolved, in Unix milliseconds"`
 	Version      uint64             `json:"ver" doc:"grows with each change of the settings"`
 	Large        bool               `json:"large,omitempty" doc:"its messages are not in the stream"`
+	Pins         []uint64           `json:"pins,omitempty" doc:"for members: the seqs of the messages that are pinned"`
 	Role         chat.Role          `json:"role,omitempty" doc:"of the caller: owner, admin or member"`
 	Since        int64              `json:"since,omitempty" doc:"when the caller got his role, in Unix milliseconds"`
 	Mute         int64              `json:"mute,omitempty" doc:"until when the caller may not write; -1: for ever"`
@@ -122,7 +123,11 @@ func groupRows(ch *chat.Service) []*Operation {
 		read("group.get", User, "Gives the settings of a room, and what the caller is to it.",
 			func(ctx context.Context, c Caller, in conversationInput) (groupOutput, error) {
 				v, err := ch.SeeRoom(ctx, c.Account, chat.Conversation(in.Conversation))
-				return groupOf(v), err
+				out := groupOf(v)
+				if err == nil && v.Role != chat.RoleNone {
+					out.Pins, err = ch.Pins(ctx, c.Account, v.Conversation)
+				}
+				return out, err
 			}),
 		change("group.invite", User, "Brings people into a room: contacts join at once, others are invited.",
 			func(ctx context.Context, c Caller, in peopleOfGroupInput) (guestsOutput, chat.Commit, error) {
