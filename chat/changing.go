@@ -37,6 +37,9 @@ func (s *Service) Apply(ctx context.Context, who accounts.Name, c Conversation, 
 		return Changed{}, nil, fmt.Errorf("%.20s in %s: %w", r.Op, c, err)
 	}
 	s.wake.Wake(changed.Told...)
+	if changed.Rev != 0 && !changed.Dup {
+		s.showChange(changed.Revision, commit)
+	}
 	return changed, commit, nil
 }
 

@@ -46,6 +46,7 @@ func (s *Service) desertAll(ctx context.Context, who accounts.Name) error {
 			if err := s.store.Wipe(ctx, c, who); err != nil {
 				return fmt.Errorf("wipe what %s sent to %s: %w", who, c, err)
 			}
+			s.wiped(c)
 		}
 		if err := s.desert(ctx, c, who); err != nil {
 			return err

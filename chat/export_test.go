@@ -17,6 +17,3 @@ func (s *Service) ChangeRoom(ctx context.Context, change RoomChange) (RoomChange
 func TellCrowd(ctx context.Context, s *Service, change RoomChange, changed RoomChanged) {
 	s.crowdChanged(ctx, change, changed)
 }
-
-// ShowChange lets tests show any change.
-func (s *Service) ShowChange(c Conversation, seq uint64, e Event) { s.showChange(c, seq, e, nil) }

@@ -90,10 +90,13 @@ func (r *ring) add(seq uint64, line *Line) {
 	}
 }
 
-func (r *ring) all() []*Line {
-	lines := make([]*Line, len(r.list))
-	for i, x := range r.list {
-		lines[i] = x.line
+// all gives what is kept, less what is there for a time only that is over.
+func (r *ring) all(now int64) []*Line {
+	lines := make([]*Line, 0, len(r.list))
+	for _, x := range r.list {
+		if m := &x.line.Event.Message; m.TTL == 0 || now < m.TS+1000*m.TTL {
+			lines = append(lines, x.line)
+		}
 	}
 	return lines
 }

@@ -296,16 +296,28 @@ func TestAChangeIsShownBehindItsMessage(t *testing.T) {
 		m.open(t, show)
 		bob := m.watch("bob", show)
 		bob.take()
-		seq := m.post(t, "carol", show, "hasty words").Seq
-		if err := m.store.Wipe(t.Context(), show, "carol"); err != nil {
-			t.Fatal(err)
+		m.post(t, "carol", show, "one")
+		m.post(t, "carol", show, "hasty words")
+		m.post(t, "carol", show, `{"body":{"text":"brief"},"ttl":60}`)
+		bob.want(t, "messages", "1 carol: one", "2 carol: hasty words", "3 carol: brief")
+		do := func(r chat.OpRequest) {
+			t.Helper()
+			if _, _, err := m.Apply(t.Context(), "carol", show, r, nil); err != nil {
+				t.Fatalf("%+v: %v", r, err)
+			}
 		}
-		m.ShowChange(show, seq, chat.Event{Entry: chat.Entry{Type: chat.EntryRead, Read: seq}})
-		if got := bob.take(); len(got) != 2 || got[1] != "a change of 1" {
-			t.Errorf("bob was shown %q, want the message and the change", got)
+		do(chat.OpRequest{Op: chat.OpEdit, Seq: 1, Body: []byte(`{"text":"two"}`)})
+		do(chat.OpRequest{Op: chat.OpRecall, Seq: 2})
+		do(chat.OpRequest{Op: chat.OpReact, Seq: 1, Emoji: "👍"})
+		do(chat.OpRequest{Op: chat.OpReact, Seq: 1, Emoji: "👍"}) // changes nothing
+		bob.want(t, "changes", `edit 1 {"text":"two"}`, "recall 2 ", "react 1 ")
+		late := m.watch("alice", show).take()
+		if len(late) != 4 || late[0] != "1 carol: two" || strings.Contains(late[1], "hasty") || late[2] != "3 carol: brief" {
+			t.Errorf("who comes late is shown %q", late)
 		}
-		if got := m.watch("alice", show).take(); len(got) == 0 || strings.Contains(got[0], "hasty") {
-			t.Errorf("who comes late is shown %q", got)
+		pass(time.Minute)
+		if later := m.watch("alice", show).take(); len(later) != 3 || strings.Contains(strings.Join(later, ""), "brief") {
+			t.Errorf("who comes when a message's time is over is shown %q", later)
 		}
 	})
 }

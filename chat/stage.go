@@ -96,7 +96,8 @@ type stage struct {
 	posted  uint64       // the last seq that is known of
 	liked   bool         // there were likes since viewers were told
 	first   uint64       // the first seq that was posted since the stage is there; 0: none
-	changes []changeLine // of messages, that are still to be shown
+	changes []madeChange // that are still to be shown
+	stale   bool         // messages that a live room keeps say something else now
 	watch   watchers
 	places  positions
 	alarm   *time.Timer
@@ -236,24 +237,32 @@ func (s *Service) posted(c Conversation, seq uint64) {
 	})
 }
 
-// changeLine is a change of a message, which is shown once it is durable.
-type changeLine struct {
-	line   *Line
+// madeChange is a change of a message, which is shown once it is durable.
+type madeChange struct {
+	Revision
 	commit Commit
 }
 
-// maxChangeLines is how many changes may wait to be shown; then the oldest is left out.
-const maxChangeLines = 1024
+// maxChanges is how many changes may wait to be shown; then the oldest is left out.
+const maxChanges = 1024
 
-// showChange has those who watch a conversation be shown a change of the message seq, behind the message and once commit, if
-// it is not nil, is durable. What a live room keeps is what its messages say then.
-func (s *Service) showChange(c Conversation, seq uint64, e Event, commit Commit) {
-	e.Live, e.Conversation = true, c
-	s.stages.at(c, false, func(st *stage) {
-		if len(st.changes) >= maxChangeLines {
+// showChange has those who watch a conversation be shown a change of a message, behind the message and once commit, if it is
+// not nil, is durable. What a live room keeps is what its messages say then.
+func (s *Service) showChange(r Revision, commit Commit) {
+	s.stages.at(r.Conversation, false, func(st *stage) {
+		if len(st.changes) >= maxChanges {
 			st.changes = slices.Delete(st.changes, 0, 1)
 		}
-		st.changes = append(st.changes, changeLine{&Line{Event: e, Class: LineGift, Seq: seq}, commit})
+		st.changes = append(st.changes, madeChange{r, commit})
+		st.stale = st.stale || r.Op == OpEdit || r.Op == OpRecall
+		st.wakeLocked()
+	})
+}
+
+// wiped has a live room keep what its messages say now.
+func (s *Service) wiped(c Conversation) {
+	s.stages.at(c, false, func(st *stage) {
+		st.stale = true
 		st.wakeLocked()
 	})
 }

@@ -202,25 +202,28 @@ func (st *stage) show(page []Message) []*Line {
 }
 
 // showChanges shows changes of messages that were shown, and reads again what a live room keeps.
-func (s *Service) showChanges(ctx context.Context, st *stage) error {
+func (s *Service) showChanges(ctx context.Context, st *stage) (err error) {
 	st.mu.Lock()
-	changes := st.changes
-	st.changes = nil
+	changes, stale := st.changes, st.stale
+	st.changes, st.stale = nil, false
 	st.mu.Unlock()
-	if len(changes) == 0 {
-		return nil
-	}
-	var lines []*Line
-	for _, x := range changes {
-		if x.commit == nil || x.commit.Wait(ctx) == nil { // otherwise the store has failed, and shows nothing any more
-			lines = append(lines, x.line)
-		}
-	}
-	if st.ring != nil {
-		if err := s.readRing(ctx, st); err != nil {
+	defer func() {
+		if err != nil {
 			st.mu.Lock()
 			defer st.mu.Unlock()
-			st.changes = append(changes, st.changes...)
+			st.changes, st.stale = append(changes, st.changes...), st.stale || stale
+		}
+	}()
+	lines := make([]*Line, 0, len(changes))
+	for _, x := range changes {
+		line, err := s.changeLine(ctx, x)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, line)
+	}
+	if stale && st.ring != nil {
+		if err := s.readRing(ctx, st); err != nil {
 			return err
 		}
 	}
@@ -228,6 +231,32 @@ func (s *Service) showChanges(ctx context.Context, st *stage) error {
 		s.play(st, st.list, []*Line{line})
 	}
 	return nil
+}
+
+// changeLine waits until a change is durable, and makes a line of it.
+func (s *Service) changeLine(ctx context.Context, x madeChange) (*Line, error) {
+	if x.commit != nil {
+		if err := x.commit.Wait(ctx); err != nil {
+			return nil, fmt.Errorf("change %d of %s: %w", x.Rev, x.Conversation, err)
+		}
+	}
+	line := &Line{Class: LineGift, Seq: x.Seq}
+	switch x.Op {
+	case OpReact, OpUnreact:
+		line.Class = LineChat
+	case OpEdit:
+		m, found, err := s.message(ctx, Source{x.Conversation, x.Seq})
+		if err != nil {
+			return nil, err
+		}
+		if x.Message = m; !found {
+			x.Message.Kind = KindGone
+		}
+	}
+	line.Event = Event{Live: true, Entry: Entry{
+		Type: EntryType(x.Op), TS: x.TS, Conversation: x.Conversation, Change: x.Revision,
+	}}
+	return line, nil
 }
 
 // readRing reads the messages that a live room keeps as they are now.
@@ -401,7 +430,7 @@ func (s *Service) welcome(ctx context.Context, st *stage, came []Viewer, lines [
 		return
 	}
 	if st.ring != nil {
-		lines = st.ring.all()
+		lines = st.ring.all(s.now().UnixMilli())
 	}
 	s.play(st, current, lines)
 	s.showAllPlaces(ctx, st, current)

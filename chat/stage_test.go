@@ -45,8 +45,8 @@ func (v *viewer) show(lines []*chat.Line) {
 			v.lines = append(v.lines, fmt.Sprintf("%d %s", e.Message.Seq, text))
 		case e.Type == chat.EventPlace:
 			v.lines = append(v.lines, fmt.Sprintf("%s is at %s", e.Who, e.Where))
-		case e.Type == chat.EntryRead:
-			v.lines = append(v.lines, fmt.Sprint("a change of ", l.Seq))
+		case e.Change.Op != "":
+			v.lines = append(v.lines, fmt.Sprintf("%s %d %s", e.Type, e.Change.Seq, e.Change.Message.Body))
 		case e.Type == chat.EventLive:
 			v.lines = append(v.lines, fmt.Sprintf("%d watch, %d likes", e.Viewers, e.Likes))
 		}

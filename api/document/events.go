@@ -283,6 +283,21 @@ type watchedMessage struct {
 	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
 }
 
+type watchedChange struct {
+	Type         string            `json:"t" enum:"edit|recall|react|unreact|pin|unpin"`
+	USN          uint64            `json:"usn" doc:"0: it is no part of a stream"`
+	Conversation chat.Conversation `json:"c"`
+	Rev          uint64            `json:"rev"`
+	Seq          uint64            `json:"seq"`
+	By           accounts.Name     `json:"by,omitempty"`
+	TS           int64             `json:"ts"`
+	Kind         string            `json:"k,omitempty"`
+	Body         json.RawMessage   `json:"body,omitempty"`
+	At           []accounts.Name   `json:"at,omitempty"`
+	Why          string            `json:"why,omitempty" doc:"why it is gone"`
+	Emoji        string            `json:"emoji,omitempty"`
+}
+
 type watchedPosition struct {
 	Type         string            `json:"t" enum:"loc"`
 	Conversation chat.Conversation `json:"c"`

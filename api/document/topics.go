@@ -28,7 +28,7 @@ var topics = []topic{
 		"newest of each member is known for an hour.", true, 2, []string{"position"}},
 	{"live", "im/c/{conv}/live", "What happens in a conversation that one may read, for those who watch it: a live room, a " +
 		"board, a trip or any other. It is subscribed by its name only.", false, 1,
-		[]string{"watched.msg", "watched.loc", "watched.live", "line"}},
+		[]string{"watched.msg", "watched.change", "watched.loc", "watched.live", "line"}},
 	{"state", "im/u/me/state", "What this connection is used for.", true, 2, []string{"activity"}},
 	{"in", "im/u/{uid}/in", "The user's stream: one ordered line of events. usn is the last one plus 1, or call sync.",
 		false, 2, nil},
@@ -65,6 +65,8 @@ func (s *schemas) messages(table []*api.Operation) map[string]message {
 			s.object(typeOf[positionGiven](), true)},
 		"watched.msg": {"A message was sent in a conversation that is watched, or is large and not in the stream.",
 			structured, s.of(typeOf[watchedMessage](), false)},
+		"watched.change": {"A message of a conversation that is watched was changed.", structured,
+			s.of(typeOf[watchedChange](), false)},
 		"watched.loc": {"A member is somewhere else.", structured, s.of(typeOf[watchedPosition](), false)},
 		"watched.live": {"How many watch a live room, or how often it was liked, has changed.", structured,
 			s.of(typeOf[watchedRoom](), false)},
