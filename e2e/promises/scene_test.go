@@ -173,6 +173,7 @@ func row743(t *testing.T) {
 			for range 30 {
 				deeds[d.IntN(len(deeds))]()
 			}
+			amend(t, town.Place, bob, group)
 			if d.IntN(2) == 0 {
 				town.Restart()
 				for _, p := range []*people.Person{alice, bob, carol, other} {
@@ -200,6 +201,17 @@ func row743(t *testing.T) {
 func change(p *people.Person, c, op string, d *rand.Rand) {
 	p.Call("op", people.M{"op": op, "c": c, "seq": 1 + d.IntN(8), "body": people.M{"text": fmt.Sprint("edited ", d.IntN(9))},
 		"emoji": []string{"👍", "😀"}[d.IntN(2)]})
+}
+
+// amend writes two messages to a group, changes one and takes the other back.
+func amend(t *testing.T, place *people.Place, p *people.Person, c string) {
+	t.Helper()
+	var seqs []any
+	for range 2 {
+		seqs = append(seqs, call(t, place, p, "send", people.M{"c": c, "body": people.M{"text": "not so"}})["seq"])
+	}
+	p.Must("op", people.M{"op": "edit", "c": c, "seq": seqs[0], "body": people.M{"text": "so"}})
+	p.Must("op", people.M{"op": "recall", "c": c, "seq": seqs[1]})
 }
 
 // contradictions are between what a device shows that was there all the time, one that was away, and the server.

@@ -188,7 +188,7 @@ func row725(t *testing.T) {
 				}
 			}
 		}()
-		defer func() { cancel(); <-over }()
+		defer cancel()
 		c := device.Direct("alice", "bob")
 		var back []uint64
 		for before := uint64(n + 1); before > 1; before = back[len(back)-1] {
@@ -217,5 +217,55 @@ func row725(t *testing.T) {
 				t.Fatalf("place %d: %d of %d backwards, %d forwards", want, back[i], len(back), forth[i])
 			}
 		}
+		cancel()
+		<-over
+		holes(t, town, both[0], bob)
 	})
+}
+
+// holes sees that what was taken back keeps its place in the history without its content, that what somebody hides is left out
+// for him and nobody else, and that it is said where a history begins, and why.
+func holes(t *testing.T, town *town, alice, bob *people.Person) {
+	t.Helper()
+	c := device.Direct("alice", "bob")
+	alice.Must("op", people.M{"op": "recall", "c": c, "seq": history(t, town.Place, alice, c)[9].Seq})
+	bob.Must("history.hide", people.M{"c": c, "seqs": []int{20}})
+	for i, m := range history(t, town.Place, bob, c)[:30] {
+		seq, empty := uint64(i+1), i == 9
+		if i >= 19 { // what he hides is left out for him
+			seq++
+		}
+		if m.Seq != seq || (m.K == gone) != empty || (m.Body.Text == "") != empty {
+			t.Errorf("at place %d is %+v", i+1, m)
+		}
+	}
+	if m := history(t, town.Place, alice, c)[19]; m.K == gone {
+		t.Errorf("what bob does not want to see is gone for alice: %+v", m)
+	}
+	begins := func(c string) string {
+		out := call(t, town.Place, bob, "history", people.M{"c": c, "limit": 1})
+		if out["floor"] == nil {
+			t.Errorf("nobody says where %s begins", c)
+		}
+		why, _ := out["floor_why"].(string)
+		return why
+	}
+	why := begins(c)
+	bob.Must("history.clear", people.M{"c": c})
+	if all := history(t, town.Place, bob, c); len(all) > 0 {
+		t.Errorf("after everything was put away, there is %+v", all)
+	}
+	awaits(t, "7.2-5", why != "")
+	if why != "start" {
+		t.Errorf("the history begins where it does because of %s", why)
+	}
+	if why := begins(c); why != "clear" {
+		t.Errorf("after everything was put away, it is because of %s", why)
+	}
+	group := room(t, town.Place, alice, "group")
+	call(t, town.Place, alice, "send", people.M{"c": group, "body": people.M{"text": "to nobody"}})
+	alice.Must("group.invite", people.M{"c": group, "who": []string{"bob"}})
+	if why := begins(group); why != "join" {
+		t.Errorf("for who joined later it is because of %s", why)
+	}
 }
