@@ -91,9 +91,10 @@ type forward struct {
 }
 
 type historyOutput struct {
-	Messages []message `json:"msgs" doc:"in the order of seq"`
-	Head     uint64    `json:"head"`
-	Floor    uint64    `json:"floor"` // the first seq that still exists
+	Messages []message        `json:"msgs" doc:"in the order of seq"`
+	Head     uint64           `json:"head"`
+	Floor    uint64           `json:"floor"` // the first seq that still exists
+	Why      chat.FloorReason `json:"floor_why" doc:"why nothing is before it" enum:"start|join|clear|retention"`
 }
 
 type syncInput struct {
@@ -221,7 +222,7 @@ func history(ctx context.Context, ch *chat.Service, c Caller, in historyInput) (
 		q.First, q.After = *in.After == 0, *in.After
 	}
 	p, err := ch.History(ctx, c.Account, q)
-	out := historyOutput{Messages: make([]message, 0, len(p.Messages)), Head: p.Head, Floor: p.Floor}
+	out := historyOutput{Messages: make([]message, 0, len(p.Messages)), Head: p.Head, Floor: p.Floor, Why: p.Why}
 	for _, m := range p.Messages {
 		out.Messages = append(out.Messages, messageOf(m))
 	}

@@ -54,6 +54,7 @@ type reading struct {
 	conversation Conversation
 	periods      []Period // oldest first
 	head, floor  uint64
+	why          FloorReason
 }
 
 func (r *reading) history(q HistoryQuery, limit int) (MessagePage, error) {
@@ -72,7 +73,10 @@ func (r *reading) history(q HistoryQuery, limit int) (MessagePage, error) {
 		all, err = r.backward(q.Before, limit)
 		keep = len(all) - 1
 	}
-	page := MessagePage{Messages: fit(all, keep), Head: r.head, Floor: max(r.floor, r.periods[0].From)}
+	page := MessagePage{Messages: fit(all, keep), Head: r.head, Floor: r.floor, Why: r.why}
+	if from := r.periods[0].From; from > page.Floor {
+		page.Floor, page.Why = from, FloorJoin
+	}
 	if end := r.periods[len(r.periods)-1].To; r.head >= end {
 		page.Head = end - 1
 	}
@@ -82,7 +86,7 @@ func (r *reading) history(q HistoryQuery, limit int) (MessagePage, error) {
 // read gives messages between two exclusive bounds, as [Ops.MessagesFor] does.
 func (r *reading) read(after, before uint64, limit int) ([]Message, error) {
 	page, err := r.store.MessagesFor(r.ctx, r.who, r.conversation, after, before, limit)
-	r.head, r.floor = page.Head, page.Floor
+	r.head, r.floor, r.why = page.Head, page.Floor, page.Why
 	return page.Messages, err
 }
 

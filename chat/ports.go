@@ -145,7 +145,19 @@ type MessagePage struct {
 	Messages []Message
 	Head     uint64 // last seq of the conversation; 0: it is empty
 	Floor    uint64 // first seq that still exists
+	Why      FloorReason
 }
+
+// FloorReason is why there is nothing before the floor of a conversation. The values are those of the wire.
+type FloorReason string
+
+// Reasons for a floor.
+const (
+	FloorStart     FloorReason = "start"     // nothing was before
+	FloorJoin      FloorReason = "join"      // the reader was no member before
+	FloorClear     FloorReason = "clear"     // the reader has deleted what was before for himself
+	FloorRetention FloorReason = "retention" // what was before was too old
+)
 
 // StreamPage is a part of a stream.
 type StreamPage struct {

@@ -255,7 +255,6 @@ func holes(t *testing.T, town *town, alice, bob *people.Person) {
 	if all := history(t, town.Place, bob, c); len(all) > 0 {
 		t.Errorf("after everything was put away, there is %+v", all)
 	}
-	awaits(t, "7.2-5", why != "")
 	if why != "start" {
 		t.Errorf("the history begins where it does because of %s", why)
 	}

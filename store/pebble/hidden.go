@@ -242,7 +242,10 @@ func (s *Store) messagesFor(
 		if err != nil {
 			return page, err
 		}
-		page.Head, page.Floor = part.Head, max(part.Floor, upTo+1)
+		page.Head, page.Floor, page.Why = part.Head, part.Floor, part.Why
+		if upTo+1 > page.Floor {
+			page.Floor, page.Why = upTo+1, chat.FloorClear
+		}
 		n := len(part.Messages)
 		if before != 0 {
 			page.Messages = append(some, page.Messages...)

@@ -63,7 +63,10 @@ func (c chatStore) messages(
 func (s *Store) messagePage(
 	name chat.Conversation, floor, after, before uint64, limit int,
 ) (page chat.MessagePage, err error) {
-	page.Floor = max(floor, 1)
+	page.Floor, page.Why = max(floor, 1), chat.FloorStart
+	if floor > 1 {
+		page.Why = chat.FloorRetention
+	}
 	prefix := key1(tableMessages, name)
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 	if err != nil {
