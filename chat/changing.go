@@ -40,6 +40,9 @@ func (s *Service) Apply(ctx context.Context, who accounts.Name, c Conversation, 
 	if changed.Rev != 0 && !changed.Dup {
 		s.showChange(changed.Revision, commit)
 	}
+	if changed.Large && !changed.Dup && changed.Rev != 0 && c.Kind() != KindLive {
+		s.crowds.changedMessage(c, changed.Rev)
+	}
 	return changed, commit, nil
 }
 

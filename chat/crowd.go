@@ -40,12 +40,15 @@ type crowd struct {
 	list    []*listener // all of them; nil: to be made anew. It never changes.
 	known   uint64      // as of which partings the store's answers hold
 	posted  uint64      // the last seq that is known of
+	revised uint64      // the last rev that is known of; 0: none
+	since   uint64      // the first one
 	late    []*listener // those who may have missed something
 	waiting bool        // it is in ready, or at work and will be
 	working bool
 
 	// Of whoever is at work.
 	cursor uint64 // everything up to here was told
+	change uint64 // and all changes up to here
 	page   []told
 	to     []*listener // who is still to be told
 }
@@ -60,7 +63,7 @@ type listener struct {
 	gone  bool
 }
 
-// told is a message made ready for everybody.
+// told is a message, or a change of the message seq, made ready for everybody.
 type told struct {
 	seq   uint64
 	event Event
@@ -201,6 +204,21 @@ func (s *crowds) wrote(c Conversation, seq uint64) {
 	s.wakeLocked(cr)
 }
 
+// changedMessage tells that a message was changed.
+func (s *crowds) changedMessage(c Conversation, rev uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cr := s.by[c]
+	if cr == nil {
+		return
+	}
+	cr.revised = max(cr.revised, rev)
+	if cr.since == 0 || rev < cr.since {
+		cr.since = rev
+	}
+	s.wakeLocked(cr)
+}
+
 // wakeLocked has the crowd get its turn.
 func (s *crowds) wakeLocked(cr *crowd) {
 	if cr.waiting {
@@ -248,14 +266,17 @@ func (s *crowds) rest(cr *crowd, more bool) {
 	s.tidyLocked(cr)
 }
 
-// begin says where the next page begins, and whether there is one.
-func (s *crowds) begin(cr *crowd) (after uint64, ok bool) {
+// begin says after which seq the next page of messages begins, and after which rev that of changes, and whether there are such.
+func (s *crowds) begin(cr *crowd) (after uint64, messages bool, rev uint64, changes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cr.posted > cr.cursor+crowdLag {
 		cr.cursor = cr.posted - crowdLag
 	}
-	return cr.cursor, cr.posted > cr.cursor
+	if cr.change == 0 && cr.since > 0 {
+		cr.change = cr.since - 1
+	}
+	return cr.cursor, cr.posted > cr.cursor, cr.change, cr.revised > cr.change
 }
 
 // gather gives everybody who is to be told a page, which was read before, as of partings.

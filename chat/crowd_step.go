@@ -80,42 +80,76 @@ func (s *Service) crowdTurn(ctx context.Context, cr *crowd) (more bool, err erro
 	if len(cr.to) == 0 {
 		cr.page = nil
 	}
-	_, ok := s.crowds.begin(cr)
-	return len(cr.to) > 0 || ok, nil
+	_, messages, _, changes := s.crowds.begin(cr)
+	return len(cr.to) > 0 || messages || changes, nil
 }
 
-// readCrowd reads the next page, and finds out who is to be told. Whoever comes after it was read is told of it by its head.
-func (s *Service) readCrowd(ctx context.Context, cr *crowd) error {
-	after, ok := s.crowds.begin(cr)
-	if !ok {
-		return nil
+// readCrowd reads the next page, messages before changes, and finds out who is to be told. Whoever comes after it was read is
+// told of it by its head.
+func (s *Service) readCrowd(ctx context.Context, cr *crowd) (err error) {
+	var page []told
+	after, messages, rev, changes := s.crowds.begin(cr)
+	switch {
+	case messages:
+		page, err = s.crowdMessages(ctx, cr, after)
+	case changes:
+		page, err = s.crowdChanges(ctx, cr, rev)
 	}
-	read, err := s.store.Messages(ctx, cr.c, after, 0, crowdPage)
-	if err != nil {
-		return fmt.Errorf("messages of %s after %d: %w", cr.c, after, err)
-	}
-	if len(read.Messages) == 0 {
-		cr.cursor = max(after, read.Head) // what was there is gone
-		return nil
+	if err != nil || len(page) == 0 {
+		return err
 	}
 	r, err := s.store.Room(ctx, cr.c) // after the page: it knows of all who have left before that was written
 	if err != nil {
 		return fmt.Errorf("room %s: %w", cr.c, err)
 	}
-	page := make([]told, 0, len(read.Messages))
-	for _, m := range read.Messages {
-		if err := s.quote(ctx, &m); err != nil {
-			return err
-		}
-		page = append(page, told{m.Seq, Event{
-			Entry: Entry{Type: EntryMessage, TS: m.TS, Conversation: m.Conversation, Message: m}, Live: true, Title: r.Info.Title,
-		}})
-		cr.cursor = m.Seq
+	for i := range page {
+		e := &page[i].event
+		e.Live, e.Title, e.Conversation = true, r.Info.Title, cr.c
 	}
 	if cr.to = s.crowds.gather(cr, r.Partings); len(cr.to) > 0 {
 		cr.page = page
 	}
 	return nil
+}
+
+func (s *Service) crowdMessages(ctx context.Context, cr *crowd, after uint64) ([]told, error) {
+	read, err := s.store.Messages(ctx, cr.c, after, 0, crowdPage)
+	if err != nil {
+		return nil, fmt.Errorf("messages of %s after %d: %w", cr.c, after, err)
+	}
+	if len(read.Messages) == 0 {
+		cr.cursor = max(after, read.Head) // what was there is gone
+	}
+	var page []told
+	for _, m := range read.Messages {
+		if err := s.quote(ctx, &m); err != nil {
+			return nil, err
+		}
+		page = append(page, told{m.Seq, Event{Entry: Entry{Type: EntryMessage, TS: m.TS, Message: m}}})
+		cr.cursor = m.Seq
+	}
+	return page, nil
+}
+
+func (s *Service) crowdChanges(ctx context.Context, cr *crowd, after uint64) ([]told, error) {
+	read, head, err := s.store.Revisions(ctx, cr.c, after, crowdPage)
+	if err != nil {
+		return nil, fmt.Errorf("changes of %s after %d: %w", cr.c, after, err)
+	}
+	if len(read) == 0 {
+		cr.change = max(after, head)
+	}
+	var page []told
+	for _, x := range read {
+		if x.Op == OpEdit {
+			if x.Message, _, err = s.message(ctx, Source{cr.c, x.Seq}); err != nil {
+				return nil, err
+			}
+		}
+		page = append(page, told{x.Seq, Event{Entry: Entry{Type: EntryType(x.Op), TS: x.TS, Change: x}}})
+		cr.change = x.Rev
+	}
+	return page, nil
 }
 
 // ask finds out whether those of a slice are members of whom that is not known.

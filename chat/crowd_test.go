@@ -112,6 +112,9 @@ func (h *heard) Cast(users []accounts.Name, e *chat.Event) {
 	if e.Type == chat.EventHead {
 		line = fmt.Sprintf("%s at %d, unread %d", e.Conversation, e.Tally.Head, e.Tally.Unread())
 	}
+	if e.Change.Rev != 0 {
+		line = fmt.Sprintf("%s %s %d, rev %d", e.Conversation, e.Type, e.Change.Seq, e.Change.Rev)
+	}
 	h.order = append(h.order, line)
 	for _, who := range users {
 		h.of[who] = append(h.of[who], line)
@@ -328,6 +331,35 @@ func TestTwoPeopleDoNotWaitBehindALargeConversation(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		r.want(t, "in the end", "m399", "g.city 1")
+	})
+}
+
+func TestChangesOfMessagesOfALargeConversationAreHeard(t *testing.T) {
+	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
+		m.hall(t, city, true, "alice")
+		m.attends(t, "alice", 1)
+		m.attends(t, "bob", 2)
+		m.tells(t, "owner", city, "one")
+		m.enter(t, city, "bob")
+		synctest.Wait()
+		m.tells(t, "owner", city, "two")
+		do := func(who accounts.Name, r chat.OpRequest) {
+			t.Helper()
+			_, commit, err := m.Apply(t.Context(), who, city, r, nil)
+			if err == nil && commit != nil {
+				err = commit.Wait(t.Context())
+			}
+			if err != nil {
+				t.Fatalf("%s %s: %v", who, r.Op, err)
+			}
+			synctest.Wait()
+		}
+		do("alice", chat.OpRequest{Op: chat.OpReact, Seq: 1, Emoji: "x"})
+		do("owner", chat.OpRequest{Op: chat.OpEdit, Seq: 2, Body: []byte(`{"text":"2"}`)})
+		do("owner", chat.OpRequest{Op: chat.OpRecall, Seq: 2})
+		do("alice", chat.OpRequest{Op: chat.OpReact, Seq: 1, Emoji: "x"}) // again
+		h.want(t, "a member", "alice", "g.city 1", "g.city 2", "g.city react 1, rev 1", "g.city edit 2, rev 2", "g.city recall 2, rev 3")
+		h.want(t, "who came later", "bob", "g.city 2", "g.city edit 2, rev 2", "g.city recall 2, rev 3")
 	})
 }
 

@@ -38,9 +38,9 @@ func (nowhere) Cast([]accounts.Name, *Event)              {}
 // SetRouter says where what is told at once goes. It is called once, before Run; without it, nowhere.
 func (s *Service) SetRouter(r Router) { s.router = r }
 
-// live keeps what is told between two people, or in a room, in step with what they are to each other, or to it. A lock is shared by many pairs. It
-// is held from the question whether the one may know of the other until the answer is with the router, so that whoever has
-// changed something (a block) and then had the lock knows that nothing follows that was decided before.
+// live keeps what is told between two people, or in a room, in step with what they are to each other, or to it. A lock is
+// shared by many. It is held from the question whether the one may know of the other until the answer is with the router, so
+// that whoever has changed something (a block) and then had the lock knows that nothing follows that was decided before.
 //
 // At most one of them is held at a time, and online.mu and typists.mu come after it. The question may read from the disk
 // under the lock; that it is asked and answered as one is the point.

@@ -50,7 +50,8 @@ type Log interface {
 	// moved, an EntryReceipt goes to the streams of the other members, unless the last one about who is younger than
 	// ReceiptInterval or still waits there, given to none of their readers: then the answer says Untold, and somebody has to
 	// call Tell later. In rooms of up to m.ReceiptsTo members that are neither large nor channels it says so always, and TellRoom
-	// has to be called. What m.Private or the member's own side says is private others are not told. If nothing moved, the commit is that of earlier changes, or nil. ErrNotMember, ErrNoConversation.
+	// has to be called. What m.Private or the member's own side says is private others are not told. If nothing moved, the
+	// commit is that of earlier changes, or nil. ErrNotMember, ErrNoConversation.
 	Mark(ctx context.Context, c Conversation, who accounts.Name, m Marks, origin any) (Marked, Commit, error)
 
 	// Tell adds the EntryReceipt that Mark left out, under the same condition; untold means that it still holds and

@@ -139,8 +139,8 @@ type waiting struct {
 	tries int
 }
 
-// untold is the queue of members, or rooms, of whom something is left to tell: each at most once, and at most bound of them. When it
-// is full, the store is looked through later.
+// untold is the queue of members, or rooms, of whom something is left to tell: each at most once, and at most bound of them.
+// When it is full, the store is looked through later.
 type untold struct {
 	bound int
 	added chan struct{} // holds one; wakes Run

@@ -56,7 +56,8 @@ func (c chatStore) Crew(ctx context.Context, name chat.Conversation) ([]accounts
 }
 
 // largeTallies calls of, under the lock, with tallies of those of a user's conversations that are not in his stream and have
-// something unread, and gives what covers them; nil: nothing. What is in memory is not pinned: all of it is looked at under one lock, however many there are.
+// something unread, and gives what covers them; nil: nothing. What is in memory is not pinned: all of it is looked at under one
+// lock, however many there are.
 func (s *Store) largeTallies(ctx context.Context, st *stream, of func([]chat.Tally)) (last *commit, err error) {
 	var pinned []parties
 	var out []chat.Tally

@@ -227,7 +227,8 @@ func (t *roomTelling) tellLocked(b *pebble.Batch) (told []accounts.Name, again b
 		case !was[i].untold() && r.untold():
 			put(b, key2(tableUntold, c.name, q.who), nil)
 		}
-		if r.ToldRecv != was[i].ToldRecv || r.ToldRead != was[i].ToldRead || r.Owed != was[i].Owed || r.ToldUSN != was[i].ToldUSN {
+		told := r.ToldRecv != was[i].ToldRecv || r.ToldRead != was[i].ToldRead
+		if told || r.Owed != was[i].Owed || r.ToldUSN != was[i].ToldUSN {
 			p.saveLocked(b, i)
 			p.stream(i).changed = true
 		}
