@@ -241,4 +241,12 @@ func TestWatchedMessagesAreAsDescribed(t *testing.T) {
 			}
 		}
 	}
+	for _, op := range kinds(t, "Op") {
+		for _, e := range everyEvent(op) {
+			e.Live, e.USN = true, 0
+			if err := d.Message("im/c/d.alice.bob/live", false, e.AppendJSON(nil)); err != nil {
+				t.Fatalf("describe it in api/document/events.go: %v", err)
+			}
+		}
+	}
 }
