@@ -9,77 +9,77 @@ import (
 )
 
 type opInput struct {
-	Conversation string          `json:"c"`
-	Op           chat.Op         `json:"op"`  // edit, recall, react, unreact, pin, unpin
-	Seq          uint64          `json:"seq"` // of the message
-	MID          string          `json:"mid"` // the caller's name for the change; without seq, of the message to recall
+	Conversation string          `json:"c" required:"true"`
+	Op           chat.Op         `json:"op" doc:"what is done" required:"true" example:"react"`
+	Seq          uint64          `json:"seq" doc:"of the message" example:"1"`
+	MID          string          `json:"mid" doc:"the caller's name for the change; without seq, for the message to recall"`
 	Body         json.RawMessage `json:"body"`
 	At           []accounts.Name `json:"at"`
-	Emoji        string          `json:"emoji"`
+	Emoji        string          `json:"emoji" doc:"of a reaction" example:"👍"`
 }
 
 type opOutput struct {
 	Conversation chat.Conversation `json:"c"`
-	Rev          uint64            `json:"rev"` // 0: nothing has changed
+	Rev          uint64            `json:"rev" doc:"the place of the change in its conversation; 0: nothing has changed"`
 	Seq          uint64            `json:"seq"`
 	TS           int64             `json:"ts"`
-	Dup          bool              `json:"dup,omitempty"` // this mid had been used before
+	Dup          bool              `json:"dup,omitempty" doc:"this mid had been used before, and this is what became of it"`
 }
 
 type changesInput struct {
-	Conversation string `json:"c"`
-	Rev          uint64 `json:"rev"` // the last one that the client has
+	Conversation string `json:"c" required:"true"`
+	Rev          uint64 `json:"rev" doc:"the last one that the client has"`
 	Limit        uint64 `json:"limit"`
 }
 
 // revision is a change of a message.
 type revision struct {
-	Type  chat.Op         `json:"t"`
-	Rev   uint64          `json:"rev"`
+	Type  chat.Op         `json:"t" doc:"what was done"`
+	Rev   uint64          `json:"rev" doc:"its place in the conversation"`
 	Seq   uint64          `json:"seq"`
-	By    accounts.Name   `json:"by,omitempty"` // absent: the message's time was over
+	By    accounts.Name   `json:"by,omitempty" doc:"who has done it; absent: the message's time was over"`
 	TS    int64           `json:"ts"`
 	Kind  string          `json:"k,omitempty"` // edit: what the message says now
 	Body  json.RawMessage `json:"body,omitempty"`
 	At    []accounts.Name `json:"at,omitempty"`
-	Emoji string          `json:"emoji,omitempty"`
-	Why   string          `json:"why,omitempty"`
+	Emoji string          `json:"emoji,omitempty" doc:"of a reaction"`
+	Why   string          `json:"why,omitempty" doc:"why the message is gone: recalled, expired, deleted"`
 }
 
 type changesOutput struct {
-	Changes []revision `json:"changes"`
-	Rev     uint64     `json:"rev"` // where to go on
+	Changes []revision `json:"changes" doc:"in the order of rev"`
+	Rev     uint64     `json:"rev" doc:"where to go on"`
 	More    bool       `json:"more"`
 }
 
 type editsInput struct {
-	Conversation string `json:"c"`
-	Seq          uint64 `json:"seq"`
+	Conversation string `json:"c" required:"true"`
+	Seq          uint64 `json:"seq" required:"true" example:"1"`
 }
 
 // edit is what a message said before.
 type edit struct {
-	Rev  uint64          `json:"rev"` // 0: as it was sent
+	Rev  uint64          `json:"rev" doc:"of the change that made it say so; 0: it was sent so"`
 	TS   int64           `json:"ts"`
 	Body json.RawMessage `json:"body"`
 }
 
 type editsOutput struct {
-	Edits []edit `json:"edits"` // oldest first
+	Edits []edit `json:"edits" doc:"oldest first"`
 }
 
 type hideInput struct {
-	Conversation string   `json:"c"`
-	Seqs         []uint64 `json:"seqs"`
+	Conversation string   `json:"c" required:"true"`
+	Seqs         []uint64 `json:"seqs" doc:"of the messages, 100 at most" required:"true" example:"[1]"`
 }
 
 type clearInput struct {
-	Conversation string `json:"c"`
+	Conversation string `json:"c" required:"true"`
 }
 
 type clearOutput struct {
 	Conversation chat.Conversation `json:"c"`
-	UpTo         uint64            `json:"upto"`
+	UpTo         uint64            `json:"upto" doc:"the last message that is gone"`
 }
 
 func changeRows(ch *chat.Service) []*Operation {
@@ -132,9 +132,9 @@ func changesOf(p chat.RevisionPage) changesOutput {
 
 // reaction is how many have reacted to a message with an emoji.
 type reaction struct {
-	Emoji string `json:"e"`
-	N     uint64 `json:"n"`
-	Me    bool   `json:"me,omitempty"`
+	Emoji string `json:"e" doc:"with what"`
+	N     uint64 `json:"n" doc:"how many have"`
+	Me    bool   `json:"me,omitempty" doc:"the caller has"`
 }
 
 func reactionsOf(m chat.Message) []reaction {

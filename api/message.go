@@ -70,11 +70,11 @@ type message struct {
 	TTL      int64           `json:"ttl,omitempty"`
 	Fallback string          `json:"fallback,omitempty"`
 	Silent   bool            `json:"silent,omitempty"`
-	Edited   int64           `json:"edited,omitempty"` // Unix milliseconds
-	Rev      uint64          `json:"rev,omitempty"`    // of the last change of what it says
-	Why      string          `json:"why,omitempty"`    // it is gone: recalled, expired, deleted
-	React    []reaction      `json:"react,omitempty"`
-	Pin      bool            `json:"pin,omitempty"`
+	Edited   int64           `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
+	Rev      uint64          `json:"rev,omitempty" doc:"of the last change of what it says"`
+	Why      string          `json:"why,omitempty" doc:"why it is gone: recalled, expired, deleted"`
+	React    []reaction      `json:"react,omitempty" doc:"who has reacted to it"`
+	Pin      bool            `json:"pin,omitempty" doc:"it is pinned"`
 	Quote    *quote          `json:"quote,omitempty"` // the beginning of what it answers
 	Fwd      *forward        `json:"fwd,omitempty"`   // where it was written first
 }

@@ -229,7 +229,7 @@ func TestRefusedDataIsLeftAsItIs(t *testing.T) {
 			}))
 		}, want: pebble.ErrDamaged},
 		"a newer format of ours": {closed: true, harm: func(t *testing.T, fs *vfs.MemFS) {
-			setFormat(t, fs, map[int]any{1: 3, 2: "magpie"})
+			setFormat(t, fs, map[int]any{1: 4, 2: "magpie"})
 		}, want: pebble.ErrNewer},
 		"a newer format of ours, in the log": {harm: func(t *testing.T, fs *vfs.MemFS) {
 			db := openEngine(t, fs)

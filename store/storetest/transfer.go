@@ -143,6 +143,7 @@ func (k *kit) inhabitChat() {
 	odd = draft(c, bob, "plain", "plain")
 	odd.Body = []byte(`{"a":"<&>\u003c` + "\u2028" + `","b":1e3}`)
 	k.send(odd)
+	k.inhabitChanges(c)
 	k.mark(c, bob, 2, 1)
 	k.mark(c, bob, 3, 3) // not told
 	_, commit, err := k.request(carol, alice, "hello", nil)
@@ -162,6 +163,16 @@ func (k *kit) inhabitChat() {
 	login := chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"}
 	commit, err = k.chat().TellSession(k.ctx(), alice, login)
 	k.durable("tell session", commit, err)
+}
+
+func (k *kit) inhabitChanges(c chat.Conversation) {
+	k.Helper()
+	k.apply(named(editing(c, alice, 1, "better"), "e1"))
+	k.apply(reacting(c, bob, chat.OpReact, 1, "+\xff"))
+	k.apply(op(c, bob, chat.OpPin, 1))
+	k.apply(op(c, alice, chat.OpRecall, 3))
+	k.hide(c, bob, 1, 2)
+	k.clear(chat.Direct(alice, "erin"), alice)
 }
 
 const crowd chat.Conversation = "g.crowd"
