@@ -23,6 +23,7 @@ type Conn struct {
 	ws   *frames // nil without WebSocket
 
 	authenticated atomic.Bool
+	odd           atomic.Bool   // as dialect.odd
 	disconnect    atomic.Uint32 // as framer.disconnect
 	buffered      atomic.Int64  // bytes taken by Write and not yet by the socket; grows under mu
 	flusher       sync.WaitGroup
@@ -157,7 +158,15 @@ func (c *Conn) ended() {
 
 // SetDeadline sets the read deadline only: whoever keeps the peer alive by what it sends has nothing to say about how
 // fast it reads. See Config.WriteTimeout for that.
-func (c *Conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+//
+// mochi counts one and a half times the keep-alive in whole seconds: the half second that an odd one has is added here (MQTT 5,
+// 3.1.2.10).
+func (c *Conn) SetDeadline(t time.Time) error {
+	if c.odd.Load() && !t.IsZero() {
+		t = t.Add(time.Second / 2)
+	}
+	return c.SetReadDeadline(t)
+}
 
 // SetReadDeadline makes reads fail with os.ErrDeadlineExceeded from t on; zero means never.
 func (c *Conn) SetReadDeadline(t time.Time) error {

@@ -404,3 +404,40 @@ func TestAttachments(t *testing.T) {
 		ended(t, ends)
 	})
 }
+
+func TestAnOddKeepAliveHasItsHalfSecond(t *testing.T) {
+	tests := map[string]struct {
+		keepAlive byte
+		want      time.Duration
+	}{
+		"odd":  {5, 7500 * time.Millisecond},
+		"even": {4, 7 * time.Second},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				took := make(chan time.Duration, 1)
+				_, p := pipe(t, nil, func(c *Conn) {
+					if !admitted(t, c) {
+						return
+					}
+					start := time.Now()
+					if err := c.SetDeadline(start.Add(7 * time.Second)); err != nil {
+						t.Error(err)
+					}
+					_, err := c.Read(make([]byte, 1))
+					if !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("Read: %v, want %v", err, os.ErrDeadlineExceeded)
+					}
+					took <- time.Since(start)
+				})
+				packet := bytes.Clone(connect)
+				packet[11] = tt.keepAlive
+				send(t, p.dial(), packet)
+				if got := <-took; got != tt.want {
+					t.Errorf("read for %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -71,7 +71,7 @@ func checkConnect(packet []byte) (dialect, error) {
 // connect goes on behind the version. The code is that of MQTT 3.1.1 for what is wrong, if it has one.
 func (d *dialect) connect(s *scanner) (code3 byte) {
 	flags := s.byte()
-	s.uint16() // keep-alive
+	d.odd = s.uint16()%2 == 1
 	five := d.version >= version5
 	switch {
 	case flags&flagReserved != 0:

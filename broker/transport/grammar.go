@@ -33,6 +33,7 @@ const (
 // dialect is how a connection speaks, which its CONNECT said. The zero value is before that.
 type dialect struct {
 	version byte
+	odd     bool // its keep-alive is an odd number of seconds
 	expires bool // the session outlives the connection, so that DISCONNECT may change when it ends
 }
 

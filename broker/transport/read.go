@@ -150,6 +150,7 @@ func (c *Conn) awaitConnect() error {
 		return c.breaks(err)
 	}
 	c.framer.dialect = spoken
+	c.odd.Store(spoken.odd)
 	c.held = held
 	return nil
 }
