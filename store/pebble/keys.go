@@ -52,7 +52,7 @@ const (
 	tableEdits     table = 'E' // conversation, seq, rev -> editRow: what a message said before
 	tableReactions table = 'J' // conversation, seq, emoji, user -> 8 bytes: time; without a user: how many have reacted so
 	tablePins      table = 'T' // conversation, seq -> 8 bytes: time
-	tableHidden    table = 'H' // user, conversation, seq -> nothing, or 1: messages that he has deleted for himself; of 0: up to which
+	tableHidden    table = 'H' // user, conversation, seq -> nothing, or 1: deleted for himself; of seq 0: up to which
 	tableSelf      table = 'z' // user, conversation -> selfRow: his own side of it
 	tableLarge     table = '4' // user, conversation -> nothing: his conversations that are not in his stream
 	tableRooms     table = '5' // conversation -> roomRow

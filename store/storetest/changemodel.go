@@ -234,7 +234,8 @@ func (m *changeModel) react(t *rapid.T) {
 		}
 	}
 	has := x.react[emoji][who]
-	if what == chat.OpReact && !has && (mine >= d.Bounds.Reactions || len(x.react[emoji]) == 0 && len(x.react) >= d.Bounds.Emojis) {
+	another := len(x.react[emoji]) == 0 && len(x.react) >= d.Bounds.Emojis
+	if what == chat.OpReact && !has && (mine >= d.Bounds.Reactions || another) {
 		m.op(c, d, false, chat.ErrQuota)
 		return
 	}

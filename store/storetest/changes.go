@@ -200,7 +200,8 @@ func testReactions(k *kit) {
 	k.refused(reacting(conv, bob, chat.OpReact, 1, "c"), chat.ErrQuota)
 	k.crash()
 	same(k, "seen by bob", k.look(bob, conv, 1).Reactions, []chat.Reaction{reaction("a", 2, true), reaction("b\x00", 1, true)})
-	same(k, "seen by alice", k.look(alice, conv, 1).Reactions, []chat.Reaction{reaction("a", 2, true), reaction("b\x00", 1, false)})
+	same(k, "seen by alice", k.look(alice, conv, 1).Reactions,
+		[]chat.Reaction{reaction("a", 2, true), reaction("b\x00", 1, false)})
 	e := k.last(alice)
 	equal(k, "type", e.Type, chat.EntryReact)
 	equal(k, "emoji", e.Change.Emoji, "b\x00")
@@ -353,9 +354,9 @@ func (k *kit) clear(c chat.Conversation, who accounts.Name) uint64 {
 }
 
 // seqs gives those that somebody sees.
-func (k *kit) shownSeqs(who accounts.Name, c chat.Conversation, after, before uint64, limit int) (out []uint64) {
+func (k *kit) shownSeqs(who accounts.Name, c chat.Conversation, before uint64, limit int) (out []uint64) {
 	k.Helper()
-	page, err := k.chat().MessagesFor(k.ctx(), who, c, after, before, limit)
+	page, err := k.chat().MessagesFor(k.ctx(), who, c, 0, before, limit)
 	k.ok("messages", err)
 	for _, m := range page.Messages {
 		out = append(out, m.Seq)
@@ -375,10 +376,10 @@ func testHideForOneself(k *kit) {
 	k.hide(conv, bob, 3)
 	equal(k, "entries after a repetition", len(k.stream(bob)), before)
 	for range 2 {
-		same(k, "forwards", k.shownSeqs(bob, conv, 0, 0, 2), []uint64{2, 5})
-		same(k, "backwards", k.shownSeqs(bob, conv, 0, 6, 2), []uint64{2, 5})
-		same(k, "all", k.shownSeqs(bob, conv, 0, 0, 10), []uint64{2, 5, 6})
-		same(k, "seen by alice", k.shownSeqs(alice, conv, 0, 0, 10), []uint64{1, 2, 3, 4, 5, 6})
+		same(k, "forwards", k.shownSeqs(bob, conv, 0, 2), []uint64{2, 5})
+		same(k, "backwards", k.shownSeqs(bob, conv, 6, 2), []uint64{2, 5})
+		same(k, "all", k.shownSeqs(bob, conv, 0, 10), []uint64{2, 5, 6})
+		same(k, "seen by alice", k.shownSeqs(alice, conv, 0, 10), []uint64{1, 2, 3, 4, 5, 6})
 		equal(k, "unread", k.unread(bob), 3)
 		k.crash()
 	}
@@ -432,9 +433,9 @@ func testClear(k *kit) {
 	equal(k, "entries", len(k.stream(bob)), before)
 	k.send(draft(conv, alice, "", "new"))
 	for range 2 {
-		same(k, "seen by bob", k.shownSeqs(bob, conv, 0, 0, 10), []uint64{4})
-		same(k, "seen by bob, backwards", k.shownSeqs(bob, conv, 0, 9, 10), []uint64{4})
-		same(k, "seen by alice", k.shownSeqs(alice, conv, 0, 0, 10), []uint64{1, 2, 3, 4})
+		same(k, "seen by bob", k.shownSeqs(bob, conv, 0, 10), []uint64{4})
+		same(k, "seen by bob, backwards", k.shownSeqs(bob, conv, 9, 10), []uint64{4})
+		same(k, "seen by alice", k.shownSeqs(alice, conv, 0, 10), []uint64{1, 2, 3, 4})
 		equal(k, "unread", k.unread(bob), 1)
 		equal(k, "marks", k.marks(conv, bob), chat.Marks{})
 		k.crash()
