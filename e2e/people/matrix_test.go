@@ -206,9 +206,9 @@ func noRoomFor(c *cell) M { return M{"c": "g.none", "who": c.other, "role": "adm
 
 // topics are what is published and subscribed.
 var topics = map[string]func(p *Person, c *cell) string{
-	"Send":   func(p *Person, c *cell) string { return publish(p, "im/to/"+c.other+"/send", "hello") },
-	"Read":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/read", "1") },
-	"Recv":   func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/recv", "1") },
+	"Send": func(p *Person, c *cell) string { return publish(p, "im/to/"+c.other+"/send", "hello") },
+	"Read": func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/read", "1") },
+	"Recv": func(p *Person, c *cell) string { return publish(p, "im/c/"+c.conversation()+"/recv", "1") },
 	"Op": func(p *Person, c *cell) string {
 		return publish(p, "im/c/"+c.conversation()+"/op", `{"op":"react","seq":1,"emoji":"+"}`)
 	},

@@ -21,6 +21,7 @@ const roomMatrix = `
 send               not_member not_member not_member not_member not_member ok         muted      ok         ok         gone
 read               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 recv               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
+rcpt.list          not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 history            not_member not_member not_member ok         not_member ok         ok         ok         ok         ok
 op                 not_member not_member not_member not_member not_member ok         ok         ok         ok         gone
 changes            not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
@@ -57,7 +58,7 @@ Op                 not_member not_member not_member not_member not_member ok    
 Read               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 Recv               not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
 Send               not_member not_member not_member not_member not_member ok         muted      ok         ok         gone
-Typing             no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv
+Typing             not_member not_member not_member not_member not_member ok         muted      ok         ok         gone
 `
 
 // roomInputs are what the operations are asked; who has none is asked for the room alone.
@@ -65,6 +66,7 @@ var roomInputs = map[string]func(c *roomCell) M{
 	"send":           func(c *roomCell) M { return M{"c": c.room, "body": M{"text": "hello"}} },
 	"read":           func(c *roomCell) M { return M{"c": c.room, "seq": 1} },
 	"recv":           func(c *roomCell) M { return M{"c": c.room, "seq": 1} },
+	"rcpt.list":      func(c *roomCell) M { return M{"c": c.room, "seq": c.own()} },
 	"op":             func(c *roomCell) M { return M{"c": c.room, "op": "react", "seq": c.message(), "emoji": "+"} },
 	"history.edits":  func(c *roomCell) M { return M{"c": c.room, "seq": c.message()} },
 	"history.hide":   func(c *roomCell) M { return M{"c": c.room, "seqs": []int{1}} },
@@ -83,9 +85,9 @@ var roomInputs = map[string]func(c *roomCell) M{
 
 // roomTopics are what is published.
 var roomTopics = map[string]func(p *Person, c *roomCell) string{
-	"Send":   func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/send", "hello") },
-	"Read":   func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/read", "1") },
-	"Recv":   func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/recv", "1") },
+	"Send": func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/send", "hello") },
+	"Read": func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/read", "1") },
+	"Recv": func(p *Person, c *roomCell) string { return publish(p, "im/c/"+c.room+"/recv", "1") },
 	"Op": func(p *Person, c *roomCell) string {
 		return publish(p, "im/c/"+c.room+"/op", fmt.Sprintf(`{"op":"react","seq":%v,"emoji":"+"}`, c.message()))
 	},
@@ -100,14 +102,20 @@ var roomTopics = map[string]func(p *Person, c *roomCell) string{
 }
 
 // message gives the seq of the newest message of the other one, who says something if he still can.
-func (c *roomCell) message() any {
+func (c *roomCell) message() any { return c.newest(c.other) }
+
+// own gives the seq of the newest message of the caller, who says something if he still can.
+func (c *roomCell) own() any { return c.newest(c.caller) }
+
+// newest gives the seq of the newest message of one of them, who says something if he still can; 1 if there is none.
+func (c *roomCell) newest(who string) any {
 	ctx := context.Background()
-	_, _ = c.place.Post(ctx, c.tokens[c.other], "", "send", M{"c": c.room, "body": M{"text": "hello"}})
-	out, _ := c.place.Post(ctx, c.tokens[c.other], "", "history", M{"c": c.room})
+	_, _ = c.place.Post(ctx, c.tokens[who], "", "send", M{"c": c.room, "body": M{"text": "hello"}})
+	out, _ := c.place.Post(ctx, c.tokens[who], "", "history", M{"c": c.room})
 	seq := any(1)
 	messages, _ := out["msgs"].([]any)
 	for _, m := range messages {
-		if m, _ := m.(map[string]any); m["k"] == "text" {
+		if m, _ := m.(map[string]any); m["k"] == "text" && m["from"] == who {
 			seq = m["seq"]
 		}
 	}
@@ -210,6 +218,7 @@ func (c *roomCell) prepare(t *testing.T) {
 		return
 	}
 	c.as(t, c.caller, "group.answer", M{"c": c.room, "yes": true})
+	c.as(t, c.caller, "send", M{"c": c.room, "body": M{"text": "hello"}})
 	c.as(t, c.other, "send", M{"c": c.room, "body": M{"text": "hello"}})
 	switch c.standing {
 	case "former":
