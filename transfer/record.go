@@ -450,7 +450,8 @@ type Edit struct {
 	Body Body              `json:"body,omitempty"`
 }
 
-// Reaction is somebody's to a message, or how many there are with one emoji. They are sorted by conversation, seq, emoji and name.
+// Reaction is somebody's to a message, or how many there are with one emoji. They are sorted by conversation, seq, emoji
+// and name.
 type Reaction struct {
 	C     chat.Conversation `json:"c"`
 	Seq   uint64            `json:"seq"`
@@ -476,7 +477,8 @@ type Hidden struct {
 	UpTo   uint64            `json:"upto,omitempty"`
 }
 
-// MID is the name that a sender gave a message, or a change of one, by which a repeat is known. MIDs are sorted by conversation, sender and mid.
+// MID is the name that a sender gave a message, or a change of one, by which a repeat is known. MIDs are sorted by
+// conversation, sender and mid.
 type MID struct {
 	C           chat.Conversation `json:"c"`
 	From        accounts.Name     `json:"from"`
@@ -641,9 +643,19 @@ func (*Own) Of() Kind { return KindOwn }
 func (*Gone) Of() Kind { return KindGone }
 
 // Of implements Record.
-func (*Mention) Of() Kind  { return KindMention }
-func (*Change) Of() Kind   { return KindChange }
-func (*Edit) Of() Kind     { return KindEdit }
+func (*Mention) Of() Kind { return KindMention }
+
+// Of implements Record.
+func (*Change) Of() Kind { return KindChange }
+
+// Of implements Record.
+func (*Edit) Of() Kind { return KindEdit }
+
+// Of implements Record.
 func (*Reaction) Of() Kind { return KindReaction }
-func (*Pin) Of() Kind      { return KindPin }
-func (*Hidden) Of() Kind   { return KindHidden }
+
+// Of implements Record.
+func (*Pin) Of() Kind { return KindPin }
+
+// Of implements Record.
+func (*Hidden) Of() Kind { return KindHidden }

@@ -25,7 +25,7 @@ var events = []event{
 	{chat.EntryContact, "What somebody is to the user has changed.", typeOf[contactEvent]()},
 	{chat.EntryConv, "What the user is to a room has changed, or an admin is told who asks to be let in, or (set) the user has " +
 		"said something of a conversation for himself, on some device.", typeOf[convEvent]()},
-	{chat.EntryEdit, "A message says something else: what it says now. It is gone if it was recalled since.", typeOf[editEvent]()},
+	{chat.EntryEdit, "A message says something else: what it says now. It is gone if recalled since.", typeOf[editEvent]()},
 	{chat.EntryRecall, "What a message has said is gone, for everybody.", typeOf[recallEvent]()},
 	{chat.EntryReact, "Somebody has reacted to a message.", typeOf[reactEvent]()},
 	{chat.EntryUnreact, "Somebody has taken a reaction back.", typeOf[unreactEvent]()},

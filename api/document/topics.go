@@ -20,8 +20,8 @@ var topics = []topic{
 	{"to", "im/to/{uid}/send", "A message to a user, as with send.", true, 2, []string{"text", "message"}},
 	{"read", "im/c/{conv}/read", "Up to which seq the user has read.", true, 2, []string{"seq"}},
 	{"recv", "im/c/{conv}/recv", "Up to which seq the user has received.", true, 2, []string{"seq"}},
-	{"op", "im/c/{conv}/op", "A change of a message: edit, recall, react, unreact, pin, unpin. In MQTT 5 the ack carries c, seq, rev " +
-		"and ts, and dup=1 if this mid had been used before.", true, 2, []string{"change"}},
+	{"op", "im/c/{conv}/op", "A change of a message: edit, recall, react, unreact, pin, unpin. In MQTT 5 the ack " +
+		"carries c, seq, rev and ts, and dup=1 if this mid had been used before.", true, 2, []string{"change"}},
 	{"typing", "im/c/{conv}/typing", "1 when the user begins to type and every 3 s after that, 0 when he stops.", true, 2,
 		[]string{"switch"}},
 	{"loc", "im/c/{conv}/loc", "Where the user is, for those who watch a group, a trip or the conversation of two people. The " +

@@ -29,7 +29,7 @@ func (c chatStore) Pair(ctx context.Context, user, other accounts.Name) (chat.Pa
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	defer s.conversations.unpinLocked(e)
-	me, _ := e.value.index(user)
+	me := e.value.index(user)
 	return e.value.pairLocked(me, s.now()), nil
 }
 
@@ -87,7 +87,7 @@ func (s *Store) relating(ctx context.Context, c chat.Change) (*relating, error) 
 	if r.parties, err = s.parties(ctx, name, true); err != nil {
 		return nil, err
 	}
-	r.me, _ = r.parties.conv.value.index(c.Who)
+	r.me = r.parties.conv.value.index(c.Who)
 	r.them = 1 - r.me
 	return r, nil
 }

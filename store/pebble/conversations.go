@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -84,14 +85,9 @@ func (c *conversation) exists() bool {
 // large says whether the conversation is in nobody's stream.
 func (c *conversation) large() bool { return c.room != nil && c.room.Large }
 
-// index says which of the two people who is.
-func (c *conversation) index(who accounts.Name) (i int, ok bool) {
-	for i, m := range c.members {
-		if m.who == who {
-			return i, true
-		}
-	}
-	return 0, false
+// index says which of the two people who is, who is one of them.
+func (c *conversation) index(who accounts.Name) int {
+	return slices.IndexFunc(c.members, func(m *member) bool { return m.who == who })
 }
 
 // in says whether m, who is one of its parties, is a member now.

@@ -45,7 +45,7 @@ const (
 	tableLeaving         table = 'l' // account -> nothing: deleted accounts of which something is left
 	tableAudit           table = 'u' // time, number -> auditRow
 
-	tableOwn       table = 'O' // conversation, user, seq -> 8 bytes: in rooms, how many counting messages are his up to this one of his
+	tableOwn       table = 'O' // conversation, user, seq -> 8 bytes: in rooms, how many that count are his up to this one of his
 	tableGone      table = 'X' // conversation, seq -> goneRow: counting messages that count no more
 	tableMentions  table = 'G' // conversation, user, seq -> nothing: messages that mention him
 	tableChanges   table = 'Y' // conversation, rev -> changeRow

@@ -173,7 +173,9 @@ func (s *Store) rebase(c *conversation, m *member) error {
 }
 
 // behindLocked says whether a member still counts what is below the floor.
-func (c *conversation) behindLocked(m *member) bool { return c.in(m) && m.row.since()+1 < c.floor.Floor }
+func (c *conversation) behindLocked(m *member) bool {
+	return c.in(m) && m.row.since()+1 < c.floor.Floor
+}
 
 // rebaseFrom is rebase for somebody who was read from the disk.
 func (s *Store) rebaseFrom(r pebble.Reader, c *conversation, m *member) error {

@@ -105,7 +105,7 @@ func (p *personChange) tell(ctx context.Context, contacts []accounts.Name) ([]ac
 	var told []accounts.Name
 	var streams []*stream
 	for i, q := range all {
-		me, _ := q.conv.value.index(p.person.User)
+		me := q.conv.value.index(p.person.User)
 		if !q.conv.value.hearLocked() {
 			continue
 		}

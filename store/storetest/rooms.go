@@ -119,7 +119,8 @@ func testRoomNothing(k *kit) {
 	equal(k, "members", r.Members, 1)
 	equal(k, "role of bob", r.Of(bob).Role, chat.RoleNone)
 	equal(k, "messages", len(k.messages(group)), 1)
-	_, _, err = k.chat().ChangeRoom(k.ctx(), chat.RoomChange{Conversation: chat.Direct(alice, bob), By: alice, Step: create(alice)})
+	direct := chat.RoomChange{Conversation: chat.Direct(alice, bob), By: alice, Step: create(alice)}
+	_, _, err = k.chat().ChangeRoom(k.ctx(), direct)
 	k.is("two people are no room", err, chat.ErrNoConversation)
 }
 
@@ -238,7 +239,8 @@ func testRoomModel(k *kit) {
 		m.oracle.members[user(0)] = true
 		m.oracle.add("")
 		t.Repeat(map[string]func(*rapid.T){
-			"send": m.send, "mark": m.mark, "enter": m.enter, "exit": m.exit, "wait": m.wait, "retire": m.retire, "crash": m.crash, "reopen": m.reopen, "": m.check,
+			"send": m.send, "mark": m.mark, "enter": m.enter, "exit": m.exit, "wait": m.wait, "retire": m.retire,
+			"crash": m.crash, "reopen": m.reopen, "": m.check,
 		})
 	})
 }
