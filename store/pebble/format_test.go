@@ -401,7 +401,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 // TestOlderStoresOpen opens a copy of each store in testdata/stores, which hold what everything writes.
 func TestOlderStoresOpen(t *testing.T) {
 	const stores = "testdata/stores"
-	if newest := filepath.Join(stores, "1"); update {
+	if newest := filepath.Join(stores, "2"); update {
 		if _, err := os.Stat(newest); err != nil {
 			store := open(t, pebble.Config{Dir: newest})
 			everything(t, store)
