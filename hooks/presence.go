@@ -71,9 +71,11 @@ func (g *Gateway) state(c *connection, cmd command, p sessions.Publish) sessions
 	if cmd.target.User != c.account {
 		return g.refused(c, p, "", errNoTopic)
 	}
-	if err := g.rooms.Chat.SetState(c.account, c.serial, chat.Activity(p.Payload)); err != nil {
+	state := chat.Activity(p.Payload)
+	if err := g.rooms.Chat.SetState(c.account, c.serial, state); err != nil {
 		return g.refused(c, p, "", err)
 	}
+	c.link.SetBackground(state == chat.Background)
 	return g.accepted(c, p, nil, ackEvent{})
 }
 
@@ -97,7 +99,7 @@ func NewLive(registry *sessions.Registry, messenger *chat.Service) *Live {
 // Tell implements chat.Router.
 func (l *Live) Tell(user accounts.Name, e chat.Event) {
 	l.registry.Route(sessions.Publish{
-		Topic: ephTopic(user), Payload: e.AppendJSON(nil), ContentType: "application/json"})
+		Topic: ephTopic(user), Payload: e.AppendJSON(nil), ContentType: "application/json", Ambient: true})
 }
 
 // Show implements chat.Router.
@@ -167,9 +169,10 @@ func (l *Live) Give(
 	return string(name), err
 }
 
+// publishPresence makes a presence ready for the viewer. What is not for him to know any more, he is told at once.
 func publishPresence(viewer accounts.Name, p chat.Presence) sessions.Publish {
 	return sessions.Publish{
-		Topic: presenceTopic(p.Who, viewer), Payload: p.AppendJSON(nil), ContentType: "application/json"}
+		Topic: presenceTopic(p.Who, viewer), Payload: p.AppendJSON(nil), ContentType: "application/json", Ambient: p.Known}
 }
 
 var (

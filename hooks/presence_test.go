@@ -257,6 +257,35 @@ func TestABlockedContactIsToldNothing(t *testing.T) {
 	bob.read(wire.PINGRESP)
 }
 
+// In the background one hears nothing of who is there, but at once that it is not for him to know any more.
+func TestInTheBackgroundPresenceWaits(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := startPresence(t)
+			alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+			bob := connect(t, n, version, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+			bob.subscribe(wire.Filter{Topic: "im/p/+"}, wire.Filter{Topic: "im/u/me/eph"})
+			bob.wantShown("im/p/alice", true, "alice fg 1")
+			bob.publish("im/u/me/state", "bg")
+			alice.publish("im/c/d.alice.bob/typing", "1")
+			alice.publish("im/u/me/state", "away")
+			desk := connect(t, n, version, wire.Connect{User: "bob", ClientID: "desk", Clean: true})
+			for state := ""; state != "alice away 1"; { // a change may wait a second
+				desk.subscribe(wire.Filter{Topic: "im/p/alice"})
+				state = desk.shown("im/p/alice", true)
+			}
+			bob.publish("im/u/me/state", "away") // as good as fg
+			bob.wantShown("im/p/alice", false, "alice away 1")
+			bob.publish("im/u/me/state", "bg")
+			alice.ask("contact.remove", `{"who":"bob"}`)
+			bob.wantShown("im/p/alice", false, "alice <nil>")
+			bob.publish("im/u/me/state", "fg")
+			bob.send(wire.Packet{Type: wire.PINGREQ})
+			bob.read(wire.PINGRESP)
+		})
+	}
+}
+
 func TestAnInvisibleSessionShowsNothing(t *testing.T) {
 	n := startPresence(t)
 	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})

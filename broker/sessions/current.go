@@ -56,11 +56,18 @@ func (l *Link) sendCurrent(p Replay, out Publish) (more bool) {
 	if !route.ok {
 		return false
 	}
+	ids := p.ids()
+	if !p.Asked { // it is told as if it had changed
+		if ids = route.ids; l.notNowLocked(out) {
+			return true
+		}
+	}
 	out, wanted := out.forText(l.options)
 	if !wanted {
 		return true
 	}
-	out.Topic, out.SubscriptionIDs, out.Retain = route.topic, p.ids(), out.Retain && p.Asked
+	delete(l.background.missed, out.Topic)
+	out.Topic, out.SubscriptionIDs, out.Retain = route.topic, ids, out.Retain && p.Asked
 	_ = l.writePublishLocked(out)
 	return !l.closed && !l.fullLocked()
 }

@@ -63,7 +63,9 @@ type Link struct {
 	nextID    uint16
 	inFlight  int // packets of QoS 1 and 2 that the client has to answer
 
-	subs    subscriptions
+	subs       subscriptions
+	background background
+
 	turn    int  // whose turn it is to send
 	stream  feed // the user's stream
 	queue   feed // what is published on free topics

@@ -3,7 +3,7 @@ package sessions
 import "slices"
 
 // Route sends p with QoS 0 to every connected session that subscribes to p.Topic, one of the server's own, once to each,
-// and says to how many. A client that does not keep up with reading misses it.
+// and says to how many. A client that does not keep up with reading misses it; of one in the background see SetBackground.
 func (r *Registry) Route(p Publish) int {
 	found, filters := r.lives.Match(p.Topic, nil)
 	links := make([]*Link, 0, len(found))
@@ -34,7 +34,7 @@ func (l *Link) route(p Publish) bool {
 		return false
 	}
 	route := l.subs.route(p.Topic)
-	if !route.ok {
+	if !route.ok || l.notNowLocked(p) {
 		return false
 	}
 	if l.fullLocked() {

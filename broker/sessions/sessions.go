@@ -57,6 +57,8 @@ type Publish struct {
 
 	// Text is what sessions that chose text get in the place of Payload, of Cast and Current only; nil: Payload, empty: nothing.
 	Text []byte
+	// Ambient says that it is worth nothing to a client that nobody looks at; of Route and Current only. See SetBackground.
+	Ambient bool
 }
 
 // Subscription is one filter of a session, with the options of the SUBSCRIBE that made it.

@@ -354,6 +354,7 @@ func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) err
 				l.standUpLocked(s)
 			}
 			l.stopReplayLocked(f)
+			delete(l.background.missed, f)
 			l.quitLocked(f)
 		}
 		l.coverLocked()

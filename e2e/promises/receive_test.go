@@ -15,33 +15,57 @@ import (
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
-// Who is in the background is told nothing of typing and presence until he is back, and then the newest.
+// Who is in the background is told nothing of typing and presence until he is back, and then the newest presence, once.
 func row741(t *testing.T) {
 	each(t, func(t *testing.T, version byte) {
 		town := found(t, func(c *broker.Config) { c.Presence.Grace = 0 })
-		both := friends(t, town.Place, version, "alice", "bob")
-		alice, bob := both[0], both[1]
-		told := func(s people.Seen) bool { return s.T() == "typing" || s.T() == "presence" }
-		bob.Subscribe("im/p/alice", 0)
-		bob.Await(0, "that alice is there", told)
-		if _, word := bob.Publish("im/u/me/state", []byte("bg")); word != "" {
-			t.Fatal(word)
+		all := friends(t, town.Place, version, "alice", "bob", "carol")
+		alice, bob, carol := all[0], all[1], all[2]
+		say := func(who *people.Person, state string) {
+			if _, word := who.Publish("im/u/me/state", []byte(state)); word != "" {
+				t.Fatal(word)
+			}
 		}
+		is := func(state string) func(s people.Seen) bool {
+			return func(s people.Seen) bool { return s.T() == "presence" && s.Is("state", state) }
+		}
+		for _, who := range []*people.Person{bob, carol} {
+			who.Subscribe("im/p/alice", 0)
+			who.Await(0, "that alice is there", is("fg"))
+		}
+		told := func(mark int) (shown []people.Seen) {
+			for _, s := range bob.Record()[mark:] {
+				if s.T() == "typing" || s.T() == "presence" {
+					shown = append(shown, s)
+				}
+			}
+			return shown
+		}
+		say(bob, "bg")
 		mark := bob.Mark()
-		alice.Typing("bob", true)
-		if _, word := alice.Publish("im/u/me/state", []byte("away")); word != "" {
-			t.Fatal(word)
+		for _, state := range []string{"bg", "away"} {
+			alice.Typing("bob", true)
+			say(alice, state)
+			carol.Await(0, "that alice is "+state, is(state)) // bob is told first
 		}
 		if _, word := alice.Send("bob", "hello"); word != "" {
 			t.Fatal(word)
 		}
-		bob.Await(mark, "the message", func(s people.Seen) bool { return s.T() == "msg" })
-		awaits(t, "7.4-1", !slices.ContainsFunc(bob.Record()[mark:], told))
+		message := func(s people.Seen) bool { return s.T() == "msg" }
+		bob.Await(mark, "the message", message)
+		if shown := told(mark); len(shown) > 0 {
+			t.Errorf("in the background bob is shown %v", shown)
+		}
 		mark = bob.Mark()
-		if _, word := bob.Publish("im/u/me/state", []byte("fg")); word != "" {
+		say(bob, "fg")
+		bob.Await(mark, "that alice is away", is("away"))
+		if _, word := alice.Send("bob", "are you there?"); word != "" {
 			t.Fatal(word)
 		}
-		bob.Await(mark, "that alice is away", func(s people.Seen) bool { return s.T() == "presence" && s.Is("state", "away") })
+		bob.Await(mark, "the next message", message)
+		if shown := told(mark); len(shown) != 1 {
+			t.Errorf("in front again bob is shown %v, want one presence", shown)
+		}
 	})
 }
 

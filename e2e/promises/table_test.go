@@ -194,8 +194,8 @@ func sending() []row {
 func receiving() []row {
 	return []row{
 		{id: "7.4-1", question: "What of a client in the background?",
-			promise: "It gets messages, and of typing and presence the newest when it is in front again",
-			later:   row741, lacks: "holding these back for a connection that says bg (issue 5)"},
+			promise: "It gets messages; of presence the newest when it is in front again, and of typing nothing before that",
+			test:    row741},
 		{id: "7.4-2", question: "What if the connection is dead and nobody knows?",
 			promise: "What was written to it comes again, from where the client had acknowledged; what comes twice is the " +
 				"same",
