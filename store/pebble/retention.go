@@ -392,12 +392,20 @@ func (s *Store) streamEnds(user accounts.Name) (first, head uint64, err error) {
 	return first, head, nil
 }
 
-// entryTime gives the time of an entry; of a message, that of the message.
+// entryTime gives the time of an entry; of a message, or of a change of one, that of what it points at.
 func (s *Store) entryTime(user accounts.Name, usn uint64) (int64, error) {
 	var row entryRow
-	if _, err := s.get(entryKey(user, usn), "entry", &row); err != nil || row.Type != entryMessage {
-		return row.TS, err
+	_, err := s.get(entryKey(user, usn), "entry", &row)
+	switch {
+	case err != nil:
+		return 0, err
+	case row.Type == entryMessage:
+		m, err := s.message(row.Conversation, row.Seq)
+		return m.TS, err
+	case row.Rev != 0:
+		var change changeRow
+		_, err := s.get(changeKey(row.Conversation, row.Rev), "change", &change)
+		return change.TS, err
 	}
-	m, err := s.message(row.Conversation, row.Seq)
-	return m.TS, err
+	return row.TS, nil
 }

@@ -13,6 +13,7 @@ var retentionTests = []test{
 	{"a conversation whose messages are all too old goes on", testRetireAll},
 	{"a mid is forgotten with its message", testRetireMID},
 	{"streams are cut at an age, and go on", testRetireStreams},
+	{"a change of a message in a stream is as old as it is", testRetireStreamOfChanges},
 	{"what has messages is found", testWritten},
 }
 
@@ -112,6 +113,16 @@ func testRetireMID(k *kit) {
 	equal(k, "when it is gone", k.send(d).Seq, 3)
 }
 
+// cutStreams removes what is older than a time from all streams.
+func (k *kit) cutStreams(before time.Time) {
+	k.Helper()
+	for after, more := accounts.Name(""), true; more; {
+		last, err := k.chat().RetireStreams(k.ctx(), before.UnixMilli(), after, 1)
+		k.ok("retire streams", err)
+		after, more = last, last != ""
+	}
+}
+
 func testRetireStreams(k *kit) {
 	conv := k.contacts(alice, bob)
 	for i := range 20 {
@@ -120,14 +131,7 @@ func testRetireStreams(k *kit) {
 	k.clock.advance(time.Hour)
 	k.send(draft(conv, alice, "", "new"))
 	head := uint64(len(k.stream(bob)))
-	cut := func(before time.Time) {
-		k.Helper()
-		for after, more := accounts.Name(""), true; more; {
-			last, err := k.chat().RetireStreams(k.ctx(), before.UnixMilli(), after, 1)
-			k.ok("retire streams", err)
-			after, more = last, last != ""
-		}
-	}
+	cut := k.cutStreams
 	want := func(floor uint64) {
 		k.Helper()
 		for range 2 {
@@ -150,6 +154,28 @@ func testRetireStreams(k *kit) {
 	page, err := k.chat().Stream(k.ctx(), bob, head, 10)
 	k.ok("stream", err)
 	equal(k, "usn after that", page.Entries[0].USN, head+1)
+}
+
+func testRetireStreamOfChanges(k *kit) {
+	conv := k.contacts(alice, bob)
+	k.send(draft(conv, alice, "", "hello"))
+	before := len(k.stream(bob))
+	k.clock.advance(time.Hour)
+	for i := range 10 { // wherever a stream is looked at, there is a change
+		k.apply(reacting(conv, alice, []chat.Op{chat.OpReact, chat.OpUnreact}[i%2], 1, "👍"))
+	}
+	head := len(k.stream(bob))
+	cut := func(before time.Time, left int) {
+		k.Helper()
+		k.cutStreams(before)
+		page, err := k.chat().Stream(k.ctx(), bob, 0, 100)
+		k.ok("stream", err)
+		equal(k, "entries", len(page.Entries), left)
+	}
+	cut(k.clock.Now().Add(-2*time.Hour), head)
+	cut(k.clock.Now(), head-before)
+	k.clock.advance(time.Hour)
+	cut(k.clock.Now(), 1)
 }
 
 func testWritten(k *kit) {
