@@ -90,6 +90,9 @@ func (o *operation) load(ctx context.Context) (err error) {
 
 // apply makes the change, in its turn.
 func (o *operation) apply(ctx context.Context) (changed chat.Changed, c chat.Commit, err error) {
+	if err := o.find(ctx); err != nil {
+		return changed, nil, err
+	}
 	conv := o.parties.conv.value // the same one also when it is loaded again: the turn is had by who has pinned it
 	if err := conv.take(ctx); err != nil {
 		return changed, nil, err
@@ -98,7 +101,7 @@ func (o *operation) apply(ctx context.Context) (changed chat.Changed, c chat.Com
 	if err := o.store.loadChanges(conv); err != nil {
 		return changed, nil, err
 	}
-	if err := o.read(ctx); err != nil {
+	if err := o.read(); err != nil {
 		return changed, nil, err
 	}
 	for {
@@ -116,14 +119,18 @@ func (o *operation) apply(ctx context.Context) (changed chat.Changed, c chat.Com
 	}
 }
 
-// read reads the message, and what else a decision about it needs.
-func (o *operation) read(ctx context.Context) (err error) {
-	s, d := o.store, &o.draft
-	if d.Seq == 0 {
-		if d.Seq, err = s.messageOfMID(ctx, mid{d.Conversation, d.By, d.Target}); err != nil {
-			return err
-		}
+// find finds the message that is named by its mid. It waits for whoever is claiming that, who may wait for his turn: so it is
+// done before one has the turn.
+func (o *operation) find(ctx context.Context) (err error) {
+	if d := &o.draft; d.Seq == 0 {
+		d.Seq, err = o.store.messageOfMID(ctx, mid{d.Conversation, d.By, d.Target})
 	}
+	return err
+}
+
+// read reads the message, and what else a decision about it needs.
+func (o *operation) read() (err error) {
+	s, d := o.store, &o.draft
 	if o.place, o.content, err = s.contentAt(d.Conversation, d.Seq); err != nil || o.content.ID == "" {
 		return err
 	}

@@ -1,8 +1,11 @@
 package storetest
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -27,6 +30,7 @@ var changeTests = []test{
 	{"a ttl ends to the millisecond, also if nobody comes round", testExpiry},
 	{"many messages expire in slices", testExpirySlices},
 	{"changes made at once have their places", testConcurrentOps},
+	{"changes that wait for each other's mids end", testOpsAndMIDs},
 	{"messages, changed in any way, are as an oracle says", testChangeModel},
 }
 
@@ -523,6 +527,28 @@ func testExpirySlices(k *kit) {
 		k.ok("changes", err)
 		equal(k, "changes", len(revisions), 4)
 	}
+}
+
+// A recall by mid waits for the change that is claiming that mid, which waits for its turn: nobody has the turn then.
+func testOpsAndMIDs(k *kit) {
+	conv := k.filled(1)
+	ctx, cancel := context.WithTimeout(k.ctx(), 30*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range 300 {
+		mid := fmt.Sprint("m", i)
+		recall := op(conv, alice, chat.OpRecall, 0)
+		recall.Target = mid
+		pin := []chat.Op{chat.OpPin, chat.OpUnpin}[i%2]
+		for _, d := range []chat.OpDraft{recall, named(op(conv, alice, pin, 1), mid), reacting(conv, bob, chat.OpReact, 1, "👍")} {
+			all.Go(func() {
+				if _, _, err := k.chat().ApplyOp(ctx, d); err != nil && !errors.Is(err, chat.ErrNoMessage) {
+					k.Errorf("%s %s%s: %v", d.Op, d.MID, d.Target, err)
+				}
+			})
+		}
+	}
+	all.Wait()
 }
 
 func testConcurrentOps(k *kit) {
