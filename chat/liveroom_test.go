@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -318,6 +319,49 @@ func TestAChangeIsShownBehindItsMessage(t *testing.T) {
 		pass(time.Minute)
 		if later := m.watch("alice", show).take(); len(later) != 3 || strings.Contains(strings.Join(later, ""), "brief") {
 			t.Errorf("who comes when a message's time is over is shown %q", later)
+		}
+	})
+}
+
+// asked calls then, once, after it was asked whether somebody has left a room.
+type asked struct {
+	chat.Store
+	then func()
+}
+
+func (a *asked) Room(ctx context.Context, c chat.Conversation, who ...accounts.Name) (chat.Room, error) {
+	r, err := a.Store.Room(ctx, c, who...)
+	if then := a.then; then != nil && len(who) == 0 {
+		a.then = nil
+		then()
+	}
+	return r, err
+}
+
+func TestWhoIsKickedIsShownNoChangeAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ask := &asked{}
+		m := startWith(t, chat.DefaultConfig(), func(s chat.Store) chat.Store { ask.Store = s; return ask })
+		m.clock.follow()
+		m.SetAnnouncer(announcer{})
+		m.run(t)
+		room := chat.Conversation("g.room")
+		m.open(t, room, "bob", "carol")
+		seq := m.post(t, "carol", room, "one").Seq
+		bob, carol := m.watch("bob", room), m.watch("carol", room)
+		bob.take()
+		carol.take()
+		ask.then = func() {
+			m.change(t, room, func(r *chat.Room) { r.Exit("bob") }, "bob")
+			edit := chat.OpRequest{Op: chat.OpEdit, Seq: seq, Body: []byte(`{"text":"secret"}`)}
+			if _, _, err := m.Apply(t.Context(), "carol", room, edit, nil); err != nil {
+				t.Errorf("edit: %v", err)
+			}
+		}
+		m.post(t, "carol", room, "two")
+		bob.want(t, "of what came before he left", "3 carol: two")
+		if got := strings.Join(carol.take(), "\n"); !strings.Contains(got, "secret") {
+			t.Errorf("carol was shown %q", got)
 		}
 	})
 }

@@ -93,11 +93,16 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 			return true, err
 		}
 	}
-	// Whoever may not see the last of these messages any more is found out after they were read.
-	page, more, err := s.readStage(ctx, st)
+	// Whoever may not see the last of these messages and changes any more is found out after they were read.
+	page, changes, more, err := s.readStage(ctx, st)
 	if err != nil {
 		return false, err
 	}
+	defer func() {
+		if err != nil {
+			st.putBack(changes)
+		}
+	}()
 	st.used = time.Now()
 	version, err := s.partings(ctx, st.c)
 	if err == nil && version != st.checked {
@@ -116,11 +121,10 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 		lines = slices.DeleteFunc(lines, func(l *Line) bool { return l.Class != LineGift })
 	}
 	s.play(st, st.list, lines)
-	if !more { // behind the messages that they are about
-		if err := s.showChanges(ctx, st); err != nil {
-			return false, err
-		}
+	for _, line := range changes.lines { // behind the messages that they are about
+		s.play(st, st.list, []*Line{line})
 	}
+	changes = stageChanges{}
 	s.showPlaces(ctx, st)
 	s.welcome(ctx, st, came, lines)
 	st.list = append(st.list, came...)
@@ -158,11 +162,28 @@ func (s *Service) loadStage(ctx context.Context, st *stage) (more bool, err erro
 	return false, nil
 }
 
-// readStage gives the next messages, if there are any.
-func (s *Service) readStage(ctx context.Context, st *stage) (page []Message, more bool, err error) {
+// readStage gives the next messages, if there are any, and, unless there are more, the changes that come behind them.
+func (s *Service) readStage(ctx context.Context, st *stage) (page []Message, changes stageChanges, more bool, err error) {
 	st.mu.Lock()
+	changes = stageChanges{made: st.changes, stale: st.stale}
+	st.changes, st.stale = nil, false
 	posted := st.posted
 	st.mu.Unlock()
+	for _, x := range changes.made {
+		posted = max(posted, x.Seq)
+	}
+	if page, more, err = s.readMessages(ctx, st, posted); err == nil && !more {
+		err = s.readChanges(ctx, st, &changes)
+	}
+	if err != nil || more {
+		st.putBack(changes)
+		changes = stageChanges{}
+	}
+	return page, changes, more, err
+}
+
+// readMessages gives the next messages up to one that is known of, or more.
+func (s *Service) readMessages(ctx context.Context, st *stage, posted uint64) (page []Message, more bool, err error) {
 	if posted <= st.cursor {
 		return nil, false, nil
 	}
@@ -201,34 +222,31 @@ func (st *stage) show(page []Message) []*Line {
 	return lines
 }
 
-// showChanges shows changes of messages that were shown, and reads again what a live room keeps.
-func (s *Service) showChanges(ctx context.Context, st *stage) (err error) {
+// stageChanges are changes of messages that are about to be shown.
+type stageChanges struct {
+	made  []madeChange
+	stale bool // messages that a live room keeps say something else now
+	lines []*Line
+}
+
+// putBack has changes be shown at the next turn, if they were not.
+func (st *stage) putBack(changes stageChanges) {
 	st.mu.Lock()
-	changes, stale := st.changes, st.stale
-	st.changes, st.stale = nil, false
-	st.mu.Unlock()
-	defer func() {
-		if err != nil {
-			st.mu.Lock()
-			defer st.mu.Unlock()
-			st.changes, st.stale = append(changes, st.changes...), st.stale || stale
-		}
-	}()
-	lines := make([]*Line, 0, len(changes))
-	for _, x := range changes {
+	defer st.mu.Unlock()
+	st.changes, st.stale = append(changes.made, st.changes...), st.stale || changes.stale
+}
+
+// readChanges makes lines of changes, and reads again what a live room keeps.
+func (s *Service) readChanges(ctx context.Context, st *stage, changes *stageChanges) error {
+	for _, x := range changes.made {
 		line, err := s.changeLine(ctx, x)
 		if err != nil {
 			return err
 		}
-		lines = append(lines, line)
+		changes.lines = append(changes.lines, line)
 	}
-	if stale && st.ring != nil {
-		if err := s.readRing(ctx, st); err != nil {
-			return err
-		}
-	}
-	for _, line := range lines {
-		s.play(st, st.list, []*Line{line})
+	if changes.stale && st.ring != nil {
+		return s.readRing(ctx, st)
 	}
 	return nil
 }
