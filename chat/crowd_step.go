@@ -122,7 +122,7 @@ func (s *Service) crowdMessages(ctx context.Context, cr *crowd, after uint64) ([
 	}
 	var page []told
 	for _, m := range read.Messages {
-		if err := s.quote(ctx, &m); err != nil {
+		if err := s.quote(ctx, "", &m); err != nil {
 			return nil, err
 		}
 		page = append(page, told{m.Seq, Event{Entry: Entry{Type: EntryMessage, TS: m.TS, Message: m}}})

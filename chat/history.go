@@ -44,7 +44,7 @@ func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery
 	for i := range page.Messages {
 		all[i] = &page.Messages[i]
 	}
-	return page, s.quote(ctx, all...)
+	return page, s.quote(ctx, who, all...)
 }
 
 // reading reads what somebody may of a conversation.

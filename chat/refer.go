@@ -51,6 +51,9 @@ func (s *Service) refer(ctx context.Context, d *Draft, fwd Source) error {
 		return err
 	}
 	d.Kind, d.Body, d.Fallback, d.Fwd = m.Kind, m.Body, m.Fallback, m.Fwd
+	if d.Fallback == "" { // as of who has left: of what it said before an edit, none is kept
+		d.Fallback = Content{Kind: m.Kind}.fallbackFor("", s.cfg.MaxFallback)
+	}
 	if d.Fwd == (Forward{}) {
 		d.Fwd = Forward{m.From, m.TS}
 	}
@@ -63,13 +66,13 @@ func decided(err error) bool {
 		errors.Is(err, ErrMalformed)
 }
 
-// readOne gives a message that who may read, and whose content is not gone.
+// readOne gives a message that who may read, as he sees it, and whose content is not gone.
 func (s *Service) readOne(ctx context.Context, who accounts.Name, at Source) (Message, error) {
 	periods, err := s.readable(ctx, who, at.Conversation)
 	if err != nil {
 		return Message{}, err
 	}
-	m, found, err := s.message(ctx, at)
+	m, found, err := s.messageAs(ctx, who, at)
 	readable := slices.ContainsFunc(periods, func(p Period) bool { return p.From <= at.Seq && at.Seq < p.To })
 	switch {
 	case err != nil:
@@ -92,9 +95,19 @@ func (s *Service) message(ctx context.Context, at Source) (m Message, found bool
 	return page.Messages[0], true, nil
 }
 
-// quote fills in what messages answer, as it is now: a message that was changed is quoted so, and of one that is gone there is
-// nothing.
-func (s *Service) quote(ctx context.Context, messages ...*Message) error {
+// messageAs gives one message as who sees it, who may read it: who has left its room, as it was then. Without who, it is as it is.
+func (s *Service) messageAs(ctx context.Context, who accounts.Name, at Source) (m Message, found bool, err error) {
+	m, found, err = s.message(ctx, at)
+	if err != nil || !found || who == "" || m.Edited == 0 || !at.Conversation.Kind().Room() {
+		return m, found, err
+	}
+	m, err = s.messageFor(ctx, who, at.Conversation, at.Seq)
+	return m, m.Kind != KindGone, err
+}
+
+// quote fills in what messages answer, as who sees it now, or, without who, those who are there: a message that was changed is
+// quoted so, and of one that is gone there is nothing.
+func (s *Service) quote(ctx context.Context, who accounts.Name, messages ...*Message) error {
 	var last Source
 	var quote *Quote
 	for _, m := range messages {
@@ -102,7 +115,7 @@ func (s *Service) quote(ctx context.Context, messages ...*Message) error {
 			continue
 		}
 		if at := (Source{m.Conversation, m.Re}); at != last {
-			quoted, found, err := s.message(ctx, at)
+			quoted, found, err := s.messageAs(ctx, who, at)
 			if err != nil {
 				return err
 			}

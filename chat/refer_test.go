@@ -65,3 +65,37 @@ func TestForwarding(t *testing.T) {
 		t.Errorf("forward nothing: %v, want %v", err, chat.ErrNoMessage)
 	}
 }
+
+func TestWhoHasLeftIsNotToldOfEditsByOtherMessages(t *testing.T) {
+	m := start(t)
+	c, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+	to := chat.Target{Conversation: c}
+	poll := said(t, m, "alice", "bob", to, chat.Content{Kind: "x.poll", Body: json.RawMessage(`{"text":"open"}`)})
+	answer := content(t, "yes")
+	answer.Re = poll.Seq
+	said(t, m, "bob", "alice", to, answer)
+	if _, err := m.KickFromRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	edit := chat.OpRequest{Op: chat.OpEdit, Seq: poll.Seq, Body: []byte(`{"text":"secret"}`)}
+	if _, _, err := m.Apply(t.Context(), "alice", c, edit, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := chat.Quote{From: "alice", Kind: "x.poll", Text: "[x.poll]"}
+	page, err := m.History(t.Context(), "bob", chat.HistoryQuery{Conversation: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := page.Messages[len(page.Messages)-1].Quote; q == nil || *q != want {
+		t.Errorf("quote in history: %+v, want %+v", q, want)
+	}
+	for _, e := range m.events(t, "bob", 0) {
+		if q := e.Message.Quote; q != nil && *q != want {
+			t.Errorf("quote in the stream: %+v, want %+v", *q, want)
+		}
+	}
+	got := said(t, m, "bob", "bob", chat.Target{User: "bob"}, chat.Content{Fwd: chat.Source{Conversation: c, Seq: poll.Seq}})
+	if string(got.Body) != `{"text":"open"}` || got.Fallback != "[x.poll]" {
+		t.Errorf("forwarded: %s, %q", got.Body, got.Fallback)
+	}
+}

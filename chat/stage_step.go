@@ -199,7 +199,7 @@ func (s *Service) readMessages(ctx context.Context, st *stage, posted uint64) (p
 	for i := range read.Messages {
 		all[i] = &read.Messages[i]
 	}
-	if err := s.quote(ctx, all...); err != nil {
+	if err := s.quote(ctx, "", all...); err != nil {
 		return nil, false, err
 	}
 	last := read.Messages[len(read.Messages)-1].Seq
