@@ -362,29 +362,72 @@ func row75b5(t *testing.T) {
 	})
 }
 
-// After a month away the stream begins later than where a device was. It is told so once, and history has everything.
+// After a month away the stream begins later than where a device was. It is told so once, and goes on; history has everything.
+// Once a room wants its messages kept for a week only, it begins later, says so, and what is gone counts no more.
 func row75b1(t *testing.T) {
 	each(t, func(t *testing.T, version byte) {
+		const days = 24 * time.Hour
 		town := found(t)
+		retire := func() {
+			if err := town.Chat().Retire(t.Context()); err != nil { // as every hour
+				t.Fatal(err)
+			}
+		}
+		town.clock.step(-31 * days)
 		both := absent(t, town.Place, version, "alice", "bob")
 		alice, bob := both[0], both[1]
-		_ = dial(t, town.MQTT(), version, bob, "phone", brief).Close()
+		direct, group := device.Direct("alice", "bob"), room(t, town.Place, alice, "group", "bob")
+		phone := listen(t, town.MQTT(), version, 1, bob, "phone")
 		writer := dial(t, town.MQTT(), version, alice, "phone", brief)
 		writer.chatter("bob", 1, 50, nil)
-		town.clock.step(31 * 24 * time.Hour)
-		writer.chatter("bob", 2, 1, nil)
+		writer.chatter(group, 2, 20, nil)
+		for range 10 {
+			phone.message()
+		}
+		_ = phone.Close()
+		town.clock.step(25 * days) // what is said now is not too old
+		writer.chatter("bob", 3, 1, nil)
+		writer.chatter(group, 4, 1, nil)
+		town.clock.step(6 * days)
+		retire()
 		town.Restart()
-		if got := history(t, town.Place, bob, device.Direct("alice", "bob")); len(got) != 51 || got[0].Seq != 1 {
-			t.Errorf("history has %d messages of 51", len(got))
+
+		for c, want := range map[string]int{direct: 51, group: 21} {
+			said := slices.DeleteFunc(history(t, town.Place, bob, c), func(e event) bool { return e.K == "sys" })
+			if len(said) != want {
+				t.Errorf("history of %s has %d messages, want all %d", c, len(said), want)
+			}
 		}
-		if total, _ := numbers(t, town.Place, bob); total != 51 {
-			t.Errorf("%d are unread, want 51", total)
+		var sync struct{ Reset bool }
+		if ask(t, town.Place, bob, "sync", people.M{"usn": 1, "limit": 1}, &sync); !sync.Reset {
+			t.Error("sync from the beginning gives no reset")
 		}
+		phone = listen(t, town.MQTT(), version, 1, bob, "phone")
+		last := phone.take()
+		if last.T != "reset" || !phone.present {
+			t.Errorf("the phone hears %+v, want a reset", last.event)
+		}
+		for _, c := range []string{direct, group} {
+			a := phone.take()
+			if a.T != "msg" || a.C != c || a.USN != last.USN+1 {
+				t.Errorf("after %d comes %+v, want the last message of %s", last.USN, a.event, c)
+			}
+			last = a
+		}
+
+		call(t, town.Place, alice, "group.set", people.M{"c": group, "keep": 7})
+		retire()
 		var page struct {
-			Reset bool
-			USN   uint64
+			Msgs  []event
+			Floor uint64
+			Why   string `json:"floor_why"`
 		}
-		ask(t, town.Place, bob, "sync", people.M{"usn": 1, "limit": 1}, &page)
-		awaits(t, "7.5-b1", page.Reset)
+		ask(t, town.Place, bob, "history", people.M{"c": group, "after": 0}, &page)
+		if len(page.Msgs) != 2 || page.Floor != last.Seq || page.Msgs[0].Seq != last.Seq || page.Why != "retention" {
+			t.Errorf("the room begins with %+v, want %d and what was set", page, last.Seq)
+		}
+		if total, each := numbers(t, town.Place, bob); total != 52 || each[direct] != 51 || each[group] != 1 {
+			t.Errorf("%d are unread, %v, want 52: 51 and 1", total, each)
+		}
 	})
 }

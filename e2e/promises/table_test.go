@@ -229,7 +229,7 @@ func storing() []row {
 		{id: "7.5-b1", question: "For how long?",
 			promise: "History for ever, if nothing else is said; the stream for 30 days, and who was away for longer is " +
 				"told so with a reset; nothing acknowledged goes before",
-			test: row75b1, lacks: "the retention of streams and messages (issue 5); that nothing goes is shown"},
+			test: row75b1},
 		{id: "7.5-b2", question: "Where are pictures and files?",
 			promise: "Beside the messages, once each however often sent; an upload that was cut goes on; links are for " +
 				"members",
