@@ -43,7 +43,7 @@ type revision struct {
 	Body  json.RawMessage `json:"body,omitempty"`
 	At    []accounts.Name `json:"at,omitempty"`
 	Emoji string          `json:"emoji,omitempty" doc:"of a reaction"`
-	Why   string          `json:"why,omitempty" doc:"why the message is gone: recalled, expired, deleted"`
+	Why   string          `json:"why,omitempty" doc:"why the message is gone: recalled, expired, deleted, hidden"`
 }
 
 type changesOutput struct {

@@ -35,6 +35,7 @@ func TestMessagesAreChanged(t *testing.T) {
 	want(t, n.ok("bob", "unread.get", `{}`), `{"total":1}`)
 	want(t, firstOf(t, n.ok("bob", "history", in+`,"before":2}`), "msgs"), `{"k":"gone","why":"recalled","body":null}`)
 	n.ok("bob", "history.hide", in+`,"seqs":[2]}`)
+	want(t, firstOf(t, n.ok("bob", "history", in+`,"after":1}`), "msgs"), `{"seq":2,"k":"gone","why":"hidden","body":null}`)
 	want(t, n.ok("bob", "unread.get", `{}`), `{"total":0}`)
 	want(t, n.ok("bob", "history.clear", in+`}`), `{"upto":2}`)
 	want(t, n.ok("bob", "history", in+`}`), `{"msgs":[],"head":2}`)

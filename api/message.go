@@ -72,7 +72,7 @@ type message struct {
 	Silent   bool            `json:"silent,omitempty"`
 	Edited   int64           `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
 	Rev      uint64          `json:"rev,omitempty" doc:"of the last change of what it says"`
-	Why      string          `json:"why,omitempty" doc:"why it is gone: recalled, expired, deleted"`
+	Why      string          `json:"why,omitempty" doc:"why it is gone: recalled, expired, deleted, hidden"`
 	React    []reaction      `json:"react,omitempty" doc:"who has reacted to it"`
 	Pin      bool            `json:"pin,omitempty" doc:"it is pinned"`
 	Quote    *quote          `json:"quote,omitempty"` // the beginning of what it answers

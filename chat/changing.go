@@ -144,7 +144,7 @@ func (s *Service) messageFor(ctx context.Context, who accounts.Name, c Conversat
 		return Message{}, fmt.Errorf("message %d of %s: %w", seq, c, err)
 	}
 	if len(page.Messages) == 0 {
-		return Message{Conversation: c, Seq: seq, Kind: KindGone, Why: WhyDeleted}, nil
+		return Message{Conversation: c, Seq: seq, Kind: KindGone, Why: WhyHidden}, nil
 	}
 	return page.Messages[0], nil
 }

@@ -171,7 +171,7 @@ func TestChangesCanBeRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsHiddenIsNotShown(t *testing.T) {
+func TestOfWhatIsHiddenItsPlaceIsLeft(t *testing.T) {
 	m := start(t)
 	for i := range 5 {
 		m.send(t, "alice", "bob", fmt.Sprint(i))
@@ -183,14 +183,21 @@ func TestWhatIsHiddenIsNotShown(t *testing.T) {
 	if err != nil {
 		t.Fatalf("hide: %v", err)
 	}
-	if got := m.history(t, "bob"); len(got) != 3 || got[1].Seq != 3 {
+	got := m.history(t, "bob")
+	for i, x := range got {
+		hidden := i == 1 || i == 3
+		if x.Seq != uint64(i+1) || (x.Kind == chat.KindGone && x.Why == chat.WhyHidden && len(x.Body) == 0) != hidden {
+			t.Errorf("history of bob has at place %d %+v", i+1, x)
+		}
+	}
+	if len(got) != 5 {
 		t.Errorf("history of bob: got %+v", got)
 	}
 	if got := m.history(t, "alice"); len(got) != 5 {
 		t.Errorf("history of alice: got %+v", got)
 	}
 	around, err := m.History(t.Context(), "bob", chat.HistoryQuery{Conversation: ab, Around: 4, Limit: 2})
-	if err != nil || len(around.Messages) != 2 || around.Messages[0].Seq != 3 || around.Messages[1].Seq != 5 {
+	if err != nil || len(around.Messages) != 2 || around.Messages[0].Seq != 3 || around.Messages[1].Seq != 4 {
 		t.Errorf("history around what is hidden: got %+v, %v", around, err)
 	}
 	if _, err := m.Edits(t.Context(), "bob", ab, 2); !errors.Is(err, chat.ErrNoMessage) {

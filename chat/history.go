@@ -24,9 +24,8 @@ type HistoryQuery struct {
 	Limit        int    // 0: 50; at most 100
 }
 
-// History gives a part of a conversation that who is in, in the order of seq, without gaps but for what he has deleted for
-// himself, and at least one message if there is one; not many more than fit into 256 KiB. ErrMalformed, ErrNotMember,
-// ErrNoConversation.
+// History gives a part of a conversation that who is in, in the order of seq, without gaps, and at least one message
+// if there is one; not many more than fit into 256 KiB. ErrMalformed, ErrNotMember, ErrNoConversation.
 func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery) (MessagePage, error) {
 	if given := b2i(q.First) + b2i(q.After > 0) + b2i(q.Before > 0) + b2i(q.Around > 0); given > 1 {
 		return MessagePage{}, fmt.Errorf("history of %.80q: more than one bound: %w", q.Conversation, ErrMalformed)

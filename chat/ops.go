@@ -26,7 +26,8 @@ const (
 const (
 	WhyRecalled = "recalled" // by its sender, or an admin
 	WhyExpired  = "expired"  // its ttl is over
-	WhyDeleted  = "deleted"  // with its sender's account, or by the reader, for himself
+	WhyDeleted  = "deleted"  // with its sender's account
+	WhyHidden   = "hidden"   // by the reader, for himself
 )
 
 // OpDraft is a change of a message that has not found its place yet.

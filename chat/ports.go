@@ -276,8 +276,8 @@ type Ops interface {
 	// Pins gives the seqs of the messages that are pinned in a conversation, in their order.
 	Pins(ctx context.Context, c Conversation) ([]uint64, error)
 
-	// MessagesFor is Messages as who sees them: with reactions and pins, and without what he has deleted for himself, which
-	// leaves gaps. It does not ask whether he may read them.
+	// MessagesFor is Messages as who sees them: with reactions and pins; of what he has deleted for himself nothing is left but
+	// that it was there, and Clear makes him a floor. It does not ask whether he may read them.
 	MessagesFor(ctx context.Context, who accounts.Name, c Conversation, after, before uint64, limit int) (MessagePage, error)
 
 	// Hide deletes messages for one person: they count for him no more, and an EntryHide goes to his stream. Those that do not

@@ -57,7 +57,7 @@ type messageEvent struct {
 	Fallback     string            `json:"fallback,omitempty"`
 	Edited       int64             `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
 	Rev          uint64            `json:"rev,omitempty" doc:"of the last change of what it says"`
-	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
+	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
 	Box          bool              `json:"box,omitempty"`
 	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
@@ -165,7 +165,7 @@ type editEvent struct {
 	Kind         string            `json:"k"`
 	Body         json.RawMessage   `json:"body,omitempty"`
 	At           []accounts.Name   `json:"at,omitempty"`
-	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
+	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
 	Unread       uint64            `json:"unread"`
 	Mention      uint64            `json:"mention,omitempty"`
 }
@@ -280,7 +280,7 @@ type watchedMessage struct {
 	Fallback     string            `json:"fallback,omitempty"`
 	Edited       int64             `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
 	Rev          uint64            `json:"rev,omitempty" doc:"of the last change of what it says"`
-	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted"`
+	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
 }
 
 type watchedChange struct {

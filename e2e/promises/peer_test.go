@@ -215,6 +215,7 @@ type event struct {
 	From   string  `json:"from"`
 	TS     int64   `json:"ts"`
 	K      string  `json:"k"`
+	Why    string  `json:"why"`
 	Who    string  `json:"who"`
 	Recv   uint64  `json:"recv"`
 	Read   uint64  `json:"read"`

@@ -223,19 +223,16 @@ func row725(t *testing.T) {
 	})
 }
 
-// holes sees that what was taken back keeps its place in the history without its content, that what somebody hides is left out
-// for him and nobody else, and that it is said where a history begins, and why.
+// holes sees that what was taken back keeps its place in the history without its content, and so does what somebody hides, for
+// him and nobody else, and that it is said where a history begins, and why.
 func holes(t *testing.T, town *town, alice, bob *people.Person) {
 	t.Helper()
 	c := device.Direct("alice", "bob")
 	alice.Must("op", people.M{"op": "recall", "c": c, "seq": history(t, town.Place, alice, c)[9].Seq})
 	bob.Must("history.hide", people.M{"c": c, "seqs": []int{20}})
 	for i, m := range history(t, town.Place, bob, c)[:30] {
-		seq, empty := uint64(i+1), i == 9
-		if i >= 19 { // what he hides is left out for him
-			seq++
-		}
-		if m.Seq != seq || (m.K == gone) != empty || (m.Body.Text == "") != empty {
+		why := map[int]string{9: "recalled", 19: "hidden"}[i]
+		if m.Seq != uint64(i+1) || m.Why != why || (m.K == gone) != (why != "") || (m.Body.Text == "") != (why != "") {
 			t.Errorf("at place %d is %+v", i+1, m)
 		}
 	}

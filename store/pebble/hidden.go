@@ -216,7 +216,7 @@ func (m *member) hides(seq uint64) bool {
 	return found
 }
 
-// MessagesFor reads what Messages does, less what one has deleted for himself.
+// MessagesFor reads what Messages does, as one sees it.
 func (c chatStore) MessagesFor(
 	ctx context.Context, who accounts.Name, name chat.Conversation, after, before uint64, limit int,
 ) (chat.MessagePage, error) {
@@ -232,50 +232,27 @@ func (s *Store) messagesFor(
 	if err != nil {
 		return page, err
 	}
-	v := view{store: s, name: name, who: who, cleared: upTo, now: s.now()}
-	for {
-		part, err := s.messagePage(name, floor, max(after, upTo), before, limit-len(page.Messages))
-		if err != nil {
-			return page, err
-		}
-		some, err := v.see(part.Messages)
-		if err != nil {
-			return page, err
-		}
-		page.Head, page.Floor, page.Why = part.Head, part.Floor, part.Why
-		if upTo+1 > page.Floor {
-			page.Floor, page.Why = upTo+1, chat.FloorClear
-		}
-		n := len(part.Messages)
-		if before != 0 {
-			page.Messages = append(some, page.Messages...)
-		} else {
-			page.Messages = append(page.Messages, some...)
-		}
-		if len(some) == n || n == 0 {
-			return page, nil
-		}
-		if before != 0 {
-			before = part.Messages[0].Seq
-		} else {
-			after = part.Messages[n-1].Seq
-		}
-		if before == 1 {
-			return page, nil
-		}
+	page, err = s.messagePage(name, floor, max(after, upTo), before, limit)
+	if err != nil {
+		return page, err
 	}
+	if upTo+1 > page.Floor {
+		page.Floor, page.Why = upTo+1, chat.FloorClear
+	}
+	v := view{store: s, name: name, who: who, now: s.now()}
+	page.Messages, err = v.see(page.Messages)
+	return page, err
 }
 
 // view is how somebody sees the messages of a conversation.
 type view struct {
-	store   *Store
-	name    chat.Conversation
-	who     accounts.Name
-	cleared uint64
-	now     int64
+	store *Store
+	name  chat.Conversation
+	who   accounts.Name
+	now   int64
 }
 
-// see takes messages in the order of seq without gaps. It leaves out what is hidden, and adds reactions and pins.
+// see takes messages in the order of seq without gaps. It takes away what is hidden, and adds reactions and pins.
 func (v *view) see(all []chat.Message) ([]chat.Message, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -298,10 +275,10 @@ func (v *view) see(all []chat.Message) ([]chat.Message, error) {
 	}
 	out := make([]chat.Message, 0, len(all))
 	for _, m := range all {
-		if hidden[m.Seq] {
-			continue
-		}
 		m = v.store.shown(m, v.now)
+		if hidden[m.Seq] {
+			m.Vanish(chat.WhyHidden)
+		}
 		if m.Kind != chat.KindGone {
 			_, m.Pinned = slices.BinarySearch(pins, m.Seq)
 		}

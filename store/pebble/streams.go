@@ -256,7 +256,7 @@ func (r *streamReading) message(c chat.Conversation, seq uint64) (chat.Message, 
 	}
 	hides, err := r.store.hides(r.store.db, r.user, c, seq)
 	if hides {
-		m.Vanish(chat.WhyDeleted)
+		m.Vanish(chat.WhyHidden)
 	}
 	return m, err
 }
@@ -506,7 +506,7 @@ func (s *Store) lastFor(r pebble.Reader, user accounts.Name, m chat.Message) (ch
 	m = s.shown(m, s.now())
 	hides, err := s.hides(r, user, m.Conversation, m.Seq)
 	if hides {
-		m.Vanish(chat.WhyDeleted)
+		m.Vanish(chat.WhyHidden)
 	}
 	return m, err
 }

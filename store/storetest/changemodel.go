@@ -354,10 +354,13 @@ func (m *changeModel) checkSeen(name chat.Conversation, c *changedTalk, who acco
 	}
 	for i, x := range c.messages {
 		seq := uint64(i + 1)
-		if seq <= c.cleared[who] || x.hidden[who] {
+		if seq <= c.cleared[who] {
 			continue
 		}
 		body, reactions, why := "", []chat.Reaction(nil), m.gone(x)
+		if x.hidden[who] {
+			why = chat.WhyHidden
+		}
 		if why == "" {
 			for _, emoji := range slices.Sorted(maps.Keys(x.react)) {
 				reactions = append(reactions, chat.Reaction{
