@@ -89,7 +89,7 @@ func (a *asyncAPI) add(table []*api.Operation) {
 		names := t.messages
 		switch t.id {
 		case "in":
-			names = slices.Concat(stream, []string{"batch", "head", "watched.msg", "line"})
+			names = slices.Concat(stream, []string{"batch", "head", "watched.msg", "watched.change", "line"})
 		case "rsp":
 			names = append(names[:len(names):len(names)], replies...)
 		}

@@ -285,7 +285,7 @@ type watchedMessage struct {
 
 type watchedChange struct {
 	Type         string            `json:"t" enum:"edit|recall|react|unreact|pin|unpin"`
-	USN          uint64            `json:"usn" doc:"0: it is no part of a stream"`
+	USN          uint64            `json:"usn" enum:"0" doc:"it is no part of a stream"`
 	Conversation chat.Conversation `json:"c"`
 	Rev          uint64            `json:"rev"`
 	Seq          uint64            `json:"seq"`

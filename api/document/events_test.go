@@ -244,8 +244,10 @@ func TestWatchedMessagesAreAsDescribed(t *testing.T) {
 	for _, op := range kinds(t, "Op") {
 		for _, e := range everyEvent(op) {
 			e.Live, e.USN = true, 0
-			if err := d.Message("im/c/d.alice.bob/live", false, e.AppendJSON(nil)); err != nil {
-				t.Fatalf("describe it in api/document/events.go: %v", err)
+			for _, topic := range []string{"im/c/d.alice.bob/live", "im/u/alice/in"} {
+				if err := d.Message(topic, false, e.AppendJSON(nil)); err != nil {
+					t.Fatalf("describe it in api/document/events.go: %v", err)
+				}
 			}
 		}
 	}
