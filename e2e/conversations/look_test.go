@@ -1,0 +1,146 @@
+package conversations
+
+import (
+	"encoding/json"
+
+	"github.com/magpie-im/magpie/e2e/people"
+	"github.com/magpie-im/magpie/e2e/server"
+)
+
+// look asks for all that somebody may see, on one of his devices.
+func (w *world) look(who string) *look {
+	devices := w.devices[who]
+	d := devices[len(w.rec.heads)%len(devices)]
+	l := &look{devices: map[string][]event{}, unread: map[string]line{}, list: map[string]line{}, history: map[string][]event{},
+		floor: map[string]uint64{}, denied: map[string]string{}, changes: map[string][]event{}, members: map[string][]string{}}
+	for _, s := range d.Stream() {
+		l.stream = append(l.stream, parse("in", s.Raw))
+	}
+	for i, d := range devices {
+		l.devices[string(rune('0'+i))] = w.shown(who, d, uint64(len(l.stream)))
+	}
+	for c, k := range w.rec.convs {
+		if contains(k.members, who) {
+			w.lookAt(d, l, c)
+		}
+	}
+	l.unread, l.total = w.lines(d, "unread.get")
+	l.list, _ = w.lines(d, "conv.list")
+	return l
+}
+
+// shown waits until a device was shown the stream up to head, and gives all that it was shown.
+func (w *world) shown(who string, d *people.Person, head uint64) []event {
+	var record []people.Seen
+	if !server.Becomes(func() bool {
+		record = d.Record()
+		for i := len(record) - 1; i >= 0; i-- {
+			if usn := number(record[i].Fields["usn"]); record[i].Topic == "in" && usn > 0 {
+				return usn >= head
+			}
+		}
+		return head == 0
+	}) {
+		w.t.Errorf("%s was not shown his stream up to %d", who, head)
+	}
+	all := w.parsed[d]
+	for _, s := range record[len(all):] {
+		raw := s.Raw
+		if s.Topic == "ack" || s.Topic == "rsp" {
+			raw = `{}`
+		}
+		all = append(all, parse(s.Topic, raw))
+	}
+	w.parsed[d] = all
+	return all
+}
+
+func contains(names []string, who string) bool {
+	for _, name := range names {
+		if name == who {
+			return true
+		}
+	}
+	return false
+}
+
+// lookAt reads a conversation.
+func (w *world) lookAt(d *people.Person, l *look, c string) {
+	for after := uint64(0); ; {
+		out, word := d.Call("history", M{"c": c, "after": after, "limit": 100})
+		if word != "" {
+			l.denied[c] = word
+			break
+		}
+		l.floor[c] = number(out["floor"])
+		page := listed(out, "msgs")
+		l.history[c] = append(l.history[c], page...)
+		if len(page) == 0 {
+			break
+		}
+		after = page[len(page)-1].Seq
+	}
+	l.changes[c] = changesOf(d, c)
+	if !w.rec.convs[c].room() {
+		return
+	}
+	out, word := d.Call("group.members", M{"c": c})
+	if word == "" {
+		for _, m := range listed(out, "members") {
+			l.members[c] = append(l.members[c], m.Who)
+		}
+	}
+}
+
+func changesOf(d *people.Person, c string) (all []event) {
+	for rev := uint64(0); ; {
+		out, word := d.Call("changes", M{"c": c, "rev": rev, "limit": 500})
+		page := listed(out, "changes")
+		all = append(all, page...)
+		if more, _ := out["more"].(bool); word != "" || !more {
+			return all
+		}
+		rev = number(out["rev"])
+	}
+}
+
+// listed reads a list in an answer.
+func listed(out M, name string) (all []event) {
+	items, _ := out[name].([]any)
+	for _, item := range items {
+		raw, err := json.Marshal(item)
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, parse("", string(raw)))
+	}
+	return all
+}
+
+// lines reads a list of conversations, and the total.
+func (w *world) lines(d *people.Person, method string) (map[string]line, uint64) {
+	all := map[string]line{}
+	in := M{}
+	for {
+		out, word := d.Call(method, in)
+		if word != "" {
+			w.t.Errorf("%s: %s: %s", d.Name, method, word)
+		}
+		raw, err := json.Marshal(out["convs"])
+		if err != nil {
+			panic(err)
+		}
+		var page []line
+		if err := json.Unmarshal(raw, &page); err != nil {
+			panic(err)
+		}
+		for _, l := range page {
+			all[l.C] = l
+		}
+		cursor, more := out["cursor"].(string)
+		if !more {
+			return all, number(out["total"])
+		}
+		in = M{"cursor": cursor}
+	}
+}
