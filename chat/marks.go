@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -87,7 +88,8 @@ func (s *Service) Delivered(ctx context.Context, who accounts.Name, places []Pla
 				others = append(others, p)
 			}
 		}
-		if err := s.delivered(ctx, Member{c, who}, seqs); err != nil {
+		err := s.delivered(ctx, Member{c, who}, seqs)
+		if err != nil && !errors.Is(err, ErrNotMember) && !errors.Is(err, ErrNoConversation) { // he is in it no more
 			return err
 		}
 		places = others
@@ -107,11 +109,11 @@ func (s *Service) delivered(ctx context.Context, m Member, places []Place) error
 			if at.gap != 0 && p.Seq >= at.gap {
 				break
 			}
-			own, err := s.allOwn(ctx, m, at.upTo+1, p.Seq-1)
+			whole, err := s.whole(ctx, m, at.upTo+1, p.Seq-1)
 			if err != nil {
 				return err
 			}
-			if !own {
+			if !whole {
 				at.gap = p.Seq
 				break
 			}
@@ -141,20 +143,29 @@ func (s *Service) reached(ctx context.Context, m Member) (reached, error) {
 	return reached{upTo: marks.Recv}, err
 }
 
-// allOwn says whether all messages from seq first to seq last are m's member's own: the ordinals of the two tell.
-func (s *Service) allOwn(ctx context.Context, m Member, first, last uint64) (bool, error) {
+// whole says whether m's member needs none of the messages from seq first to seq last: they are from before he joined, or not
+// there any more, or his own, which the ordinals of the first and the last one tell.
+func (s *Service) whole(ctx context.Context, m Member, first, last uint64) (bool, error) {
+	marks, err := s.member(ctx, m.Who, m.Conversation)
+	if err != nil {
+		return false, err
+	}
+	first = max(first, marks.Recv+1)
 	var own [2]uint64
-	for i, seq := range [2]uint64{first, last} {
-		page, err := s.store.Messages(ctx, m.Conversation, seq-1, 0, 1)
+	for i, seq := range [2]*uint64{&last, &first} {
+		page, err := s.store.Messages(ctx, m.Conversation, *seq-1, 0, 1)
 		if err != nil {
-			return false, fmt.Errorf("message %d of %s: %w", seq, m.Conversation, err)
+			return false, fmt.Errorf("message %d of %s: %w", *seq, m.Conversation, err)
 		}
-		if len(page.Messages) == 0 || page.Messages[0].Seq != seq || page.Messages[0].From != m.Who {
+		if first = max(first, page.Floor); first > last {
+			return true, nil
+		}
+		if len(page.Messages) == 0 || page.Messages[0].Seq != *seq || page.Messages[0].From != m.Who {
 			return false, nil
 		}
 		own[i] = page.Messages[0].Own
 	}
-	return own[1]-own[0] == last-first, nil
+	return own[0]-own[1] == last-first, nil
 }
 
 // maxReach bounds reach: about 8 MiB when all are in use. What falls out costs one read of the store.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -254,6 +255,65 @@ func TestAcksOfSeveralConversations(t *testing.T) {
 		if got := m.marks(t, "bob", c); got.Recv != 3 {
 			t.Errorf("recv in %s = %d, want 3", c, got.Recv)
 		}
+	}
+}
+
+func TestAcksOfARoomThatOneHasLeft(t *testing.T) {
+	m := start(t)
+	c, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+	say := func(words string) chat.Message {
+		return said(t, m, "alice", "bob", chat.Target{Conversation: c}, content(t, words))
+	}
+	say("one")
+	if err := m.Delivered(t.Context(), "bob", places(m.events(t, "bob", 0))); err != nil {
+		t.Fatal(err)
+	}
+	say("two")
+	m.send(t, "alice", "bob", "hi")
+	if _, err := m.KickFromRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Delivered(t.Context(), "bob", places(m.events(t, "bob", 0))); err != nil {
+		t.Errorf("acks of a room that he has left, and of another conversation: %v", err)
+	}
+	if got := m.marks(t, "bob", ab); got.Recv != 1 {
+		t.Errorf("recv in %s = %d, want 1", ab, got.Recv)
+	}
+	if _, _, err := m.Send(t.Context(), "alice", chat.Target{Conversation: c}, content(t, "without him"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := m.InviteToRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	last := say("three")
+	all := places(m.events(t, "bob", 0))
+	if err := m.Delivered(t.Context(), "bob", all[len(all)-2:]); err != nil { // that he is back, and this
+		t.Fatal(err)
+	}
+	if got := m.marks(t, "bob", c); got.Recv != last.Seq {
+		t.Errorf("recv of who is back = %d, want %d", got.Recv, last.Seq)
+	}
+}
+
+func TestAcksGoOnBehindWhatIsNotKept(t *testing.T) {
+	m := start(t)
+	m.send(t, "alice", "bob", "one")
+	if err := m.Delivered(t.Context(), "bob", places(m.events(t, "bob", 0))); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		m.send(t, "alice", "bob", "too old")
+	}
+	if _, err := m.store.Retire(t.Context(), ab, time.Now().Add(time.Hour).UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	m.send(t, "alice", "bob", "two")
+	all := places(m.events(t, "bob", 0))
+	if err := m.Delivered(t.Context(), "bob", all[len(all)-1:]); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.marks(t, "bob", ab); got.Recv != 5 {
+		t.Errorf("recv = %d, want 5", got.Recv)
 	}
 }
 
