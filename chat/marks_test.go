@@ -374,3 +374,33 @@ func TestDevicesThatAckAndReadAtOnceAgree(t *testing.T) {
 		last = e.Read
 	}
 }
+
+func TestReceiptsGoOnWhenSomebodyComesBack(t *testing.T) {
+	m := start(t)
+	c, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+	to := chat.Target{Conversation: c}
+	takes := func(want uint64) {
+		t.Helper()
+		var places []chat.Place
+		for _, e := range m.events(t, "bob", 0) {
+			if p, ok := e.Place(); ok {
+				places = append(places, p)
+			}
+		}
+		if err := m.Delivered(t.Context(), "bob", places); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.marks(t, "bob", c).Recv; got != want {
+			t.Errorf("received up to %d, want %d", got, want)
+		}
+	}
+	takes(said(t, m, "alice", "bob", to, content(t, "one")).Seq)
+	if _, err := m.KickFromRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	said(t, m, "alice", "alice", to, content(t, "while he is away"))
+	if _, _, err := m.InviteToRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	takes(said(t, m, "alice", "bob", to, content(t, "two")).Seq)
+}
