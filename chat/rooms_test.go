@@ -313,3 +313,23 @@ func TestARoomIsFull(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestWhoJoinsMayWriteAtOnceInSlowMode(t *testing.T) {
+	m := start(t)
+	slow := int64(60)
+	open := chat.JoinOpen
+	c, _ := m.room(t, "alice", chat.RoomPatch{Slow: &slow, Join: &open})
+	if _, _, _, err := m.JoinRoom(t.Context(), "bob", c, "", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	send := func() error {
+		_, _, err := m.Send(t.Context(), "bob", chat.Target{Conversation: c}, content(t, "hello"), nil)
+		return err
+	}
+	if err := send(); err != nil {
+		t.Errorf("the first message: %v", err)
+	}
+	if err := send(); !errors.Is(err, chat.ErrSlow) {
+		t.Errorf("the second message: %v, want %v", err, chat.ErrSlow)
+	}
+}

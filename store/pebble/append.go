@@ -212,7 +212,7 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	}
 	switch {
 	case c.room != nil && c.in(sender):
-		p.sentLocked(b, from, d.Silent, now)
+		p.sentLocked(b, from, d, now)
 	case c.room != nil:
 		sender.row.Sent = now // who only watches has no row; it is for slow mode, as long as it is in memory
 	}
@@ -231,14 +231,16 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	return contentOf(d).message(c.name, c.head, place)
 }
 
-// sentLocked keeps of the sender of a message to a room what it makes of him.
-func (p *parties) sentLocked(b *pebble.Batch, from int, silent bool, now int64) {
+// sentLocked keeps of the sender of a message to a room what it makes of him. What the server says in his name is not his.
+func (p *parties) sentLocked(b *pebble.Batch, from int, d chat.Draft, now int64) {
 	c, m := p.conv.value, p.people[from].member
-	if !silent {
+	if !d.Silent {
 		m.wrote = c.head
 		put(b, ownKey(c.name, m.who, c.head), binary.BigEndian.AppendUint64(nil, m.own))
 	}
-	m.row.Own, m.row.Sent = m.own, now
+	if m.row.Own = m.own; d.Kind != kindSys {
+		m.row.Sent = now
+	}
 	p.saveLocked(b, from)
 	p.stream(from).changed = true
 }
