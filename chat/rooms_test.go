@@ -333,3 +333,18 @@ func TestWhoJoinsMayWriteAtOnceInSlowMode(t *testing.T) {
 		t.Errorf("the second message: %v, want %v", err, chat.ErrSlow)
 	}
 }
+
+func TestAForwardedOperationOfABoardIsSilent(t *testing.T) {
+	m := start(t)
+	title := "T"
+	c, _, _, err := m.CreateRoom(t.Context(), "alice", chat.KindBoard, chat.RoomPatch{Title: &title}, []accounts.Name{"bob"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := chat.Target{Conversation: c}
+	first := said(t, m, "alice", "bob", to, chat.Content{Kind: chat.KindOp, Body: []byte(`{"x":1}`)})
+	again := said(t, m, "alice", "bob", to, chat.Content{Fwd: chat.Source{Conversation: c, Seq: first.Seq}})
+	if !first.Silent || again.Kind != chat.KindOp || !again.Silent {
+		t.Errorf("silent: %v, forwarded %s: %v", first.Silent, again.Kind, again.Silent)
+	}
+}

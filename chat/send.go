@@ -69,12 +69,12 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		TTL:          c.TTL,
 		Fallback:     c.fallbackFor(text, s.cfg.MaxFallback),
 		Fingerprint:  c.fingerprint(),
-		Silent:       conversation.isLive() || conversation.Kind() == KindBoard && c.Kind == KindOp,
 		Origin:       origin,
 	}
 	if err := s.refer(ctx, &d, c.Fwd); err != nil {
 		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
 	}
+	d.Silent = conversation.isLive() || conversation.Kind() == KindBoard && d.Kind == KindOp
 	stored, commit, err := s.store.Append(ctx, d)
 	if peer != "" && (errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked)) {
 		stored, commit, err = s.sendToStranger(ctx, d, peer)
