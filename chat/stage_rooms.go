@@ -100,17 +100,11 @@ func (s *Service) mayLocate(ctx context.Context, who accounts.Name, c Conversati
 		return fmt.Errorf("positions in %s: %w", c, ErrNoRight)
 	}
 	r, err := s.store.Room(ctx, c, who)
-	switch {
-	case err != nil:
-		return fmt.Errorf("room %s: %w", c, err)
-	case !r.Exists():
-		return fmt.Errorf("%s: %w", c, ErrNoConversation)
-	case r.Ended != 0:
-		return fmt.Errorf("%s: %w", c, ErrEnded)
-	case r.Of(who).Role == RoleNone:
-		return fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
-	case r.Of(who).IsMuted(r.Now):
-		return mutedFor(r.Of(who).Muted, r.Now)
+	if err == nil {
+		err = r.Act(who)
+	}
+	if err != nil {
+		return fmt.Errorf("position of %s in %s: %w", who, c, err)
 	}
 	return nil
 }

@@ -194,3 +194,28 @@ func TestOnlyMembersSayWhereTheyAre(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoMayNotWriteDoesNotSayWhereHeIs(t *testing.T) {
+	stageTest(t, func(t *testing.T, m messenger) {
+		trip := chat.Conversation("t.trip")
+		m.open(t, trip, "bob")
+		where := []byte(`{"lat":3,"lon":3}`)
+		for _, tt := range []struct {
+			name string
+			do   func(r *chat.Room)
+			want error
+		}{
+			{"slow mode", func(r *chat.Room) { r.Info.Slow, r.Of("bob").Sent = 60, r.Now }, nil},
+			{"muted", func(r *chat.Room) { r.Of("bob").Muted = chat.Forever }, chat.ErrMuted},
+			{"all are muted", func(r *chat.Room) { r.Of("bob").Muted, r.Info.Muted = 0, chat.Forever }, chat.ErrMuted},
+			{"admins write", func(r *chat.Room) { r.Info.Muted, r.Info.Post = 0, chat.GroupAdmins }, chat.ErrNoRight},
+			{"left", func(r *chat.Room) { r.Exit("bob") }, chat.ErrNotMember},
+			{"dissolved", func(r *chat.Room) { r.Ended = r.Now }, chat.ErrEnded},
+		} {
+			m.change(t, trip, tt.do, "bob")
+			if err := m.Locate(t.Context(), "bob", trip, where); !errors.Is(err, tt.want) {
+				t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+			}
+		}
+	})
+}
