@@ -218,6 +218,27 @@ func TestWhoIsKickedIsShownNothingAfterIt(t *testing.T) {
 	}
 }
 
+func TestWhoIsKickedIsNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ask := &asked{of: 1}
+		m := startWith(t, chat.DefaultConfig(), func(s chat.Store) chat.Store { ask.Store = s; return ask })
+		m.clock.follow()
+		m.SetAnnouncer(announcer{})
+		m.run(t)
+		trip := chat.Conversation("t.trip")
+		m.open(t, trip, "bob", "carol")
+		m.locate(t, "carol", trip, `{"lat":1,"lon":1}`)
+		ask.then = func() { // it was found that he may say where he is
+			m.change(t, trip, func(r *chat.Room) { r.Exit("bob") }, "bob")
+			synctest.Wait()
+		}
+		if err := m.Locate(t.Context(), "bob", trip, []byte(`{"lat":2,"lon":2}`)); !errors.Is(err, chat.ErrNotMember) {
+			t.Errorf("bob is there: %v", err)
+		}
+		m.watch("carol", trip).want(t, "after that", `carol is at {"lat":1,"lon":1}`)
+	})
+}
+
 func TestATripEndsWithItsPositions(t *testing.T) {
 	stageTest(t, func(t *testing.T, m messenger) {
 		trip := chat.Conversation("t.trip")
@@ -323,15 +344,16 @@ func TestAChangeIsShownBehindItsMessage(t *testing.T) {
 	})
 }
 
-// asked calls then, once, after it was asked whether somebody has left a room.
+// asked calls then, once, after it was asked whether somebody has left a room, or who somebody is to it.
 type asked struct {
 	chat.Store
+	of   int // about how many people it was asked
 	then func()
 }
 
 func (a *asked) Room(ctx context.Context, c chat.Conversation, who ...accounts.Name) (chat.Room, error) {
 	r, err := a.Store.Room(ctx, c, who...)
-	if then := a.then; then != nil && len(who) == 0 {
+	if then := a.then; then != nil && len(who) == a.of {
 		a.then = nil
 		then()
 	}

@@ -90,20 +90,31 @@ func (s *Service) Locate(ctx context.Context, who accounts.Name, c Conversation,
 		Event: Event{Entry: Entry{Type: EventPlace, TS: now.UnixMilli(), Conversation: c, Who: who}, Where: body},
 		Class: LineState, Key: "loc " + string(who),
 	}
+	fresh := false
 	s.stages.at(c, true, func(st *stage) {
-		if err = st.placeLocked(who, line); err == nil {
+		if fresh, err = st.placeLocked(who, line); err == nil {
 			st.wakeLocked()
 		}
 	})
-	return err
+	if err != nil || !fresh {
+		return err
+	}
+	if err := s.mayLocate(ctx, who, c); err != nil { // he has left meanwhile, and what was known of him then is forgotten already
+		s.stages.at(c, false, func(st *stage) {
+			st.forgetLocked(func(name accounts.Name, _ *position) bool { return name == who })
+		})
+		return err
+	}
+	return nil
 }
 
-func (st *stage) placeLocked(who accounts.Name, line *Line) error {
+// placeLocked notes where somebody is. fresh: it was not known until now.
+func (st *stage) placeLocked(who accounts.Name, line *Line) (fresh bool, err error) {
 	p := &st.places
 	x := p.by[who]
 	if x == nil {
 		if len(p.by) >= maxSharing || st.all.places.Load() >= maxPlaces {
-			return fmt.Errorf("positions in %s: %w", st.c, ErrQuota)
+			return false, fmt.Errorf("positions in %s: %w", st.c, ErrQuota)
 		}
 		if p.by == nil {
 			p.by = map[accounts.Name]*position{}
@@ -111,6 +122,7 @@ func (st *stage) placeLocked(who accounts.Name, line *Line) error {
 		x = &position{told: true}
 		p.by[who] = x
 		st.all.places.Add(1)
+		fresh = true
 	}
 	x.at, x.line = time.Now(), line
 	if p.oldest.IsZero() {
@@ -120,7 +132,7 @@ func (st *stage) placeLocked(who accounts.Name, line *Line) error {
 		x.told = false
 		p.moved = append(p.moved, who)
 	}
-	return nil
+	return fresh, nil
 }
 
 // due is when there is something to be told, or forgotten; zero: there is nothing.
