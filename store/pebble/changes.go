@@ -250,7 +250,7 @@ func (o *operation) writeLocked(b *pebble.Batch, r *chat.Revision) []accounts.Na
 		i, _ := slices.BinarySearch(c.changes.pins, r.Seq)
 		c.changes.pins = slices.Insert(c.changes.pins, i, r.Seq)
 	case chat.OpUnpin:
-		p.unpinLocked(b, r.Seq)
+		c.unpinMessageLocked(b, r.Seq)
 	}
 	return p.revisedLocked(b, r)
 }
@@ -294,7 +294,7 @@ func (p *parties) vanishLocked(b *pebble.Batch, r *chat.Revision, place placeRow
 	bare.Rev = r.Rev
 	put(b, messageKey(c.name, r.Seq), append(encode(place), encode(bare)...))
 	belongings(b, was.message(c.name, r.Seq, place))
-	p.unpinLocked(b, r.Seq)
+	c.unpinMessageLocked(b, r.Seq)
 	if !was.Silent && p.countsLocked(r.Seq, was.From) && c.gone.putLocked(r.Seq, was.From) {
 		put(b, seqKey(tableGone, c.name, r.Seq), encode(goneRow{From: was.From}))
 	}
@@ -329,8 +329,7 @@ func (p *parties) countsLocked(seq uint64, from accounts.Name) bool {
 	return slices.ContainsFunc(p.people, func(q party) bool { return q.who != from && q.member.row.since() < seq })
 }
 
-func (p *parties) unpinLocked(b *pebble.Batch, seq uint64) {
-	c := p.conv.value
+func (c *conversation) unpinMessageLocked(b *pebble.Batch, seq uint64) {
 	if i, pinned := slices.BinarySearch(c.changes.pins, seq); pinned {
 		remove(b, seqKey(tablePins, c.name, seq))
 		c.changes.pins = slices.Delete(c.changes.pins, i, i+1)

@@ -55,6 +55,9 @@ func (c chatStore) Trim(ctx context.Context, name chat.Conversation, floor uint6
 		return err
 	}
 	defer e.value.give()
+	if err := s.loadChanges(e.value); err != nil {
+		return err
+	}
 	for first := true; first || len(seqs) > 0; first = false {
 		n := min(len(seqs), trimSlice)
 		if err := s.trim(ctx, e.value, floor, seqs[:n]); err != nil {
@@ -83,12 +86,18 @@ func (s *Store) trim(ctx context.Context, c *conversation, floor uint64, seqs []
 	b := s.batch()
 	c.setFloorLocked(b, floorRow{Floor: min(floor, c.head)})
 	for _, m := range removed {
-		if m.Seq < c.head {
-			remove(b, messageKey(c.name, m.Seq))
-			belongings(b, m)
-		}
+		c.removeLocked(b, m)
 	}
 	return s.commitTrimLocked(c, b)
+}
+
+// removeLocked removes a message that is not the last one, and what belongs to it.
+func (c *conversation) removeLocked(b *pebble.Batch, m chat.Message) {
+	if m.Seq < c.head {
+		remove(b, messageKey(c.name, m.Seq))
+		belongings(b, m)
+		c.unpinMessageLocked(b, m.Seq)
+	}
 }
 
 func (s *Store) commitTrimLocked(c *conversation, b *pebble.Batch) error {
@@ -140,6 +149,13 @@ func (c chatStore) Compact(ctx context.Context, o chat.Snapshot) (more bool, err
 		return false, err
 	}
 	defer s.conversations.unpin(e)
+	if err := e.value.take(ctx); err != nil { // nobody writes a message anew that is removed
+		return false, err
+	}
+	defer e.value.give()
+	if err := s.loadChanges(e.value); err != nil {
+		return false, err
+	}
 	s.seq.mu.Lock()
 	floor := e.value.floor
 	s.seq.mu.Unlock()
@@ -154,10 +170,8 @@ func (c chatStore) Compact(ctx context.Context, o chat.Snapshot) (more bool, err
 	defer s.seq.mu.Unlock()
 	b, conv := s.batch(), e.value
 	conv.setFloorLocked(b, next)
-	for _, seq := range ops {
-		if seq < conv.head {
-			remove(b, messageKey(conv.name, seq))
-		}
+	for _, m := range ops {
+		conv.removeLocked(b, m)
 	}
 	if more = next.Ops < o.Seq; !more {
 		remove(b, outdatedKey(o.TS, o.Conversation))
@@ -166,7 +180,7 @@ func (c chatStore) Compact(ctx context.Context, o chat.Snapshot) (more bool, err
 }
 
 // ops gives the next operations up to a snapshot, and the floor when they are removed.
-func (s *Store) ops(o chat.Snapshot, floor floorRow) (ops []uint64, next floorRow, err error) {
+func (s *Store) ops(o chat.Snapshot, floor floorRow) (ops []chat.Message, next floorRow, err error) {
 	from := max(floor.Floor, floor.Ops+1, 1)
 	bare := from == max(floor.Floor, 1) // nothing is kept before
 	next = floorRow{Floor: floor.Floor, Ops: o.Seq}
@@ -186,7 +200,7 @@ func (s *Store) ops(o chat.Snapshot, floor floorRow) (ops []uint64, next floorRo
 				return false, nil
 			}
 			if m.Kind == chat.KindOp && m.Silent {
-				ops = append(ops, seq)
+				ops = append(ops, m)
 			} else if bare {
 				next.Floor, bare = seq, false
 			}

@@ -20,6 +20,7 @@ var hallTests = []test{
 	{"messages that are gone leave a gap", testGaps},
 	{"a board keeps its newest snapshot", testSnapshot},
 	{"operations behind a snapshot are removed", testCompact},
+	{"with an operation goes what belongs to it", testCompactChanged},
 	{"a room is another one when somebody may not watch it any more", testPartings},
 }
 
@@ -335,6 +336,44 @@ func testCompact(k *kit) {
 	k.reopen()
 	same(k, "what is left after a restart", k.seqs(board, 0, 0, 9), []uint64{301, 601})
 	equal(k, "the next seq", k.draw(1), 602)
+}
+
+func testCompactChanged(k *kit) {
+	k.openHall(board)
+	k.draw(3)
+	pins := func(c chat.Conversation, want ...uint64) {
+		k.Helper()
+		got, err := k.chat().Pins(k.ctx(), c)
+		k.ok("pins", err)
+		same(k, "pins", got, want)
+	}
+	for seq := range uint64(2) {
+		k.apply(op(board, alice, chat.OpPin, seq+1))
+	}
+	pins(board, 1, 2)
+	k.snapshot(snapshot(alice, 1, `1`))
+	k.crash()
+	for more := true; more; {
+		var err error
+		more, err = k.chat().Compact(k.ctx(), chat.Snapshot{Conversation: board, Seq: 1, TS: k.clock.Now().UnixMilli()})
+		k.ok("compact", err)
+	}
+	pins(board, 2)
+	k.apply(op(board, alice, chat.OpPin, 3)) // two are allowed
+	pins(board, 2, 3)
+
+	k.openHall(live)
+	for range 3 {
+		d := draft(live, alice, "", "words")
+		d.Silent = true
+		k.send(d)
+	}
+	k.apply(op(live, alice, chat.OpPin, 1))
+	k.crash()
+	k.ok("trim", k.chat().Trim(k.ctx(), live, 2, []uint64{1}))
+	pins(live)
+	k.crash()
+	pins(live)
 }
 
 func testPartings(k *kit) {
