@@ -95,3 +95,26 @@ func TestAMessageToManyWritesNoMoreThanOneToAFew(t *testing.T) {
 		t.Errorf("tallies of a member are %+v, %v, want 105 unread in a large room", tallies, err)
 	}
 }
+
+func TestWhatIsTooOldIsRemovedOnce(t *testing.T) {
+	store := open(t, pebble.Config{FS: vfs.NewMem()})
+	names := settle(t, store, "g.old", 3, false)
+	appendTo(t, store, "g.old", names[0], 5)
+	op := chat.OpDraft{Conversation: "g.old", By: names[0], Op: chat.OpRecall, Seq: 5}
+	if _, _, err := store.Chat().ApplyOp(t.Context(), op); err != nil { // it is gone, and has its mid
+		t.Fatal(err)
+	}
+	retire := func() int64 {
+		t.Helper()
+		for more := true; more; {
+			var err error
+			if more, err = store.Chat().Retire(t.Context(), "g.old", 1<<60); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return written(t, store)
+	}
+	if first, second := retire(), retire(); first != second {
+		t.Errorf("%d bytes were written, and %d when there was nothing to remove", first, second-first)
+	}
+}

@@ -216,7 +216,6 @@ func (s *Store) removeBelow(ctx context.Context, c *conversation) (more bool, er
 		if more = n == retireSlice; more {
 			return false, nil
 		}
-		n++
 		seq, err := cutNumber(key[max(0, len(key)-8):])
 		if err != nil {
 			return false, err
@@ -225,12 +224,16 @@ func (s *Store) removeBelow(ctx context.Context, c *conversation) (more bool, er
 		if err != nil {
 			return false, err
 		}
+		if seq == head && m.Kind == chat.KindGone && m.MID == m.ID { // done before
+			return true, nil
+		}
+		n++
 		return true, s.removeMessage(b, m, seq == head)
 	})
 	if err != nil {
 		return false, errors.Join(err, b.Close())
 	}
-	if !more {
+	if !more && n > 0 { // with the last slice; when there was none, it is done
 		err = s.removeOthers(b, c.name, floor)
 	}
 	if err != nil || b.Empty() {
@@ -256,12 +259,11 @@ func (s *Store) removeMessage(b *pebble.Batch, m chat.Message, last bool) error 
 		remove(b, midKey(m.Conversation, m.From, m.MID))
 	}
 	forgetExpiry(b, m)
-	switch {
-	case !last:
-		remove(b, messageKey(m.Conversation, m.Seq))
-	case m.Kind != chat.KindGone:
+	if last {
 		bare := contentRow{ID: m.ID, From: m.From, Kind: chat.KindGone, Silent: m.Silent}
 		put(b, messageKey(m.Conversation, m.Seq), append(encode(placeRow{TS: m.TS, N: m.N, Own: m.Own}), encode(bare)...))
+	} else {
+		remove(b, messageKey(m.Conversation, m.Seq))
 	}
 	if !m.Conversation.Kind().Room() || m.Silent {
 		return nil
