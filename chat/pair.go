@@ -131,6 +131,9 @@ type Told struct {
 	Me, Them ContactState
 	// Greeting is what Them says first in the conversation; empty: nothing.
 	Greeting string
+	// Away says that the message of a stranger was put away: the event of Me names the conversation, so that it says what is
+	// unread there.
+	Away bool
 }
 
 // Change is a Step to be taken.

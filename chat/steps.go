@@ -230,9 +230,7 @@ func ToBlock(who, other accounts.Name) Change {
 			p.Mine.become(ContactNone, p.Now)
 		}
 		p.Mine.Blocked = true
-		if p.Asker == p.Them {
-			p.Dropped = true
-		}
+		told.Away = p.drop()
 		told.Me = p.Mine.event()
 		return told, nil
 	}}
@@ -284,9 +282,20 @@ func ToDrop(who, stranger accounts.Name) Change {
 		if p.Asker != p.Them {
 			return Told{}, ErrNoConversation
 		}
-		p.Dropped = true
-		return Told{}, nil
+		if !p.drop() {
+			return Told{}, nil
+		}
+		return Told{Me: Side{State: p.Mine.Shown(p.Now)}.event(), Away: true}, nil
 	}}
+}
+
+// drop puts the message of a stranger away. It says whether there is one that was not.
+func (p *Pair) drop() bool {
+	if p.Asker != p.Them || p.Dropped {
+		return false
+	}
+	p.Dropped = true
+	return true
 }
 
 // ToLeave ends everything between who, whose account was deleted, and other, who is told if they had something to do with

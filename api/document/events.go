@@ -100,7 +100,7 @@ type contactEvent struct {
 	State        chat.ContactState `json:"st" doc:"pending: oneself asked; requested: he asked; none: it is over"`
 	Who          accounts.Name     `json:"who"`
 	Greeting     string            `json:"greeting,omitempty"`
-	Conversation chat.Conversation `json:"c,omitempty"`
+	Conversation chat.Conversation `json:"c,omitempty" doc:"that of contacts; that of a stranger whose message was put away"`
 	Until        int64             `json:"until,omitempty" doc:"when the request ends, in Unix milliseconds"`
 	Blocked      bool              `json:"blocked,omitempty"`
 	Ignored      bool              `json:"ignored,omitempty"`

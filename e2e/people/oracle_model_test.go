@@ -185,7 +185,10 @@ func (o *oracle) do(a act) (word, st string) {
 		if p.asker != a.other {
 			return "no_conv", ""
 		}
-		p.dropped = true
+		if !p.dropped {
+			p.dropped = true
+			o.tell(a.who, a.other, me.st)
+		}
 	}
 	return "", ""
 }

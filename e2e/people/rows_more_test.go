@@ -230,7 +230,17 @@ func TestRow_S4_2_StrangersWhoAreNotWanted(t *testing.T) {
 		w.alice.Send("bob", "hello")
 		w.carol.Send("bob", "hello")
 		hasNumbers(t, w.bob, 0, 2, 0)
+		// told sees that the last event says that nothing is unread of a stranger any more.
+		told := func(who, c string) {
+			t.Helper()
+			all := w.laptop.Settled()
+			s := all[len(all)-1]
+			if n, there := s.Fields["unread"].(float64); !s.Is("t", "contact", "st", "none", "who", who, "c", c) || n != 0 || !there {
+				t.Errorf("the laptop was told last %s, want that nothing is unread of %s", s.Raw, who)
+			}
+		}
 		w.bob.Must("box.drop", M{"c": "d.alice.bob"})
+		told("alice", "d.alice.bob")
 		equal(t, "the box", conversations(w.bob, "box.list"), []string{"d.bob.carol"})
 		hasNumbers(t, w.bob, 0, 1, 0)
 		if _, word := w.alice.Send("bob", "hello?"); word != "await_reply" {
@@ -238,6 +248,7 @@ func TestRow_S4_2_StrangersWhoAreNotWanted(t *testing.T) {
 		}
 		w.bob.Must("contact.block", M{"who": "carol"})
 		equal(t, "the box", conversations(w.bob, "box.list"), nil)
+		told("carol", "d.bob.carol")
 		hasNumbers(t, w.bob, 0, 0, 0)
 		refused(t, w.bob, "box.drop", M{"c": "d.bob.zoe"}, "no_conv")
 		refused(t, w.carol, "box.drop", M{"c": "d.alice.bob"}, "not_member")

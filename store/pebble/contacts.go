@@ -113,10 +113,10 @@ func (r *relating) takeLocked(step chat.Step) (chat.Pair, chat.Commit, error) {
 	b := s.batch()
 	r.parties.stream(r.me).social.Asked = after.Asked
 	if mine || told.Me != "" {
-		r.setLocked(b, r.me, after.Mine, told.Me)
+		r.setLocked(b, r.me, after.Mine, told.Me, told.Away)
 	}
 	if theirs || told.Them != "" {
-		r.setLocked(b, r.them, after.Theirs, told.Them)
+		r.setLocked(b, r.them, after.Theirs, told.Them, false)
 	}
 	if after.Talk != before.Talk {
 		r.parties.talkLocked(b, after.Talk, r.now)
@@ -146,8 +146,8 @@ func (r *relating) greeting(text string) chat.Draft {
 	return chat.Draft{Conversation: conv.name, From: conv.members[r.them].who, ID: r.id, Kind: "text", Body: body}
 }
 
-// setLocked writes what the other one is to member i, as a new version of his list, and tells him.
-func (r *relating) setLocked(b *pebble.Batch, i int, side chat.Side, told chat.ContactState) {
+// setLocked writes what the other one is to member i, as a new version of his list, and tells him. away is of [chat.Told].
+func (r *relating) setLocked(b *pebble.Batch, i int, side chat.Side, told chat.ContactState, away bool) {
 	conv, st := r.parties.conv.value, r.parties.stream(i)
 	who, other := conv.members[i].who, conv.members[1-i].who
 	was := conv.direct.relations[i]
@@ -175,10 +175,10 @@ func (r *relating) setLocked(b *pebble.Batch, i int, side chat.Side, told chat.C
 		Type: entryContact, TS: r.now, Who: other, State: stateNumber(told), Blocked: row.Blocked, Remark: row.Remark,
 		Tags: row.Tags, Version: row.Version,
 	}
-	switch told {
-	case chat.ContactAccepted:
+	if away || told == chat.ContactAccepted {
 		e.Conversation = conv.name
-	case chat.ContactPending, chat.ContactRequested:
+	}
+	if told == chat.ContactPending || told == chat.ContactRequested {
 		e.Greeting, e.Until, e.Ignored = row.Greeting, row.Until, row.Ignored
 	}
 	r.parties.pushLocked(b, i, encode(e))

@@ -147,8 +147,8 @@ func (m *model) take(a, b accounts.Name, p *modelPair, c chat.Change) {
 		return
 	}
 	m.asked[a] = is.Asked
-	m.set(a, b, p, is.Mine, told.Me)
-	m.set(b, a, p, is.Theirs, told.Them)
+	m.set(a, b, p, is.Mine, told.Me, told.Away)
+	m.set(b, a, p, is.Theirs, told.Them, false)
 	p.talk = is.Talk
 	if told.Greeting != "" {
 		m.appended(p, chat.Message{Conversation: chat.Direct(a, b), From: b, Kind: "text"})
@@ -157,7 +157,7 @@ func (m *model) take(a, b accounts.Name, p *modelPair, c chat.Change) {
 }
 
 // set makes what b is to a, and tells a.
-func (m *model) set(a, b accounts.Name, p *modelPair, side chat.Side, told chat.ContactState) {
+func (m *model) set(a, b accounts.Name, p *modelPair, side chat.Side, told chat.ContactState, away bool) {
 	was := p.sides[a]
 	if side.Equal(was) && told == "" {
 		return
@@ -177,10 +177,10 @@ func (m *model) set(a, b accounts.Name, p *modelPair, side chat.Side, told chat.
 		Type: chat.EntryContact, TS: m.now(), Who: b, State: told, Version: m.versions[a],
 		Contact: chat.Note{Blocked: side.Blocked, Remark: side.Remark, Tags: side.Tags},
 	}
-	switch told {
-	case chat.ContactAccepted:
+	if away || told == chat.ContactAccepted {
 		e.Conversation = chat.Direct(a, b)
-	case chat.ContactPending, chat.ContactRequested:
+	}
+	if told == chat.ContactPending || told == chat.ContactRequested {
 		e.Greeting, e.Contact.Until, e.Contact.Ignored = side.Greeting, side.Until, side.Ignored
 	}
 	m.push(a, e)

@@ -94,6 +94,14 @@ func testBox(k *kit) {
 	k.audit(alice, bob)
 
 	k.step(chat.ToDrop(bob, alice))
+	before := len(k.stream(bob))
+	k.step(chat.ToDrop(bob, alice))
+	k.step(chat.ToBlock(bob, alice))
+	k.step(chat.ToUnblock(bob, alice))
+	for i, e := range k.stream(bob)[before-1:] { // only the first one is about the conversation
+		equal(k, "type", e.Type, chat.EntryContact)
+		equal(k, "names the conversation", e.Conversation == conv, i == 0)
+	}
 	for range 2 {
 		equal(k, "box of bob, put away", len(k.conversations(bob, true))+len(k.conversations(bob, false)), 0)
 		tallies, _ = k.tallies(bob)
