@@ -24,11 +24,8 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 		return RoomChanged{}, nil, err
 	}
 	step := change.Step
-	var entered []accounts.Name
 	change.Step = func(r *Room) (RoomTold, error) {
-		before := r.outside()
 		told, err := step(r)
-		entered = slices.DeleteFunc(before, func(who accounts.Name) bool { return r.Of(who).Role == RoleNone })
 		kind := r.Conversation.Kind()
 		r.Large = r.Large || r.Members > s.cfg.LargeFrom || kind == KindChannel || kind == KindLive
 		return told, err
@@ -37,9 +34,6 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 	if err != nil {
 		return RoomChanged{}, nil, fmt.Errorf("change of %s by %s: %w", change.Conversation, change.By, err)
 	}
-	for _, who := range entered { // has received all that was there before
-		s.reach.advance(Member{change.Conversation, who}, changed.Room.Head)
-	}
 	s.wake.Wake(changed.Told...)
 	s.roomChanged(change.Conversation, changed.Line)
 	s.crowdChanged(ctx, change, changed)
@@ -47,16 +41,6 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 		s.partRoom(change.Conversation)
 	}
 	return changed, commit, nil
-}
-
-// outside gives those of People who are no members.
-func (r *Room) outside() (who []accounts.Name) {
-	for name, m := range r.People {
-		if m.Role == RoleNone {
-			who = append(who, name)
-		}
-	}
-	return who
 }
 
 // mayBeRoom is mayBe for rooms only.
