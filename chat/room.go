@@ -259,12 +259,19 @@ func (r *Room) Enter(who accounts.Name, role Role) {
 	r.Members++
 }
 
+// maxPast is how many periods are known of a former member: whoever comes and goes all the time must not make his row, which
+// is written with each of his messages, longer and longer.
+const maxPast = 100
+
 // Exit ends a membership: nothing from the next seq on is for him.
 func (r *Room) Exit(who accounts.Name) {
 	m := r.Of(who)
-	if m.From <= r.Head {
+	if last := len(m.Past) - 1; last >= 0 && m.Past[last].To == m.From { // nothing was said while he was away
+		m.Past[last].To = r.Head + 1
+	} else if m.From <= r.Head {
 		m.Past = append(m.Past, Period{m.From, r.Head + 1})
 	}
+	m.Past = m.Past[max(0, len(m.Past)-maxPast):]
 	m.Role, m.Since, m.From = RoleNone, r.Now, 0
 	r.Members--
 }

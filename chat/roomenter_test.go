@@ -228,3 +228,25 @@ func TestToLeaveRoom(t *testing.T) {
 		t.Run(name, s.run)
 	}
 }
+
+func TestTheTimesThatSomebodyWasAMemberAreBounded(t *testing.T) {
+	r := &chat.Room{Conversation: "g.x", Owner: "alice", Info: chat.RoomInfo{History: chat.HistoryJoin}}
+	for range 3 { // nothing is said meanwhile
+		r.Enter("bob", chat.RoleMember)
+		r.Head++
+		r.Exit("bob")
+	}
+	if got := r.Of("bob").Past; len(got) != 1 || got[0] != (chat.Period{From: 1, To: 4}) {
+		t.Errorf("periods: %v", got)
+	}
+	for range 1000 {
+		r.Head++
+		r.Enter("bob", chat.RoleMember)
+		r.Head++
+		r.Exit("bob")
+	}
+	m := r.Of("bob")
+	if len(m.Past) != 100 || !m.Reads(r.Head) || m.Reads(r.Head-1) || m.Reads(1) {
+		t.Errorf("%d periods, the last of them %v", len(m.Past), m.Past[len(m.Past)-1])
+	}
+}
