@@ -74,7 +74,9 @@ func (s *Service) crowdTurn(ctx context.Context, cr *crowd) (more bool, err erro
 	now := s.now().UnixMilli()
 	for i := range cr.page {
 		if names := s.crowds.hearers(slice, cr.page[i].seq, now); len(names) > 0 {
-			s.router.Cast(names, &cr.page[i].event)
+			if err := s.castTo(ctx, names, &cr.page[i]); err != nil {
+				return false, err
+			}
 		}
 	}
 	if len(cr.to) == 0 {
@@ -82,6 +84,42 @@ func (s *Service) crowdTurn(ctx context.Context, cr *crowd) (more bool, err erro
 	}
 	_, messages, _, changes := s.crowds.begin(cr)
 	return len(cr.to) > 0 || messages || changes, nil
+}
+
+// castTo tells some people a message, or a change of one. To those who have deleted it for themselves it does not show what it
+// says now.
+func (s *Service) castTo(ctx context.Context, who []accounts.Name, t *told) error {
+	e := &t.event
+	if e.Type == EntryEdit && e.Change.Message.Kind != KindGone {
+		hides, err := s.store.Hidden(ctx, e.Conversation, t.seq, who)
+		if err != nil {
+			return fmt.Errorf("who has hidden message %d of %s: %w", t.seq, e.Conversation, err)
+		}
+		var those, others []accounts.Name
+		for i, name := range who {
+			if hides[i] {
+				those = append(those, name)
+			} else {
+				others = append(others, name)
+			}
+		}
+		if len(those) > 0 {
+			bare := e.bare()
+			s.router.Cast(those, &bare)
+		}
+		if who = others; len(who) == 0 {
+			return nil
+		}
+	}
+	s.router.Cast(who, e)
+	return nil
+}
+
+// bare is an edit as those see it who have deleted the message for themselves.
+func (e Event) bare() Event {
+	e.Change.Message.Vanish(WhyHidden)
+	e.Made = nil
+	return e
 }
 
 // readCrowd reads the next page, messages before changes, and finds out who is to be told. Whoever comes after it was read is
@@ -141,10 +179,8 @@ func (s *Service) crowdChanges(ctx context.Context, cr *crowd, after uint64) ([]
 	}
 	var page []told
 	for _, x := range read {
-		if x.Op == OpEdit {
-			if x.Message, _, err = s.message(ctx, Source{cr.c, x.Seq}); err != nil {
-				return nil, err
-			}
+		if err := s.edited(ctx, &x); err != nil {
+			return nil, err
 		}
 		page = append(page, told{x.Seq, Event{Entry: Entry{Type: EntryType(x.Op), TS: x.TS, Change: x}}})
 		cr.change = x.Rev

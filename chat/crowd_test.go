@@ -114,6 +114,9 @@ func (h *heard) Cast(users []accounts.Name, e *chat.Event) {
 	}
 	if e.Change.Rev != 0 {
 		line = fmt.Sprintf("%s %s %d, rev %d", e.Conversation, e.Type, e.Change.Seq, e.Change.Rev)
+		if m := e.Change.Message; m.Why != "" {
+			line += " " + m.Why + string(m.Body)
+		}
 	}
 	h.order = append(h.order, line)
 	for _, who := range users {
@@ -336,9 +339,11 @@ func TestTwoPeopleDoNotWaitBehindALargeConversation(t *testing.T) {
 
 func TestChangesOfMessagesOfALargeConversationAreHeard(t *testing.T) {
 	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
-		m.hall(t, city, true, "alice")
+		m.hall(t, city, true, "alice", "carol", "dave")
 		m.attends(t, "alice", 1)
 		m.attends(t, "bob", 2)
+		m.attends(t, "carol", 3)
+		m.attends(t, "dave", 4)
 		m.tells(t, "owner", city, "one")
 		m.enter(t, city, "bob")
 		synctest.Wait()
@@ -354,12 +359,22 @@ func TestChangesOfMessagesOfALargeConversationAreHeard(t *testing.T) {
 			}
 			synctest.Wait()
 		}
+		if _, err := m.Hide(t.Context(), "carol", city, []uint64{2}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := m.Clear(t.Context(), "dave", city, nil); err != nil {
+			t.Fatal(err)
+		}
 		do("alice", chat.OpRequest{Op: chat.OpReact, Seq: 1, Emoji: "x"})
 		do("owner", chat.OpRequest{Op: chat.OpEdit, Seq: 2, Body: []byte(`{"text":"2"}`)})
 		do("owner", chat.OpRequest{Op: chat.OpRecall, Seq: 2})
 		do("alice", chat.OpRequest{Op: chat.OpReact, Seq: 1, Emoji: "x"}) // again
 		h.want(t, "a member", "alice", "g.city 1", "g.city 2", "g.city react 1, rev 1", "g.city edit 2, rev 2", "g.city recall 2, rev 3")
 		h.want(t, "who came later", "bob", "g.city 2", "g.city edit 2, rev 2", "g.city recall 2, rev 3")
+		for _, who := range []accounts.Name{"carol", "dave"} {
+			h.want(t, "who has hidden it", who,
+				"g.city 1", "g.city 2", "g.city react 1, rev 1", "g.city edit 2, rev 2 hidden", "g.city recall 2, rev 3")
+		}
 	})
 }
 

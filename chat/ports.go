@@ -280,6 +280,9 @@ type Ops interface {
 	// that it was there, and Clear makes him a floor. It does not ask whether he may read them.
 	MessagesFor(ctx context.Context, who accounts.Name, c Conversation, after, before uint64, limit int) (MessagePage, error)
 
+	// Hidden says of some people who has deleted a message for himself. It does not ask whether they may read it.
+	Hidden(ctx context.Context, c Conversation, seq uint64, who []accounts.Name) ([]bool, error)
+
 	// Hide deletes messages for one person: they count for him no more, and an EntryHide goes to his stream. Those that do not
 	// exist are left out. ErrNotMember, ErrNoConversation.
 	Hide(ctx context.Context, c Conversation, who accounts.Name, seqs []uint64, origin any) (Commit, error)

@@ -115,14 +115,20 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	hide := make([][]Viewer, len(changes.lines)) // from whom what a message says now is hidden
+	for i, line := range changes.lines {
+		if hide[i], err = s.hiders(ctx, st.list, line); err != nil {
+			return false, err
+		}
+	}
 	st.checked = version
 	lines := st.show(page)
 	if st.far {
 		lines = slices.DeleteFunc(lines, func(l *Line) bool { return l.Class != LineGift })
 	}
 	s.play(st, st.list, lines)
-	for _, line := range changes.lines { // behind the messages that they are about
-		s.play(st, st.list, []*Line{line})
+	for i, line := range changes.lines { // behind the messages that they are about
+		s.playChange(st, line, hide[i])
 	}
 	changes = stageChanges{}
 	s.showPlaces(ctx, st)
@@ -251,6 +257,52 @@ func (s *Service) readChanges(ctx context.Context, st *stage, changes *stageChan
 	return nil
 }
 
+// playChange shows a change to all viewers, but nothing of what the message says to those from whom it is hidden.
+func (s *Service) playChange(st *stage, line *Line, hide []Viewer) {
+	to := st.list
+	if len(hide) > 0 {
+		to = slices.DeleteFunc(slices.Clone(to), func(v Viewer) bool { return slices.Contains(hide, v) })
+		s.play(st, hide, []*Line{{Event: line.Event.bare(), Class: line.Class, Seq: line.Seq}})
+	}
+	s.play(st, to, []*Line{line})
+}
+
+// hiders gives those of viewers who have deleted the message of an edit for themselves.
+func (s *Service) hiders(ctx context.Context, viewers []Viewer, line *Line) (those []Viewer, err error) {
+	e := &line.Event
+	if e.Type != EntryEdit || e.Change.Message.Kind == KindGone {
+		return nil, nil
+	}
+	for part := range slices.Chunk(viewers, stageSlice) {
+		names := make([]accounts.Name, len(part))
+		for i, v := range part {
+			names[i] = v.Account()
+		}
+		hides, err := s.store.Hidden(ctx, e.Conversation, line.Seq, names)
+		if err != nil {
+			return nil, fmt.Errorf("who has hidden message %d of %s: %w", line.Seq, e.Conversation, err)
+		}
+		for i, v := range part {
+			if hides[i] {
+				those = append(those, v)
+			}
+		}
+	}
+	return those, nil
+}
+
+// edited adds to an edit what the message says now.
+func (s *Service) edited(ctx context.Context, r *Revision) error {
+	if r.Op != OpEdit {
+		return nil
+	}
+	m, found, err := s.message(ctx, Source{r.Conversation, r.Seq})
+	if r.Message = m; !found {
+		r.Message.Kind = KindGone
+	}
+	return err
+}
+
 // changeLine waits until a change is durable, and makes a line of it.
 func (s *Service) changeLine(ctx context.Context, x madeChange) (*Line, error) {
 	if x.commit != nil {
@@ -263,12 +315,8 @@ func (s *Service) changeLine(ctx context.Context, x madeChange) (*Line, error) {
 	case OpReact, OpUnreact:
 		line.Class = LineChat
 	case OpEdit:
-		m, found, err := s.message(ctx, Source{x.Conversation, x.Seq})
-		if err != nil {
+		if err := s.edited(ctx, &x.Revision); err != nil {
 			return nil, err
-		}
-		if x.Message = m; !found {
-			x.Message.Kind = KindGone
 		}
 	}
 	line.Event = Event{Live: true, Entry: Entry{

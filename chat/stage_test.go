@@ -219,3 +219,22 @@ func TestWhoMayNotWriteDoesNotSayWhereHeIs(t *testing.T) {
 		}
 	})
 }
+
+// Whoever has deleted a message for himself is not shown what it says after an edit.
+func TestAnEditDoesNotShowWhatIsHidden(t *testing.T) {
+	stageTest(t, func(t *testing.T, m messenger) {
+		m.send(t, "alice", "bob", "one")
+		alice, bob, other := m.watch("alice", ab), m.watch("bob", ab), m.watch("bob", ab)
+		alice.take()
+		if _, err := m.Hide(t.Context(), "bob", ab, []uint64{1}, nil); err != nil {
+			t.Fatal(err)
+		}
+		edit := chat.OpRequest{Op: chat.OpEdit, Seq: 1, Body: []byte(`{"text":"two"}`)}
+		if _, _, err := m.Apply(t.Context(), "alice", ab, edit, nil); err != nil {
+			t.Fatal(err)
+		}
+		alice.want(t, "an edit", `edit 1 {"text":"two"}`)
+		bob.want(t, "an edit of what he has hidden", "edit 1 ")
+		other.want(t, "an edit of what he has hidden", "edit 1 ")
+	})
+}

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -60,6 +61,51 @@ func (s *Store) hides(r pebble.Reader, who accounts.Name, c chat.Conversation, s
 		return err == nil, err
 	}
 	return has(r, hiddenKey(who, c, seq))
+}
+
+func (c chatStore) Hidden(
+	ctx context.Context, name chat.Conversation, seq uint64, who []accounts.Name,
+) (out []bool, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	iter, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{byte(tableHidden)}, UpperBound: prefixEnd([]byte{byte(tableHidden)}),
+	})
+	if err != nil {
+		return nil, unavailable("read hidden", err)
+	}
+	out = make([]bool, len(who))
+	for i, person := range who {
+		if out[i], err = hiddenAt(iter, person, name, seq); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return nil, unavailable("read hidden", err)
+	}
+	return out, nil // what is not durable yet was not acknowledged to anybody
+}
+
+// hiddenAt is hides with an iterator: most people have deleted nothing, and the first look says so.
+func hiddenAt(iter *pebble.Iterator, who accounts.Name, name chat.Conversation, seq uint64) (bool, error) {
+	prefix := key2(tableHidden, who, name)
+	if !iter.SeekGE(prefix) || !bytes.HasPrefix(iter.Key(), prefix) {
+		return false, nil
+	}
+	if bytes.Equal(iter.Key(), hiddenKey(who, name, 0)) {
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			return false, err
+		}
+		if upTo, err := cutNumber(value); err != nil || seq <= upTo {
+			return err == nil, err
+		}
+	}
+	key := hiddenKey(who, name, seq)
+	return iter.SeekGE(key) && bytes.Equal(iter.Key(), key), nil
 }
 
 func (c chatStore) Hide(

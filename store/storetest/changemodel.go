@@ -354,6 +354,10 @@ func (m *changeModel) checkSeen(name chat.Conversation, c *changedTalk, who acco
 	}
 	for i, x := range c.messages {
 		seq := uint64(i + 1)
+		hidden, err := k.chat().Hidden(k.ctx(), name, seq, []accounts.Name{who})
+		k.ok("hidden", err)
+		same(k, fmt.Sprintf("whether %s has hidden %d of %s", who, seq, name), hidden,
+			[]bool{seq <= c.cleared[who] || x.hidden[who]})
 		if seq <= c.cleared[who] {
 			continue
 		}

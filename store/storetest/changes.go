@@ -390,6 +390,11 @@ func testHideForOneself(k *kit) {
 		same(k, "all", k.shownSeqs(bob, conv, 0, 10), []int{-1, 2, -3, -4, 5, 6})
 		same(k, "seen by alice", k.shownSeqs(alice, conv, 0, 10), []int{1, 2, 3, 4, 5, 6})
 		equal(k, "unread", k.unread(bob), 3)
+		for seq, want := range map[uint64]bool{2: false, 3: true, 5: false} {
+			got, err := k.chat().Hidden(k.ctx(), conv, seq, []accounts.Name{alice, bob, carol})
+			k.ok("hidden", err)
+			same(k, fmt.Sprint("who has hidden ", seq), got, []bool{false, want, false})
+		}
 		k.crash()
 	}
 	for _, e := range k.stream(bob) {
