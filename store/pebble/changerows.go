@@ -212,15 +212,22 @@ func (s *Store) shown(m chat.Message, now int64) chat.Message {
 	return m
 }
 
-// asItWas makes a message say to who has left its room what it said then: of edits he hears no more.
-func (s *Store) asItWas(who accounts.Name, m *chat.Message) error {
-	if m.Edited == 0 || !m.Conversation.Kind().Room() {
-		return nil
+// leftAt gives when somebody has left a room, in Unix milliseconds; 0: he is in it, or never was. Nobody leaves a live room.
+func (s *Store) leftAt(who accounts.Name, c chat.Conversation) (int64, error) {
+	if !c.Kind().Room() || c.Kind() == chat.KindLive {
+		return 0, nil
 	}
 	var row memberRow
-	found, err := s.get(key2(tableMembers, m.Conversation, who), "member", &row)
-	if err != nil || !found || row.Role != roleNone || row.Since == 0 || m.Edited < row.Since {
-		return err
+	if _, err := s.get(key2(tableMembers, c, who), "member", &row); err != nil || row.Role != roleNone {
+		return 0, err
+	}
+	return row.Since, nil
+}
+
+// asItWas makes a message of a room say what it said when somebody left: of edits he hears no more.
+func (s *Store) asItWas(left int64, m *chat.Message) error {
+	if m.Edited < left {
+		return nil
 	}
 	prefix := seqKey(tableEdits, m.Conversation, m.Seq)
 	return s.scan(prefix, prefixEnd(prefix), "edits", func(key, value []byte) (bool, error) {
@@ -228,7 +235,7 @@ func (s *Store) asItWas(who accounts.Name, m *chat.Message) error {
 		if err := decode("edit", value, &was); err != nil {
 			return false, err
 		}
-		if was.TS >= row.Since && was.TS != m.TS { // the first one was there when he was
+		if was.TS >= left && was.TS != m.TS { // the first one was there when he was
 			return false, nil
 		}
 		rev, err := cutNumber(key[len(prefix):])

@@ -286,6 +286,9 @@ func (s *Store) messagesFor(
 		page.Floor, page.Why = upTo+1, chat.FloorClear
 	}
 	v := view{store: s, name: name, who: who, now: s.now()}
+	if v.left, err = s.leftAt(who, name); err != nil {
+		return page, err
+	}
 	page.Messages, err = v.see(page.Messages)
 	return page, err
 }
@@ -296,9 +299,11 @@ type view struct {
 	name  chat.Conversation
 	who   accounts.Name
 	now   int64
+	left  int64 // when he has left the room; 0: he has not
 }
 
-// see takes messages in the order of seq without gaps. It takes away what is hidden, and adds reactions and pins.
+// see takes messages in the order of seq without gaps. It takes away what is hidden, and adds reactions and pins. Who has left
+// the room is not shown these: they may have come after that.
 func (v *view) see(all []chat.Message) ([]chat.Message, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -328,10 +333,16 @@ func (v *view) see(all []chat.Message) ([]chat.Message, error) {
 		if m.Kind != chat.KindGone {
 			_, m.Pinned = slices.BinarySearch(pins, m.Seq)
 		}
-		if err := v.store.asItWas(v.who, &m); err != nil {
-			return nil, err
+		if v.left != 0 {
+			m.Pinned = false
+			if err := v.store.asItWas(v.left, &m); err != nil {
+				return nil, err
+			}
 		}
 		out = append(out, m)
+	}
+	if v.left != 0 {
+		return out, nil
 	}
 	return out, v.react(out, first, last)
 }

@@ -248,8 +248,14 @@ func (r *streamReading) message(c chat.Conversation, seq uint64) (chat.Message, 
 	}
 	m = r.store.shown(m, r.now)
 	r.changed = r.changed || m.Rev != 0
-	if err := r.store.asItWas(r.user, &m); err != nil {
-		return m, err
+	if m.Edited != 0 {
+		left, err := r.store.leftAt(r.user, c)
+		if err == nil && left != 0 {
+			err = r.store.asItWas(left, &m)
+		}
+		if err != nil {
+			return m, err
+		}
 	}
 	if !r.hides {
 		return m, nil

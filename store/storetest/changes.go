@@ -313,6 +313,8 @@ func testOpAfterLeaving(k *kit) {
 	k.apply(editing(group, alice, 3, "while bob was here"))
 	k.clock.advance(time.Second)
 	k.take(group, alice, exit(bob), bob)
+	k.apply(reacting(group, alice, chat.OpReact, 3, "👍"))
+	k.apply(op(group, alice, chat.OpPin, 3))
 	k.apply(editing(group, alice, 3, "secret"))
 	k.apply(editing(group, alice, 4, "secret"))
 	k.crash()
@@ -320,6 +322,9 @@ func testOpAfterLeaving(k *kit) {
 	for seq, body := range want {
 		same(k, "body in history", k.look(bob, group, seq).Body, body)
 		same(k, "body for a member", k.look(alice, group, seq).Body, said("secret"))
+	}
+	if m := k.look(bob, group, 3); m.Pinned || len(m.Reactions) > 0 {
+		k.Errorf("bob is shown what came after he had left: %+v", m)
 	}
 	for _, e := range k.stream(bob) {
 		if body := want[e.Message.Seq]; body != nil {
