@@ -142,6 +142,7 @@ func crowdTest(t *testing.T, test func(t *testing.T, m messenger, h *heard)) {
 		m.clock.follow()
 		h := &heard{}
 		m.SetRouter(h)
+		m.SetAnnouncer(announcer{})
 		m.run(t)
 		test(t, m, h)
 	})
@@ -375,6 +376,28 @@ func TestChangesOfMessagesOfALargeConversationAreHeard(t *testing.T) {
 			h.want(t, "who has hidden it", who,
 				"g.city 1", "g.city 2", "g.city react 1, rev 1", "g.city edit 2, rev 2 hidden", "g.city recall 2, rev 3")
 		}
+	})
+}
+
+func TestWhatIsOverInALargeConversationIsHeard(t *testing.T) {
+	crowdTest(t, func(t *testing.T, m messenger, h *heard) {
+		m.hall(t, city, true, "alice", "bob")
+		m.attends(t, "alice", 1)
+		brief := content(t, "brief")
+		brief.TTL = 60
+		for range 2 {
+			if _, _, err := m.Send(t.Context(), "owner", chat.Target{Conversation: city}, brief, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		watcher := m.watch("bob", city)
+		watcher.take()
+		h.want(t, "messages", "alice", "g.city 1", "g.city 2")
+		time.Sleep(59 * time.Second)
+		h.want(t, "too early", "alice")
+		time.Sleep(3 * time.Second)
+		h.want(t, "their time is over", "alice", "g.city recall 1, rev 1", "g.city recall 2, rev 2")
+		watcher.want(t, "their time is over", "recall 1 ", "recall 2 ")
 	})
 }
 

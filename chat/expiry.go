@@ -29,13 +29,14 @@ func (s *Service) runExpiry(ctx context.Context) {
 
 // expire takes one slice, and says whether there is more.
 func (s *Service) expire(ctx context.Context) (more bool) {
-	told, more, err := s.store.Expire(ctx, expirySlice)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.log.Debug("messages not expired", "err", err)
-		}
-		return false
+	expired, err := s.store.Expire(ctx, expirySlice)
+	s.wake.Wake(expired.Told...)
+	for _, r := range expired.Changes {
+		s.showChange(r, expired.Commit)
+		s.crowds.changedMessage(r.Conversation, r.Rev) // of large ones
 	}
-	s.wake.Wake(told...)
-	return more
+	if err != nil && ctx.Err() == nil {
+		s.log.Debug("messages not expired", "err", err)
+	}
+	return err == nil && expired.More
 }

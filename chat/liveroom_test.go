@@ -338,6 +338,9 @@ func TestAChangeIsShownBehindItsMessage(t *testing.T) {
 			t.Errorf("who comes late is shown %q", late)
 		}
 		pass(time.Minute)
+		if seen := bob.take(); !slices.Contains(seen, "recall 3 ") {
+			t.Errorf("who watches when a message's time is over is shown %q", seen)
+		}
 		if later := m.watch("alice", show).take(); len(later) != 3 || strings.Contains(strings.Join(later, ""), "brief") {
 			t.Errorf("who comes when a message's time is over is shown %q", later)
 		}

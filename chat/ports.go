@@ -290,9 +290,17 @@ type Ops interface {
 	// Clear is Hide for all that is there. It gives the last seq of it.
 	Clear(ctx context.Context, c Conversation, who accounts.Name, origin any) (uint64, Commit, error)
 
-	// Expire takes away what messages say whose time is over, up to about limit of them, as if the server had recalled them. It
-	// gives in whose streams that is, and whether there is more to do.
-	Expire(ctx context.Context, limit int) (told []accounts.Name, more bool, err error)
+	// Expire takes away what messages say whose time is over, up to about limit of them, as if the server had recalled them. What
+	// it gives with an error has been done.
+	Expire(ctx context.Context, limit int) (Expired, error)
+}
+
+// Expired is what Expire did.
+type Expired struct {
+	Told    []accounts.Name // in whose streams something is
+	Changes []Revision
+	Commit  Commit // of all of them; nil: there are none
+	More    bool   // there is more to do
 }
 
 // RoomChanged is what ChangeRoom did.

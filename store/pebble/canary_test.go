@@ -58,8 +58,8 @@ func TestNothingIsLeftOfWhatIsGone(t *testing.T) {
 	store = open(t, pebble.Config{Dir: dataDir, FS: fs, Clock: func() time.Time { return now }})
 	apply(chat.OpDraft{By: "alice", Op: chat.OpRecall, Seq: 1})
 	now = now.Add(time.Minute)
-	if told, _, err := store.Chat().Expire(ctx, 10); err != nil || len(told) != 2 {
-		t.Fatalf("expire: got %v, %v", told, err)
+	if got, err := store.Chat().Expire(ctx, 10); err != nil || len(got.Told) != 2 {
+		t.Fatalf("expire: got %v, %v", got, err)
 	}
 	// The changes that brought the reactions are told to those who were away, and say what they were.
 	if n := canaries(t, store, fs); n != 2 {

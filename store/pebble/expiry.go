@@ -19,36 +19,37 @@ type expiring struct {
 	seq  uint64
 }
 
-func (c chatStore) Expire(ctx context.Context, limit int) (told []accounts.Name, more bool, err error) {
+func (c chatStore) Expire(ctx context.Context, limit int) (out chat.Expired, err error) {
 	s := c.Store
 	if err := s.enter(); err != nil {
-		return nil, false, err
+		return out, err
 	}
 	defer s.leave()
 	due, err := s.due(max(limit, 1))
 	if err != nil {
-		return nil, false, err
+		return out, err
 	}
-	more = len(due) == max(limit, 1)
+	more := len(due) == max(limit, 1)
 	known := map[accounts.Name]bool{}
 	for len(due) > 0 {
 		n := 1
 		for n < len(due) && due[n].name == due[0].name {
 			n++
 		}
-		some, err := s.expire(ctx, due[:n])
-		for _, who := range some {
+		told, err := s.expire(ctx, due[:n], &out)
+		for _, who := range told {
 			if !known[who] {
 				known[who] = true
-				told = append(told, who)
+				out.Told = append(out.Told, who)
 			}
 		}
 		if err != nil {
-			return told, false, err
+			return out, err
 		}
 		due = due[n:]
 	}
-	return told, more, nil
+	out.More = more
+	return out, nil
 }
 
 // due gives messages whose time is over, those of a conversation side by side.
@@ -78,8 +79,8 @@ func (s *Store) due(limit int) (out []expiring, err error) {
 	return out, err
 }
 
-// expire takes away what messages of one conversation say.
-func (s *Store) expire(ctx context.Context, due []expiring) (told []accounts.Name, err error) {
+// expire takes away what messages of one conversation say, adds what has changed to out, and gives in whose streams that is.
+func (s *Store) expire(ctx context.Context, due []expiring, out *chat.Expired) (told []accounts.Name, err error) {
 	conv, err := s.conversations.pin(ctx, due[0].name)
 	if err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func (s *Store) expire(ctx context.Context, due []expiring) (told []accounts.Nam
 		return nil, err
 	}
 	for len(due) > 0 {
-		some, n, err := s.expireSome(ctx, due)
+		some, n, err := s.expireSome(ctx, due, out)
 		if err != nil {
 			return told, err
 		}
@@ -106,7 +107,9 @@ func (s *Store) expire(ctx context.Context, due []expiring) (told []accounts.Nam
 }
 
 // expireSome takes as many of the messages as may be changed at once, n; 0: members have come or gone meanwhile.
-func (s *Store) expireSome(ctx context.Context, due []expiring) (told []accounts.Name, n int, err error) {
+func (s *Store) expireSome(
+	ctx context.Context, due []expiring, out *chat.Expired,
+) (told []accounts.Name, n int, err error) {
 	p, err := s.parties(ctx, due[0].name, true)
 	if err != nil {
 		return nil, 0, err
@@ -130,6 +133,7 @@ func (s *Store) expireSome(ctx context.Context, due []expiring) (told []accounts
 	}
 	b := s.batch()
 	now := s.now()
+	var changes []chat.Revision
 	for i, d := range due {
 		remove(b, d.key)
 		if contents[i].ID == "" || contents[i].Kind == chat.KindGone {
@@ -140,9 +144,13 @@ func (s *Store) expireSome(ctx context.Context, due []expiring) (told []accounts
 		}
 		p.vanishLocked(b, &r, places[i], contents[i])
 		told = p.revisedLocked(b, &r)
+		changes = append(changes, r)
 	}
-	if _, err := p.commitLocked(b); err != nil {
+	commit, err := p.commitLocked(b)
+	if err != nil {
 		return nil, 0, err
 	}
+	out.Changes = append(out.Changes, changes...)
+	out.Commit = commit // those before it are durable when it is
 	return told, len(due), nil
 }

@@ -39,8 +39,8 @@ func TestAnUpgradeFindsWhatIsOver(t *testing.T) {
 	}
 	later := time.UnixMilli(sent.Message.TS + 1000)
 	store = open(t, pebble.Config{Dir: dataDir, FS: fs, Clock: func() time.Time { return later }})
-	if told, more, err := store.Chat().Expire(t.Context(), 10); err != nil || more || len(told) != 2 {
-		t.Errorf("expire: got %v, %t, %v", told, more, err)
+	if got, err := store.Chat().Expire(t.Context(), 10); err != nil || got.More || len(got.Told) != 2 {
+		t.Errorf("expire: got %+v, %v", got, err)
 	}
 	tallies, _, err := store.Chat().Tallies(t.Context(), "bob")
 	if err != nil || len(tallies) != 0 {

@@ -469,10 +469,18 @@ func testClear(k *kit) {
 func (k *kit) expire(limit int) (told []accounts.Name) {
 	k.Helper()
 	for {
-		some, more, err := k.chat().Expire(k.ctx(), limit)
+		some, err := k.chat().Expire(k.ctx(), limit)
 		k.ok("expire", err)
-		told = append(told, some...)
-		if !more {
+		if len(some.Changes) > 0 {
+			k.ok("wait for what has expired", some.Commit.Wait(k.ctx()))
+		}
+		for _, r := range some.Changes {
+			list, _, err := k.chat().Revisions(k.ctx(), r.Conversation, r.Rev-1, 1)
+			k.ok("changes", err)
+			same(k, "what has expired", list, []chat.Revision{r})
+		}
+		told = append(told, some.Told...)
+		if !some.More {
 			return told
 		}
 	}
