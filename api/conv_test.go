@@ -22,6 +22,15 @@ func TestOwnSides(t *testing.T) {
 	want(t, n.ok("alice", "conv.get", `{"c":"d.alice.bob"}`), `{"mute":0,"pin":false,"flag":false,"draft":"","remark":""}`)
 	want(t, n.ok("bob", "unread.get", `{}`), `{"total":1,"convs":[
 		{"c":"d.alice.bob","unread":1,"mention":0,"mute":-1,"flag":true},{"c":"d.bob.carol","unread":1,"mention":0}]}`)
+	first := n.ok("bob", "unread.get", `{"limit":1}`)
+	want(t, first, `{"total":1,"convs":[{"c":"d.alice.bob","unread":1,"mention":0,"mute":-1,"flag":true}],"cursor":"d.alice.bob"}`)
+	for _, in := range []string{`{"cursor":"d.alice.bob"}`, `{"cursor":"d.alice.bob","limit":1}`} {
+		rest := n.ok("bob", "unread.get", in)
+		want(t, rest, `{"total":1,"convs":[{"c":"d.bob.carol","unread":1,"mention":0}]}`)
+		if rest["cursor"] != nil {
+			t.Errorf("unread.get %s gives the cursor %v, and there is no more", in, rest["cursor"])
+		}
+	}
 	list := n.ok("bob", "conv.list", `{}`)
 	want(t, list, `{"total":1,"asof":"*"}`)
 	line := list["convs"].([]any)[0].(map[string]any)

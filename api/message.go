@@ -135,9 +135,18 @@ type unreadConv struct {
 	Flag         bool              `json:"flag,omitempty"`
 }
 
+// maxUnread is how many conversations an answer counts at most: they fit into 256 KiB.
+const maxUnread = 1000
+
+type unreadInput struct {
+	Limit  uint64 `json:"limit" doc:"conversations; 1000 at most, and if it says nothing"`
+	Cursor string `json:"cursor"`
+}
+
 type unreadOutput struct {
 	Total         uint64       `json:"total" doc:"of all conversations that are not muted"`
-	Conversations []unreadConv `json:"convs" doc:"those in which something is unread, and those with a flag"`
+	Conversations []unreadConv `json:"convs" doc:"those in which something is unread, and those with a flag, in the order of their names"`
+	Cursor        string       `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
 	Box           int          `json:"box" doc:"strangers whose message was not read"`
 	Requests      int          `json:"requests" doc:"open requests of others"`
 	AsOf          uint64       `json:"asof" doc:"the usn of which this is true, but for requests"`
@@ -162,8 +171,8 @@ func messageRows(ch *chat.Service) []*Operation {
 					Total: p.Total}, err
 			}),
 		read("unread.get", User, "Counts what the caller has not read, of one moment.",
-			func(ctx context.Context, c Caller, _ nothing) (unreadOutput, error) {
-				return unread(ctx, ch, c)
+			func(ctx context.Context, c Caller, in unreadInput) (unreadOutput, error) {
+				return unread(ctx, ch, c, in)
 			}),
 	}
 }
@@ -246,13 +255,22 @@ func messageOf(m chat.Message) message {
 	return out
 }
 
-func unread(ctx context.Context, ch *chat.Service, c Caller) (unreadOutput, error) {
+func unread(ctx context.Context, ch *chat.Service, c Caller, in unreadInput) (unreadOutput, error) {
 	u, err := ch.Unread(ctx, c.Account)
 	if err != nil {
 		return unreadOutput{}, err
 	}
-	out := unreadOutput{Total: u.Total, Conversations: make([]unreadConv, 0, len(u.Conversations)), Box: u.Box, AsOf: u.AsOf}
-	for _, one := range u.Conversations {
+	list := u.Conversations
+	for len(list) > 0 && string(list[0].Conversation) <= in.Cursor {
+		list = list[1:]
+	}
+	out := unreadOutput{Total: u.Total, Box: u.Box, AsOf: u.AsOf}
+	if limit := clamp(in.Limit, maxUnread, maxUnread); len(list) > limit {
+		list = list[:limit]
+		out.Cursor = string(list[limit-1].Conversation)
+	}
+	out.Conversations = make([]unreadConv, 0, len(list))
+	for _, one := range list {
 		out.Conversations = append(out.Conversations, unreadConv(one))
 	}
 	out.Requests, err = ch.Requests(ctx, c.Account)
