@@ -80,9 +80,10 @@ func inside(t *testing.T) ground {
 	}
 	place, node := people.InsideOn(t, pebble.Config{Clock: now}, func(c *broker.Config) {
 		c.Chat.LargeFrom, c.Chat.KeepMessages = largeFrom, 7
+		c.Chat.RecallFor, c.Chat.EditFor = 0, 0 // always, whatever the time
 		c.Limits.Invitations, c.Limits.ContactRequests = 0, 0
 	})
-	return ground{place: place,
+	return ground{place: place, restart: node.Restart,
 		step: func(by time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -100,16 +101,35 @@ func inside(t *testing.T) ground {
 
 func TestConversationsAreWhatTheOracleSays(t *testing.T) {
 	d, steps := dice(t), 0
-	shapes := []shape{quiet, crash, reconnect, restart, crash}
+	shapes := []shape{crash, brief, crash, reconnect, restart, crash}
 	g := outside(t)
-	n := rounds(3)
+	n := rounds(2)
 	if testing.Short() {
-		n = 1
+		n, shapes = 1, shapes[:2]
 	}
 	for i := range n {
 		w := newWorld(t, g, d, i)
 		for _, s := range shapes {
 			w.round(s, 20)
+		}
+		steps += len(w.rec.asked)
+		w.part()
+	}
+	t.Logf("%d steps", steps)
+}
+
+// Whatever the clock of the store says, and when all that was said is too old.
+func TestConversationsAreWhatTheOracleSaysAtAnyTime(t *testing.T) {
+	d, steps := dice(t), 0
+	shapes := []shape{brief, step, step, restart, retire, step, quiet}
+	n := rounds(1)
+	if testing.Short() {
+		shapes = []shape{step, retire, quiet}
+	}
+	for i := range n {
+		w := newWorld(t, inside(t), d, i)
+		for _, s := range shapes {
+			w.round(s, 15)
 		}
 		steps += len(w.rec.asked)
 		w.part()

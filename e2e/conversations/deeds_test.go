@@ -38,6 +38,10 @@ func (w *world) some(know *truth, who string, once map[string]bool) *request {
 		if w.dice.IntN(8) == 0 {
 			r.mid = "" // the server mints one
 		}
+		if w.brief && w.dice.IntN(5) == 0 {
+			r.value = 1
+			w.ttls = append(w.ttls, r)
+		}
 	case "resend", "conflict":
 		return w.resend(r)
 	case "private":
@@ -91,7 +95,7 @@ func first(r *request, once map[string]bool, what ...string) *request {
 // resend sends again what was sent before, as it was or otherwise.
 func (w *world) resend(r *request) *request {
 	var sent []*request
-	for _, old := range w.rec.asked {
+	for _, old := range w.rec.asked[w.fresh:] {
 		if old.do == "send" && old.who == r.who && old.mid != "" && old.value == 0 {
 			sent = append(sent, old)
 		}

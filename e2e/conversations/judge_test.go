@@ -220,7 +220,7 @@ func (j *judgement) mids() {
 		for _, a := range r.answers {
 			name := strings.Join([]string{r.c, r.who, r.mid}, " ")
 			a.rev = 0
-			if r.do != "send" || r.mid == "" || a.word != "" {
+			if r.do != "send" || r.mid == "" || a.word != "" || a.seq < j.rec.looks[j.rec.convs[r.c].owner].floor[r.c] {
 				continue
 			}
 			if first, ok := acks[name]; ok && first != a {

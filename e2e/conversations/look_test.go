@@ -16,6 +16,12 @@ func (w *world) look(who string) *look {
 	for _, s := range d.Stream() {
 		l.stream = append(l.stream, parse("in", s.Raw))
 	}
+	if len(l.stream) == 0 {
+		out, word := d.Call("sync", M{"usn": 0, "limit": 200})
+		w.t.Errorf("DUMP %s %v %v", who, out, word)
+		out, word = d.Call("sync", M{"usn": 1, "limit": 200})
+		w.t.Errorf("DUMP %s %v %v", who, out, word)
+	}
 	for i, d := range devices {
 		l.devices[string(rune('0'+i))] = w.shown(who, d, uint64(len(l.stream)))
 	}

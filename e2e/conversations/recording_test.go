@@ -13,6 +13,7 @@ import (
 type recording struct {
 	convs map[string]*conv
 	asked []*request
+	lines map[string][]event  // by conversation: who came and went, which retention does not take from here
 	heads []map[string]uint64 // by round: the last seqs when it was over
 	usns  []map[string]uint64 // by round: the last usns
 	looks map[string]*look    // by user: what he sees now

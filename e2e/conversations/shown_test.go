@@ -16,6 +16,9 @@ func (j *judgement) wiped(who string, l *look) {
 		seq := r.seq
 		if r.do == "send" && len(r.answers) > 0 {
 			seq = r.answers[len(r.answers)-1].seq
+			if r.mid == "" && len(r.answers) > 1 { // perhaps there are two
+				continue
+			}
 		}
 		if (r.do == "send" || r.do == "edit" && r.granted()) && j.gone[r.c][seq] {
 			gone[r.text] = r.c

@@ -37,8 +37,8 @@ func learn(rec *recording) *truth {
 		for i := range t.logs[name] {
 			m := &t.logs[name][i]
 			t.bySeq[name][m.Seq] = m
-			t.heads[name] = m.Seq
 		}
+		t.heads[name] = owner.list[name].Head
 		for _, e := range owner.changes[name] {
 			if e.T == "recall" {
 				t.gone[name][e.Seq] = true
@@ -60,10 +60,7 @@ func (t *truth) attend(c *conv) {
 	if c.name[0] != 'g' || c.large {
 		return
 	}
-	for _, m := range t.logs[c.name] {
-		if !m.silent() {
-			continue
-		}
+	for _, m := range t.rec.lines[c.name] {
 		for _, who := range m.Body.Who {
 			all := t.periods[c.name][who]
 			there := len(all) > 0 && all[len(all)-1].to == 0

@@ -35,7 +35,9 @@ type world struct {
 	rec     *recording
 	number  int
 	mids    int
+	brief   bool       // some messages are for a second
 	ttls    []*request // that have not been waited for
+	fresh   int        // the first request after retention
 }
 
 const (
@@ -53,7 +55,7 @@ var ways = [inhabitants][]people.Way{
 func newWorld(t *testing.T, g ground, dice *rand.Rand, number int) *world {
 	t.Helper()
 	w := &world{ground: g, t: t, dice: dice, number: number, devices: map[string][]*people.Person{},
-		parsed: map[*people.Person][]event{}, rec: &recording{convs: map[string]*conv{}, looks: map[string]*look{}}}
+		parsed: map[*people.Person][]event{}, rec: &recording{convs: map[string]*conv{}, looks: map[string]*look{}, lines: map[string][]event{}}}
 	for i := range inhabitants {
 		name := fmt.Sprintf("u%d-%d", number, i)
 		w.names = append(w.names, name)
@@ -129,12 +131,15 @@ const (
 	crash     shape = "crash"
 	restart   shape = "restart"
 	reconnect shape = "reconnect"
-	step      shape = "step"
+	step      shape = "step"   // of the clock
+	brief     shape = "brief"  // messages expire
+	retire    shape = "retire" // all messages are too old
 )
 
 // round has everybody do some things on every device, all at once, until all is quiet and judged.
 func (w *world) round(s shape, each int) {
 	w.t.Helper()
+	w.brief = s == brief
 	queues := w.queues(each)
 	done := make(chan struct{})
 	var doing sync.WaitGroup
@@ -165,6 +170,11 @@ func (w *world) round(s shape, each int) {
 		w.restart()
 	}
 	w.insist(queues)
+	if s == retire {
+		w.settle() // so that it is known who was where
+		w.retire()
+		w.fresh = len(w.rec.asked)
+	}
 	w.settle()
 }
 
@@ -214,6 +224,7 @@ func (w *world) settle() {
 		looking.Go(func() { looks[i] = w.look(who) })
 	}
 	looking.Wait()
+	w.remember(looks)
 	heads, usns := map[string]uint64{}, map[string]uint64{}
 	for i, who := range w.names {
 		w.rec.looks[who] = looks[i]
@@ -229,6 +240,19 @@ func (w *world) settle() {
 	}
 	if w.t.Failed() {
 		w.failf("see above")
+	}
+}
+
+// remember keeps who came and went.
+func (w *world) remember(looks []*look) {
+	for name, c := range w.rec.convs {
+		lines := w.rec.lines[name]
+		for _, m := range looks[slices.Index(w.names, c.owner)].history[name] {
+			if m.silent() && (len(lines) == 0 || m.Seq > lines[len(lines)-1].Seq) {
+				lines = append(lines, m)
+			}
+		}
+		w.rec.lines[name] = lines
 	}
 }
 
