@@ -50,7 +50,7 @@ func outside(t *testing.T) ground {
 	t.Helper()
 	place, s := people.Outside(t, server.Env(fmt.Sprint("MAGPIE_CHAT_LARGE_FROM=", largeFrom), "MAGPIE_LIMITS_INVITATIONS=0",
 		"MAGPIE_LIMITS_CONTACT_REQUESTS=0"))
-	return ground{place: place,
+	return ground{place: place, http: s.HTTP,
 		crash: func(done <-chan struct{}, after time.Duration) {
 			select {
 			case <-done:
@@ -83,7 +83,7 @@ func inside(t *testing.T) ground {
 		c.Chat.RecallFor, c.Chat.EditFor = 0, 0 // always, whatever the time
 		c.Limits.Invitations, c.Limits.ContactRequests = 0, 0
 	})
-	return ground{place: place, restart: node.Restart,
+	return ground{place: place, http: node.HTTP, restart: node.Restart,
 		step: func(by time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -18,6 +18,7 @@ type M = people.M
 // ground is a server that things can be done to.
 type ground struct {
 	place   *people.Place
+	http    func() string
 	crash   func(done <-chan struct{}, after time.Duration) // kills it, before done, and starts it again; nil: it cannot be
 	restart func()
 	step    func(by time.Duration) // of the clock; nil: it has none of its own
@@ -273,7 +274,7 @@ func (w *world) expire() {
 		}
 		owner := w.devices[w.rec.convs[r.c].owner][0]
 		server.Eventually(w.t, "a message expires", func() bool {
-			return slices.ContainsFunc(changesOf(owner, r.c), func(e event) bool { return e.T == "recall" && e.Seq == r.answers[len(r.answers)-1].seq })
+			return slices.ContainsFunc(w.changesOf(owner, r.c), func(e event) bool { return e.T == "recall" && e.Seq == r.answers[len(r.answers)-1].seq })
 		})
 	}
 	w.ttls = nil
