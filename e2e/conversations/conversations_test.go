@@ -34,6 +34,14 @@ func rounds(usual int) int {
 	return usual
 }
 
+// many gives how much everybody does on a device in a round, which is less when only quick tests are wanted.
+func many(usual int) int {
+	if testing.Short() {
+		return usual / 2
+	}
+	return usual
+}
+
 // dice gives the randomness of a test: MAGPIE_TEST_SEED chooses the run.
 func dice(t *testing.T) *rand.Rand {
 	t.Helper()
@@ -100,6 +108,7 @@ func inside(t *testing.T) ground {
 }
 
 func TestConversationsAreWhatTheOracleSays(t *testing.T) {
+	t.Parallel()
 	d, steps := dice(t), 0
 	shapes := []shape{crash, brief, crash, reconnect, restart, crash}
 	g := outside(t)
@@ -110,9 +119,10 @@ func TestConversationsAreWhatTheOracleSays(t *testing.T) {
 	for i := range n {
 		w := newWorld(t, g, d, i)
 		for _, s := range shapes {
-			w.round(s, 20)
+			w.round(s, many(20))
 		}
 		steps += len(w.rec.asked)
+		w.die()
 		w.part()
 	}
 	t.Logf("%d steps", steps)
@@ -120,6 +130,7 @@ func TestConversationsAreWhatTheOracleSays(t *testing.T) {
 
 // Whatever the clock of the store says, and when all that was said is too old.
 func TestConversationsAreWhatTheOracleSaysAtAnyTime(t *testing.T) {
+	t.Parallel()
 	d, steps := dice(t), 0
 	shapes := []shape{brief, step, step, restart, retire, step, quiet}
 	n := rounds(1)
@@ -129,9 +140,10 @@ func TestConversationsAreWhatTheOracleSaysAtAnyTime(t *testing.T) {
 	for i := range n {
 		w := newWorld(t, inside(t), d, i)
 		for _, s := range shapes {
-			w.round(s, 15)
+			w.round(s, many(15))
 		}
 		steps += len(w.rec.asked)
+		w.die()
 		w.part()
 	}
 	t.Logf("%d steps", steps)

@@ -371,6 +371,7 @@ func directOf(know *truth, a, b string) string {
 
 // A judge who finds nothing has to be one who could: each fault is found, and called by its name.
 func TestTheJudgeFindsWhatIsPlanted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, inside(t), dice(t), 0)
 	left := maps.Clone(doctors)
 	for range 20 {

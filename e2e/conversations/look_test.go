@@ -54,7 +54,7 @@ func (w *world) shown(who string, d *people.Person, head uint64) []event {
 	}) {
 		w.t.Errorf("%s was not shown his stream up to %d", who, head)
 	}
-	all := w.parsed[d]
+	all := *w.parsed[d]
 	for _, s := range record[len(all):] {
 		raw := s.Raw
 		if s.Topic == "ack" || s.Topic == "rsp" {
@@ -62,7 +62,7 @@ func (w *world) shown(who string, d *people.Person, head uint64) []event {
 		}
 		all = append(all, parse(s.Topic, raw))
 	}
-	w.parsed[d] = all
+	*w.parsed[d] = all
 	return all
 }
 
@@ -95,12 +95,14 @@ func (w *world) lookAt(d *people.Person, l *look, c string) {
 	if !w.rec.convs[c].room() {
 		return
 	}
-	out, word := d.Call("group.members", M{"c": c})
-	if word == "" {
-		for _, m := range listed(out, "", "members") {
-			l.members[c] = append(l.members[c], m.Who)
-		}
+	for _, m := range w.membersOf(d, c) {
+		l.members[c] = append(l.members[c], m.Who)
 	}
+}
+
+func (w *world) membersOf(d *people.Person, c string) []event {
+	out, _ := w.get(d, "group.members", M{"c": c})
+	return listed(out, "", "members")
 }
 
 func (w *world) changesOf(d *people.Person, c string) (all []event) {

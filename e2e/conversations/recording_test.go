@@ -11,13 +11,13 @@ import (
 
 // recording is all that was asked, answered and shown until a moment at which nothing moved.
 type recording struct {
-	convs map[string]*conv
-	asked []*request
-	lines map[string][]event  // by conversation: who came and went, which retention does not take from here
-	heads []map[string]uint64 // by round: the last seqs when it was over
-	usns  []map[string]uint64 // by round: the last usns
-	looks map[string]*look    // by user: what he sees now
-	final bool                // receipts have come, too
+	convs   map[string]*conv
+	asked   []*request
+	lines   map[string][]event  // by conversation: who came and went, which retention does not take from here
+	heads   []map[string]uint64 // by round: the last seqs when it was over
+	usns    []map[string]uint64 // by round: the last usns
+	looks   map[string]*look    // by user: what he sees now
+	deleted map[string]bool     // users who are no more
 }
 
 // conv is a conversation, and what is known of it from the start.

@@ -74,7 +74,7 @@ func (j *judgement) attended(who string, l *look) {
 		}
 		if there && c.room() {
 			for _, other := range c.members {
-				if _, in := j.there(other, name); in != contains(l.members[name], other) {
+				if _, in := j.there(other, name); (in && !j.rec.deleted[other]) != contains(l.members[name], other) {
 					j.fail("I5", "%s: the members of %s are %v; %s is one: %t", who, name, l.members[name], other, in)
 				}
 			}

@@ -32,7 +32,7 @@ type world struct {
 	dice    *rand.Rand
 	names   []string
 	devices map[string][]*people.Person
-	parsed  map[*people.Person][]event
+	parsed  map[*people.Person]*[]event
 	rec     *recording
 	number  int
 	mids    int
@@ -56,7 +56,7 @@ var ways = [inhabitants][]people.Way{
 func newWorld(t *testing.T, g ground, dice *rand.Rand, number int) *world {
 	t.Helper()
 	w := &world{ground: g, t: t, dice: dice, number: number, devices: map[string][]*people.Person{},
-		parsed: map[*people.Person][]event{}, rec: &recording{convs: map[string]*conv{}, looks: map[string]*look{}, lines: map[string][]event{}}}
+		parsed: map[*people.Person]*[]event{}, rec: &recording{convs: map[string]*conv{}, looks: map[string]*look{}, lines: map[string][]event{}, deleted: map[string]bool{}}}
 	for i := range inhabitants {
 		name := fmt.Sprintf("u%d-%d", number, i)
 		w.names = append(w.names, name)
@@ -64,6 +64,11 @@ func newWorld(t *testing.T, g ground, dice *rand.Rand, number int) *world {
 		w.devices[name] = append(w.devices[name], p)
 		for n, way := range ways[i][1:] {
 			w.devices[name] = append(w.devices[name], p.Another(fmt.Sprint("other", n), way))
+		}
+	}
+	for _, devices := range w.devices {
+		for _, d := range devices {
+			w.parsed[d] = &[]event{}
 		}
 	}
 	for i, a := range w.names {
@@ -175,6 +180,38 @@ func (w *world) round(s shape, each int) {
 		w.settle() // so that it is known who was where
 		w.retire()
 		w.fresh = len(w.rec.asked)
+	}
+	w.settle()
+}
+
+// die has the last one delete his account, and sees that he is gone: from what others see, too, as they are judged again.
+func (w *world) die() {
+	w.t.Helper()
+	who := w.names[len(w.names)-1]
+	d := w.devices[who][0]
+	if _, word := w.place.Post(w.t.Context(), d.Token, "", "account.delete", M{"password": people.Password}); word != "" {
+		w.failf("%s deletes his account: %s", who, word)
+	}
+	if _, word := w.place.Post(w.t.Context(), "", "", "login", M{"uid": who, "password": people.Password}); word != "credentials" {
+		w.failf("I10: %s is no more, and logs in: %q", who, word)
+	}
+	for _, other := range w.names[:len(w.names)-1] {
+		if _, word := w.devices[other][0].Send(who, "are you there?"); word != "gone" && word != "blocked" {
+			w.failf("I10: %s writes to %s, who is no more: %q", other, who, word)
+		}
+	}
+	for _, d := range w.devices[who] {
+		d.Cut()
+	}
+	w.names = w.names[:len(w.names)-1]
+	delete(w.devices, who)
+	delete(w.rec.looks, who)
+	w.rec.deleted[who] = true
+	for _, name := range w.convs() { // it goes in the background
+		c := w.rec.convs[name]
+		server.Eventually(w.t, "who is no more is no member", func() bool {
+			return !c.room() || !slices.ContainsFunc(w.membersOf(w.devices[c.owner][0], name), func(m event) bool { return m.Who == who })
+		})
 	}
 	w.settle()
 }
