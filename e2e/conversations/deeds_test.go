@@ -38,6 +38,9 @@ func (w *world) some(know *truth, who string, once map[string]bool) *request {
 		if w.dice.IntN(8) == 0 {
 			r.mid = "" // the server mints one
 		}
+		if w.dice.IntN(4) == 0 && r.mid != "" {
+			r.other = c.members[w.dice.IntN(len(c.members))]
+		}
 		if w.brief && w.dice.IntN(5) == 0 {
 			r.value = 1
 			w.ttls = append(w.ttls, r)
@@ -104,7 +107,7 @@ func (w *world) resend(r *request) *request {
 		return nil
 	}
 	old := sent[len(sent)-1-w.dice.IntN(min(len(sent), 6))]
-	again := &request{who: r.who, do: "send", c: old.c, mid: old.mid, text: old.text}
+	again := &request{who: r.who, do: "send", c: old.c, mid: old.mid, text: old.text, other: old.other}
 	if r.do == "conflict" {
 		if !old.granted() {
 			return nil
@@ -163,8 +166,9 @@ func (w *world) rule(c *conv, r *request, once map[string]bool) *request {
 
 // methods are what is asked for by the names of people.
 var methods = map[string]string{"kick": "group.kick", "invite": "group.invite", "leave": "group.leave", "silence": "group.mute",
-	"voice": "group.unmute", "block": "contact.block", "unblock": "contact.unblock", "hide": "history.hide", "clear": "history.clear",
-	"mute": "conv.set"}
+	"voice": "group.unmute", "block": "contact.block", "unblock": "contact.unblock", "hide": "history.hide",
+	"clear": "history.clear",
+	"mute":  "conv.set"}
 
 // perform asks, and notes the answer.
 func (w *world) perform(d *people.Person, r *request) {
@@ -177,6 +181,9 @@ func (w *world) ask(d *people.Person, r *request) (M, string) {
 	switch r.do {
 	case "send", "conflict":
 		in := M{"c": r.c, "k": "text", "body": M{"text": r.text}, "mid": r.mid}
+		if r.other != "" {
+			in["at"] = []string{r.other}
+		}
 		if r.value > 0 {
 			in["ttl"] = r.value
 		}

@@ -61,8 +61,8 @@ func shownThen(last func(who string, e *event) bool, change func(e *event)) doct
 			for i := range l.devices[d] {
 				e := &l.devices[d][i]
 				c := know.rec.convs[e.C]
-				if e.Topic == "in" && e.USN > 0 && e.AsOf > 0 && e.AsOf <= uint64(len(l.stream)) && e.Unread != nil && c != nil && !c.large &&
-					last(who, &l.stream[e.AsOf-1]) {
+				if e.Topic == "in" && e.USN > 0 && e.AsOf > 0 && e.AsOf <= uint64(len(l.stream)) && e.Unread != nil &&
+					c != nil && !c.large && last(who, &l.stream[e.AsOf-1]) {
 					change(e)
 					return true
 				}
@@ -127,6 +127,28 @@ func after(l *look) (i int, other string) {
 
 // doctors are faults, by what they are; the first word is the invariant that has to be named.
 var doctors = map[string]doctor{
+	"I1 a total of another time": anybody(func(know *truth, who string, l *look) bool {
+		for i := range l.devices["0"] {
+			e := &l.devices["0"][i]
+			if know.crowded(who) || e.T != "msg" || e.AsOf == 0 || e.AsOf > uint64(len(l.stream)) {
+				continue
+			}
+			if last := &l.stream[e.AsOf-1]; last.T == "msg" && last.K == "text" && last.From != who {
+				e.Total++
+				return true
+			}
+		}
+		return false
+	}),
+	"I1 a mention that counts no more": anywhere(func(_ *truth, _ string, l *look, c *conv) bool {
+		u := l.unread[c.name]
+		if u.Mention == 0 || c.large {
+			return false
+		}
+		u.Mention--
+		l.unread[c.name] = u
+		return true
+	}),
 	"I1 one unread too many": anywhere(func(_ *truth, _ string, l *look, c *conv) bool {
 		u, listed := l.unread[c.name]
 		if !listed || c.large {

@@ -157,7 +157,8 @@ func (j *judgement) floored(c string) bool { return j.rec.looks[j.rec.convs[c].o
 var words = map[string]string{
 	"send": "not_member muted blocked no_right mid_conflict", "conflict": "mid_conflict not_member muted blocked no_right",
 	"read": "not_member", "edit": "no_msg not_member muted blocked no_right quota", "recall": "no_msg not_member no_right",
-	"react": "no_msg not_member blocked no_right", "unreact": "no_msg not_member blocked no_right", "pin": "no_msg quota blocked no_right",
+	"react": "no_msg not_member blocked no_right", "unreact": "no_msg not_member blocked no_right",
+	"pin":  "no_msg quota blocked no_right",
 	"hide": "not_member no_msg", "clear": "not_member", "mute": "not_member no_conv", "kick": "not_member", "invite": "",
 	"leave": "not_member", "silence": "not_member", "voice": "not_member", "block": "", "unblock": "",
 }
@@ -247,9 +248,12 @@ func (j *judgement) counts(who string, l *look) {
 		if line.Mute == 0 {
 			sum += line.Unread
 		}
-		if line.Unread != l.list[c].Unread {
+		if line.Unread != l.list[c].Unread || line.Mention != l.list[c].Mention {
 			j.fail("I1", "%s: unread.get says %+v, conv.list %+v", who, line, l.list[c])
 		}
+	}
+	if l.sum != l.total {
+		j.fail("I1", "%s: the total is %d, and in conv.list %d", who, l.total, l.sum)
 	}
 	if sum != l.total {
 		j.fail("I1", "%s: the total is %d, and the sum of its parts %d: %v", who, l.total, sum, l.unread)
@@ -259,8 +263,9 @@ func (j *judgement) counts(who string, l *look) {
 		if j.rec.convs[c].large {
 			rule = "I6"
 		}
-		if want, got := j.unread(who, c, l.list[c].Read), l.unread[c].Unread; member && got != want {
-			j.fail(rule, "%s: %d unread in %s, want %d: %+v", who, got, c, want, l.list[c])
+		want, mention := j.unread(who, c, l.list[c].Read)
+		if got := l.unread[c]; member && (got.Unread != want || got.Mention != mention) {
+			j.fail(rule, "%s: %+v in %s, want %d and %d that mention him: %+v", who, got, c, want, mention, l.list[c])
 		}
 	}
 }
@@ -297,7 +302,8 @@ func (j *judgement) marks(who string, l *look) {
 			j.fail("I2", "%s: has read to %d of %d in %s, and said %d", who, line.Read, line.Head, c, low[c])
 		}
 		if line.Read != last[c] || line.Read > high[c] {
-			j.fail("I2", "%s: has read to %d of %d in %s, his stream says %d, and he said %d", who, line.Read, line.Head, c, last[c], high[c])
+			j.fail("I2", "%s: has read to %d of %d in %s, his stream says %d, and he said %d",
+				who, line.Read, line.Head, c, last[c], high[c])
 		}
 	}
 	j.receipts(who, l)
@@ -323,7 +329,8 @@ func (j *judgement) receipts(who string, l *look) {
 			}
 		}
 		if e.Read > public || e.Read < told[key] || e.Read > j.heads[e.C] || e.Recv < e.Read {
-			j.fail("I2", "%s is told %s after %d, and what was read for all to know is %d of %d", who, e.raw, told[key], public, j.heads[e.C])
+			j.fail("I2", "%s is told %s after %d, and what was read for all to know is %d of %d",
+				who, e.raw, told[key], public, j.heads[e.C])
 		}
 		told[key] = e.Read
 	}

@@ -36,7 +36,7 @@ func (w *world) look(who string) *look {
 		}
 	}
 	l.unread, l.total = w.lines(d, "unread.get")
-	l.list, _ = w.lines(d, "conv.list")
+	l.list, l.sum = w.lines(d, "conv.list")
 	return l
 }
 
@@ -125,7 +125,8 @@ func (w *world) get(d *people.Person, method string, in M) (out M, word string) 
 	if err != nil {
 		panic(err)
 	}
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, "http://"+w.http()+"/api/v1/"+method, bytes.NewReader(body))
+	url := "http://" + w.http() + "/api/v1/" + method
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		panic(err)
 	}

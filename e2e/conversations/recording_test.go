@@ -45,8 +45,8 @@ type request struct {
 }
 
 func (r *request) String() string {
-	return fmt.Sprintf("round %d: %s/%s %s %s mid=%s seq=%d%v %s %q: %+v", r.round, r.who, r.device, r.do, r.c, r.mid, r.seq, r.seqs,
-		r.other, r.text, r.answers)
+	return fmt.Sprintf("round %d: %s/%s %s %s mid=%s seq=%d%v %s %q: %+v",
+		r.round, r.who, r.device, r.do, r.c, r.mid, r.seq, r.seqs, r.other, r.text, r.answers)
 }
 
 // granted says whether it was done.
@@ -69,7 +69,8 @@ type answer struct {
 }
 
 func answerOf(fields people.M, word string) answer {
-	return answer{word: word, seq: number(fields["seq"]), rev: number(fields["rev"]), ts: number(fields["ts"]), id: fmt.Sprint(fields["id"])}
+	return answer{word: word, seq: number(fields["seq"]), rev: number(fields["rev"]), ts: number(fields["ts"]),
+		id: fmt.Sprint(fields["id"])}
 }
 
 // number reads what is a number in JSON and a text among the properties of an ack.
@@ -89,6 +90,7 @@ type look struct {
 	stream  []event            // all of it, as it is now
 	devices map[string][]event // what each was shown, in the order in which it came
 	total   uint64
+	sum     uint64          // the total that conv.list says
 	unread  map[string]line // of unread.get
 	list    map[string]line // of conv.list
 	history map[string][]event
@@ -100,10 +102,10 @@ type look struct {
 
 // line is a conversation in a list.
 type line struct {
-	C                  string
-	Head, Read, Unread uint64
-	Mute               int64
-	Last               struct {
+	C                           string
+	Head, Read, Unread, Mention uint64
+	Mute                        int64
+	Last                        struct {
 		Seq  uint64
 		K    string
 		Text string
@@ -146,7 +148,10 @@ func parse(topic, raw string) event {
 
 // same says whether two events are the same one, whose message may have changed since.
 func (e *event) same(o *event) bool {
-	return e.T == o.T && e.C == o.C && e.Seq == o.Seq && e.Rev == o.Rev || e.T == o.T && e.T == "msg" && e.C == o.C && e.Seq == o.Seq && e.ID == o.ID
+	if e.T != o.T || e.C != o.C || e.Seq != o.Seq {
+		return false
+	}
+	return e.Rev == o.Rev || e.T == "msg" && e.ID == o.ID
 }
 
 // silent says whether a message counts for nobody.

@@ -227,6 +227,7 @@ func (b *ledger) take(who string, e *event, silent bool) string {
 	case "conv":
 		if e.St != "set" && e.St != "muted" && e.St != "unmuted" && e.St != "role" {
 			b.drop(mine, func(uint64) bool { return true })
+			b.muted[e.C] = false // who leaves takes nothing along
 		}
 		if e.Mute != nil {
 			b.muted[e.C] = *e.Mute != 0
@@ -255,9 +256,8 @@ func (b *ledger) total() (n uint64) {
 
 // replay: I1, I3 and I4, whatever numbers somebody was ever shown are those of the moment that they name.
 func (j *judgement) replay(who string, l *look) {
-	crowded := false // there are numbers of which the stream says nothing
+	crowded := j.crowded(who)
 	for name, c := range j.rec.convs {
-		crowded = crowded || c.large && contains(c.members, who)
 		if contains(c.members, who) && j.floored(name) {
 			return
 		}
@@ -279,7 +279,8 @@ func (j *judgement) replay(who string, l *look) {
 		for _, e := range shown[uint64(i+1)] {
 			c := j.rec.convs[e.C]
 			if e.Unread != nil && (c == nil || !c.large) && *e.Unread != uint64(len(book.unread[e.C])) {
-				j.fail(rule, "%s: at %d %d messages of %s are unread, and not as in %s", who, i+1, len(book.unread[e.C]), e.C, e.raw)
+				j.fail(rule, "%s: at %d %d messages of %s are unread, and not as in %s",
+					who, i+1, len(book.unread[e.C]), e.C, e.raw)
 			}
 			if !crowded && e.Total != book.total() {
 				j.fail(rule, "%s: at %d %d messages are unread, and not as in %s", who, i+1, book.total(), e.raw)

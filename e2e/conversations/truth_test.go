@@ -7,14 +7,15 @@ import (
 // truth is the oracle: what has to be, of what was asked and of the order that the server gave it. It is docs/conversations.md
 // once more, in a few maps.
 type truth struct {
-	rec     *recording
-	logs    map[string][]event // by conversation: all messages, as its owner may read them
-	bySeq   map[string]map[uint64]*event
-	heads   map[string]uint64
-	gone    map[string]map[uint64]bool
-	periods map[string]map[string][]period // by conversation and user
-	hidden  map[string]map[string]map[uint64]bool
-	cleared map[string]map[string]uint64
+	rec      *recording
+	logs     map[string][]event // by conversation: all messages, as its owner may read them
+	bySeq    map[string]map[uint64]*event
+	heads    map[string]uint64
+	gone     map[string]map[uint64]bool
+	periods  map[string]map[string][]period // by conversation and user
+	hidden   map[string]map[string]map[uint64]bool
+	cleared  map[string]map[string]uint64
+	mentions map[string]map[uint64]string // by conversation and seq: whom a message mentions
 }
 
 // period is a range of seqs: those in [from, to). to is 0 if it goes on.
@@ -26,9 +27,10 @@ func (p period) has(seq uint64) bool { return p.from <= seq && (p.to == 0 || seq
 func learn(rec *recording) *truth {
 	t := &truth{rec: rec, logs: map[string][]event{}, bySeq: map[string]map[uint64]*event{}, heads: map[string]uint64{},
 		gone: map[string]map[uint64]bool{}, periods: map[string]map[string][]period{},
-		hidden: map[string]map[string]map[uint64]bool{}, cleared: map[string]map[string]uint64{}}
+		hidden: map[string]map[string]map[uint64]bool{}, cleared: map[string]map[string]uint64{}, mentions: map[string]map[uint64]string{}}
 	for name, c := range rec.convs {
 		t.bySeq[name], t.gone[name], t.periods[name] = map[uint64]*event{}, map[uint64]bool{}, map[string][]period{}
+		t.mentions[name] = map[uint64]string{}
 		owner := rec.looks[c.owner]
 		if owner == nil {
 			continue
@@ -45,6 +47,13 @@ func learn(rec *recording) *truth {
 			}
 		}
 		t.attend(c)
+	}
+	for _, r := range rec.asked {
+		for _, a := range r.answers {
+			if r.do == "send" && r.other != "" && a.word == "" {
+				t.mentions[r.c][a.seq] = r.other
+			}
+		}
 	}
 	for who, l := range rec.looks {
 		t.forget(who, l)
@@ -110,15 +119,28 @@ func (t *truth) deleted(who, c string, seq uint64) bool {
 	return t.hidden[who][c][seq] || seq <= t.cleared[who][c]
 }
 
-// unread counts what somebody who has read up to a seq has not read.
-func (t *truth) unread(who, c string, read uint64) (n uint64) {
+// unread counts what somebody who has read up to a seq has not read, and how much of it mentions him.
+func (t *truth) unread(who, c string, read uint64) (n, mention uint64) {
 	from, ok := t.there(who, c)
 	for _, m := range t.logs[c] {
 		if ok && m.Seq >= from && m.Seq > read && m.From != who && !m.silent() && !t.gone[c][m.Seq] && !t.deleted(who, c, m.Seq) {
 			n++
+			if t.mentions[c][m.Seq] == who {
+				mention++
+			}
 		}
 	}
-	return n
+	return n, mention
+}
+
+// crowded says whether somebody is in a large conversation, so that there are numbers of which his stream says nothing.
+func (t *truth) crowded(who string) bool {
+	for _, c := range t.rec.convs {
+		if c.large && contains(c.members, who) {
+			return true
+		}
+	}
+	return false
 }
 
 // throughout says whether somebody was in a conversation during a whole round, and never whether he was not for a moment.

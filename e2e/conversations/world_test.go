@@ -43,7 +43,7 @@ type world struct {
 
 const (
 	inhabitants = 6
-	largeFrom   = 4 // members of a room that is large
+	largeFrom   = 3 // a room with more members is large
 )
 
 var ways = [inhabitants][]people.Way{
@@ -51,12 +51,13 @@ var ways = [inhabitants][]people.Way{
 	{people.V5, people.V311, people.HTTP}, {people.V311, people.V311}, {people.V5, people.V5},
 }
 
-// newWorld has six people who know each other, with four conversations of two, two small groups, a large one, a channel, and
+// newWorld has six people who know each other, with four conversations of two, three small groups, a large one, a channel, and
 // notes of one of them.
 func newWorld(t *testing.T, g ground, dice *rand.Rand, number int) *world {
 	t.Helper()
 	w := &world{ground: g, t: t, dice: dice, number: number, devices: map[string][]*people.Person{},
-		parsed: map[*people.Person]*[]event{}, rec: &recording{convs: map[string]*conv{}, looks: map[string]*look{}, lines: map[string][]event{}, deleted: map[string]bool{}}}
+		parsed: map[*people.Person]*[]event{}, rec: &recording{convs: map[string]*conv{}, looks: map[string]*look{},
+			lines: map[string][]event{}, deleted: map[string]bool{}}}
 	for i := range inhabitants {
 		name := fmt.Sprintf("u%d-%d", number, i)
 		w.names = append(w.names, name)
@@ -82,9 +83,10 @@ func newWorld(t *testing.T, g ground, dice *rand.Rand, number int) *world {
 		w.know(&conv{name: people.Direct(a, b), owner: a, members: []string{a, b}})
 	}
 	w.know(&conv{name: "s." + w.names[0], owner: w.names[0], members: w.names[:1]})
-	w.found("group", 0, 1, 2, 3)
+	w.found("group", 0, 1, 2)
 	w.found("group", 1, 4, 5)
-	w.found("group", 3, 0, 1, 2, 4, 5)
+	w.found("group", 2, 0, 3)
+	w.found("group", 3, 1, 4, 5) // is large
 	w.found("channel", 3, 4, 5)
 	w.watch()
 	w.settle()
@@ -192,7 +194,8 @@ func (w *world) die() {
 	if _, word := w.place.Post(w.t.Context(), d.Token, "", "account.delete", M{"password": people.Password}); word != "" {
 		w.failf("%s deletes his account: %s", who, word)
 	}
-	if _, word := w.place.Post(w.t.Context(), "", "", "login", M{"uid": who, "password": people.Password}); word != "credentials" {
+	login := M{"uid": who, "password": people.Password}
+	if _, word := w.place.Post(w.t.Context(), "", "", "login", login); word != "credentials" {
 		w.failf("I10: %s is no more, and logs in: %q", who, word)
 	}
 	for _, other := range w.names[:len(w.names)-1] {
@@ -209,8 +212,12 @@ func (w *world) die() {
 	w.rec.deleted[who] = true
 	for _, name := range w.convs() { // it goes in the background
 		c := w.rec.convs[name]
+		if !c.room() {
+			continue
+		}
 		server.Eventually(w.t, "who is no more is no member", func() bool {
-			return !c.room() || !slices.ContainsFunc(w.membersOf(w.devices[c.owner][0], name), func(m event) bool { return m.Who == who })
+			members := w.membersOf(w.devices[c.owner][0], name)
+			return !slices.ContainsFunc(members, func(m event) bool { return m.Who == who })
 		})
 	}
 	w.settle()
@@ -311,7 +318,9 @@ func (w *world) expire() {
 		}
 		owner := w.devices[w.rec.convs[r.c].owner][0]
 		server.Eventually(w.t, "a message expires", func() bool {
-			return slices.ContainsFunc(w.changesOf(owner, r.c), func(e event) bool { return e.T == "recall" && e.Seq == r.answers[len(r.answers)-1].seq })
+			return slices.ContainsFunc(w.changesOf(owner, r.c), func(e event) bool {
+				return e.T == "recall" && e.Seq == r.answers[len(r.answers)-1].seq
+			})
 		})
 	}
 	w.ttls = nil
