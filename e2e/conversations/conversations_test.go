@@ -57,7 +57,7 @@ func dice(t *testing.T) *rand.Rand {
 func outside(t *testing.T) ground {
 	t.Helper()
 	place, s := people.Outside(t, server.Env(fmt.Sprint("MAGPIE_CHAT_LARGE_FROM=", largeFrom), "MAGPIE_LIMITS_INVITATIONS=0",
-		"MAGPIE_LIMITS_CONTACT_REQUESTS=0"))
+		"MAGPIE_LIMITS_CONTACT_REQUESTS=0", "MAGPIE_CHAT_RECALL_FOR=0s", "MAGPIE_CHAT_EDIT_FOR=0s"))
 	return ground{place: place, http: s.HTTP,
 		crash: func(done <-chan struct{}, after time.Duration) {
 			select {

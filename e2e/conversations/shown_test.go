@@ -301,9 +301,9 @@ func (j *judgement) blocked(who string, l *look) {
 		if e.C == "" || e.C[0] != 'd' || j.rec.convs[e.C] == nil || !slices.Contains(contents, e.T) {
 			continue
 		}
-		by := e.From + e.By
-		if e.T == "rcpt" {
-			by = e.Who
+		by := map[string]string{"msg": e.From, "rcpt": e.Who}[e.T]
+		if by == "" {
+			by = e.By
 		}
 		if e.T == "recall" { // the one change that goes through a block
 			continue
