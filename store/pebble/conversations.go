@@ -209,14 +209,11 @@ func (s *Store) loadHidden(c chat.Conversation, m *member) (err error) {
 // lastMessage gives the last message of a conversation; the zero value if it has none.
 func (s *Store) lastMessage(r pebble.Reader, name chat.Conversation) (m chat.Message, err error) {
 	prefix := key1(tableMessages, name)
-	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
-	if err != nil {
-		return m, unavailable("read last message", err)
-	}
-	if iter.Last() {
+	err = lastRow(r, prefix, prefixEnd(prefix), func(iter *pebble.Iterator) (err error) {
 		m, err = messageAt(name, iter)
-	}
-	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return err
+	})
+	if err != nil {
 		return m, unavailable("read last message", err)
 	}
 	return m, nil
@@ -255,17 +252,15 @@ func (s *Store) message(c chat.Conversation, seq uint64) (m chat.Message, err er
 // ownUpTo gives how many of the counting messages up to seq who has sent in a room.
 func (s *Store) ownUpTo(r pebble.Reader, c chat.Conversation, who accounts.Name, seq uint64) (own uint64, err error) {
 	prefix := key2(tableOwn, c, who)
-	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
-	if err != nil {
-		return 0, unavailable("read own", err)
-	}
-	if iter.SeekLT(binary.BigEndian.AppendUint64(prefix, seq+1)) {
-		var value []byte
-		if value, err = iter.ValueAndErr(); err == nil {
+	upper := binary.BigEndian.AppendUint64(prefix, seq+1)
+	err = lastRow(r, prefix, upper, func(iter *pebble.Iterator) error {
+		value, err := iter.ValueAndErr()
+		if err == nil {
 			own, err = cutNumber(value)
 		}
-	}
-	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return err
+	})
+	if err != nil {
 		return 0, unavailable("read own", err)
 	}
 	return own, nil

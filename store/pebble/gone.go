@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"errors"
 	"slices"
 	"sort"
 
@@ -85,19 +84,16 @@ func (g *gone) putLocked(seq uint64, from accounts.Name) bool {
 // readGone reads those of a conversation after seq.
 func (s *Store) readGone(r pebble.Reader, name chat.Conversation, after uint64) (marks []goneMark, err error) {
 	prefix := key1(tableGone, name)
-	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: seqKey(tableGone, name, after+1), UpperBound: prefixEnd(prefix)})
-	if err != nil {
-		return nil, unavailable("read gone", err)
-	}
-	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
+	err = eachRow(r, seqKey(tableGone, name, after+1), prefixEnd(prefix), func(iter *pebble.Iterator) error {
 		var row goneRow
-		var seq uint64
-		if seq, err = cutNumber(iter.Key()[len(prefix):]); err == nil {
+		seq, err := cutNumber(iter.Key()[len(prefix):])
+		if err == nil {
 			err = decode("gone", iter.Value(), &row)
 		}
 		marks = append(marks, goneMark{seq, row.From})
-	}
-	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, unavailable("read gone", err)
 	}
 	return marks, nil

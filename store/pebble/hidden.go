@@ -21,18 +21,14 @@ var hiddenCounts = []byte{1}
 // readHidden reads which counting messages somebody has deleted for himself, those after after.
 func (s *Store) readHidden(r pebble.Reader, who accounts.Name, c chat.Conversation, after uint64) (seqs []uint64, err error) {
 	prefix := key2(tableHidden, who, c)
-	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: hiddenKey(who, c, after+1), UpperBound: prefixEnd(prefix)})
-	if err != nil {
-		return nil, unavailable("read hidden", err)
-	}
-	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
-		var seq uint64
-		seq, err = cutNumber(iter.Key()[len(prefix):])
+	err = eachRow(r, hiddenKey(who, c, after+1), prefixEnd(prefix), func(iter *pebble.Iterator) error {
+		seq, err := cutNumber(iter.Key()[len(prefix):])
 		if len(iter.Value()) > 0 {
 			seqs = append(seqs, seq)
 		}
-	}
-	if err = errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, unavailable("read hidden", err)
 	}
 	return seqs, nil

@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"encoding/binary"
-	"errors"
 	"slices"
 	"sort"
 
@@ -93,17 +92,14 @@ func (s *Store) eachMention(
 	r pebble.Reader, c chat.Conversation, who accounts.Name, after uint64, visit func(seq uint64, value []byte) error,
 ) error {
 	prefix := key2(tableMentions, c, who)
-	iter, err := r.NewIter(&pebble.IterOptions{LowerBound: mentionKey(c, who, after+1), UpperBound: prefixEnd(prefix)})
-	if err != nil {
-		return unavailable("read mentions", err)
-	}
-	for ok := iter.First(); ok && err == nil; ok = iter.Next() {
-		var seq uint64
-		if seq, err = cutNumber(iter.Key()[len(prefix):]); err == nil {
+	err := eachRow(r, mentionKey(c, who, after+1), prefixEnd(prefix), func(iter *pebble.Iterator) error {
+		seq, err := cutNumber(iter.Key()[len(prefix):])
+		if err == nil {
 			err = visit(seq, iter.Value())
 		}
-	}
-	if err := errors.Join(err, iter.Error(), iter.Close()); err != nil {
+		return err
+	})
+	if err != nil {
 		return unavailable("read mentions", err)
 	}
 	return nil

@@ -298,7 +298,7 @@ func (s *Store) boxOrder(user accounts.Name) ([]listed, error) {
 
 // lines reads the lines of a page.
 func (s *Store) lines(st *stream, q chat.ListQuery, rest []listed) (out []chat.Overview, more bool, err error) {
-	snapshot := s.db.NewSnapshot()
+	snapshot := s.ranges()
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	for _, l := range rest {
 		known := chat.OwnSide{Archive: l.archived, Hide: l.hide}

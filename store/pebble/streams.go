@@ -397,23 +397,28 @@ func (s *Store) buildUnread(st *stream) error {
 }
 
 func (s *Store) readTallies(user accounts.Name) ([]chat.Tally, error) {
-	var out []chat.Tally
-	box, err := s.box(s.db, user)
+	r := s.ranges()
+	out, err := s.readTalliesFrom(r, user)
+	return out, errors.Join(err, r.Close())
+}
+
+func (s *Store) readTalliesFrom(r pebble.Reader, user accounts.Name) (out []chat.Tally, err error) {
+	box, err := s.box(r, user)
 	if err != nil {
 		return nil, err
 	}
-	err = s.eachConversation(s.db, user, func(name chat.Conversation) error {
+	err = s.eachConversation(r, user, func(name chat.Conversation) error {
 		row, boxed := box[name]
 		if row.Dropped {
 			out = append(out, chat.Tally{Conversation: name, Boxed: true})
 			return nil
 		}
 		if name.Kind().Room() { // of large ones nothing is kept
-			if large, err := has(s.db, key2(tableLarge, user, name)); large || err != nil {
+			if large, err := has(r, key2(tableLarge, user, name)); large || err != nil {
 				return err
 			}
 		}
-		t, _, err := s.overview(s.db, user, name)
+		t, _, err := s.tally(r, user, name)
 		t.Boxed = boxed
 		if err == nil && (boxed || t.Unread() != 0) {
 			out = append(out, t)
@@ -454,8 +459,17 @@ func has(r pebble.Reader, key []byte) (bool, error) {
 	return true, closer.Close()
 }
 
-// overview reads a user's tally of a conversation, and its last message.
+// overview reads a user's tally of a conversation, and its last message as he sees it.
 func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversation) (chat.Tally, chat.Message, error) {
+	t, last, err := s.tally(r, user, name)
+	if err == nil && last.Seq != 0 {
+		last, err = s.lastFor(r, user, last)
+	}
+	return t, last, err
+}
+
+// tally reads a user's tally of a conversation, and its last message.
+func (s *Store) tally(r pebble.Reader, user accounts.Name, name chat.Conversation) (chat.Tally, chat.Message, error) {
 	t := chat.Tally{Conversation: name}
 	last, err := s.lastMessage(r, name)
 	if err != nil {
@@ -489,11 +503,6 @@ func (s *Store) overview(r pebble.Reader, user accounts.Name, name chat.Conversa
 	}
 	if m.Hides {
 		if x.hidden, err = s.readHidden(r, user, name, m.since()); err != nil {
-			return t, last, err
-		}
-	}
-	if last.Seq != 0 {
-		if last, err = s.lastFor(r, user, last); err != nil {
 			return t, last, err
 		}
 	}
