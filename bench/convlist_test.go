@@ -69,8 +69,13 @@ func BenchmarkFirstList(b *testing.B) {
 
 func openChat(b *testing.B, dir string) (*pebble.Store, *chat.Service) {
 	b.Helper()
+	return openChatWith(b, pebble.Config{Dir: dir})
+}
+
+func openChatWith(b *testing.B, cfg pebble.Config) (*pebble.Store, *chat.Service) {
+	b.Helper()
 	log := slog.New(slog.DiscardHandler)
-	store, err := pebble.Open(pebble.Config{Dir: dir}, log)
+	store, err := pebble.Open(cfg, log)
 	if err != nil {
 		b.Fatal(err)
 	}

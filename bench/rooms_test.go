@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
@@ -43,7 +40,17 @@ type rooms struct {
 	store *pebble.Store
 	heard map[int]*atomic.Int64 // PUBLISH packets to those who are connected, by the size of the room
 	there map[int]int           // how many are
+	sent  map[int]uint64
+	costs map[int]hallCosts
+
+	whispered atomic.Int64 // PUBLISH packets to the one of two people who is written to beside all that
 }
+
+// hallCosts are bytes of memory.
+type hallCosts struct{ member, connected float64 }
+
+// whisperers are two people who are in no room.
+var whisperers = [2]accounts.Name{"whisperer", "listener"}
 
 const hallConnected = 2000
 
@@ -54,14 +61,14 @@ func buildHalls(b *testing.B) *rooms {
 	must(b, err)
 	b.Cleanup(func() { must(b, store.Close()) })
 	acc := accounts.New(accounts.DefaultConfig(), store.Accounts(), log)
-	for _, who := range []accounts.Name{hallOwner, crowdName(0)} {
+	for _, who := range []accounts.Name{hallOwner, crowdName(0), whisperers[0], whisperers[1]} {
 		must(b, store.Accounts().CreateUser(ctx, accounts.User{Name: who}))
 	}
 	streams := &hooks.Streams{}
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), streams, log)
 	r := &rooms{
 		Service: chat.New(chat.DefaultConfig(), store.Chat(), acc, registry, log), store: store,
-		heard: map[int]*atomic.Int64{}, there: map[int]int{},
+		heard: map[int]*atomic.Int64{}, there: map[int]int{}, sent: map[int]uint64{}, costs: map[int]hallCosts{},
 	}
 	streams.Bind(r.Service)
 	hooks.NewLive(registry, r.Service)
@@ -75,6 +82,8 @@ func buildHalls(b *testing.B) *rooms {
 	for _, members := range halls {
 		r.build(b, registry, members)
 	}
+	befriend(b, r.Service, whisperers[0], whisperers[1])
+	r.connect(b, registry, whisperers[1], 1, &r.whispered)
 	return r
 }
 
@@ -85,43 +94,60 @@ func must(b *testing.B, err error) {
 	}
 }
 
+// befriend makes two people contacts.
+func befriend(b *testing.B, m *chat.Service, one, other accounts.Name) {
+	b.Helper()
+	_, _, err := m.RequestContact(b.Context(), one, other, "", nil)
+	must(b, err)
+	_, _, err = m.AcceptContact(b.Context(), other, one, nil)
+	must(b, err)
+}
+
 // build makes a conversation, in slices, and connects some of its members. Nobody is in two of them.
 func (r *rooms) build(b *testing.B, registry *sessions.Registry, members int) {
 	b.Helper()
-	ctx, start, before := b.Context(), time.Now(), heapInUse()
+	start, before := time.Now(), heapInUse()
 	names := make([]accounts.Name, members-1)
 	for i := range names {
 		names[i] = hallMember(members, i)
 	}
 	if members == 2 {
 		names[0] = crowdName(0)
-		_, _, err := r.RequestContact(ctx, hallOwner, names[0], "", nil)
-		must(b, err)
-		_, _, err = r.AcceptContact(ctx, names[0], hallOwner, nil)
-		must(b, err)
+		befriend(b, r.Service, hallOwner, names[0])
 	} else {
 		for slice := range slices.Chunk(names, 500) {
-			r.settle(b, hallName(members), slice, members > 2000)
+			settle(b, r.store, hallName(members), slice, members > 2000)
 		}
 	}
+	took, joined := time.Since(start), heapInUse()
 	r.heard[members], r.there[members] = &atomic.Int64{}, min(len(names), hallConnected)
 	for i, who := range names[:r.there[members]] {
-		link, err := registry.Connect(ctx, sessions.Connect{
-			Key: sessions.Key{Account: who, Client: "c"}, Version: 4, CleanStart: true, Wire: counter{r.heard[members]}})
-		must(b, err)
-		r.Arrive(who, chat.Connection{ID: uint64(members*10 + i)})
-		link.Start()
-		must(b, link.Subscribe(ctx, 1, []sessions.Grant{{Subscription: sessions.Subscription{Filter: "im/u/" + string(who) + "/in"}}}))
-		_, err = r.Heads(ctx, who, "", func(chat.Event) bool { return true })
-		must(b, err)
+		r.connect(b, registry, who, uint64(members*10+i), r.heard[members])
 	}
-	b.Logf("%d members, %d of them connected, within %v; %d bytes of memory for each", members, r.there[members],
-		time.Since(start).Round(time.Millisecond), (heapInUse()-before)/int64(members))
+	r.costs[members] = hallCosts{
+		float64(joined-before) / float64(members), float64(heapInUse()-joined) / float64(r.there[members]),
+	}
+	b.Logf("%d members join within %v", members, took.Round(time.Millisecond))
 }
 
-func (r *rooms) settle(b *testing.B, c chat.Conversation, slice []accounts.Name, large bool) {
+// connect has somebody read his stream.
+func (r *rooms) connect(b *testing.B, registry *sessions.Registry, who accounts.Name, id uint64, heard *atomic.Int64) {
 	b.Helper()
-	_, commit, err := r.store.Chat().ChangeRoom(b.Context(), chat.RoomChange{
+	link, err := registry.Connect(b.Context(), sessions.Connect{
+		Key: sessions.Key{Account: who, Client: "c"}, Version: 4, CleanStart: true, Wire: counter{heard}})
+	must(b, err)
+	r.Arrive(who, chat.Connection{ID: id})
+	link.Start()
+	in := sessions.Subscription{Filter: "im/u/" + string(who) + "/in"}
+	must(b, link.Subscribe(b.Context(), 1, []sessions.Grant{{Subscription: in}}))
+	_, err = r.Heads(b.Context(), who, "", func(chat.Event) bool { return true })
+	must(b, err)
+}
+
+// settle has people join a room, which is made if there is none.
+func settle(b *testing.B, store *pebble.Store, c chat.Conversation, slice []accounts.Name, large bool) {
+	b.Helper()
+	_, commit, err := store.Chat().ChangeRoom(b.Context(), chat.RoomChange{
 		Conversation: c, By: hallOwner, Who: slice, Step: func(x *chat.Room) (chat.RoomTold, error) {
 			if !x.Exists() {
 				x.Owner, x.Created, x.Large = hallOwner, x.Now, large
@@ -134,86 +160,4 @@ func (r *rooms) settle(b *testing.B, c chat.Conversation, slice []accounts.Name,
 		}})
 	must(b, err)
 	must(b, commit.Wait(b.Context()))
-}
-
-// heapInUse is how many bytes are in use.
-func heapInUse() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
-
-// written is how many bytes the store has written to its log.
-func (r *rooms) written(b *testing.B) float64 {
-	b.Helper()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(r.store.Collectors()...)
-	families, err := registry.Gather()
-	must(b, err)
-	for _, f := range families {
-		if f.GetName() == "magpie_store_written_bytes_total" {
-			return f.GetMetric()[0].GetCounter().GetValue()
-		}
-	}
-	b.Fatal("nobody counts what is written")
-	return 0
-}
-
-// BenchmarkRooms measures what a message costs in rooms of all sizes, in one run: until it is acknowledged, until all who are
-// connected have it, and what the unread count of one member takes.
-func BenchmarkRooms(b *testing.B) {
-	r := buildHalls(b)
-	content, err := chat.ParseContent([]byte("hello to everybody who is in here"), "text/plain")
-	must(b, err)
-	sent := map[int]uint64{}
-	send := func(b *testing.B, members int) {
-		_, commit, err := r.Send(b.Context(), hallOwner, chat.Target{Conversation: hallName(members)}, content, nil)
-		must(b, err)
-		must(b, commit.Wait(b.Context()))
-		sent[members]++
-	}
-	for _, members := range halls {
-		b.Run(fmt.Sprint("heard by those connected/", members), func(b *testing.B) {
-			before := r.written(b)
-			var acked time.Duration
-			for b.Loop() {
-				heard, start := r.heard[members].Load(), time.Now()
-				send(b, members)
-				acked += time.Since(start)
-				wait(b, r.heard[members], heard+int64(r.there[members]))
-			}
-			n := float64(b.N)
-			b.ReportMetric((r.written(b)-before)/n, "written/msg")
-			b.ReportMetric(float64(acked.Microseconds())/n, "us/acked")
-			b.ReportMetric(n*float64(r.there[members])/b.Elapsed().Seconds(), "heard/s")
-		})
-		b.Run(fmt.Sprint("unread of a member/", members), func(b *testing.B) {
-			who := crowdName(0)
-			if members > 2 {
-				who = hallMember(members, members/2)
-			}
-			for b.Loop() {
-				u, err := r.Unread(b.Context(), who)
-				if err != nil || u.Total != sent[members] {
-					b.Fatalf("%d unread of %d, %v", u.Total, sent[members], err)
-				}
-			}
-		})
-	}
-	const busy = accounts.Name("busy")
-	for i := range 500 {
-		c := chat.Conversation(fmt.Sprintf("g.busy%d", i))
-		r.settle(b, c, []accounts.Name{busy}, true)
-		_, commit, err := r.Send(b.Context(), hallOwner, chat.Target{Conversation: c}, content, nil)
-		must(b, err)
-		must(b, commit.Wait(b.Context()))
-	}
-	b.Run("unread of who is in 500 large rooms", func(b *testing.B) {
-		for b.Loop() {
-			if u, err := r.Unread(b.Context(), busy); err != nil || u.Total != 500 {
-				b.Fatalf("%d unread, %v", u.Total, err)
-			}
-		}
-	})
 }

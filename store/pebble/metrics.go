@@ -49,6 +49,9 @@ func newCounts(s *Store) *counts {
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "magpie_store_written_bytes_total", Help: "Bytes of changes that were handed to the log.",
 			}, s.written),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "magpie_store_disk_bytes_total", Help: "Bytes written to the disk: the log, and tables, each time they are merged.",
+			}, s.disk),
 			gauge("magpie_store_size_bytes", "Bytes of the data directory in use.", s.size),
 			gauge("magpie_store_free_bytes", "Bytes free on the disk of the data directory.", func() float64 {
 				return float64(s.health.free.Load())
@@ -70,6 +73,17 @@ func (s *Store) written() float64 {
 	}
 	defer s.leave()
 	return float64(s.db.Metrics().WAL.BytesIn)
+}
+
+// disk is 0 when the engine cannot be asked any more.
+func (s *Store) disk() float64 {
+	if s.enter() != nil {
+		return 0
+	}
+	defer s.leave()
+	m := s.db.Metrics()
+	tables := m.Total()
+	return float64(m.WAL.BytesWritten + tables.TableBytesFlushed + tables.TableBytesCompacted)
 }
 
 // size is 0 when the engine cannot be asked any more.
