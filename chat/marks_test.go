@@ -404,3 +404,26 @@ func TestReceiptsGoOnWhenSomebodyComesBack(t *testing.T) {
 	}
 	takes(said(t, m, "alice", "bob", to, content(t, "two")).Seq)
 }
+
+// Whoever has left a room acknowledges what he was sent while he was in it, and it must not keep his stream from going on.
+func TestWhoHasLeftAcknowledgesWhatHeWasGiven(t *testing.T) {
+	m := start(t)
+	c, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+	said(t, m, "alice", "bob", chat.Target{Conversation: c}, content(t, "one"))
+	if _, err := m.KickFromRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	seq := m.send(t, "alice", "bob", "two")
+	var places []chat.Place
+	for _, e := range m.events(t, "bob", 0) {
+		if p, ok := e.Place(); ok {
+			places = append(places, p)
+		}
+	}
+	if err := m.Delivered(t.Context(), "bob", places); err != nil {
+		t.Errorf("acknowledged: %v", err)
+	}
+	if got := m.marks(t, "bob", ab).Recv; got != seq {
+		t.Errorf("of what comes after it, bob has received %d, want %d", got, seq)
+	}
+}
