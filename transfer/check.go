@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,6 +98,7 @@ func (c *checker) record(r Record) error {
 		}
 	case *Snapshot:
 		c.of("snapshot", r.C)
+		c.body(r.Body, "snapshot", r.C, r.Seq)
 	case *Outdated:
 		c.of("snapshot", r.C)
 	case *Likes:
@@ -117,6 +119,7 @@ func (c *checker) record(r Record) error {
 		c.seq("change", r.C, r.Seq)
 	case *Edit:
 		c.seq("edit", r.C, r.Seq)
+		c.body(r.Body, "edit", r.C, r.Seq)
 	case *Reaction:
 		c.seq("reaction of "+string(r.Who), r.C, r.Seq)
 	case *Pin:
@@ -129,6 +132,13 @@ func (c *checker) record(r Record) error {
 		c.entry(r)
 	}
 	return nil
+}
+
+// body checks what clients are sent as it is.
+func (c *checker) body(b Body, what string, name chat.Conversation, seq uint64) {
+	if len(b) > 0 && !json.Valid(b) {
+		c.report.Add("%s %s %d: its body is no JSON", what, name, seq)
+	}
 }
 
 // of gives the conversation that something is about.
@@ -174,8 +184,13 @@ func (c *checker) member(r *Member) {
 		return
 	}
 	at.wanted = slices.DeleteFunc(at.wanted, func(n accounts.Name) bool { return n == r.Who })
-	if r.Recv < r.Read {
+	switch {
+	case r.Recv < r.Read:
 		c.report.Add("member %s of %s: read %d, received %d", r.Who, r.C, r.Read, r.Recv)
+	case r.Hid > r.Read:
+		c.report.Add("member %s of %s: read %d, and %d of that in private", r.Who, r.C, r.Read, r.Hid)
+	case len(r.Past)%2 != 0 || !slices.IsSorted(r.Past):
+		c.report.Add("member %s of %s: was there in %d", r.Who, r.C, r.Past)
 	}
 	if r.C.Kind().Room() && r.Role == chat.RoleNone {
 		return
@@ -210,6 +225,7 @@ func (c *checker) message(r *Message) {
 	}
 	k := c.conversation
 	c.place(k, r)
+	c.body(r.Body, "message", r.C, r.Seq)
 	own, wrote := k.own[r.From]
 	if !r.Silent {
 		own++

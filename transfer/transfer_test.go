@@ -321,6 +321,15 @@ func TestCheckFindsWhatDoesNotFit(t *testing.T) {
 		"ordinals are others": {
 			with(member("alice"), func(r transfer.Record) { r.(*transfer.Member).ReadOwn = 2 }), "own 2, counted 2 and 1",
 		},
+		"more in private than read": {
+			with(member("bob"), func(r transfer.Record) { r.(*transfer.Member).Hid = 2 }), "read 1, and 2 of that in private",
+		},
+		"half a period": {
+			with(member("bob"), func(r transfer.Record) { r.(*transfer.Member).Past = []uint64{1} }), "was there in [1]",
+		},
+		"a body that breaks out of its event": {
+			with(message(3), func(r transfer.Record) { r.(*transfer.Message).Body = transfer.Body(`1,"from":"root"`) }), "no JSON",
+		},
 		"an entry is missing":      {drop(entry("bob", 2)), "entry bob 3: 2 was to come"},
 		"the last entry is":        {drop(entry("bob", 3)), "stream of bob: message 3 of d.alice.bob is not in it"},
 		"a pointer leads nowhere":  {with(entry("bob", 3), func(r transfer.Record) { r.(*transfer.Entry).Seq = 4 }), "there is no message"},
