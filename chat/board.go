@@ -41,6 +41,9 @@ func (s *Service) Board(ctx context.Context, who accounts.Name, c Conversation) 
 	if err != nil {
 		return Board{}, fmt.Errorf("head of %s: %w", c, err)
 	}
+	if _, err := s.boardOf(ctx, who, c); err != nil { // still, when it was read
+		return Board{}, err
+	}
 	return Board{snapshot, page.Head}, nil
 }
 

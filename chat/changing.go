@@ -102,17 +102,32 @@ func (s *Service) Revisions(ctx context.Context, who accounts.Name, c Conversati
 	RevisionPage, error,
 ) {
 	page := RevisionPage{Rev: after}
-	periods, err := s.readable(ctx, who, c)
-	if err != nil {
+	if _, err := s.readsAll(ctx, who, c); err != nil {
 		return page, err
-	}
-	if periods[len(periods)-1].To != newest {
-		return page, fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
 	}
 	all, head, err := s.store.Revisions(ctx, c, after, pageSize(limit, revisionsLimit, maxRevisions))
 	if err != nil {
 		return page, fmt.Errorf("changes of %s: %w", c, err)
 	}
+	page, err = s.revisionsFor(ctx, who, c, after, all)
+	page.More = page.Rev < head
+	return page, err
+}
+
+// readsAll gives what who may read of a conversation that goes on for him: changes may have come after he left.
+func (s *Service) readsAll(ctx context.Context, who accounts.Name, c Conversation) ([]Period, error) {
+	periods, err := s.readable(ctx, who, c)
+	if err == nil && periods[len(periods)-1].To != newest {
+		err = fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
+	}
+	return periods, err
+}
+
+// revisionsFor makes a page of changes. Whether who may read them is asked when they, and what edits say, are read.
+func (s *Service) revisionsFor(ctx context.Context, who accounts.Name, c Conversation, after uint64, all []Revision) (
+	page RevisionPage, err error,
+) {
+	page.Rev = after
 	size := 0
 	for _, r := range all {
 		if r.Op == OpEdit {
@@ -125,11 +140,13 @@ func (s *Service) Revisions(ctx context.Context, who accounts.Name, c Conversati
 			break
 		}
 		page.Rev = r.Rev
-		if reads(periods, r.Seq) {
-			page.Revisions = append(page.Revisions, r)
-		}
+		page.Revisions = append(page.Revisions, r)
 	}
-	page.More = page.Rev < head
+	periods, err := s.readsAll(ctx, who, c)
+	if err != nil {
+		return RevisionPage{Rev: after}, err
+	}
+	page.Revisions = slices.DeleteFunc(page.Revisions, func(r Revision) bool { return !reads(periods, r.Seq) })
 	return page, nil
 }
 
@@ -151,12 +168,9 @@ func (s *Service) messageFor(ctx context.Context, who accounts.Name, c Conversat
 
 // Edits gives what a message said before it was edited, oldest first. ErrNotMember, ErrNoConversation, ErrNoMessage.
 func (s *Service) Edits(ctx context.Context, who accounts.Name, c Conversation, seq uint64) ([]Edit, error) {
-	periods, err := s.readable(ctx, who, c)
+	periods, err := s.readsAll(ctx, who, c)
 	if err != nil {
 		return nil, err
-	}
-	if periods[len(periods)-1].To != newest { // edits may have come after he left
-		return nil, fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
 	}
 	if seq == 0 || !reads(periods, seq) {
 		return nil, fmt.Errorf("message %d of %s: %w", seq, c, ErrNoMessage)
@@ -170,6 +184,9 @@ func (s *Service) Edits(ctx context.Context, who accounts.Name, c Conversation, 
 	edits, err := s.store.Edits(ctx, c, seq)
 	if err != nil {
 		return nil, fmt.Errorf("edits of message %d of %s: %w", seq, c, err)
+	}
+	if _, err := s.readsAll(ctx, who, c); err != nil { // still, when they were read
+		return nil, err
 	}
 	return edits, nil
 }

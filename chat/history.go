@@ -31,9 +31,22 @@ func (s *Service) History(ctx context.Context, who accounts.Name, q HistoryQuery
 		return MessagePage{}, fmt.Errorf("history of %.80q: more than one bound: %w", q.Conversation, ErrMalformed)
 	}
 	periods, err := s.readable(ctx, who, q.Conversation)
-	if err != nil {
-		return MessagePage{}, err
+	for err == nil {
+		page, readErr := s.history(ctx, who, q, periods)
+		if readErr != nil {
+			return MessagePage{}, readErr
+		}
+		// Whoever has left meanwhile must not have read what came after that.
+		before := periods
+		if periods, err = s.readable(ctx, who, q.Conversation); slices.Equal(periods, before) {
+			return page, err
+		}
 	}
+	return MessagePage{}, err
+}
+
+// history reads what periods allow.
+func (s *Service) history(ctx context.Context, who accounts.Name, q HistoryQuery, periods []Period) (MessagePage, error) {
 	r := reading{ctx: ctx, store: s.store, who: who, conversation: q.Conversation, periods: periods}
 	page, err := r.history(q, pageSize(q.Limit, historyLimit, maxHistory))
 	if err != nil {

@@ -1,12 +1,14 @@
 package chat_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 )
 
@@ -145,5 +147,82 @@ func TestConversationsComeNewestFirst(t *testing.T) {
 		if _, err := m.Conversations(t.Context(), "bob", chat.ListMain, cursor, 1); !errors.Is(err, chat.ErrMalformed) {
 			t.Errorf("Conversations after %q: %v, want ErrMalformed", cursor, err)
 		}
+	}
+}
+
+// hasty calls then before messages, changes or earlier versions are read: when it was found that they may be.
+type hasty struct {
+	chat.Store
+	then func()
+}
+
+func (h *hasty) do() {
+	if then := h.then; then != nil {
+		h.then = nil
+		then()
+	}
+}
+
+func (h *hasty) MessagesFor(
+	ctx context.Context, who accounts.Name, c chat.Conversation, after, before uint64, limit int,
+) (chat.MessagePage, error) {
+	h.do()
+	return h.Store.MessagesFor(ctx, who, c, after, before, limit)
+}
+
+func (h *hasty) Messages(ctx context.Context, c chat.Conversation, after, before uint64, limit int) (chat.MessagePage, error) {
+	h.do()
+	return h.Store.Messages(ctx, c, after, before, limit)
+}
+
+func (h *hasty) Revisions(ctx context.Context, c chat.Conversation, after uint64, limit int) ([]chat.Revision, uint64, error) {
+	h.do()
+	return h.Store.Revisions(ctx, c, after, limit)
+}
+
+func TestNobodyReadsWhatCameAfterHeLeft(t *testing.T) {
+	for name, read := range map[string]func(m messenger, c chat.Conversation) (string, error){
+		"history": func(m messenger, c chat.Conversation) (string, error) {
+			page, err := m.History(t.Context(), "bob", chat.HistoryQuery{Conversation: c})
+			return fmt.Sprint(page), err
+		},
+		"changes": func(m messenger, c chat.Conversation) (string, error) {
+			page, err := m.Revisions(t.Context(), "bob", c, 0, 0)
+			return fmt.Sprint(page), err
+		},
+		"edits": func(m messenger, c chat.Conversation) (string, error) {
+			edits, err := m.Edits(t.Context(), "bob", c, 2)
+			return fmt.Sprint(edits), err
+		},
+		"forward": func(m messenger, c chat.Conversation) (string, error) {
+			fwd := chat.Content{Fwd: chat.Source{Conversation: c, Seq: 4}} // which is not there yet
+			sent, _, err := m.Send(t.Context(), "bob", chat.Target{User: "bob"}, fwd, nil)
+			return fmt.Sprint(sent), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &hasty{}
+			m := startWith(t, chat.DefaultConfig(), func(s chat.Store) chat.Store { h.Store = s; return h })
+			c, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+			to := chat.Target{Conversation: c}
+			seq := said(t, m, "alice", "bob", to, content(t, "one")).Seq
+			h.then = func() {
+				if _, err := m.KickFromRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+					t.Error(err)
+				}
+				edit := chat.OpRequest{Op: chat.OpEdit, Seq: seq, Body: []byte(`{"text":"secret"}`)}
+				if _, _, err := m.Apply(t.Context(), "alice", c, edit, nil); err != nil {
+					t.Error(err)
+				}
+				said(t, m, "alice", "alice", to, content(t, "secret"))
+			}
+			got, err := read(m, c)
+			if name != "history" && !errors.Is(err, chat.ErrNotMember) && !errors.Is(err, chat.ErrNoMessage) {
+				t.Errorf("read: %s, %v, want %v", got, err, chat.ErrNotMember)
+			}
+			if strings.Contains(got, "secret") || strings.Contains(got, fmt.Sprint([]byte("secret"))[1:20]) {
+				t.Errorf("bob has read %s", got)
+			}
+		})
 	}
 }

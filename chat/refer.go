@@ -68,11 +68,14 @@ func decided(err error) bool {
 
 // readOne gives a message that who may read, as he sees it, and whose content is not gone.
 func (s *Service) readOne(ctx context.Context, who accounts.Name, at Source) (Message, error) {
-	periods, err := s.readable(ctx, who, at.Conversation)
-	if err != nil {
+	if _, err := s.readable(ctx, who, at.Conversation); err != nil {
 		return Message{}, err
 	}
 	m, found, err := s.messageAs(ctx, who, at)
+	if err != nil {
+		return Message{}, err
+	}
+	periods, err := s.readable(ctx, who, at.Conversation) // still, when it was read
 	readable := slices.ContainsFunc(periods, func(p Period) bool { return p.From <= at.Seq && at.Seq < p.To })
 	switch {
 	case err != nil:
