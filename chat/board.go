@@ -30,7 +30,7 @@ type Board struct {
 // Board gives the newest snapshot of a board that who is a member of; its Seq is 0, and its body empty, if there is none.
 // ErrMalformed, ErrNoConversation, ErrNotMember.
 func (s *Service) Board(ctx context.Context, who accounts.Name, c Conversation) (Board, error) {
-	if _, err := s.boardOf(ctx, who, c); err != nil {
+	if err := s.readsBoard(ctx, who, c); err != nil {
 		return Board{}, err
 	}
 	snapshot, err := s.store.Snapshot(ctx, c)
@@ -41,7 +41,7 @@ func (s *Service) Board(ctx context.Context, who accounts.Name, c Conversation) 
 	if err != nil {
 		return Board{}, fmt.Errorf("head of %s: %w", c, err)
 	}
-	if _, err := s.boardOf(ctx, who, c); err != nil { // still, when it was read
+	if err := s.readsBoard(ctx, who, c); err != nil { // still, when it was read
 		return Board{}, err
 	}
 	return Board{snapshot, page.Head}, nil
@@ -72,24 +72,24 @@ func (s *Service) SetSnapshot(
 	return n, commit, nil
 }
 
-// boardOf checks that who is a member of a board.
-func (s *Service) boardOf(ctx context.Context, who accounts.Name, c Conversation) (Room, error) {
+// readsBoard checks that who is a member of a board.
+func (s *Service) readsBoard(ctx context.Context, who accounts.Name, c Conversation) error {
 	if err := c.mayBe(who); err != nil {
-		return Room{}, err
+		return err
 	}
 	if c.Kind() != KindBoard {
-		return Room{}, fmt.Errorf("%s is no board: %w", c, ErrNoConversation)
+		return fmt.Errorf("%s is no board: %w", c, ErrNoConversation)
 	}
 	r, err := s.store.Room(ctx, c, who)
 	switch {
 	case err != nil:
-		return Room{}, fmt.Errorf("room %s: %w", c, err)
+		return fmt.Errorf("room %s: %w", c, err)
 	case !r.Exists():
-		return Room{}, fmt.Errorf("room %s: %w", c, ErrNoConversation)
+		return fmt.Errorf("room %s: %w", c, ErrNoConversation)
 	case r.Of(who).Role == RoleNone:
-		return Room{}, fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
+		return fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
 	}
-	return r, nil
+	return nil
 }
 
 // runBoards removes operations that a snapshot has made worthless, until ctx ends.

@@ -98,7 +98,8 @@ func (s *Service) message(ctx context.Context, at Source) (m Message, found bool
 	return page.Messages[0], true, nil
 }
 
-// messageAs gives one message as who sees it, who may read it: who has left its room, as it was then. Without who, it is as it is.
+// messageAs gives one message as who sees it, who may read it: who has left its room, as it was then. Without who, it is as it is
+// now.
 func (s *Service) messageAs(ctx context.Context, who accounts.Name, at Source) (m Message, found bool, err error) {
 	m, found, err = s.message(ctx, at)
 	if err != nil || !found || who == "" || m.Edited == 0 || !at.Conversation.Kind().Room() {
