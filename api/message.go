@@ -145,7 +145,7 @@ type unreadInput struct {
 
 type unreadOutput struct {
 	Total         uint64       `json:"total" doc:"of all conversations that are not muted"`
-	Conversations []unreadConv `json:"convs" doc:"those in which something is unread, and those with a flag, in the order of their names"`
+	Conversations []unreadConv `json:"convs" doc:"those with something unread or a flag, in the order of their names"`
 	Cursor        string       `json:"cursor,omitempty" doc:"gives the next page; absent: there is no more"`
 	Box           int          `json:"box" doc:"strangers whose message was not read"`
 	Requests      int          `json:"requests" doc:"open requests of others"`

@@ -29,7 +29,8 @@ var topics = []topic{
 	{"live", "im/c/{conv}/live", "What happens in a conversation that one may read, for those who watch it: a live room, a " +
 		"board, a trip or any other. It is subscribed by its name only.", false, 1,
 		[]string{"watched.msg", "watched.change", "watched.loc", "watched.live", "line"}},
-	{"state", "im/u/me/state", "What this connection is used for; in bg it is told neither typing nor presence.", true, 2, []string{"activity"}},
+	{"state", "im/u/me/state", "What this connection is used for; in bg it is told neither typing nor presence.", true, 2,
+		[]string{"activity"}},
 	{"in", "im/u/{uid}/in", "The user's stream: one ordered line of events. usn is the last one plus 1, or call sync.",
 		false, 2, nil},
 	{"eph", "im/u/{uid}/eph", "What is worth nothing later.", false, 0, []string{"typing"}},
