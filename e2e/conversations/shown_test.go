@@ -38,8 +38,10 @@ func (j *judgement) wiped(who string, l *look) {
 		for _, m := range log {
 			look("the history", m.raw)
 			_, there := j.there(who, c)
-			if there && j.gone[c][m.Seq] != (m.K == "gone") {
-				j.fail("I3", "%s: in the history of %s, whose changes say gone=%t, is %s", who, c, j.gone[c][m.Seq], m.raw)
+			hidden := j.hidden[who][c][m.Seq]
+			if there && (j.gone[c][m.Seq] || hidden) != (m.K == "gone") || hidden != (m.Why == "hidden") {
+				j.fail("I3", "%s: in the history of %s, whose changes say gone=%t (hidden: %t), is %s",
+					who, c, j.gone[c][m.Seq], hidden, m.raw)
 			}
 		}
 		for _, e := range l.changes[c] {
@@ -81,7 +83,7 @@ func (j *judgement) attended(who string, l *look) {
 		}
 		var want, got []uint64
 		for _, m := range j.logs[name] {
-			if j.reads(who, name, m.Seq) && !j.deleted(who, name, m.Seq) {
+			if j.reads(who, name, m.Seq) && m.Seq > j.cleared[who][name] { // what is hidden keeps its place
 				want = append(want, m.Seq)
 			}
 		}
