@@ -324,8 +324,8 @@ func (j *judgement) receipts(who string, l *look) {
 		}
 		key, public := e.C+" "+e.Who, uint64(0)
 		for _, r := range j.rec.asked {
-			if r.do == "read" && r.who == e.Who && r.c == e.C && !r.private {
-				public = max(public, r.seq)
+			if r.do == "read" && r.who == e.Who && r.c == e.C && !r.private && r.round < len(j.rec.heads) {
+				public = max(public, min(r.seq, j.rec.heads[r.round][r.c]))
 			}
 		}
 		if e.Read > public || e.Read < told[key] || e.Read > j.heads[e.C] || e.Recv < e.Read {
