@@ -77,22 +77,19 @@ type Place struct {
 // own messages count as received. When it returns, the marks have their place in the order. Until a client says how far
 // it has come, by MarkReceived or MarkRead, a session that started after something it was not given moves nothing.
 func (s *Service) Delivered(ctx context.Context, who accounts.Name, places []Place) error {
-	for len(places) > 0 {
-		c := places[0].Conversation
-		var others []Place
-		var seqs []Place
-		for _, p := range places {
-			if p.Conversation == c {
-				seqs = append(seqs, p)
-			} else {
-				others = append(others, p)
-			}
+	var order []Conversation
+	of := map[Conversation][]Place{}
+	for _, p := range places {
+		if _, found := of[p.Conversation]; !found {
+			order = append(order, p.Conversation)
 		}
-		err := s.delivered(ctx, Member{c, who}, seqs)
+		of[p.Conversation] = append(of[p.Conversation], p)
+	}
+	for _, c := range order {
+		err := s.delivered(ctx, Member{c, who}, of[c])
 		if err != nil && !errors.Is(err, ErrNotMember) && !errors.Is(err, ErrNoConversation) { // he is in it no more
 			return err
 		}
-		places = others
 	}
 	return nil
 }
