@@ -50,7 +50,8 @@ func newCounts(s *Store) *counts {
 				Name: "magpie_store_written_bytes_total", Help: "Bytes of changes that were handed to the log.",
 			}, s.written),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name: "magpie_store_disk_bytes_total", Help: "Bytes written to the disk: the log, and tables, each time they are merged.",
+				Name: "magpie_store_disk_bytes_total",
+				Help: "Bytes written to the disk: the log, and tables each time they are merged.",
 			}, s.disk),
 			gauge("magpie_store_size_bytes", "Bytes of the data directory in use.", s.size),
 			gauge("magpie_store_free_bytes", "Bytes free on the disk of the data directory.", func() float64 {

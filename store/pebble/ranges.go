@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -48,7 +49,7 @@ func (r *ranges) Get(key []byte) ([]byte, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	next := append(key[:len(key):len(key)], 0)
+	next := append(slices.Clone(key), 0)
 	if iter.SeekGEWithLimit(key, next) != pebble.IterValid || !bytes.Equal(iter.Key(), key) {
 		return nil, nil, cmp.Or(iter.Error(), pebble.ErrNotFound)
 	}
