@@ -138,11 +138,16 @@ func (d directory) Status(_ context.Context, name accounts.Name) (accounts.Statu
 
 // wakes remembers who was woken.
 type wakes struct {
+	meanwhile func() // called by Wake; nil: nothing
+
 	mu   sync.Mutex
 	seen []accounts.Name
 }
 
 func (w *wakes) Wake(users ...accounts.Name) {
+	if w.meanwhile != nil {
+		w.meanwhile()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen = append(w.seen, users...)

@@ -105,6 +105,7 @@ type stage struct {
 
 	// Of whoever is at work.
 	loaded  bool
+	base    uint64 // the cursor at the start, as long as nothing was shown; 0: that of a live room, or it was shown
 	cursor  uint64 // everything up to here was shown
 	checked uint64 // as of which version all seats may be there
 	list    []Viewer

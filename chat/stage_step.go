@@ -160,12 +160,18 @@ func (s *Service) loadStage(ctx context.Context, st *stage) (more bool, err erro
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.cursor = page.Head
-	if st.first != 0 { // whoever came before that was written is to see it
-		st.cursor = min(st.cursor, st.first-1)
-	}
+	st.cursor, st.base = page.Head, page.Head
+	st.rewindLocked()
 	st.loaded = true
 	return false, nil
+}
+
+// rewindLocked has the stage begin with the first message that was posted since it is there: whoever came before that was written
+// is to see it, and it may have been found before it was known of.
+func (st *stage) rewindLocked() {
+	if st.first != 0 && st.base != 0 && st.cursor == st.base {
+		st.cursor, st.base = min(st.cursor, st.first-1), 0
+	}
 }
 
 // readStage gives the next messages, if there are any, and, unless there are more, the changes that come behind them.
@@ -174,6 +180,7 @@ func (s *Service) readStage(ctx context.Context, st *stage) (page []Message, cha
 	changes = stageChanges{made: st.changes, stale: st.stale}
 	st.changes, st.stale = nil, false
 	posted := st.posted
+	st.rewindLocked()
 	st.mu.Unlock()
 	for _, x := range changes.made {
 		posted = max(posted, x.Seq)

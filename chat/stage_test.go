@@ -238,3 +238,15 @@ func TestAnEditDoesNotShowWhatIsHidden(t *testing.T) {
 		other.want(t, "an edit of what he has hidden", "edit 1 ")
 	})
 }
+
+// Whoever watches before something is acknowledged is shown it, though it was stored before he was looked at.
+func TestWhatIsFoundBeforeItIsPostedIsShown(t *testing.T) {
+	stageTest(t, func(t *testing.T, m messenger) {
+		m.send(t, "alice", "bob", "before")
+		bob := m.watch("bob", ab)
+		m.woken.meanwhile = synctest.Wait // between what is stored and that the stage hears of it
+		m.send(t, "alice", "bob", "one")
+		m.send(t, "alice", "bob", "two")
+		bob.want(t, "two messages", "2 alice: one", "3 alice: two")
+	})
+}
