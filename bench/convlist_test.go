@@ -86,22 +86,15 @@ func openChatWith(b *testing.B, cfg pebble.Config) (*pebble.Store, *chat.Service
 func fill(b *testing.B, m *chat.Service, conversations, messages int) {
 	b.Helper()
 	for i := range conversations {
-		if _, _, err := m.RequestContact(b.Context(), crowdName(i), star, "", nil); err != nil {
-			b.Fatal(err)
-		}
-		if _, _, err := m.AcceptContact(b.Context(), star, crowdName(i), nil); err != nil {
-			b.Fatal(err)
-		}
+		befriend(b, m, crowdName(i), star)
 	}
 	for i := range messages {
 		say(b, m, i%conversations)
 	}
 	_, commit, err := m.MarkRead(b.Context(), crowdName(0), chat.Direct(crowdName(0), star), 1, nil)
-	if err == nil && commit != nil {
-		err = commit.Wait(b.Context())
-	}
-	if err != nil {
-		b.Fatal(err)
+	must(b, err)
+	if commit != nil {
+		must(b, commit.Wait(b.Context()))
 	}
 }
 
