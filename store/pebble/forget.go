@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 )
@@ -59,35 +57,37 @@ func (c chatStore) Wipe(ctx context.Context, name chat.Conversation, from accoun
 		return err
 	}
 	defer e.value.give()
+	if err := s.loadChanges(e.value); err != nil {
+		return err
+	}
 	for next := messageKey(name, 0); next != nil; {
-		b := s.batch()
+		var said []saying
 		var err error
-		if next, err = s.wipe(b, name, from, next); err != nil {
-			return errors.Join(err, b.Close())
-		}
-		if b.Empty() {
-			if err := b.Close(); err != nil {
-				return unavailable("close batch", err)
-			}
-			continue
-		}
-		commit, err := s.seq.write(ctx, b)
-		if err == nil {
-			err = commit.Wait(ctx)
-		}
-		if err != nil {
+		if said, next, err = s.said(name, from, next); err != nil {
 			return err
+		}
+		for len(said) > 0 {
+			n, err := s.wipe(ctx, name, said)
+			if err != nil {
+				return err
+			}
+			said = said[n:]
 		}
 	}
 	return s.seq.settled(ctx)
 }
 
-// wipe writes some messages without their content, and gives the key from which to go on; nil: there are no more.
-func (s *Store) wipe(b *pebble.Batch, name chat.Conversation, from accounts.Name, start []byte) ([]byte, error) {
-	n := 0
-	var next []byte
-	err := s.scan(start, prefixEnd(key1(tableMessages, name)), "messages", func(key, value []byte) (bool, error) {
-		if n == wipeBatch {
+// saying is a message that is to be wiped.
+type saying struct {
+	seq     uint64
+	place   placeRow
+	content contentRow
+}
+
+// said gives some messages of a sender that still say something, and the key from which to go on; nil: there are no more.
+func (s *Store) said(name chat.Conversation, from accounts.Name, start []byte) (out []saying, next []byte, err error) {
+	err = s.scan(start, prefixEnd(key1(tableMessages, name)), "messages", func(key, value []byte) (bool, error) {
+		if len(out) == wipeBatch {
 			next = slices.Clone(key)
 			return false, nil
 		}
@@ -102,13 +102,51 @@ func (s *Store) wipe(b *pebble.Batch, name chat.Conversation, from accounts.Name
 		if content.From != from || content.Kind == chat.KindGone {
 			return true, nil
 		}
-		n++
-		put(b, slices.Clone(key), append(encode(place), encode(bareRow(content, chat.WhyDeleted))...))
 		seq, err := cutNumber(key[len(key)-8:])
-		belongings(b, content.message(name, seq, place))
+		out = append(out, saying{seq, place, content})
 		return true, err
 	})
-	return next, err
+	return out, next, err
+}
+
+// wipe takes away what messages say, as if they had been recalled, but that nobody is told. It gives how many that were: 0 if
+// members have come or gone meanwhile.
+func (s *Store) wipe(ctx context.Context, name chat.Conversation, said []saying) (n int, err error) {
+	p, err := s.parties(ctx, name, true)
+	if err != nil {
+		return 0, err
+	}
+	defer p.release()
+	commit, err := p.wipe(ctx, said)
+	if err != nil || commit == nil {
+		return 0, err
+	}
+	return len(said), commit.Wait(ctx)
+}
+
+// wipe gives no commit if members have come or gone meanwhile.
+func (p *parties) wipe(ctx context.Context, said []saying) (*commit, error) {
+	s := p.store
+	if err := s.seq.reserve(ctx); err != nil {
+		return nil, err
+	}
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	if p.staleLocked() {
+		s.seq.release()
+		return nil, nil
+	}
+	b := s.batch()
+	for _, m := range said {
+		r := chat.Revision{Conversation: p.conv.key, Seq: m.seq, Rev: m.content.Rev, Why: chat.WhyDeleted}
+		p.vanishLocked(b, &r, m.place, m.content)
+	}
+	for i, q := range p.people {
+		if !p.conv.value.large() && p.conv.value.in(q.member) {
+			p.changedLocked(i)
+		}
+	}
+	return p.commitLocked(b)
 }
 
 func (c chatStore) Forget(ctx context.Context, user accounts.Name) error {

@@ -16,6 +16,7 @@ import (
 var changeTests = []test{
 	{"an edit is seen everywhere, and what was said before is kept", testEdit},
 	{"what is recalled is nowhere, and counts no more", testRecall},
+	{"what is wiped is pinned no more, and counts no more", testWipe},
 	{"one's own message is recalled by its mid", testRecallByMID},
 	{"reactions are counted, each once", testReactions},
 	{"messages are pinned, and not for ever", testPins},
@@ -173,6 +174,55 @@ func testRecall(k *kit) {
 	k.clock.advance(2 * time.Minute)
 	k.refused(op(conv, alice, chat.OpRecall, 3), chat.ErrLate)
 	k.refused(op(conv, alice, chat.OpRecall, 9), chat.ErrNoMessage)
+}
+
+func testWipe(k *kit) {
+	k.take(group, alice, create(alice))
+	k.take(group, alice, enter(bob), bob)
+	k.take(crowd, alice, create(alice))
+	k.take(crowd, alice, enter(bob, carol, "zoe"), bob, carol, "zoe")
+	for _, c := range []chat.Conversation{k.contacts(alice, bob), group, crowd} {
+		before := k.unread(bob)
+		var seqs []uint64
+		for _, from := range []accounts.Name{alice, bob, alice, alice} {
+			d := draft(c, from, "", "words")
+			d.At = []accounts.Name{bob}
+			seqs = append(seqs, k.send(d).Seq)
+		}
+		k.apply(op(c, alice, chat.OpPin, seqs[0]))
+		k.apply(op(c, alice, chat.OpPin, seqs[1]))
+		k.apply(editing(c, alice, seqs[2], "others"))
+		k.apply(op(c, alice, chat.OpRecall, seqs[3]))
+		equal(k, "unread", k.unread(bob)-before, 2)
+		rev := k.look(bob, c, seqs[2]).Rev
+		heard := len(k.stream(bob))
+		for range 2 { // the second time nothing is left to be done
+			k.ok("wipe", k.chat().Wipe(k.ctx(), c, alice))
+			equal(k, "unread of what is wiped", k.unread(bob), before)
+			pins, err := k.chat().Pins(k.ctx(), c)
+			k.ok("pins", err)
+			same(k, "pins", pins, seqs[1:2])
+			m := k.look(bob, c, seqs[2])
+			same(k, "what is left", []any{m.Kind, m.Why, m.Rev, len(m.Body)}, []any{chat.KindGone, chat.WhyDeleted, rev, 0})
+			same(k, "recalled before", k.look(bob, c, seqs[3]).Why, chat.WhyRecalled)
+			equal(k, "mentions", mentions(k, bob, c), 0)
+			equal(k, "entries", len(k.stream(bob)), heard)
+			k.crash()
+		}
+		same(k, "what another one says", k.look(alice, c, seqs[1]).Kind, "text")
+	}
+}
+
+// mentions gives how often somebody is mentioned in what he has not read of a conversation.
+func mentions(k *kit, who accounts.Name, c chat.Conversation) (n uint64) {
+	k.Helper()
+	tallies, _ := k.tallies(who)
+	for _, t := range tallies {
+		if t.Conversation == c {
+			n += t.Mention
+		}
+	}
+	return n
 }
 
 func testRecallByMID(k *kit) {
