@@ -35,24 +35,44 @@ func (s *Service) stillMembers(ctx context.Context, c Conversation, by accounts.
 	return nil
 }
 
-// desertAll takes a deleted account out of all its rooms.
+// desertAll takes a deleted account out of all its rooms, and what it has said out of those, too, that it had left or only watched,
+// if that is to go.
 func (s *Service) desertAll(ctx context.Context, who accounts.Name) error {
 	rooms, err := s.store.RoomsOf(ctx, who)
 	if err != nil {
 		return fmt.Errorf("rooms of %s: %w", who, err)
 	}
 	for _, c := range rooms {
-		if s.cfg.WipeDeleted { // first: a room that he has left is not found again after a crash
+		if err := s.desert(ctx, c, who); err != nil {
+			return err
+		}
+	}
+	if s.cfg.WipeDeleted { // when he can write nowhere any more
+		if err := s.wipeRooms(ctx, who); err != nil {
+			return err
+		}
+	}
+	return s.forgetPending(ctx, who)
+}
+
+// wipeRooms wipes what somebody has said in all rooms.
+func (s *Service) wipeRooms(ctx context.Context, who accounts.Name) error {
+	for after := Conversation(""); ; {
+		list, err := s.store.SpokenIn(ctx, who, after, forgetPage)
+		if err != nil {
+			return fmt.Errorf("rooms in which %s has written: %w", who, err)
+		}
+		for _, c := range list {
 			if err := s.store.Wipe(ctx, c, who); err != nil {
 				return fmt.Errorf("wipe what %s sent to %s: %w", who, c, err)
 			}
 			s.wiped(c)
 		}
-		if err := s.desert(ctx, c, who); err != nil {
-			return err
+		if len(list) < forgetPage {
+			return nil
 		}
+		after = list[len(list)-1]
 	}
-	return s.forgetPending(ctx, who)
 }
 
 // forgetPending takes back what a deleted account was invited to, and what it asks for.

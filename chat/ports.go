@@ -74,7 +74,7 @@ type Log interface {
 	Untold(ctx context.Context, after Member, limit int) ([]Member, error)
 
 	// Wipe takes the content of what from has sent into a conversation away: body, fallback, mentions; the kind becomes
-	// KindGone. What somebody had not read of it counts no more, and pins and reactions go, as if it was recalled; but nobody is
+	// KindGone; but for the lines of the server in his name. What somebody had not read of it counts no more, and pins and reactions go, as if it was recalled; but nobody is
 	// told. When it returns nil, that is durable.
 	Wipe(ctx context.Context, c Conversation, from accounts.Name) error
 
@@ -240,6 +240,10 @@ type Rooms interface {
 
 	// RoomsOf gives the rooms that a user is in, in the order of their names.
 	RoomsOf(ctx context.Context, user accounts.Name) ([]Conversation, error)
+
+	// SpokenIn gives up to limit rooms in which a user has written, also those that he is not in any more, or never was, in the
+	// order of their names, those after after. Of what he wrote there may be nothing left.
+	SpokenIn(ctx context.Context, user accounts.Name, after Conversation, limit int) ([]Conversation, error)
 
 	// Crew gives the members of a room that is not large, of a large one nobody. It may be ahead of what is durable.
 	Crew(ctx context.Context, c Conversation) ([]accounts.Name, error)

@@ -276,6 +276,59 @@ func TestWhatADeletedAccountHasSaidInRoomsIsWiped(t *testing.T) {
 	}
 }
 
+func TestWhatADeletedAccountHasSaidWhereItIsNoMemberIsWiped(t *testing.T) {
+	m := start(t)
+	say := func(who accounts.Name, c chat.Conversation) {
+		t.Helper()
+		if _, _, err := m.Send(t.Context(), who, chat.Target{Conversation: c}, content(t, "secret"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := chat.JoinOpen
+	left, _ := m.room(t, "alice", chat.RoomPatch{Join: &open}, "bob")
+	banned, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+	title := "T"
+	live, _, _, err := m.CreateRoom(t.Context(), "alice", chat.KindLive, chat.RoomPatch{Title: &title}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms := []chat.Conversation{left, banned, live}
+	for _, c := range rooms {
+		say("bob", c)
+		say("alice", c)
+	}
+	if _, err := m.LeaveRoom(t.Context(), "bob", left, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.BanFromRoom(t.Context(), "alice", banned, "bob", 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	cfg := quick()
+	cfg.WipeDeleted = true
+	m.Service = chat.New(cfg, m.store, departed{m.users}, m.woken, discard)
+	if err := m.Leave(t.Context(), "bob"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range rooms {
+		page, err := m.History(t.Context(), "alice", chat.HistoryQuery{Conversation: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets := 0
+		for _, x := range page.Messages {
+			if !strings.Contains(string(x.Body), "secret") {
+				continue
+			}
+			if secrets++; x.From != "alice" {
+				t.Errorf("%s: message %d of %s: %s", c, x.Seq, x.From, x.Body)
+			}
+		}
+		if secrets != 1 {
+			t.Errorf("%s: %d messages say something, want that of alice", c, secrets)
+		}
+	}
+}
+
 func TestLargeRooms(t *testing.T) {
 	cfg := chat.DefaultConfig()
 	cfg.LargeFrom = 2

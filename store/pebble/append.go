@@ -210,6 +210,10 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	if d.TTL > 0 {
 		put(b, expiringKey(c.ts+1000*d.TTL, c.name, c.head), nil)
 	}
+	if c.room != nil && d.Kind != kindSys && !sender.spoke { // it may have been written before he was forgotten in memory: that is harmless
+		sender.spoke = true
+		put(b, key2(tableSpoken, d.From, c.name), nil)
+	}
 	switch {
 	case c.room != nil && c.in(sender):
 		p.sentLocked(b, from, d, now)

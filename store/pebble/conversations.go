@@ -58,6 +58,7 @@ type member struct {
 	own uint64 // counting messages that he has sent
 	// wrote is the seq of the last of them in a room; 0: it is not known, or there is none.
 	wrote uint64
+	spoke bool // it is written down that he has said something in the room
 	// hidden are those of others after since that he has deleted for himself, in the order of seq.
 	hidden []uint64
 

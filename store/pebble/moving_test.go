@@ -22,6 +22,7 @@ var notExported = map[string]string{
 	"tableLarge":           "said by members",
 	"tableLinks":           "computed from rooms",
 	"tablePending":         "computed from members",
+	"tableSpoken":          "computed from messages",
 	"tableExpiring":        "computed from messages",
 	"tableContactVersions": "computed from contacts",
 	"tableRequests":        "computed from contacts",

@@ -419,12 +419,30 @@ func (c chatStore) PendingRooms(ctx context.Context, user accounts.Name, after c
 		return nil, err
 	}
 	defer s.leave()
-	prefix := key1(tablePending, user)
+	return s.roomsIn(ctx, tablePending, user, after, limit)
+}
+
+func (c chatStore) SpokenIn(ctx context.Context, user accounts.Name, after chat.Conversation, limit int) (
+	out []chat.Conversation, err error,
+) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	return s.roomsIn(ctx, tableSpoken, user, after, limit)
+}
+
+// roomsIn gives conversations of a user in a table whose keys are these two.
+func (s *Store) roomsIn(ctx context.Context, t table, user accounts.Name, after chat.Conversation, limit int) (
+	out []chat.Conversation, err error,
+) {
+	prefix := key1(t, user)
 	from := prefix
 	if after != "" {
-		from = append(key2(tablePending, user, after), 0)
+		from = append(key2(t, user, after), 0)
 	}
-	err = s.scan(from, prefixEnd(prefix), "invitations", func(key, _ []byte) (bool, error) {
+	err = s.scan(from, prefixEnd(prefix), "rooms of a user", func(key, _ []byte) (bool, error) {
 		if len(out) == limit {
 			return false, nil
 		}

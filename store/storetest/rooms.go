@@ -21,6 +21,7 @@ var roomTests = []test{
 	{"large rooms are listed", testRoomLarge},
 	{"senders of rooms are told by how many it was read", testRoomReceipts},
 	{"rooms wait for those who are invited, and for who asks", testPendingRooms},
+	{"the rooms in which somebody has written are known", testSpokenIn},
 	{"rooms, of any size, are as an oracle says", testRoomModel},
 }
 
@@ -144,6 +145,45 @@ func testRoomLinks(k *kit) {
 	want("y", group)
 	set("")
 	want("y", "")
+}
+
+func testSpokenIn(k *kit) {
+	spoken := func(want ...chat.Conversation) {
+		k.Helper()
+		for range 2 {
+			list, err := k.chat().SpokenIn(k.ctx(), bob, "", 10)
+			k.ok("spoken in", err)
+			same(k, "where bob has written", list, want)
+			k.crash()
+		}
+	}
+	k.take(group, alice, create(alice))
+	k.take(group, alice, enter(bob), bob)
+	k.take(crowd, bob, create(bob))
+	k.openHall(live)
+	k.send(draft(k.contacts(alice, bob), bob, "", "between two"))
+	spoken() // lines of the server are not his
+	k.send(draft(group, bob, "", "in a room"))
+	spoken(group)
+	k.take(group, bob, exit(bob), bob)
+	spoken(group)
+	k.send(draft(live, bob, "", "from outside"))
+	k.send(draft(live, bob, "", "again"))
+	spoken(group, live)
+	list, err := k.chat().SpokenIn(k.ctx(), bob, group, 1)
+	k.ok("spoken in", err)
+	same(k, "after the first one", list, []chat.Conversation{live})
+	list, err = k.chat().SpokenIn(k.ctx(), bob, "", 1)
+	k.ok("spoken in", err)
+	same(k, "the first one", list, []chat.Conversation{group})
+	k.ok("wipe", k.chat().Wipe(k.ctx(), group, bob))
+	for _, m := range k.messages(group) {
+		if m.From == bob && m.Kind != "sys" {
+			equal(k, "kind", m.Kind, chat.KindGone)
+		}
+	}
+	k.ok("forget", k.chat().Forget(k.ctx(), bob))
+	spoken(group, live)
 }
 
 func testPendingRooms(k *kit) {

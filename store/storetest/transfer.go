@@ -211,6 +211,7 @@ func (k *kit) inhabitRooms() {
 		k.send(draft(live, alice, "", fmt.Sprint("live", i)))
 	}
 	k.ok("trim", k.chat().Trim(k.ctx(), live, 3, []uint64{4}))
+	k.send(draft(live, carol, "", "from outside"))
 	k.openHall(board)
 	k.draw(3)
 	k.snapshot(snapshot(alice, 2, `[1, 2]`))
@@ -263,6 +264,8 @@ func (k *kit) everything() []any {
 		add(partners, err)
 		seen, err := k.chat().LastSeen(ctx, who)
 		add(seen, err)
+		spoken, err := k.chat().SpokenIn(ctx, who, "", 100)
+		add(spoken, err)
 		tallies, _ := k.tallies(who)
 		out = append(out, version, k.person(who), k.stream(who), tallies, k.conversations(who, false), k.conversations(who, true))
 	}
