@@ -179,12 +179,12 @@ func (r *Room) Write(from accounts.Name) error {
 		return ErrEnded
 	case m.Role == RoleNone && (r.Conversation.Kind() != KindLive || m.IsBanned(r.Now)):
 		return ErrNotMember
-	case m.Admin():
-		return nil
-	case r.Info.Post == GroupAdmins:
+	case r.Info.Post == GroupAdmins && !m.Admin():
 		return ErrNoRight
 	case m.IsMuted(r.Now):
 		return mutedFor(m.Muted, r.Now)
+	case m.Admin():
+		return nil
 	case until(r.Info.Muted, r.Now):
 		return mutedFor(r.Info.Muted, r.Now)
 	case r.Info.Slow > 0 && m.Sent != 0 && r.Now < m.Sent+1000*r.Info.Slow:

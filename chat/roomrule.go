@@ -227,7 +227,7 @@ func ToRole(c Conversation, by, who accounts.Name, role Role) RoomChange {
 	}}
 }
 
-// ToTransfer makes another member the owner; the old one becomes an admin. To do so again is harmless. ErrNoConversation,
+// ToTransfer makes another member the owner, who is muted no more; the old one becomes an admin. To do so again is harmless. ErrNoConversation,
 // ErrEnded, ErrNotMember, also if the other one is none, ErrNoRight.
 func ToTransfer(c Conversation, by, to accounts.Name) RoomChange {
 	return RoomChange{Conversation: c, By: by, Who: []accounts.Name{to}, Step: func(r *Room) (RoomTold, error) {
@@ -244,6 +244,7 @@ func ToTransfer(c Conversation, by, to accounts.Name) RoomChange {
 		}
 		r.Owner = to
 		r.Of(to).become(RoleOwner, r.Now)
+		r.Of(to).Muted = 0 // nobody could take it back
 		r.Of(by).become(RoleAdmin, r.Now)
 		return RoomTold{
 			Line: RoomLine{Do: DoTransfer, Who: []accounts.Name{to}}.body(),

@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -120,6 +121,40 @@ func TestToMute(t *testing.T) {
 	}
 }
 
+func TestWhoIsMuted(t *testing.T) {
+	for name, s := range map[string]struct {
+		given func(r *chat.Room)
+		who   accounts.Name
+		want  error
+	}{
+		"a member": {func(r *chat.Room) { r.Of("carol").Muted = chat.Forever }, "carol", chat.ErrMuted},
+		"an admin": {func(r *chat.Room) { r.Of("bob").Muted = roomNow + 1 }, "bob", chat.ErrMuted},
+		"an admin, where only admins write": {func(r *chat.Room) {
+			r.Of("bob").Muted, r.Info.Post = chat.Forever, chat.GroupAdmins
+		}, "bob", chat.ErrMuted},
+		"a member, where only admins write": {func(r *chat.Room) {
+			r.Of("carol").Muted, r.Info.Post = chat.Forever, chat.GroupAdmins
+		}, "carol", chat.ErrNoRight},
+		"an admin, for some time": {func(r *chat.Room) { r.Of("bob").Muted = roomNow }, "bob", nil},
+		"all, a member":           {func(r *chat.Room) { r.Info.Muted = chat.Forever }, "carol", chat.ErrMuted},
+		"all, an admin":           {func(r *chat.Room) { r.Info.Muted = chat.Forever }, "bob", nil},
+		"all, the owner":          {func(r *chat.Room) { r.Info.Muted = chat.Forever }, "alice", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := testRoom("g.x")
+			s.given(r)
+			if err := r.Write(s.who); !errors.Is(err, s.want) {
+				t.Errorf("writing: got %v, want %v", err, s.want)
+			}
+			edit := chat.OpCase{Room: r, Now: roomNow, Message: chat.Message{Seq: 9, From: s.who, TS: roomNow, Kind: "text"}}
+			_, err := edit.Decide(&chat.OpDraft{By: s.who, Op: chat.OpEdit, Seq: 9, Body: []byte(`{}`)})
+			if !errors.Is(err, s.want) {
+				t.Errorf("an edit: got %v, want %v", err, s.want)
+			}
+		})
+	}
+}
+
 func TestToUnmute(t *testing.T) {
 	against(t, chat.ToUnmute)
 	unmute := func(who accounts.Name) makeStep {
@@ -199,6 +234,9 @@ func TestToTransfer(t *testing.T) {
 		"again":                     {change: transfer("bob", "alice")},
 		"to a member": {change: transfer("alice", "carol"), want: `{"do":"transfer","who":["carol"]}; carol role owner; ` +
 			`alice role admin; alice role "admin" since 1000000; carol role "owner" since 1000000; owner carol`},
+		"to who is muted": {given: func(r *chat.Room) { r.Of("bob").Muted = chat.Forever }, change: transfer("alice", "bob"),
+			want: `{"do":"transfer","who":["bob"]}; bob role owner; alice role admin; ` +
+				`alice role "admin" since 1000000; bob role "owner" since 1000000 muted 0; owner bob`},
 	} {
 		t.Run(name, s.run)
 	}
