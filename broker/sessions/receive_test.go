@@ -460,7 +460,7 @@ func TestInboundSurvivesCutsAndCrashes(t *testing.T) {
 	for _, version := range []byte{4, 5} {
 		for _, qos := range []byte{1, 2} {
 			t.Run(fmt.Sprintf("v%d qos %d", version, qos), func(t *testing.T) {
-				for seed := range rounds(t, 30, 300) {
+				for seed := range rounds(t, 30, 120) {
 					synctest.Test(t, func(t *testing.T) { inboundRound(t, uint64(seed), version, qos) })
 					if t.Failed() {
 						t.Fatalf("seed %d", seed)
