@@ -15,6 +15,12 @@ const (
 	// retirePage is how many conversations, or streams, are looked at at once.
 	retirePage = 128
 
+	// keepMIDs is how long the mid of what is not a message that is there is remembered: likes, changes, and messages that a live
+	// room or a board does not keep.
+	keepMIDs = 7 * day
+	// retireMIDs is how many mids are forgotten at once.
+	retireMIDs = 1024
+
 	day = 24 * time.Hour
 )
 
@@ -51,6 +57,12 @@ func (s *Service) Retire(ctx context.Context) error {
 		}
 		if more = len(page) == retirePage; more {
 			after = page[len(page)-1].Conversation
+		}
+	}
+	for more := true; more; {
+		var err error
+		if more, err = s.store.RetireMIDs(ctx, now.Add(-keepMIDs).UnixMilli(), retireMIDs); err != nil {
+			return fmt.Errorf("forget old mids: %w", err)
 		}
 	}
 	if s.cfg.KeepStreams == 0 {

@@ -320,7 +320,7 @@ func (c *checker) endMembers() {
 func (c *checker) mid(r *MID) error {
 	c.endConversation()
 	at := c.of("mid", r.C)
-	if at == nil || r.Seq == 0 || r.Op != "" { // likes have none, and changes are of anybody's messages
+	if at == nil || r.Seq == 0 || r.Op != "" || r.ID != "" { // likes have none, changes are of anybody's, others were removed
 		return nil
 	}
 	if r.Seq > at.head {

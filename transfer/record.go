@@ -487,7 +487,8 @@ type MID struct {
 	Fingerprint Hex               `json:"fingerprint,omitempty"`
 	Op          chat.Op           `json:"op,omitempty"` // of a change
 	Rev         uint64            `json:"rev,omitempty"`
-	TS          int64             `json:"ts,omitempty"`
+	TS          int64             `json:"ts,omitempty"` // of what is not, or not any more, a message that is there
+	ID          Text              `json:"id,omitempty"` // of a message that is not there any more
 }
 
 // Entry is one place of a user's stream. Entries are sorted by user and usn.

@@ -166,8 +166,7 @@ func (a *appending) tryAppend(ctx context.Context) (appended chat.Appended, c *c
 	m := a.parties.appendLocked(b, a.draft, a.content, now)
 	a.parties.stream(a.from).undraftLocked(b, m.Conversation, now)
 	if a.draft.MID != "" {
-		row := midRow{Seq: m.Seq, Fingerprint: a.draft.Fingerprint[:]}
-		put(b, midKey(m.Conversation, m.From, m.MID), encode(row))
+		rememberMID(b, a.claimed.key, midRow{Seq: m.Seq, Fingerprint: a.draft.Fingerprint[:]})
 	}
 	putOrigin(b, a.origin)
 	if c, err = a.parties.commitLocked(b); err != nil {

@@ -188,10 +188,10 @@ func (o *operation) tryApply(ctx context.Context) (changed chat.Changed, c chat.
 		changed.Told = o.writeLocked(b, &changed.Revision)
 	}
 	if o.claimed != nil {
-		put(b, midKey(p.conv.key, o.draft.By, o.draft.MID), encode(midRow{
+		rememberMID(b, o.claimed.key, midRow{
 			Seq: changed.Seq, Fingerprint: o.draft.Fingerprint[:], Op: slices.Index(ops[:], changed.Op), Rev: changed.Rev,
 			TS: changed.TS,
-		}))
+		})
 	}
 	putOrigin(b, o.origin)
 	commit, err := p.commitLocked(b)

@@ -70,13 +70,15 @@ func (c chatStore) Trim(ctx context.Context, name chat.Conversation, floor uint6
 
 // trim raises the floor, and removes messages.
 func (s *Store) trim(ctx context.Context, c *conversation, floor uint64, seqs []uint64) error {
-	removed := make([]chat.Message, len(seqs))
+	removed := make([]leaving, len(seqs))
 	for i, seq := range seqs {
 		place, content, err := s.contentAt(c.name, seq)
 		if err != nil {
 			return err
 		}
-		removed[i] = content.message(c.name, seq, place)
+		if removed[i], err = s.leavingOf(content.message(c.name, seq, place)); err != nil {
+			return err
+		}
 	}
 	if err := s.seq.place(ctx); err != nil {
 		return err
@@ -92,11 +94,16 @@ func (s *Store) trim(ctx context.Context, c *conversation, floor uint64, seqs []
 }
 
 // removeLocked removes a message that is not the last one, and what belongs to it.
-func (c *conversation) removeLocked(b *pebble.Batch, m chat.Message) {
-	if m.Seq < c.head {
-		remove(b, messageKey(c.name, m.Seq))
-		belongings(b, m)
-		c.unpinMessageLocked(b, m.Seq)
+// A repeat of it is known for some time still.
+func (c *conversation) removeLocked(b *pebble.Batch, m leaving) {
+	if m.Seq >= c.head {
+		return
+	}
+	remove(b, messageKey(c.name, m.Seq))
+	belongings(b, m.Message)
+	c.unpinMessageLocked(b, m.Seq)
+	if m.mid != nil {
+		rememberMID(b, mid{c.name, m.From, m.MID}, *m.mid)
 	}
 }
 
@@ -180,7 +187,7 @@ func (c chatStore) Compact(ctx context.Context, o chat.Snapshot) (more bool, err
 }
 
 // ops gives the next operations up to a snapshot, and the floor when they are removed.
-func (s *Store) ops(o chat.Snapshot, floor floorRow) (ops []chat.Message, next floorRow, err error) {
+func (s *Store) ops(o chat.Snapshot, floor floorRow) (ops []leaving, next floorRow, err error) {
 	from := max(floor.Floor, floor.Ops+1, 1)
 	bare := from == max(floor.Floor, 1) // nothing is kept before
 	next = floorRow{Floor: floor.Floor, Ops: o.Seq}
@@ -200,7 +207,10 @@ func (s *Store) ops(o chat.Snapshot, floor floorRow) (ops []chat.Message, next f
 				return false, nil
 			}
 			if m.Kind == chat.KindOp && m.Silent {
-				ops = append(ops, m)
+				op, err := s.leavingOf(m)
+				if ops = append(ops, op); err != nil {
+					return false, err
+				}
 			} else if bare {
 				next.Floor, bare = seq, false
 			}

@@ -99,7 +99,7 @@ func (p *onlookers) like(ctx context.Context, l chat.Likes, a *appending, origin
 	conv.hall.likes += l.N
 	put(c.batch, key1(tableLive, conv.name), encode(liveRow{Likes: conv.hall.likes}))
 	if l.MID != "" {
-		put(c.batch, midKey(l.Conversation, l.From, l.MID), encode(midRow{Fingerprint: l.Fingerprint[:]}))
+		rememberMID(c.batch, a.claimed.key, midRow{Fingerprint: l.Fingerprint[:], TS: p.store.now()})
 	}
 	putOrigin(c.batch, origin)
 	conv.last = c

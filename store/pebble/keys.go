@@ -62,6 +62,7 @@ const (
 	tableLive      table = '2' // conversation -> liveRow: what is summed in a live room
 	tableMoving    table = '3' // -> movingRow: how far an import has come
 	tableFloors    table = '6' // conversation -> floorRow: what is not there any more
+	tableMIDEnds   table = '9' // time, conversation, sender, mid -> nothing: mids of what has no message that is there
 	tablePending   table = '8' // user, conversation -> nothing: rooms to which he is invited, or that he asks to be let into
 	tableSpoken    table = '9' // user, conversation -> nothing: rooms in which he has written, also those that he has left
 	tableOutdated  table = '7' // time, conversation -> 8 bytes: a seq; snapshots up to which operations are to be removed
@@ -185,6 +186,12 @@ func requestKey(user accounts.Name, until int64, other accounts.Name) []byte {
 
 func midKey(c chat.Conversation, from accounts.Name, mid string) []byte {
 	key := append(make([]byte, 0, len(c)+len(from)+len(mid)+16), byte(tableMIDs))
+	return appendString(appendString(appendString(key, c), from), mid)
+}
+
+// midEndKey sorts the mids that do not end with a message by when that, or the change, was written.
+func midEndKey(ts int64, c chat.Conversation, from accounts.Name, mid string) []byte {
+	key := binary.BigEndian.AppendUint64([]byte{byte(tableMIDEnds)}, uint64(ts))
 	return appendString(appendString(appendString(key, c), from), mid)
 }
 

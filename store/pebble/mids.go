@@ -2,7 +2,11 @@ package pebble
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -74,13 +78,52 @@ func (m *midClaim) claim(ctx context.Context, key mid, fingerprint [32]byte) (*f
 	return f, err
 }
 
+// rememberMID writes what a mid stands for.
+func rememberMID(b *pebble.Batch, key mid, row midRow) {
+	put(b, midKey(key.conversation, key.from, key.mid), encode(row))
+	if row.ends() {
+		put(b, midEndKey(row.TS, key.conversation, key.from, key.mid), nil)
+	}
+}
+
+// leaving is a message that is to be removed before its mid is.
+type leaving struct {
+	chat.Message
+	mid *midRow // nil: it has none
+}
+
+// leavingOf reads what is to be remembered of a message that is to be removed.
+func (s *Store) leavingOf(m chat.Message) (l leaving, err error) {
+	l.Message = m
+	if m.ID == "" || m.MID == m.ID {
+		return l, nil
+	}
+	var row midRow
+	found, err := s.get(midKey(m.Conversation, m.From, m.MID), "mid", &row)
+	if found && row.Seq == m.Seq {
+		row.ID, row.TS = m.ID, m.TS
+		l.mid = &row
+	}
+	return l, err
+}
+
 // storedMID looks on the disk. What is there and was not among the claimed is durable.
 func (s *Store) storedMID(key mid) (*first, error) {
-	var row midRow
-	found, err := s.getRarely(midKey(key.conversation, key.from, key.mid), "mid", &row)
-	if err != nil || !found {
-		return nil, err
+	for again := false; ; again = true {
+		var row midRow
+		found, err := s.getRarely(midKey(key.conversation, key.from, key.mid), "mid", &row)
+		if err != nil || !found {
+			return nil, err
+		}
+		f, err := s.firstOf(key, row)
+		if again || err != nil || f.op != nil || row.Seq == 0 || f.message.ID != "" {
+			return f, err
+		} // its message was removed just now, and the row says so by now, or has gone with it
 	}
+}
+
+// firstOf gives what a row stands for.
+func (s *Store) firstOf(key mid, row midRow) (*first, error) {
 	f := &first{commit: &commit{seq: s.seq}}
 	copy(f.fingerprint[:], row.Fingerprint)
 	if row.Op != 0 {
@@ -91,9 +134,13 @@ func (s *Store) storedMID(key mid) (*first, error) {
 	}
 	f.message = chat.Message{Conversation: key.conversation}
 	if row.Seq != 0 { // likes have none
+		var err error
 		if f.message, err = s.message(key.conversation, row.Seq); err != nil {
 			return nil, err
 		}
+	}
+	if row.ID != "" {
+		f.message.ID, f.message.TS = row.ID, row.TS
 	}
 	f.message.From, f.message.MID = key.from, key.mid // also of one that is not there any more
 	return f, nil
@@ -178,4 +225,38 @@ func (s *Store) forgetDurableLocked() {
 		n++
 	}
 	s.appendedMIDs = s.appendedMIDs[n:]
+}
+
+func (c chatStore) RetireMIDs(ctx context.Context, before int64, limit int) (more bool, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.leave()
+	// Who removes the same ones a second time could hit what was stored under them in between.
+	if !s.endingMIDs.CompareAndSwap(false, true) {
+		return false, nil
+	}
+	defer s.endingMIDs.Store(false)
+	b, n := s.batch(), 0
+	from := []byte{byte(tableMIDEnds)}
+	err = s.scan(from, binary.BigEndian.AppendUint64(from, uint64(max(before, 0))), "mids", func(key, _ []byte) (bool, error) {
+		if len(key) < 9 {
+			return false, errKey
+		}
+		remove(b, append([]byte{byte(tableMIDs)}, key[9:]...))
+		remove(b, key)
+		n++
+		return n < max(limit, 1), nil
+	})
+	if err != nil || n == 0 {
+		return false, errors.Join(err, b.Close())
+	}
+	if err := s.seq.place(ctx); err != nil {
+		return false, errors.Join(err, b.Close())
+	}
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	_, err = s.seq.commitLocked(b)
+	return n == max(limit, 1), err
 }

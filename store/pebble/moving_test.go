@@ -24,6 +24,7 @@ var notExported = map[string]string{
 	"tablePending":         "computed from members",
 	"tableSpoken":          "computed from messages",
 	"tableExpiring":        "computed from messages",
+	"tableMIDEnds":         "computed from mids",
 	"tableContactVersions": "computed from contacts",
 	"tableRequests":        "computed from contacts",
 	"tableFound":           "computed from persons",

@@ -176,8 +176,13 @@ type midRow struct {
 	// Of a change of a message.
 	Op  int    `cbor:"3,keyasint,omitempty"`
 	Rev uint64 `cbor:"4,keyasint,omitempty"`
-	TS  int64  `cbor:"5,keyasint,omitempty"`
+
+	TS int64  `cbor:"5,keyasint,omitempty"` // of a change, of likes, and of a message that is not there any more
+	ID string `cbor:"6,keyasint,omitempty"` // of a message that is not there any more
 }
+
+// ends says whether the mid ends some time after it was written, because there is no message with which it would.
+func (r midRow) ends() bool { return r.Op != 0 || r.Seq == 0 || r.ID != "" }
 
 // memberRow is how far a member of a conversation has come, what the other one of a direct conversation was told of it, and
 // what he is to a room.

@@ -60,6 +60,7 @@ var sections = map[transfer.Kind]section{
 var derivedTables = []table{
 	tableOwners, tableEnds, tableUserConvs, tableUntold, tableContactVersions, tableRequests, tableFound, tableLeaving,
 	tableHandles, tableLarge, tableLinks, tablePending, tableExpiring,
+	tableMIDEnds,
 }
 
 // putter takes rows.
@@ -472,7 +473,16 @@ func readMID(_ source, key, value []byte) (*transfer.MID, bool, error) {
 	return m, true, read1("mid", value, &midRow{}, m)
 }
 
-func putMID(m *transfer.MID, put putter) error { return putRow(midRecordKey(m), &midRow{}, m, put) }
+func putMID(m *transfer.MID, put putter) error {
+	row := &midRow{}
+	if err := putRow(midRecordKey(m), row, m, put); err != nil {
+		return err
+	}
+	if row.ends() {
+		put(midEndKey(row.TS, m.C, m.From, string(m.MID)), nil)
+	}
+	return nil
+}
 
 func entryRecordKey(e *transfer.Entry) []byte { return entryKey(e.User, e.USN) }
 

@@ -56,6 +56,7 @@ type Store struct {
 	unswept       int64 // bytes of content written since the last sweep
 	sweepAt       int64 // and how many of them make the next one due
 	mids          map[mid]*claimedMID
+	endingMIDs    atomic.Bool   // somebody is removing mids
 	appendedMIDs  []*claimedMID // applied, oldest first; those that are durable are dropped as new ones come
 
 	contents *contentCache

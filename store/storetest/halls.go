@@ -159,11 +159,16 @@ func (k *kit) seqs(c chat.Conversation, after, before uint64, limit int) (seqs [
 func testTrim(k *kit) {
 	k.openHall(live)
 	const n = 1000
+	var third chat.Message
 	for i := range n {
 		d := draft(live, alice, fmt.Sprint("m", i), fmt.Sprint(i))
 		d.Silent = true
-		_, _, err := k.chat().Append(k.ctx(), d)
+		a, _, err := k.chat().Append(k.ctx(), d)
 		k.ok("append", err)
+		if i == 3 {
+			third = a.Message
+			k.clock.advance(time.Second)
+		}
 	}
 	k.ok("trim", k.chat().Trim(k.ctx(), live, 901, []uint64{950, 951, n, n + 7}))
 	check := func() {
@@ -191,6 +196,10 @@ func testTrim(k *kit) {
 	k.durable("a mid of one that is gone", commit, err)
 	equal(k, "dup", again.Dup, true)
 	equal(k, "seq", again.Message.Seq, 4)
+	equal(k, "id", again.Message.ID, "id-3-m3")
+	equal(k, "ts", again.Message.TS, third.TS)
+	_, _, err = k.chat().Append(k.ctx(), draft(live, alice, "m3", "other"))
+	k.is("another one with a mid of one that is gone", err, chat.ErrConflict)
 	equal(k, "all is gone but the last", len(k.seqs(live, 0, 0, 5)), 5)
 	k.ok("trim everything", k.chat().Trim(k.ctx(), live, n+50, nil))
 	k.reopen()

@@ -12,6 +12,7 @@ var retentionTests = []test{
 	{"old messages go, and nobody counts them", testRetire},
 	{"a conversation whose messages are all too old goes on", testRetireAll},
 	{"a mid is forgotten with its message", testRetireMID},
+	{"a mid of what is not a message that is there is forgotten in time", testRetireMIDs},
 	{"streams are cut at an age, and go on", testRetireStreams},
 	{"a change of a message in a stream is as old as it is", testRetireStreamOfChanges},
 	{"what has messages is found", testWritten},
@@ -111,6 +112,74 @@ func testRetireMID(k *kit) {
 	k.clock.advance(time.Hour)
 	k.retire(conv, k.clock.Now())
 	equal(k, "when it is gone", k.send(d).Seq, 3)
+}
+
+// retireMIDs forgets mids that are older than a time.
+func (k *kit) retireMIDs(before time.Time, limit int) {
+	k.Helper()
+	for more := true; more; {
+		var err error
+		more, err = k.chat().RetireMIDs(k.ctx(), before.UnixMilli(), limit)
+		k.ok("retire mids", err)
+	}
+}
+
+func testRetireMIDs(k *kit) {
+	k.openHall(live)
+	k.openHall(board)
+	silent, watching := draft(board, alice, "op", "op"), draft(live, alice, "watched", "watched")
+	silent.Kind, silent.Silent = chat.KindOp, true
+	first := k.send(silent)
+	k.send(draft(board, alice, "kept", "kept"))
+	watched := k.send(watching)
+	k.send(draft(live, alice, "last", "last"))
+	k.like(likes(bob, "like", 5))
+	pinning := named(op(board, alice, chat.OpPin, 2), "pin")
+	pinned := k.apply(pinning)
+	k.ok("trim", k.chat().Trim(k.ctx(), live, watched.Seq+1, nil))
+	_, commit, err := k.chat().PutSnapshot(k.ctx(), chat.Snapshot{Conversation: board, Seq: first.Seq, By: alice, Body: []byte(`{}`)})
+	k.durable("snapshot", commit, err)
+	outdated, err := k.chat().Outdated(k.ctx(), k.clock.Now().UnixMilli()+1, 10)
+	k.ok("outdated", err)
+	for _, o := range outdated {
+		_, err := k.chat().Compact(k.ctx(), o)
+		k.ok("compact", err)
+	}
+	k.like(likes(bob, "", 1)) // when that is durable, what was removed is gone for good
+	k.clock.advance(time.Hour)
+	known := func() {
+		k.Helper()
+		for d, want := range map[*chat.Draft]chat.Message{&silent: first, &watching: watched} {
+			a, commit, err := k.chat().Append(k.ctx(), *d)
+			k.durable("repeated", commit, err)
+			equal(k, "dup", a.Dup, true)
+			equal(k, "seq", a.Message.Seq, want.Seq)
+			equal(k, "id", a.Message.ID, want.ID)
+			equal(k, "ts", a.Message.TS, want.TS)
+		}
+		equal(k, "like again", k.like(likes(bob, "like", 5)), true)
+		again := k.apply(pinning)
+		equal(k, "change again", again.Dup, true)
+		equal(k, "rev", again.Rev, pinned.Rev)
+	}
+	known()
+	k.retireMIDs(k.clock.Now().Add(-2*time.Hour), 2)
+	known()
+	k.crash()
+	known()
+	k.move()
+	known()
+	k.retireMIDs(k.clock.Now(), 2)
+	k.like(likes(bob, "", 1))
+	for range 2 {
+		equal(k, "one that is there", k.send(draft(board, alice, "kept", "kept")).Seq, first.Seq+1)
+		equal(k, "the last one", k.send(draft(live, alice, "last", "last")).Seq, watched.Seq+1)
+		k.crash()
+	}
+	equal(k, "like later", k.like(likes(bob, "like", 5)), false)
+	equal(k, "operation later", k.send(silent).Seq, first.Seq+2)
+	equal(k, "message later", k.send(watching).Seq, watched.Seq+2)
+	equal(k, "change later", k.apply(pinning).Dup, false)
 }
 
 // cutStreams removes what is older than a time from all streams.
