@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
@@ -311,8 +312,11 @@ func ToLink(c Conversation, by accounts.Name, l Linking) RoomChange {
 	}}
 }
 
-// ToDissolve ends a room. Those of members are told who are named. To do so again is harmless. ErrNoConversation, ErrNotMember,
-// ErrNoRight.
+// errCrew means that a step has to be made anew, because members have come or gone.
+var errCrew = errors.New("members have come or gone")
+
+// ToDissolve ends a room. Those of members are told who are named; unless the room is large, these have to be all: members have
+// come or gone otherwise, and the error is errCrew. To do so again is harmless. ErrNoConversation, ErrNotMember, ErrNoRight.
 func ToDissolve(c Conversation, by accounts.Name, members ...accounts.Name) RoomChange {
 	return RoomChange{Conversation: c, By: by, Who: members, Step: func(r *Room) (RoomTold, error) {
 		switch {
@@ -325,13 +329,16 @@ func ToDissolve(c Conversation, by accounts.Name, members ...accounts.Name) Room
 		case r.Ended != 0:
 			return RoomTold{}, nil
 		}
-		r.end()
 		told := RoomTold{Line: RoomLine{Do: DoDissolve}.body()}
 		for _, who := range slices.Sorted(maps.Keys(r.People)) {
 			if r.Of(who).Role != RoleNone {
 				told.Tells = append(told.Tells, RoomTell{To: who, State: RoomDissolved})
 			}
 		}
+		if !r.Large && len(told.Tells) != r.Members {
+			return RoomTold{}, errCrew
+		}
+		r.end()
 		return told, nil
 	}}
 }

@@ -296,6 +296,7 @@ func TestToDissolve(t *testing.T) {
 		"the owner": {given: func(r *chat.Room) {
 			r.Link = "L"
 			r.People = nil
+			r.Members = 2
 			*r.Of("alice") = chat.Membership{Role: chat.RoleOwner}
 			r.Of("bob").Role = chat.RoleAdmin
 		},

@@ -329,6 +329,56 @@ func TestWhatADeletedAccountHasSaidWhereItIsNoMemberIsWiped(t *testing.T) {
 	}
 }
 
+// latecomers is a store in which somebody joins a room while its members are being looked at.
+type latecomers struct {
+	chat.Store
+	join func()
+}
+
+func (l *latecomers) RoomMembers(
+	ctx context.Context, c chat.Conversation, after accounts.Name, limit int, keep func(chat.Membership) bool,
+) ([]chat.RoomMember, error) {
+	list, err := l.Store.RoomMembers(ctx, c, after, limit, keep)
+	if join := l.join; join != nil {
+		l.join = nil
+		join()
+	}
+	return list, err
+}
+
+func TestWhoJoinsWhileARoomIsDissolvedIsTold(t *testing.T) {
+	var late *latecomers
+	m := startWith(t, chat.DefaultConfig(), func(s chat.Store) chat.Store {
+		late = &latecomers{Store: s}
+		return late
+	})
+	open := chat.JoinOpen
+	c, _ := m.room(t, "alice", chat.RoomPatch{Join: &open}, "bob")
+	late.join = func() {
+		if _, _, _, err := m.JoinRoom(t.Context(), "carol", c, "", "", nil); err != nil {
+			t.Error(err)
+		}
+	}
+	commit, err := m.DissolveRoom(t.Context(), "alice", c, nil)
+	if err == nil {
+		err = commit.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []accounts.Name{"alice", "bob", "carol"} {
+		page, err := m.store.Stream(t.Context(), who, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(page.Entries, func(e chat.Entry) bool {
+			return e.Conversation == c && e.Type == chat.EntryConv && e.Room.State == chat.RoomDissolved
+		}) {
+			t.Errorf("%s does not hear that the room was dissolved", who)
+		}
+	}
+}
+
 func TestLargeRooms(t *testing.T) {
 	cfg := chat.DefaultConfig()
 	cfg.LargeFrom = 2

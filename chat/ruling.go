@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -172,26 +173,37 @@ func (s *Service) LinkRoom(ctx context.Context, by accounts.Name, c Conversation
 // DissolveRoom ends a room: nobody may write any more, and members may read what they could. All are told, of a large room the
 // admins. To do so again is harmless. ErrMalformed, ErrNoConversation, ErrNotMember, ErrNoRight.
 func (s *Service) DissolveRoom(ctx context.Context, by accounts.Name, c Conversation, origin any) (Commit, error) {
-	r, err := s.room(ctx, c, by)
-	if err != nil {
-		return nil, err
+	for tries := 1; ; tries++ {
+		r, err := s.room(ctx, c, by)
+		if err != nil {
+			return nil, err
+		}
+		var members []accounts.Name
+		switch {
+		case r.Owner != by || r.Ended != 0:
+		case r.Large:
+			members, err = s.admins(ctx, c)
+		default:
+			members, err = s.allMembers(ctx, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		commit, err := s.rule(ctx, ToDissolve(c, by, members...), origin)
+		if !errors.Is(err, errCrew) || tries == dissolveTries {
+			return commit, err
+		}
 	}
-	var members []accounts.Name
-	switch {
-	case r.Owner != by || r.Ended != 0:
-	case r.Large:
-		members, err = s.admins(ctx, c)
-	default:
-		members, err = s.allMembers(ctx, c)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s.rule(ctx, ToDissolve(c, by, members...), origin)
 }
 
+// dissolveTries is how often members may come or go while it is looked who they are.
+const dissolveTries = 100
+
+// maxCrew is more than a room may have members that is not large, also of one that was made when that was set otherwise.
+const maxCrew = 1 << 20
+
 func (s *Service) allMembers(ctx context.Context, c Conversation) (all []accounts.Name, err error) {
-	list, err := s.store.RoomMembers(ctx, c, "", s.cfg.LargeFrom, func(m Membership) bool { return m.Role != RoleNone })
+	list, err := s.store.RoomMembers(ctx, c, "", maxCrew, func(m Membership) bool { return m.Role != RoleNone })
 	if err != nil {
 		return nil, fmt.Errorf("members of %s: %w", c, err)
 	}
