@@ -232,6 +232,8 @@ type LimitsConfig struct {
 	NewRooms int `toml:"new_rooms"`
 	// How often in a day one account may invite somebody to a room who is no contact, or ask to be let into one.
 	Invitations int `toml:"invitations"`
+	// How often in a day one account may join a room to which nobody has invited it: an open one, or by link.
+	Joins int `toml:"joins"`
 	// Memory that the process may have before new connections and subscriptions are refused and messages of QoS 0 are
 	// dropped; what is there goes on. A size, or a part of what the machine or its container has: "75%". Where that cannot
 	// be told, a part is no limit.
@@ -349,6 +351,7 @@ func Default() Config {
 			Rooms:                500,
 			NewRooms:             100,
 			Invitations:          100,
+			Joins:                100,
 			Delayed:              100_000,
 			Memory:               Ceiling{Percent: 75},
 		},
@@ -478,6 +481,7 @@ func (c LimitsConfig) validate(v *violations) {
 	atLeast(v, "limits.rooms", c.Rooms, 0)
 	atLeast(v, "limits.new_rooms", c.NewRooms, 0)
 	atLeast(v, "limits.invitations", c.Invitations, 0)
+	atLeast(v, "limits.joins", c.Joins, 0)
 	atLeast(v, "limits.delayed", c.Delayed, 0)
 	v.check(c.Memory.Size == 0 || c.Memory.Size >= 64*mebibyte, "limits.memory", "%s is less than 64MiB", c.Memory)
 }

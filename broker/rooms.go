@@ -61,7 +61,7 @@ func (c Config) chat() chat.Config {
 	out.KeepMessages = time.Duration(c.Chat.KeepMessages) * 24 * time.Hour
 	out.KeepStreams = time.Duration(c.Chat.KeepStreams) * 24 * time.Hour
 	out.EditFor, out.RecallFor = time.Duration(c.Chat.EditFor), time.Duration(c.Chat.RecallFor)
-	out.NewRooms, out.Invitations = c.Limits.NewRooms, c.Limits.Invitations
+	out.NewRooms, out.Invitations, out.Joins = c.Limits.NewRooms, c.Limits.Invitations, c.Limits.Joins
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
 	return out

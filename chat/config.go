@@ -84,6 +84,9 @@ type Config struct {
 	// Invitations is how often an account may, in a day, invite somebody to a room who is no contact, or ask to be let into
 	// one. Default 100: each shows strangers a text. 0: any number.
 	Invitations int
+	// Joins is how often an account may, in a day, join rooms to which nobody has invited it: those that are open, and by link.
+	// Default 100: joining and leaving are told to all members. 0: any number.
+	Joins int
 }
 
 // DefaultConfig is what is in force when nothing is said.
@@ -119,6 +122,7 @@ func DefaultConfig() Config {
 		MaxRooms:    500,
 		NewRooms:    100,
 		Invitations: 100,
+		Joins:       100,
 	}
 }
 
@@ -151,6 +155,7 @@ func (c Config) Validate() error {
 		{"MaxRooms", c.MaxRooms, 0, 1 << 20},
 		{"NewRooms", c.NewRooms, 0, 1 << 20},
 		{"Invitations", c.Invitations, 0, 1 << 20},
+		{"Joins", c.Joins, 0, 1 << 20},
 		{"HandleQuarantine", int(c.HandleQuarantine), 0, int(10 * 366 * 24 * time.Hour)},
 	} {
 		if f.value < f.least || f.value > f.most {

@@ -225,7 +225,7 @@ func (s *Service) enterRoom(ctx context.Context, who accounts.Name, change RoomC
 
 // JoinRoom has who join a room that is open, or that he has the link of; asked says that he has to wait for an admin to let
 // him in. One of c and link is given. To do so again is harmless. ErrMalformed, ErrTooLarge, ErrNoConversation, ErrEnded,
-// ErrBanned, ErrNoRight, ErrFull, ErrQuota.
+// ErrBanned, ErrNoRight, ErrFull, ErrQuota, a QuotaError for how often that was done today.
 func (s *Service) JoinRoom(ctx context.Context, who accounts.Name, c Conversation, link, text string, origin any) (
 	_ Conversation, asked bool, _ Commit, _ error,
 ) {
@@ -277,8 +277,11 @@ func (s *Service) mayJoin(ctx context.Context, who accounts.Name, c Conversation
 	if m.Role != RoleNone || m.Asked != 0 {
 		return nil
 	}
-	if err := s.maySettle(ctx, who); err != nil || r.Info.Join != JoinApproval || m.Inviter != "" {
+	if err := s.maySettle(ctx, who); err != nil || m.Inviter != "" {
 		return err
+	}
+	if r.Info.Join != JoinApproval {
+		return s.joins.take(who)
 	}
 	if err := s.invitations.take(who); err != nil {
 		return err

@@ -87,6 +87,51 @@ func TestWhoIsBroughtIntoARoom(t *testing.T) {
 	}
 }
 
+func TestHowOftenSomebodyJoins(t *testing.T) {
+	cfg := chat.DefaultConfig()
+	cfg.Joins = 2
+	m := startWith(t, cfg, nil)
+	chat.SetClock(m.Service, m.clock.now)
+	open := chat.JoinOpen
+	c, _ := m.room(t, "alice", chat.RoomPatch{Join: &open})
+	join := func() error {
+		_, _, _, err := m.JoinRoom(t.Context(), "bob", c, "", "", nil)
+		return err
+	}
+	leave := func() {
+		t.Helper()
+		if _, err := m.LeaveRoom(t.Context(), "bob", c, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range cfg.Joins {
+		for range 2 { // who is in it joins nothing
+			if err := join(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		leave()
+	}
+	var quota *chat.QuotaError
+	if err := join(); !errors.As(err, &quota) || quota.RetryAfter <= 0 {
+		t.Errorf("once too often: %v", err)
+	}
+	if got := m.roles(t, c); got != "alice owner" {
+		t.Errorf("after that, there are %s", got)
+	}
+	if _, _, err := m.InviteToRoom(t.Context(), "alice", c, []accounts.Name{"bob"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.roles(t, c); got != "alice owner, bob member" {
+		t.Errorf("when alice brings bob in, there are %s", got)
+	}
+	leave()
+	m.clock.advance(24 * time.Hour)
+	if err := join(); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+}
+
 func TestHowManyRooms(t *testing.T) {
 	cfg := chat.DefaultConfig()
 	cfg.MaxRooms, cfg.NewRooms = 3, 2

@@ -44,6 +44,7 @@ type Service struct {
 	handleChanges  *quota
 	newRooms       *quota
 	invitations    *quota
+	joins          *quota
 }
 
 // New makes the messenger out of its parts. cfg has been validated.
@@ -72,6 +73,7 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	s.handleChanges = newQuota(cfg.HandleChanges, 24*time.Hour, now)
 	s.newRooms = newQuota(cfg.NewRooms, 24*time.Hour, now)
 	s.invitations = newQuota(cfg.Invitations, 24*time.Hour, now)
+	s.joins = newQuota(cfg.Joins, 24*time.Hour, now)
 	s.decoys.seed = maphash.MakeSeed()
 	s.live.init()
 	s.stages.init()
