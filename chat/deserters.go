@@ -35,8 +35,8 @@ func (s *Service) stillMembers(ctx context.Context, c Conversation, by accounts.
 	return nil
 }
 
-// desertAll takes a deleted account out of all its rooms, and what it has said out of those, too, that it had left or only watched,
-// if that is to go.
+// desertAll takes a deleted account out of all its rooms, and what it has said out of those, too, that it had left or only
+// watched, if that is to go.
 func (s *Service) desertAll(ctx context.Context, who accounts.Name) error {
 	rooms, err := s.store.RoomsOf(ctx, who)
 	if err != nil {

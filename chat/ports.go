@@ -74,8 +74,8 @@ type Log interface {
 	Untold(ctx context.Context, after Member, limit int) ([]Member, error)
 
 	// Wipe takes the content of what from has sent into a conversation away: body, fallback, mentions; the kind becomes
-	// KindGone; but for the lines of the server in his name. What somebody had not read of it counts no more, and pins and reactions go, as if it was recalled; but nobody is
-	// told. When it returns nil, that is durable.
+	// KindGone; but for the lines of the server in his name. What somebody had not read of it counts no more, and pins and
+	// reactions go, as if it was recalled; but nobody is told. When it returns nil, that is durable.
 	Wipe(ctx context.Context, c Conversation, from accounts.Name) error
 
 	// Forget removes a user's stream, lists, counts and last seen, when nothing is written to them any more; repeated, it

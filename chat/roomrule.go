@@ -228,8 +228,8 @@ func ToRole(c Conversation, by, who accounts.Name, role Role) RoomChange {
 	}}
 }
 
-// ToTransfer makes another member the owner, who is muted no more; the old one becomes an admin. To do so again is harmless. ErrNoConversation,
-// ErrEnded, ErrNotMember, also if the other one is none, ErrNoRight.
+// ToTransfer makes another member the owner, who is muted no more; the old one becomes an admin. To do so again is harmless.
+// ErrNoConversation, ErrEnded, ErrNotMember, also if the other one is none, ErrNoRight.
 func ToTransfer(c Conversation, by, to accounts.Name) RoomChange {
 	return RoomChange{Conversation: c, By: by, Who: []accounts.Name{to}, Step: func(r *Room) (RoomTold, error) {
 		if err := r.active(by); err != nil {

@@ -84,7 +84,8 @@ type saying struct {
 	content contentRow
 }
 
-// said gives some messages of a sender that still say something, but for the server's lines, and the key from which to go on; nil: there are no more.
+// said gives some messages of a sender that still say something, but for the server's lines, and the key from which to go on;
+// nil: there are no more.
 func (s *Store) said(name chat.Conversation, from accounts.Name, start []byte) (out []saying, next []byte, err error) {
 	err = s.scan(start, prefixEnd(key1(tableMessages, name)), "messages", func(key, value []byte) (bool, error) {
 		if len(out) == wipeBatch {
