@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -206,5 +207,23 @@ func fillIn(v reflect.Value, n *int) {
 		v.SetUint(uint64(*n))
 	default:
 		panic(v.Type())
+	}
+}
+
+// TestTablesHaveLettersOfTheirOwn looks at the source: two tables of one letter would read each other's rows.
+func TestTablesHaveLettersOfTheirOwn(t *testing.T) {
+	source, err := os.ReadFile("keys.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\s+(table\w+)\s+table = '(.)'`).FindAllStringSubmatch(string(source), -1) {
+		if other := has[m[2]]; other != "" {
+			t.Errorf("%s and %s are both %s", other, m[1], m[2])
+		}
+		has[m[2]] = m[1]
+	}
+	if len(has) < 50 {
+		t.Errorf("found %d tables: are they written otherwise now?", len(has))
 	}
 }
