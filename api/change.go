@@ -50,6 +50,7 @@ type changesOutput struct {
 	Changes []revision `json:"changes" doc:"in the order of rev"`
 	Rev     uint64     `json:"rev" doc:"where to go on"`
 	More    bool       `json:"more"`
+	Floor   uint64     `json:"floor" doc:"the first message that is there; changes of those before it are not given"`
 }
 
 type editsInput struct {
@@ -120,7 +121,7 @@ func changeRows(ch *chat.Service) []*Operation {
 }
 
 func changesOf(p chat.RevisionPage) changesOutput {
-	out := changesOutput{Changes: make([]revision, 0, len(p.Revisions)), Rev: p.Rev, More: p.More}
+	out := changesOutput{Rev: p.Rev, More: p.More, Floor: p.Floor, Changes: make([]revision, 0, len(p.Revisions))}
 	for _, r := range p.Revisions {
 		out.Changes = append(out.Changes, revision{
 			Type: r.Op, Rev: r.Rev, Seq: r.Seq, By: r.By, TS: r.TS, Kind: r.Message.Kind, Body: r.Message.Body, At: r.Message.At,

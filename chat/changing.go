@@ -94,6 +94,7 @@ type RevisionPage struct {
 	Revisions []Revision
 	Rev       uint64 // where to go on
 	More      bool   // there is more after Rev
+	Floor     uint64 // the first message that is there; changes of those before it are not given
 }
 
 // Revisions gives changes of messages that who may read, those after a rev, as far as limit (0: 100; at most 500) changes and
@@ -110,7 +111,12 @@ func (s *Service) Revisions(ctx context.Context, who accounts.Name, c Conversati
 		return page, fmt.Errorf("changes of %s: %w", c, err)
 	}
 	page, err = s.revisionsFor(ctx, who, c, after, all)
-	page.More = page.Rev < head
+	if err != nil {
+		return page, err
+	}
+	there, err := s.store.Messages(ctx, c, 0, 0, 0) // its floor is raised before changes are removed
+	page.More, page.Floor = page.Rev < head, there.Floor
+	page.Revisions = slices.DeleteFunc(page.Revisions, func(r Revision) bool { return r.Seq < there.Floor })
 	return page, err
 }
 

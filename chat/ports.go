@@ -272,7 +272,8 @@ type Ops interface {
 	// one that counted as unread does so no more.
 	ApplyOp(ctx context.Context, d OpDraft) (Changed, Commit, error)
 
-	// Revisions gives up to limit changes of a conversation in the order of rev, those after after, and the last rev.
+	// Revisions gives up to limit changes of a conversation in the order of rev, those after after, and the last rev. The oldest
+	// may have been removed with the messages that they were of, by Retire.
 	Revisions(ctx context.Context, c Conversation, after uint64, limit int) ([]Revision, uint64, error)
 
 	// Edits gives what a message said before, oldest first. ErrNoMessage if there is none, or it is gone.

@@ -264,7 +264,7 @@ func (p *parties) revisedLocked(b *pebble.Batch, r *chat.Revision) (told []accou
 	if c.large() {
 		return nil
 	}
-	pointer := encode(entryRow{Type: entryOp + row.Op, Conversation: c.name, Rev: r.Rev})
+	pointer := encode(entryRow{Type: entryOp + row.Op, Conversation: c.name, Seq: r.Seq, Rev: r.Rev})
 	for i, q := range p.people {
 		if c.in(q.member) {
 			p.pushLocked(b, i, pointer)

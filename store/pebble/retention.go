@@ -81,7 +81,7 @@ func (c chatStore) Retire(ctx context.Context, name chat.Conversation, before in
 	if err := s.raise(ctx, &p, floor); err != nil {
 		return false, err
 	}
-	return s.removeBelow(ctx, p.conv.value)
+	return s.removeBelow(ctx, p.conv.value, before)
 }
 
 // floorAt says where a conversation begins if messages before a time are not kept.
@@ -206,7 +206,7 @@ const retireSlice = 256
 
 // removeBelow removes some of the messages below the floor, with what belongs to them. The last message of all stays, without
 // content.
-func (s *Store) removeBelow(ctx context.Context, c *conversation) (more bool, err error) {
+func (s *Store) removeBelow(ctx context.Context, c *conversation, before int64) (more bool, err error) {
 	s.seq.mu.Lock()
 	floor, head := c.floor.Floor, c.head
 	s.seq.mu.Unlock()
@@ -234,7 +234,10 @@ func (s *Store) removeBelow(ctx context.Context, c *conversation) (more bool, er
 		return false, errors.Join(err, b.Close())
 	}
 	if !more && n > 0 { // with the last slice; when there was none, it is done
-		err = s.removeOthers(b, c.name, floor)
+		err = errors.Join(s.removeOthers(b, c.name, floor), s.removeTheirs(b, c, floor))
+	}
+	if err == nil && !more {
+		more, err = s.removeChanges(b, c.name, floor, before)
 	}
 	if err != nil || b.Empty() {
 		return false, errors.Join(err, b.Close())
@@ -245,6 +248,7 @@ func (s *Store) removeBelow(ctx context.Context, c *conversation) (more bool, er
 	s.seq.mu.Lock()
 	defer s.seq.mu.Unlock()
 	c.gone.cutLocked(floor)
+	c.calls = slices.DeleteFunc(c.calls, func(call goneMark) bool { return call.seq < floor })
 	c.changes.pins = slices.DeleteFunc(c.changes.pins, func(seq uint64) bool { return seq < floor })
 	commit, err := s.seq.commitLocked(b)
 	if err == nil {
@@ -405,9 +409,7 @@ func (s *Store) entryTime(user accounts.Name, usn uint64) (int64, error) {
 		m, err := s.message(row.Conversation, row.Seq)
 		return m.TS, err
 	case row.Rev != 0:
-		var change changeRow
-		_, err := s.get(changeKey(row.Conversation, row.Rev), "change", &change)
-		return change.TS, err
+		return s.changeTime(row.Conversation, row.Rev)
 	}
 	return row.TS, nil
 }

@@ -234,7 +234,7 @@ func (r *streamReading) entryAt(iter *pebble.Iterator, prefix []byte) (e chat.En
 	case row.Type == entryHide:
 		e.Hidden, e.Read = chat.Hidden{Seqs: row.Seqs, UpTo: row.Read}, 0
 	case row.Rev != 0:
-		e.Change, err = r.change(row.Conversation, row.Rev)
+		e.Change, err = r.change(row)
 		e.TS = e.Change.TS
 	}
 	return e, err
@@ -268,9 +268,12 @@ func (r *streamReading) message(c chat.Conversation, seq uint64) (chat.Message, 
 }
 
 // change reads a change of a message, and of an edit what the message says now.
-func (r *streamReading) change(c chat.Conversation, rev uint64) (chat.Revision, error) {
-	s := r.store
+func (r *streamReading) change(row entryRow) (chat.Revision, error) {
+	s, c, rev := r.store, row.Conversation, row.Rev
 	value, closer, err := s.db.Get(changeKey(c, rev))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return r.changeThatWas(row)
+	}
 	if err != nil {
 		return chat.Revision{}, unavailable("read change", err)
 	}
@@ -280,6 +283,16 @@ func (r *streamReading) change(c chat.Conversation, rev uint64) (chat.Revision, 
 	}
 	if change.Op == chat.OpEdit {
 		change.Message, err = r.message(c, change.Seq)
+	}
+	return change, err
+}
+
+// changeThatWas says what is known of a change that was removed with its message: no more than that there was one.
+func (r *streamReading) changeThatWas(row entryRow) (chat.Revision, error) {
+	ts, err := r.store.changeTime(row.Conversation, row.Rev)
+	change := chat.Revision{Conversation: row.Conversation, Rev: row.Rev, Op: ops[row.Type-entryOp], Seq: row.Seq, TS: ts}
+	if err == nil && change.Op == chat.OpEdit {
+		change.Message, err = r.message(row.Conversation, row.Seq)
 	}
 	return change, err
 }

@@ -13,6 +13,7 @@ var retentionTests = []test{
 	{"a conversation whose messages are all too old goes on", testRetireAll},
 	{"a mid is forgotten with its message", testRetireMID},
 	{"a mid of what is not a message that is there is forgotten in time", testRetireMIDs},
+	{"what was done to old messages goes with them", testRetireChanges},
 	{"streams are cut at an age, and go on", testRetireStreams},
 	{"a change of a message in a stream is as old as it is", testRetireStreamOfChanges},
 	{"what has messages is found", testWritten},
@@ -180,6 +181,50 @@ func testRetireMIDs(k *kit) {
 	equal(k, "operation later", k.send(silent).Seq, first.Seq+2)
 	equal(k, "message later", k.send(watching).Seq, watched.Seq+2)
 	equal(k, "change later", k.apply(pinning).Dup, false)
+}
+
+func testRetireChanges(k *kit) {
+	conv := k.contacts(alice, bob)
+	const old = 300 // more than a slice
+	for i := range old {
+		k.send(draft(conv, alice, "", fmt.Sprint(i)))
+		_, _, err := k.chat().ApplyOp(k.ctx(), editing(conv, alice, uint64(i+1), "edited"))
+		k.ok("edit", err)
+	}
+	commit, err := k.chat().Hide(k.ctx(), conv, bob, []uint64{1, 2, 3}, nil)
+	k.durable("hide", commit, err)
+	k.clock.advance(time.Hour)
+	k.send(draft(conv, alice, "", "new"))
+	k.apply(reacting(conv, bob, chat.OpReact, 1, "👍")) // of an old one, and not old
+	k.apply(editing(conv, alice, old+1, "newer"))
+	k.retire(conv, k.clock.Now())
+	for range 2 {
+		all, rev, err := k.chat().Revisions(k.ctx(), conv, 0, 1000)
+		k.ok("changes", err)
+		equal(k, "changes", len(all), 2)
+		equal(k, "first that is there", all[0].Rev, old+1)
+		equal(k, "rev", rev, old+2)
+		edits := 0
+		for _, e := range k.stream(bob) { // who was away is told that there was something
+			if e.Type == chat.EntryEdit && e.Change.Seq <= old {
+				edits++
+				equal(k, "kind of what was edited", e.Change.Message.Kind, chat.KindGone)
+				equal(k, "seq of what was edited", e.Change.Seq, e.Change.Rev)
+			}
+		}
+		equal(k, "edits in the stream", edits, old)
+		k.crash()
+	}
+	head := len(k.stream(bob))
+	k.cutStreams(k.clock.Now().Add(-2 * time.Hour))
+	equal(k, "a stream that is not old", len(k.stream(bob)), head)
+	k.clock.advance(time.Hour)
+	k.retire(conv, k.clock.Now())
+	equal(k, "next rev", k.apply(reacting(conv, bob, chat.OpReact, k.send(draft(conv, alice, "", "last")).Seq, "👍")).Rev, old+3)
+	all, _, err := k.chat().Revisions(k.ctx(), conv, 0, 1000)
+	k.ok("changes", err)
+	equal(k, "the last one stays", all[0].Rev, old+2)
+	k.move()
 }
 
 // cutStreams removes what is older than a time from all streams.
