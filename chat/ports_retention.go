@@ -18,8 +18,8 @@ type Retention interface {
 	Retire(ctx context.Context, c Conversation, before int64) (more bool, err error)
 
 	// RetireMIDs forgets up to limit mids that were used before a time, in Unix milliseconds, for what is not a message that is
-	// there: messages that Trim or Compact has removed, likes, changes. more says that there are more. It does not say when that is
-	// durable: done again, it does no harm. While another call is under way it may do nothing.
+	// there: messages that Trim or Compact has removed, likes, changes. more says that there are more. It does not say when that
+	// is durable: done again, it does no harm. While another call is under way it may do nothing.
 	RetireMIDs(ctx context.Context, before int64, limit int) (more bool, err error)
 
 	// RetireStreams removes entries that are older than a time from the streams of up to limit users, those after after. The

@@ -138,7 +138,8 @@ func testRetireMIDs(k *kit) {
 	pinning := named(op(board, alice, chat.OpPin, 2), "pin")
 	pinned := k.apply(pinning)
 	k.ok("trim", k.chat().Trim(k.ctx(), live, watched.Seq+1, nil))
-	_, commit, err := k.chat().PutSnapshot(k.ctx(), chat.Snapshot{Conversation: board, Seq: first.Seq, By: alice, Body: []byte(`{}`)})
+	snapshot := chat.Snapshot{Conversation: board, Seq: first.Seq, By: alice, Body: []byte(`{}`)}
+	_, commit, err := k.chat().PutSnapshot(k.ctx(), snapshot)
 	k.durable("snapshot", commit, err)
 	outdated, err := k.chat().Outdated(k.ctx(), k.clock.Now().UnixMilli()+1, 10)
 	k.ok("outdated", err)
