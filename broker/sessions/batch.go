@@ -88,8 +88,11 @@ func (s *feed) popAll(n int) {
 	}
 }
 
-// drop forgets a flight, so that its deliveries are sent anew.
+// drop forgets a flight, so that its deliveries are sent anew, and what was finished behind it: that would be taken for the end
+// of everything before.
 func (s *feed) drop(f *flight) {
 	pos := f.Pos
-	s.flights = slices.DeleteFunc(s.flights, func(g flight) bool { return g.Pos == pos })
+	s.flights = slices.DeleteFunc(s.flights, func(g flight) bool {
+		return g.Pos == pos || g.Pos > pos && g.Stage == StageDone
+	})
 }

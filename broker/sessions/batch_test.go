@@ -3,6 +3,7 @@ package sessions
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -218,4 +219,35 @@ func TestABatchOfWhichTheSourceHasLostAPart(t *testing.T) {
 				fmt.Sprintf("2 q%d dup: %s", qos, span(65, 80)), fmt.Sprintf("3 q%d: 81", qos))
 		})
 	}
+}
+
+// What was acknowledged behind a batch that is sent in parts now does not stand for the parts.
+func TestABatchInPartsIsNotFinishedByWhatCameAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, log := newFakeStore(emptyDisk()), &fakeLog{}
+		r := newRegistry(store, log)
+		c := batching(persistent("phone", 5))
+		c.ReceiveMaximum = 2
+		x := away(t, r, log, c, 1, 70)
+		same(t, "at first", published(x), "1 q1: "+span(1, 64), "2 q1: "+span(65, 70))
+		x.send(puback(2))
+		synctest.Wait()
+		x.close()
+		c.ReceiveMaximum = 1
+		c.MaximumPacket = 130
+		c.Wire = newWire()
+		x = open(t, r, c)
+		x.w.mu.Lock()
+		x.w.packetSize = int(c.MaximumPacket)
+		x.w.mu.Unlock()
+		for want := uint64(1); want <= 64; want++ {
+			got := published(x)
+			if len(got) != 1 || !strings.HasSuffix(got[0], fmt.Sprintf(": %d", want)) {
+				t.Fatalf("got %q, want %d", got, want)
+			}
+			id, _, _ := strings.Cut(got[0], " ")
+			n, _ := strconv.Atoi(id)
+			x.send(puback(uint16(n)))
+		}
+	})
 }
