@@ -55,46 +55,64 @@ type exportSource struct {
 // source gives the copy of a store that is to be exported: the one of which a part is written, as long as it is there, or a new
 // one.
 func (f exportCommand) source(c *console) (dir string, err error) {
-	var was, is exportSource
-	if text, err := os.ReadFile(f.File + ".from"); err == nil {
-		if err := json.Unmarshal(text, &was); err != nil {
-			return "", fmt.Errorf("%s.from: %w", f.File, err)
-		}
-	}
-	switch {
-	case f.From != "":
-		if is, err = backupSource(c.ctx, f.From); err != nil || is == was {
+	was := f.begun()
+	if f.From != "" {
+		is, err := backupSource(c.ctx, f.From)
+		if err != nil || is == was {
 			return is.Dir, err
 		}
-	case was.Dir != "" && was.ID == "":
-		if _, err := os.Stat(was.Dir); err == nil {
-			return was.Dir, nil
-		}
-		fallthrough
-	default:
-		cfg, err := f.load(c.environ)
-		if err == nil {
-			err = needStore(cfg)
-		}
-		if err != nil {
-			return "", err
-		}
-		if is.Dir, err = f.checkpoint(c); err == nil {
-			is.Dir, err = filepath.Abs(is.Dir)
-		}
-		if err != nil {
-			return "", err
-		}
+		return is.Dir, f.begin(is)
 	}
-	// Another source: what there is of a part is worth nothing.
-	text, err := json.Marshal(is)
+	cfg, err := f.load(c.environ)
+	if err == nil {
+		err = needStore(cfg)
+	}
 	if err != nil {
 		return "", err
 	}
-	if err := os.Remove(f.File + ".part"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	own, err := filepath.Abs(filepath.Join(cfg.Data, pebble.CheckpointsDir))
+	if err != nil {
 		return "", err
 	}
-	return is.Dir, os.WriteFile(f.File+".from", append(text, '\n'), 0o600)
+	// What the file says is removed in the end: it has to be a checkpoint, and of the same store.
+	if was.ID == "" && was.Dir == filepath.Join(own, filepath.Base(was.Dir)) {
+		if _, err := os.Stat(was.Dir); err == nil {
+			return was.Dir, nil
+		}
+	}
+	if err := f.begin(exportSource{}); err != nil { // before there is a checkpoint that nobody would remove
+		return "", err
+	}
+	made, err := f.checkpoint(c)
+	if err != nil {
+		return "", errors.Join(err, os.Remove(f.File+".from"))
+	}
+	is := exportSource{Dir: filepath.Join(own, filepath.Base(made))}
+	if err := f.begin(is); err != nil {
+		return "", errors.Join(err, os.RemoveAll(is.Dir))
+	}
+	return is.Dir, nil
+}
+
+// begun reads FILE.from. If there is none, or only a part of one, nothing was begun.
+func (f exportCommand) begun() (was exportSource) {
+	text, err := os.ReadFile(f.File + ".from")
+	if err != nil || json.Unmarshal(text, &was) != nil {
+		return exportSource{}
+	}
+	return was
+}
+
+// begin writes FILE.from. What there is of a part of another source is worth nothing.
+func (f exportCommand) begin(is exportSource) error {
+	text, err := json.Marshal(is)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(f.File + ".part"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(f.File+".from", append(text, '\n'), 0o600)
 }
 
 func backupSource(ctx context.Context, dir string) (is exportSource, err error) {
