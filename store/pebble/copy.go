@@ -54,7 +54,10 @@ func (s *Store) Checkpoint(ctx context.Context) (name string, err error) {
 	}
 	defer func() { <-s.checkpointTurn }()
 	files, dir := s.cfg.FS, s.cfg.FS.PathJoin(s.cfg.Dir, CheckpointsDir)
-	if err := s.forgetCheckpoints(dir); err != nil {
+	switch err := s.forgetCheckpoints(dir); {
+	case errors.Is(err, ErrCheckpoints):
+		return "", err
+	case err != nil:
 		return "", unavailable("look at checkpoints", err)
 	}
 	random := make([]byte, 8)
