@@ -96,6 +96,9 @@ func (f backupCommand) Run(c *console) (err error) {
 	if err := needStore(cfg); err != nil {
 		return err
 	}
+	if within(f.Dir, cfg.Data) { // in checkpoints/ it would be removed a day later
+		return fmt.Errorf("%w: %s is in the data directory: a backup has to be elsewhere", errUsage, f.Dir)
+	}
 	from, err := f.checkpoint(c)
 	if err != nil {
 		return err
@@ -117,6 +120,20 @@ func (f backupCommand) Run(c *console) (err error) {
 		return err
 	}
 	return problems(c, "the backup is complete, and what was backed up is damaged", report)
+}
+
+// within says whether a path is a directory, or in it.
+func within(path, dir string) bool {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	rest, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rest)
 }
 
 func counts(of map[transfer.Kind]uint64) map[string]uint64 {
