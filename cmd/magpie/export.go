@@ -167,7 +167,7 @@ func (f importCommand) Run(c *console) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeStore(store)) }()
 	summary, err := transfer.Import(c.ctx, store.Transfer(), file, func(ctx context.Context) error {
-		report, err := transfer.Check(ctx, store.Transfer())
+		report, err := store.Check(ctx)
 		if err == nil {
 			err = problems(c, f.File, report)
 		}

@@ -13,19 +13,33 @@ import (
 
 // Check looks whether a copy of a store is as a store has to be: what [transfer.Check] says, and the rows that are
 // computed from others are those that an import would write, no more and no fewer.
-func (c *Copy) Check(ctx context.Context) (transfer.Report, error) {
-	report, err := transfer.Check(ctx, c)
+func (c *Copy) Check(ctx context.Context) (transfer.Report, error) { return c.check(ctx) }
+
+// Check is that of [Copy.Check], of a store to which nobody writes.
+func (s *Store) Check(ctx context.Context) (transfer.Report, error) {
+	if err := s.enter(); err != nil {
+		return transfer.Report{}, err
+	}
+	defer s.leave()
+	if err := s.seq.show(ctx); err != nil {
+		return transfer.Report{}, err
+	}
+	return source{s.db}.check(ctx)
+}
+
+func (s source) check(ctx context.Context) (transfer.Report, error) {
+	report, err := transfer.Check(ctx, s)
 	if err != nil {
 		return report, err
 	}
 	computed := map[table]int{}
 	for _, kind := range transfer.Kinds() {
-		if err := c.checkRows(ctx, kind, computed, &report); err != nil {
+		if err := s.checkRows(ctx, kind, computed, &report); err != nil {
 			return report, unavailable("check", err)
 		}
 	}
 	for _, t := range derivedTables {
-		n, err := c.count(ctx, t)
+		n, err := s.count(ctx, t)
 		if err != nil {
 			return report, unavailable("check", err)
 		}
@@ -37,12 +51,12 @@ func (c *Copy) Check(ctx context.Context) (transfer.Report, error) {
 }
 
 // checkRows compares what belongs to records of a kind with what there is, and counts the rows.
-func (c *Copy) checkRows(ctx context.Context, kind transfer.Kind, computed map[table]int, report *transfer.Report) error {
+func (s source) checkRows(ctx context.Context, kind transfer.Kind, computed map[table]int, report *transfer.Report) error {
 	section := sections[kind]
 	var failed error
-	err := c.each(kind, []byte{byte(section.table)}, func(_ []byte, r transfer.Record) bool {
+	err := s.each(kind, []byte{byte(section.table)}, func(_ []byte, r transfer.Record) bool {
 		failed = section.rows(r, func(key, value []byte) {
-			is, found, err := c.value(key)
+			is, found, err := s.value(key)
 			own := table(key[0]) == section.table
 			switch {
 			case err != nil:
@@ -62,8 +76,8 @@ func (c *Copy) checkRows(ctx context.Context, kind transfer.Kind, computed map[t
 	return errors.Join(err, failed, ctx.Err())
 }
 
-func (c *Copy) count(ctx context.Context, t table) (n int, err error) {
-	iter, err := c.r.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(t)}, UpperBound: []byte{byte(t) + 1}})
+func (s source) count(ctx context.Context, t table) (n int, err error) {
+	iter, err := s.r.NewIter(&pebble.IterOptions{LowerBound: []byte{byte(t)}, UpperBound: []byte{byte(t) + 1}})
 	if err != nil {
 		return 0, err
 	}

@@ -242,3 +242,23 @@ func TestACheckFindsRowsThatAreNotAsTheyHaveToBe(t *testing.T) {
 		edit(func(db *engine.DB) error { return db.Delete(other, engine.Sync) })
 	}
 }
+
+// An import of a made-up file ends with the same look at the store that a backup of it would begin with.
+func TestACheckOfAnOpenStoreFindsWhatThatOfItsCopyWould(t *testing.T) {
+	store := open(t, pebble.Config{Dir: t.TempDir()})
+	to := store.Transfer()
+	user := &transfer.User{Name: "alice", Created: time.Now().UTC()}
+	twice := []transfer.Record{
+		user, &transfer.Person{User: "alice", Phone: transfer.Field{Value: "+4912345678"}},
+		&transfer.Person{User: "alice", Phone: transfer.Field{Value: "+4987654321"}},
+	}
+	if err := errors.Join(to.Import(t.Context(), twice, transfer.Progress{Records: 3}), to.Finish(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := transfer.Check(t.Context(), to); err != nil || report.Found != 0 {
+		t.Fatalf("records: %+v, %v", report, err)
+	}
+	if report, err := store.Check(t.Context()); err != nil || report.Found != 1 {
+		t.Errorf("rows: %+v, %v, want the first phone number", report, err)
+	}
+}
