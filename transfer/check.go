@@ -211,6 +211,7 @@ type counting struct {
 	at   *seenConversation
 	last *Message
 	own  map[accounts.Name]uint64 // counting messages, by senders
+	read map[uint64][]*Member     // by the message up to which they have read
 }
 
 func (c *checker) message(r *Message) {
@@ -221,7 +222,12 @@ func (c *checker) message(r *Message) {
 			at = &seenConversation{}
 		}
 		at.first = r.Seq
-		c.conversation = &counting{name: r.C, kind: r.C.Kind(), at: at, own: map[accounts.Name]uint64{}}
+		c.conversation = &counting{
+			name: r.C, kind: r.C.Kind(), at: at, own: map[accounts.Name]uint64{}, read: map[uint64][]*Member{}}
+		for _, m := range at.members {
+			seq := max(m.Read, m.Base)
+			c.conversation.read[seq] = append(c.conversation.read[seq], m)
+		}
 	}
 	k := c.conversation
 	c.place(k, r)
@@ -235,7 +241,7 @@ func (c *checker) message(r *Message) {
 		c.report.Add("message %s %d: own is %d, counted %d", r.C, r.Seq, r.Own, own)
 	}
 	k.own[r.From], k.last, k.at.head = r.Own, r, r.Seq
-	for _, m := range k.at.members {
+	for _, m := range k.read[r.Seq] {
 		c.mark(k, m, r)
 	}
 }
@@ -273,9 +279,9 @@ func (c *checker) place(k *counting, r *Message) {
 	}
 }
 
-// mark checks what a member's marks say of a message.
+// mark checks what a member's marks say of the message up to which he has read.
 func (c *checker) mark(k *counting, m *Member, r *Message) {
-	if r.Seq != max(m.Read, m.Base) || k.kind == chat.KindLive {
+	if k.kind == chat.KindLive {
 		return
 	}
 	if own := k.own[m.Who]; m.ReadN != r.N || m.ReadOwn != own && k.whole() {
