@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,6 +216,28 @@ func fill(v reflect.Value, n *int) {
 		v.SetUint(uint64(*n % 256))
 	default:
 		panic(v.Type())
+	}
+}
+
+func TestTheDocumentHasAllKindsInTheirOrder(t *testing.T) {
+	text, err := os.ReadFile("../docs/export.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, records, _ := strings.Cut(string(text), "## Records")
+	var kinds []transfer.Kind
+	for line := range strings.Lines(records) {
+		row, ok := strings.CutPrefix(line, "| `")
+		names, _, _ := strings.Cut(row, " |")
+		if !ok || names == "t`" {
+			continue
+		}
+		for name := range strings.SplitSeq(names, ", ") {
+			kinds = append(kinds, transfer.Kind(strings.Trim(name, "`")))
+		}
+	}
+	if want := transfer.Kinds(); !slices.Equal(kinds, want) {
+		t.Errorf("docs/export.md has\n%v, there are\n%v", kinds, want)
 	}
 }
 
