@@ -18,6 +18,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/backup"
 	"github.com/magpie-im/magpie/store/pebble"
+	"github.com/magpie-im/magpie/transfer"
 )
 
 // Exit codes; docs/operations.md explains them.
@@ -56,7 +57,7 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, pebble.ErrNewer), errors.Is(err, backup.ErrNewer):
 		return exitNewer
-	case errors.Is(err, pebble.ErrUnfinished):
+	case errors.Is(err, pebble.ErrUnfinished), errors.Is(err, backup.ErrOther), errors.Is(err, transfer.ErrOther):
 		return exitPartial
 	case errors.Is(err, pebble.ErrFull), errors.Is(err, errStore), errors.Is(err, accounts.ErrUnavailable),
 		errors.Is(err, syscall.ENOSPC):
