@@ -242,7 +242,8 @@ type Rooms interface {
 	RoomsOf(ctx context.Context, user accounts.Name) ([]Conversation, error)
 
 	// SpokenIn gives up to limit rooms in which a user has written, also those that he is not in any more, or never was, in the
-	// order of their names, those after after. Of what he wrote there may be nothing left.
+	// order of their names, those after after. Of what he wrote there may be nothing left, and it may have been lines of the
+	// server about what he has done.
 	SpokenIn(ctx context.Context, user accounts.Name, after Conversation, limit int) ([]Conversation, error)
 
 	// Crew gives the members of a room that is not large, of a large one nobody. It may be ahead of what is durable.

@@ -26,6 +26,9 @@ func TestTopicsAreAsDescribed(t *testing.T) {
 			alice := p.Join(name, way)
 			n.Befriend(name, other)
 			_, d := p.described()
+			if _, word := alice.Send(other, "what others of them are about"); word != "" {
+				t.Fatal(word)
+			}
 			names := strings.NewReplacer("{conv}", Direct(name, other), "{uid}", other)
 			for topic, example := range d.Topics(true) {
 				if strings.HasPrefix(topic, "im/rpc/") { // the matrix calls them

@@ -209,7 +209,7 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	if d.TTL > 0 {
 		put(b, expiringKey(c.ts+1000*d.TTL, c.name, c.head), nil)
 	}
-	if c.room != nil && d.Kind != kindSys && !sender.spoke { // or it was before he was loaded anew: twice does no harm
+	if c.room != nil && !sender.spoke { // or it was before he was loaded anew: twice does no harm
 		sender.spoke = true
 		put(b, key2(tableSpoken, d.From, c.name), nil)
 	}

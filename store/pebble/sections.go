@@ -453,7 +453,7 @@ func putMessage(m *transfer.Message, put putter) error {
 	if m.TTL > 0 && string(m.Kind) != chat.KindGone {
 		put(expiringKey(m.TS+1000*m.TTL, m.C, m.Seq), nil)
 	}
-	if m.C.Kind().Room() && m.Kind != kindSys {
+	if m.C.Kind().Room() {
 		put(key2(tableSpoken, m.From, m.C), nil)
 	}
 	return nil

@@ -159,10 +159,9 @@ func testSpokenIn(k *kit) {
 	}
 	k.take(group, alice, create(alice))
 	k.take(group, alice, enter(bob), bob)
-	k.take(crowd, bob, create(bob))
 	k.openHall(live)
 	k.send(draft(k.contacts(alice, bob), bob, "", "between two"))
-	spoken() // lines of the server are not his
+	spoken()
 	k.send(draft(group, bob, "", "in a room"))
 	spoken(group)
 	k.take(group, bob, exit(bob), bob)
