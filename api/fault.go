@@ -37,7 +37,7 @@ var faults = []struct {
 	{chat.ErrAwaitReply, Fault{Err: "await_reply", Text: "Your first message has not been answered yet."}},
 	{chat.ErrQuota, Fault{Err: "quota", Text: "You have done this as often as you may."}},
 	{chat.ErrTaken, Fault{Err: "taken", Text: "Somebody else has this phone number or e-mail address."}},
-	{chat.ErrNoRequest, Fault{Err: "no_request", Text: "There is no open contact request."}},
+	{chat.ErrNoRequest, Fault{Err: "no_request", Text: "There is no open request."}},
 	{chat.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 	{chat.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
 	{chat.ErrConflict, Fault{Err: "mid_conflict", Text: "This mid was used before with other content."}},

@@ -40,7 +40,7 @@ var (
 	ErrQuota = errors.New("quota used up")
 	// ErrTaken means that somebody else has this handle, or had it until not long ago.
 	ErrTaken = errors.New("handle is taken")
-	// ErrNoRequest means that there is no open contact request to accept.
+	// ErrNoRequest means that there is no open request, for contact or to be in a room, and no invitation to one.
 	ErrNoRequest = errors.New("no such contact request")
 	// ErrMalformed means that a payload, a field or a name breaks the rules.
 	ErrMalformed = errors.New("malformed")
