@@ -69,12 +69,13 @@ func (o *Once) Packet(version, qos byte, encode func() []byte) []byte {
 	return made
 }
 
-// Bounds of what waits in one seat.
+// Bounds of what waits in one seat, and in all those of a session.
 const (
 	seatLines  = 256 // of LineChat, and of LineState
 	seatSure   = 1024
 	seatBytes  = 1 << 20 // of LineChat
 	sureBytes  = 4 << 20
+	linkBytes  = 16 << 20
 	lineStored = 64 // what a line counts for besides its payload
 )
 
@@ -130,36 +131,49 @@ func (s *Seat) End() {
 	l.lost = append(l.lost, s.topic)
 }
 
-// pushLocked adds a line. It says whether there was room.
+// pushLocked adds a line, or leaves it out if it may be. It says whether there was room for one that may not.
 func (s *Seat) pushLocked(line *Line) bool {
 	l, q := s.link, &s.lines[line.Class]
 	s.next++
+	tight := func() bool { return l.lineBytes+line.size() > linkBytes }
 	switch line.Class {
 	case LineState:
-		if q.replace(line) {
+		if grown, ok := q.replace(line); ok {
+			l.lineBytes += grown
 			return true
 		}
-		if q.len() >= seatLines {
+		for q.len() > 0 && (q.len() >= seatLines || tight()) {
 			s.dropLocked(q)
 		}
 	case LineSure:
-		if q.len() > 0 && (q.len() >= seatSure || q.bytes+line.size() > sureBytes) {
+		if q.len() > 0 && (q.len() >= seatSure || q.bytes+line.size() > sureBytes) || tight() {
 			return false
 		}
 	default:
-		for q.len() > 0 && (q.len() >= seatLines || q.bytes+line.size() > seatBytes) {
+		for q.len() > 0 && (q.len() >= seatLines || q.bytes+line.size() > seatBytes || tight()) {
 			s.dropLocked(q)
 		}
 	}
+	if tight() { // other seats have it all
+		l.registry.metrics.dropped(dropShed, 1)
+		return true
+	}
 	q.push(s.next, line)
 	l.lines++
+	l.lineBytes += line.size()
 	return true
+}
+
+// popLocked takes the oldest line out.
+func (s *Seat) popLocked(q *seatQueue) {
+	s.link.lines--
+	s.link.lineBytes -= q.front().line.size()
+	q.pop()
 }
 
 // dropLocked leaves the oldest line out.
 func (s *Seat) dropLocked(q *seatQueue) {
-	q.pop()
-	s.link.lines--
+	s.popLocked(q)
 	s.link.registry.metrics.dropped(dropShed, 1)
 }
 
@@ -197,6 +211,7 @@ func (l *Link) standUpLocked(s *Seat) {
 	s.left = true
 	for i := range s.lines {
 		l.lines -= s.lines[i].len()
+		l.lineBytes -= s.lines[i].bytes
 		s.lines[i] = seatQueue{}
 	}
 	l.seats = slices.DeleteFunc(l.seats, func(x *Seat) bool { return x == s })
@@ -244,8 +259,7 @@ func (l *Link) sendLineLocked() bool {
 		if p.QoS = min(p.QoS, s.sub.QoS, 1); p.QoS > 0 && !l.replyRoomLocked() {
 			continue // what is behind it waits too, within its bounds
 		}
-		q.pop()
-		l.lines--
+		s.popLocked(q)
 		l.seatTurn = turn + 1
 		if s.sub.ID != 0 {
 			p.SubscriptionIDs = []int{s.sub.ID}
@@ -299,16 +313,17 @@ func (q *seatQueue) push(order uint64, line *Line) {
 	q.bytes += line.size()
 }
 
-// replace puts a line in the place of the one with its key. It says whether there was one.
-func (q *seatQueue) replace(line *Line) bool {
+// replace puts a line in the place of the one with its key. It says whether there was one, and how much more there is.
+func (q *seatQueue) replace(line *Line) (grown int, ok bool) {
 	for i := q.first; i < len(q.list); i++ {
 		if old := q.list[i].line; old.Key == line.Key {
-			q.bytes += line.size() - old.size()
+			grown = line.size() - old.size()
+			q.bytes += grown
 			q.list[i].line = line
-			return true
+			return grown, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 func (q *seatQueue) pop() {

@@ -164,6 +164,50 @@ func TestWhoTakesNoGiftsIsDisconnected(t *testing.T) {
 	})
 }
 
+// However many topics a session watches, and whatever is told there: it does not keep more than some of it.
+func TestWhatWaitsInAllSeatsOfASessionHasABound(t *testing.T) {
+	for name, class := range map[string]Class{"chat": LineChat, "state": LineState, "gifts": LineSure} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, _, x := startHall(t, 0, func(c *Config) { c.HighWater = 10 })
+				for i := range 40 {
+					x.subscribe(uint16(i+2), Subscription{Filter: fmt.Sprintf("im/c/l.%d/live", i)})
+				}
+				time.Sleep(100 * syncTime) // for the SUBACKs
+				synctest.Wait()
+				x.w.stall(true)
+				text := strings.Repeat("x", 1<<19)
+				for i := range 4 {
+					h.say(line(fmt.Sprint(i, text), class))
+				}
+				x.link.mu.Lock()
+				bytes, counted := 0, x.link.lineBytes
+				for _, s := range x.link.seats {
+					for _, q := range s.lines {
+						for _, waits := range q.list[q.first:] {
+							bytes += waits.line.size()
+						}
+					}
+				}
+				x.link.mu.Unlock()
+				if bytes > linkBytes || bytes != counted || class != LineSure && bytes < linkBytes/2 {
+					t.Errorf("%d bytes wait, counted as %d; want at most %d", bytes, counted, linkBytes)
+				}
+				synctest.Wait()
+				if gone := x.w.isGone(); gone != (class == LineSure) {
+					t.Errorf("disconnected: %t", gone)
+				}
+				x.w.stall(false)
+				synctest.Wait()
+				if class != LineSure && x.link.lines+x.link.lineBytes != 0 {
+					t.Errorf("%d lines, %d bytes wait when all was taken", x.link.lines, x.link.lineBytes)
+				}
+				x.close()
+			})
+		})
+	}
+}
+
 func TestASeatThatIsTakenAwayGetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, r, x := startHall(t, 0, func(c *Config) { c.HighWater = 10 })

@@ -72,10 +72,11 @@ type Link struct {
 	orphans []orphan
 	replies replies
 
-	seats    []*Seat  // in audiences
-	seatTurn int      // of seats
-	lines    int      // that wait in seats
-	lost     []string // filters of seats that were taken away
+	seats     []*Seat  // in audiences
+	seatTurn  int      // of seats
+	lines     int      // that wait in seats
+	lineBytes int      // of them
+	lost      []string // filters of seats that were taken away
 
 	replays    []Replay // retained messages that are to be looked up
 	lastReplay uint64
