@@ -164,6 +164,22 @@ func TestWhoTakesNoGiftsIsDisconnected(t *testing.T) {
 	})
 }
 
+func TestWhoSubscribesAgainAfterHisSeatWasTakenIsShownWhatHasBeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, x := startHall(t, 0)
+		again := Subscription{Filter: liveTopic, RetainHandling: 1}
+		x.subscribe(2, again)
+		wants(t, x, "suback 2 00")
+		h.seated()[0].End()
+		x.subscribe(3, again)
+		wants(t, x, "suback 3 00")
+		if want := []bool{true, true}; !slices.Equal(h.asked, want) {
+			t.Errorf("asked for what has been: %v, want %v", h.asked, want)
+		}
+		x.close()
+	})
+}
+
 // However many topics a session watches, and whatever is told there: it does not keep more than some of it.
 func TestWhatWaitsInAllSeatsOfASessionHasABound(t *testing.T) {
 	for name, class := range map[string]Class{"chat": LineChat, "state": LineState, "gifts": LineSure} {

@@ -200,7 +200,8 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 		for _, s := range granted {
 			l.subs.put(s)
 			if l.registry.hasAudience(s.Filter) {
-				l.sitDownLocked(s, s.replays(known[s.Filter]), false)
+				there := known[s.Filter] && l.seatLocked(s.Filter) != nil // one that was taken away is a new subscription
+				l.sitDownLocked(s, s.replays(there), false)
 				continue
 			}
 			until, retained := l.registry.routeLocked(l, s)
