@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,10 +229,10 @@ func TestWhoIsKickedIsNowhere(t *testing.T) {
 		trip := chat.Conversation("t.trip")
 		m.open(t, trip, "bob", "carol")
 		m.locate(t, "carol", trip, `{"lat":1,"lon":1}`)
-		ask.then = func() { // it was found that he may say where he is
+		ask.do(func() { // it was found that he may say where he is
 			m.change(t, trip, func(r *chat.Room) { r.Exit("bob") }, "bob")
 			synctest.Wait()
-		}
+		})
 		if err := m.Locate(t.Context(), "bob", trip, []byte(`{"lat":2,"lon":2}`)); !errors.Is(err, chat.ErrNotMember) {
 			t.Errorf("bob is there: %v", err)
 		}
@@ -351,14 +352,17 @@ func TestAChangeIsShownBehindItsMessage(t *testing.T) {
 type asked struct {
 	chat.Store
 	of   int // about how many people it was asked
-	then func()
+	then atomic.Pointer[func()]
 }
+
+func (a *asked) do(then func()) { a.then.Store(&then) }
 
 func (a *asked) Room(ctx context.Context, c chat.Conversation, who ...accounts.Name) (chat.Room, error) {
 	r, err := a.Store.Room(ctx, c, who...)
-	if then := a.then; then != nil && len(who) == a.of {
-		a.then = nil
-		then()
+	if len(who) == a.of {
+		if then := a.then.Swap(nil); then != nil {
+			(*then)()
+		}
 	}
 	return r, err
 }
@@ -376,13 +380,13 @@ func TestWhoIsKickedIsShownNoChangeAfterIt(t *testing.T) {
 		bob, carol := m.watch("bob", room), m.watch("carol", room)
 		bob.take()
 		carol.take()
-		ask.then = func() {
+		ask.do(func() {
 			m.change(t, room, func(r *chat.Room) { r.Exit("bob") }, "bob")
 			edit := chat.OpRequest{Op: chat.OpEdit, Seq: seq, Body: []byte(`{"text":"secret"}`)}
 			if _, _, err := m.Apply(t.Context(), "carol", room, edit, nil); err != nil {
 				t.Errorf("edit: %v", err)
 			}
-		}
+		})
 		m.post(t, "carol", room, "two")
 		bob.want(t, "of what came before he left", "3 carol: two")
 		if got := strings.Join(carol.take(), "\n"); !strings.Contains(got, "secret") {
