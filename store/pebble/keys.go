@@ -64,7 +64,7 @@ const (
 	tableFloors    table = '6' // conversation -> floorRow: what is not there any more
 	tableMIDEnds   table = '9' // time, conversation, sender, mid -> nothing: mids of what has no message that is there
 	tablePending   table = '8' // user, conversation -> nothing: rooms to which he is invited, or that he asks to be let into
-	tableSpoken    table = '0' // user, conversation -> nothing: rooms in which he has written, or changed something, also those that he has left
+	tableSpoken    table = '0' // user, conversation -> nothing: rooms in which he has written, left ones too
 	tableOutdated  table = '7' // time, conversation -> 8 bytes: a seq; snapshots up to which operations are to be removed
 
 	tablePositions    table = 'n' // -> 8 bytes: positions up to here may have been given
