@@ -38,7 +38,8 @@ func TestMain(m *testing.M) {
 
 func TestStoreOnDisk(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
-		return &diskHarness{cfg: pebble.Config{Dir: t.TempDir()}}
+		// A model opens hundreds of stores, and each begins with a log of the size of its memtable.
+		return &diskHarness{cfg: pebble.Config{Dir: t.TempDir(), MemTableSize: 1 << 20}}
 	})
 }
 
