@@ -2,6 +2,7 @@ package people
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -82,6 +83,7 @@ func TestRow_Conversations_4_OwnSide(t *testing.T) {
 			befriend(t, w.alice, w.bob)
 			befriend(t, w.carol, w.bob)
 			w.alice.Send("bob", "one")
+			aMillisecondLater()
 			w.carol.Send("bob", "two")
 			ab, bc := Direct("alice", "bob"), Direct("bob", "carol")
 			lists := func(what string, main, archived []string) {
@@ -109,4 +111,11 @@ func TestRow_Conversations_4_OwnSide(t *testing.T) {
 			hasNumbers(t, w.bob, 4, 0, 0)
 		})
 	})
+}
+
+// aMillisecondLater returns when what is written now is newer than what was written before: times have milliseconds.
+func aMillisecondLater() {
+	for before := time.Now().UnixMilli(); time.Now().UnixMilli() == before; {
+		runtime.Gosched()
+	}
 }
