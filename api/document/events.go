@@ -40,7 +40,8 @@ var events = []event{
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
-type messageEvent struct {
+// eventMessage is a message in an event.
+type eventMessage struct {
 	Conversation chat.Conversation `json:"c"`
 	Seq          uint64            `json:"seq"`
 	ID           string            `json:"id"`
@@ -58,9 +59,25 @@ type messageEvent struct {
 	Edited       int64             `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
 	Rev          uint64            `json:"rev,omitempty" doc:"of the last change of what it says"`
 	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
-	Box          bool              `json:"box,omitempty"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+}
+
+// counts are those of the conversation that an event is about.
+type counts struct {
+	Unread  uint64 `json:"unread"`
+	Mention uint64 `json:"mention,omitempty"`
+}
+
+// place is where a change of a message has its place.
+type place struct {
+	Conversation chat.Conversation `json:"c"`
+	Rev          uint64            `json:"rev"`
+	Seq          uint64            `json:"seq"`
+}
+
+type messageEvent struct {
+	eventMessage
+	Box bool `json:"box,omitempty"`
+	counts
 }
 
 type quote struct {
@@ -84,16 +101,14 @@ type receiptEvent struct {
 	ReadN        int               `json:"read_n,omitempty" doc:"in a room: how many have read it"`
 	Of           int               `json:"of,omitempty" doc:"in a room: of how many"`
 	TS           int64             `json:"ts"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	counts
 }
 
 type readEvent struct {
 	Conversation chat.Conversation `json:"c"`
 	Seq          uint64            `json:"seq" doc:"up to which seq oneself has read"`
 	TS           int64             `json:"ts"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	counts
 }
 
 type contactEvent struct {
@@ -140,56 +155,43 @@ type convEvent struct {
 	Draft        *string           `json:"draft,omitempty"`
 	Remark       *string           `json:"remark,omitempty"`
 	TS           int64             `json:"ts"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	counts
 }
 
 type pinEvent struct {
-	Conversation chat.Conversation `json:"c"`
-	Rev          uint64            `json:"rev" doc:"the place among the changes of the conversation"`
-	Seq          uint64            `json:"seq" doc:"of the message"`
-	By           accounts.Name     `json:"by,omitempty" doc:"absent: the message's time was over"`
-	TS           int64             `json:"ts"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	place
+	By accounts.Name `json:"by,omitempty" doc:"absent: the message's time was over"`
+	TS int64         `json:"ts"`
+	counts
 }
 
 type unpinEvent pinEvent
 
 type editEvent struct {
-	Conversation chat.Conversation `json:"c"`
-	Rev          uint64            `json:"rev"`
-	Seq          uint64            `json:"seq"`
-	By           accounts.Name     `json:"by,omitempty"`
-	TS           int64             `json:"ts"`
-	Kind         string            `json:"k"`
-	Body         json.RawMessage   `json:"body,omitempty"`
-	At           []accounts.Name   `json:"at,omitempty"`
-	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	place
+	By   accounts.Name   `json:"by,omitempty"`
+	TS   int64           `json:"ts"`
+	Kind string          `json:"k"`
+	Body json.RawMessage `json:"body,omitempty"`
+	At   []accounts.Name `json:"at,omitempty"`
+	Why  string          `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
+	counts
 }
 
 type recallEvent struct {
-	Conversation chat.Conversation `json:"c"`
-	Rev          uint64            `json:"rev"`
-	Seq          uint64            `json:"seq"`
-	By           accounts.Name     `json:"by,omitempty" doc:"absent: the message's time was over"`
-	TS           int64             `json:"ts"`
-	Why          string            `json:"why,omitempty" doc:"recalled, expired"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	place
+	By  accounts.Name `json:"by,omitempty" doc:"absent: the message's time was over"`
+	TS  int64         `json:"ts"`
+	Why string        `json:"why,omitempty" doc:"recalled, expired"`
+	counts
 }
 
 type reactEvent struct {
-	Conversation chat.Conversation `json:"c"`
-	Rev          uint64            `json:"rev"`
-	Seq          uint64            `json:"seq"`
-	By           accounts.Name     `json:"by,omitempty"`
-	TS           int64             `json:"ts"`
-	Emoji        string            `json:"emoji"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	place
+	By    accounts.Name `json:"by,omitempty"`
+	TS    int64         `json:"ts"`
+	Emoji string        `json:"emoji"`
+	counts
 }
 
 type unreactEvent reactEvent
@@ -199,8 +201,7 @@ type hideEvent struct {
 	Seqs         []uint64          `json:"seqs,omitempty" doc:"these"`
 	UpTo         uint64            `json:"upto,omitempty" doc:"and all up to this one"`
 	TS           int64             `json:"ts"`
-	Unread       uint64            `json:"unread"`
-	Mention      uint64            `json:"mention,omitempty"`
+	counts
 }
 
 type sessionEvent struct {
@@ -262,40 +263,22 @@ type presenceEvent struct {
 
 // watchedMessage and what follows come on im/c/{conv}/live.
 type watchedMessage struct {
-	Type         string            `json:"t" enum:"msg"`
-	USN          uint64            `json:"usn" enum:"0" doc:"it is no part of a stream"`
-	Conversation chat.Conversation `json:"c"`
-	Seq          uint64            `json:"seq"`
-	ID           string            `json:"id"`
-	MID          string            `json:"mid"`
-	From         accounts.Name     `json:"from"`
-	TS           int64             `json:"ts"`
-	Kind         string            `json:"k"`
-	Body         json.RawMessage   `json:"body,omitempty"`
-	Re           uint64            `json:"re,omitempty"`
-	At           []accounts.Name   `json:"at,omitempty"`
-	Quote        *quote            `json:"quote,omitempty"`
-	Fwd          *origin           `json:"fwd,omitempty"`
-	TTL          int64             `json:"ttl,omitempty"`
-	Fallback     string            `json:"fallback,omitempty"`
-	Edited       int64             `json:"edited,omitempty" doc:"when it was edited, in Unix milliseconds"`
-	Rev          uint64            `json:"rev,omitempty" doc:"of the last change of what it says"`
-	Why          string            `json:"why,omitempty" doc:"k is gone: recalled, expired, deleted, hidden"`
+	Type string `json:"t" enum:"msg"`
+	USN  uint64 `json:"usn" enum:"0" doc:"it is no part of a stream"`
+	eventMessage
 }
 
 type watchedChange struct {
-	Type         string            `json:"t" enum:"edit|recall|react|unreact|pin|unpin"`
-	USN          uint64            `json:"usn" enum:"0" doc:"it is no part of a stream"`
-	Conversation chat.Conversation `json:"c"`
-	Rev          uint64            `json:"rev"`
-	Seq          uint64            `json:"seq"`
-	By           accounts.Name     `json:"by,omitempty"`
-	TS           int64             `json:"ts"`
-	Kind         string            `json:"k,omitempty"`
-	Body         json.RawMessage   `json:"body,omitempty"`
-	At           []accounts.Name   `json:"at,omitempty"`
-	Why          string            `json:"why,omitempty" doc:"why it is gone"`
-	Emoji        string            `json:"emoji,omitempty"`
+	Type string `json:"t" enum:"edit|recall|react|unreact|pin|unpin"`
+	USN  uint64 `json:"usn" enum:"0" doc:"it is no part of a stream"`
+	place
+	By    accounts.Name   `json:"by,omitempty"`
+	TS    int64           `json:"ts"`
+	Kind  string          `json:"k,omitempty"`
+	Body  json.RawMessage `json:"body,omitempty"`
+	At    []accounts.Name `json:"at,omitempty"`
+	Why   string          `json:"why,omitempty" doc:"why it is gone"`
+	Emoji string          `json:"emoji,omitempty"`
 }
 
 type watchedPosition struct {
