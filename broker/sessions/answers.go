@@ -33,32 +33,13 @@ const (
 // answers is a FIFO of the answers of a Link. They are written in the order in which the packets came (MQTT 5, 4.6). It is
 // bounded by Config.Inbound: the reader waits for room.
 type answers struct {
-	list    []answer
-	first   int  // in list
+	fifo[answer]
 	writing bool // somebody takes from the FIFO: the goroutine, which exists only while there is something in it
-}
-
-func (q *answers) len() int { return len(q.list) - q.first }
-
-func (q *answers) pop() {
-	q.list[q.first] = answer{}
-	q.first++
-	switch {
-	case q.first == len(q.list):
-		q.list, q.first = q.list[:0], 0
-		if cap(q.list) > 8 {
-			q.list = nil
-		}
-	case q.first >= 64 && 2*q.first >= len(q.list):
-		n := copy(q.list, q.list[q.first:])
-		clear(q.list[n:])
-		q.list, q.first = q.list[:n], 0
-	}
 }
 
 // pending says whether a PUBLISH of QoS 1 with this id and content waits for its PUBACK.
 func (q *answers) pending(id uint16, print [32]byte) bool {
-	for _, a := range q.list[q.first:] {
+	for _, a := range q.all() {
 		if a.kind == answerPublish1 && a.id == id && a.print == print {
 			return true
 		}
@@ -110,7 +91,7 @@ func (l *Link) answer(a answer) {
 }
 
 func (l *Link) pushLocked(a answer) {
-	l.answers.list = append(l.answers.list, a)
+	l.answers.push(a)
 	if !l.answers.writing {
 		l.answers.writing = true
 		l.running.Add(1)
@@ -136,7 +117,7 @@ func (l *Link) writeAnswers() {
 	defer l.running.Done()
 	l.mu.Lock()
 	for l.answers.len() > 0 {
-		a := l.answers.list[l.answers.first]
+		a := *l.answers.front()
 		l.mu.Unlock()
 		err := wait(context.Background(), a.commit) // the store ends it, one way or the other
 		if err == nil && a.deliver != nil {
@@ -147,7 +128,7 @@ func (l *Link) writeAnswers() {
 			_ = l.awaitLocked(context.Background())
 		}
 		reason := l.writeLocked(a, err)
-		l.answers.pop()
+		l.answers.pop(8)
 		l.notifyLocked()
 		l.mu.Unlock()
 		l.finish(a, err, reason)

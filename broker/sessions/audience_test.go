@@ -200,7 +200,7 @@ func TestWhatWaitsInAllSeatsOfASessionHasABound(t *testing.T) {
 				bytes, counted := 0, x.link.lineBytes
 				for _, s := range x.link.seats {
 					for _, q := range s.lines {
-						for _, waits := range q.list[q.first:] {
+						for _, waits := range q.all() {
 							bytes += waits.line.size()
 						}
 					}

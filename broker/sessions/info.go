@@ -278,10 +278,10 @@ func (l *Link) filters() []Subscription {
 func (q *tail) waiting() (count int, bytes int64, oldest time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.first < len(q.list) {
-		oldest = q.list[q.first].m.Time
+	if q.entries.len() > 0 {
+		oldest = q.entries.front().m.Time
 	}
-	return len(q.list) - q.first, int64(q.size), oldest
+	return q.entries.len(), int64(q.size), oldest
 }
 
 // expiryOf gives a session expiry as a time; -1: never.

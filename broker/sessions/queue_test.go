@@ -142,7 +142,7 @@ func TestAQueueGoesOnFromTheStoreWhereItsEndInMemoryBegins(t *testing.T) {
 				rec.serve(x)
 			}
 		}
-		if n := len(x.link.tail.list) - x.link.tail.first; n > tailCount {
+		if n := x.link.tail.entries.len(); n > tailCount {
 			t.Errorf("%d entries are in memory, want %d at most", n, tailCount)
 		}
 		rec.until(x, total)

@@ -10,11 +10,10 @@ type tail struct {
 	count int  // how many entries there may be
 	bytes int  // and how large
 
-	mu    sync.Mutex
-	list  []tailEntry // guarded by mu, as all below; sorted by pos
-	first int         // in list
-	size  int         // bytes of list
-	from  uint64      // everything after this position is in list
+	mu      sync.Mutex
+	entries fifo[tailEntry] // guarded by mu, as all below; sorted by pos
+	size    int             // bytes of entries
+	from    uint64          // everything after this position is in entries
 }
 
 // tailEntry is a message in a tail.
@@ -38,7 +37,7 @@ const (
 func (q *tail) push(e tailEntry) (ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := len(q.list) - q.first
+	n := q.entries.len()
 	over := n >= q.count || n > 0 && q.size+e.m.size() > q.bytes
 	if q.whole {
 		if over {
@@ -46,40 +45,28 @@ func (q *tail) push(e tailEntry) (ok bool) {
 		}
 		e.pos = q.from + uint64(n) + 1
 	} else {
-		for ; over; over = q.first < len(q.list) && q.size+e.m.size() > q.bytes {
+		for ; over; over = q.entries.len() > 0 && q.size+e.m.size() > q.bytes {
 			q.dropLocked()
 		}
 	}
-	q.list = append(q.list, e)
+	q.entries.push(e)
 	q.size += e.m.size()
 	return true
 }
 
 // dropLocked takes the first entry out.
 func (q *tail) dropLocked() {
-	e := &q.list[q.first]
+	e := q.entries.front()
 	q.from = e.pos
 	q.size -= e.m.size()
-	*e = tailEntry{}
-	q.first++
-	switch {
-	case q.first == len(q.list):
-		q.list, q.first = q.list[:0], 0
-		if cap(q.list) > 64 {
-			q.list = nil
-		}
-	case q.first >= 64 && 2*q.first >= len(q.list):
-		n := copy(q.list, q.list[q.first:])
-		clear(q.list[n:])
-		q.list, q.first = q.list[:n], 0
-	}
+	q.entries.pop(64)
 }
 
 // start says that everything after a position will be pushed, and nothing before it is wanted from here.
 func (q *tail) start(from uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.list, q.first, q.size, q.from = nil, 0, 0, from
+	q.entries, q.size, q.from = fifo[tailEntry]{}, 0, from
 }
 
 // covers says whether everything after a position is here.
@@ -97,8 +84,8 @@ func (q *tail) pull(read, durable uint64, limit, bytes int, into []Delivery) []D
 	if q.from > read {
 		return into
 	}
-	for q.first < len(q.list) && len(into) < limit && bytes > 0 {
-		e := &q.list[q.first]
+	for q.entries.len() > 0 && len(into) < limit && bytes > 0 {
+		e := q.entries.front()
 		if e.needs > durable {
 			break
 		}
