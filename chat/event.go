@@ -33,7 +33,7 @@ type Event struct {
 	Where   json.RawMessage // EventPlace: of Who
 	Viewers int             // EventLive
 	Likes   uint64          // EventLive
-	Title   string          // EntryMessage: of the room, for Text; see [Service.Entitle]
+	Title   string          // EntryMessage, EntryEdit, EntryRecall: of the room, for Text; see [Service.Entitle]
 	Tally   Tally           // EventHead
 	Made    any             // what a Router has made of it
 }

@@ -11,12 +11,18 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// Entitle gives events of who's about messages in rooms that he is in the titles that [Event.Text] names the rooms by.
+// Entitle gives events of who's about messages in rooms that he is in, and about edits and recalls of them, the titles that
+// [Event.Text] names the rooms by.
 func (s *Service) Entitle(ctx context.Context, who accounts.Name, events []Event) error {
 	known := map[Conversation]string{}
 	for i := range events {
 		e := &events[i]
-		if e.Type != EntryMessage || !e.Conversation.Kind().Room() {
+		switch e.Type {
+		case EntryMessage, EntryEdit, EntryRecall:
+		default:
+			continue
+		}
+		if !e.Conversation.Kind().Room() {
 			continue
 		}
 		title, ok := known[e.Conversation]
@@ -50,16 +56,21 @@ func (s *Service) title(ctx context.Context, who accounts.Name, c Conversation) 
 // place is where the event happens, as a line names it: the title of a room.
 func (e Event) place() string { return oneLine(cmp.Or(e.Title, e.Room.Title, string(e.Conversation))) }
 
+// by names somebody who has done something where the event happens.
+func (e Event) by(who accounts.Name) string {
+	if !e.Conversation.Kind().Room() {
+		return string(who)
+	}
+	return string(who) + "@" + e.place()
+}
+
 // messageText is the line of a message.
 func (e Event) messageText() string {
-	from := string(e.Message.From)
-	switch {
-	case !e.Conversation.Kind().Room():
-		return from + ": " + oneLine(e.Message.line())
-	case e.Message.Kind == kindSys:
-		return "* " + from + "@" + e.place() + " " + oneLine(e.Message.line())
+	from := e.by(e.Message.From)
+	if e.Message.Kind == kindSys {
+		return "* " + from + " " + oneLine(e.Message.line())
 	}
-	return from + "@" + e.place() + ": " + oneLine(e.Message.line())
+	return from + ": " + oneLine(e.Message.line())
 }
 
 // roomLine puts what the server says in a room in words, after the name of the one who did it.

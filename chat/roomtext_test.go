@@ -19,6 +19,10 @@ func TestLinesOfRooms(t *testing.T) {
 		}
 		return chat.Event{Entry: e}
 	}
+	change := func(op chat.Op) chat.Event {
+		return chat.Event{Title: "Trip", Entry: chat.Entry{Type: chat.EntryType(op), Conversation: "g.x", Change: chat.Revision{
+			Op: op, By: "bob", Message: chat.Message{From: "bob", Kind: "text", Body: json.RawMessage(`{"text":"hi"}`)}}}}
+	}
 	untitled := in("text", `{"text":"hi"}`)
 	untitled.Title = ""
 	hostile := in("text", `{"text":"hi"}`)
@@ -44,6 +48,9 @@ func TestLinesOfRooms(t *testing.T) {
 		"set":             {in("sys", `{"do":"set","slow":5}`), "* alice@Trip changes the room"},
 		"dissolve":        {in("sys", `{"do":"dissolve"}`), "* alice@Trip dissolves the room"},
 		"something new":   {in("sys", `{"do":"dance"}`), "* alice@Trip [dance]"},
+		"edit":            {change(chat.OpEdit), "* bob@Trip edited: hi"},
+		"recall":          {change(chat.OpRecall), "* bob@Trip recalled a message"},
+		"reaction":        {change(chat.OpReact), ""},
 		"not a line":      {in("sys", `7`), "* alice@Trip [sys]"},
 
 		"invited":       {conv(chat.RoomInvited, "", ""), "* alice invites you to Trip (g.x)"},
@@ -65,6 +72,14 @@ func TestEventsAreEntitledForMembersOnly(t *testing.T) {
 	m := start(t)
 	title := "Trip"
 	c, _ := m.room(t, "alice", chat.RoomPatch{Title: &title}, "bob")
+	sent := said(t, m, "alice", "alice", chat.Target{Conversation: c}, content(t, "hi"))
+	for _, r := range []chat.OpRequest{
+		{Op: chat.OpEdit, Seq: sent.Seq, Body: json.RawMessage(`{"text":"ho"}`)}, {Op: chat.OpRecall, Seq: sent.Seq},
+	} {
+		if _, _, err := m.Apply(t.Context(), "alice", c, r, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, who := range []string{"in", "out"} {
 		events, _, err := m.Events(t.Context(), "bob", 0, 100)
 		if err == nil {
@@ -74,10 +89,15 @@ func TestEventsAreEntitledForMembersOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := map[string]string{"in": "Trip", "out": ""}[who]
+		found := map[chat.EntryType]bool{}
 		for _, e := range events {
-			if e.Type == chat.EntryMessage && e.Conversation == c && e.Title != want {
-				t.Errorf("%s: got %q, want %q", who, e.Title, want)
+			if line, ok := e.Text(); ok && e.Type != chat.EntryConv && e.Conversation == c && e.Title != want {
+				t.Errorf("%s: %q: got %q, want %q", who, line, e.Title, want)
 			}
+			found[e.Type] = true
+		}
+		if !found[chat.EntryMessage] || !found[chat.EntryEdit] || !found[chat.EntryRecall] {
+			t.Errorf("%s: events of %v", who, found)
 		}
 		if _, err := m.LeaveRoom(t.Context(), "bob", c, nil); err != nil {
 			t.Fatal(err)

@@ -21,9 +21,9 @@ func (e Event) Text() (line string, ok bool) {
 	case e.Type == EntryConv:
 		return e.roomText()
 	case e.Type == EntryEdit && e.Change.Message.Kind != KindGone:
-		return "* " + string(e.Change.By) + " edited: " + oneLine(e.Change.Message.line()), true
+		return "* " + e.by(e.Change.By) + " edited: " + oneLine(e.Change.Message.line()), true
 	case e.Type == EntryRecall && e.Change.By != "":
-		return "* " + string(e.Change.By) + " recalled a message", true
+		return "* " + e.by(e.Change.By) + " recalled a message", true
 	case e.Type == EntryContact && e.State == ContactRequested && e.Greeting != "":
 		return "* " + string(e.Who) + " asks to be your contact: " + oneLine(e.Greeting), true
 	case e.Type == EntrySession && e.Login.State == LoggedIn:
