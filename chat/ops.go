@@ -178,17 +178,9 @@ func (c *OpCase) edit(d *OpDraft) (bool, error) {
 		return false, ErrQuota
 	case c.Room == nil:
 		return true, nil
-	case c.Room.Info.Post == GroupAdmins && !c.admin(d.By):
-		return false, ErrNoRight
 	}
-	ends := []int64{c.Room.Of(d.By).Muted} // an edit says something new
-	if !c.admin(d.By) {
-		ends = append(ends, c.Room.Info.Muted)
-	}
-	for _, end := range ends {
-		if until(end, c.Now) {
-			return false, mutedFor(end, c.Now)
-		}
+	if err := c.Room.Act(d.By); err != nil { // an edit says something new
+		return false, err
 	}
 	return true, nil
 }

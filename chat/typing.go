@@ -3,7 +3,6 @@ package chat
 import (
 	"container/list"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -46,7 +45,7 @@ func (s *Service) typingInRoom(ctx context.Context, who accounts.Name, c Convers
 	if err != nil {
 		return err
 	}
-	if err := r.Write(who); err != nil && !errors.Is(err, ErrSlow) {
+	if err := r.Act(who); err != nil {
 		return fmt.Errorf("typing in %s: %w", c, err)
 	}
 	if s.hearsTyping(&r) && s.typists.set(who, c, on, s.now()) {
