@@ -76,11 +76,10 @@ func (s *Service) readOne(ctx context.Context, who accounts.Name, at Source) (Me
 		return Message{}, err
 	}
 	periods, err := s.readable(ctx, who, at.Conversation) // still, when it was read
-	readable := slices.ContainsFunc(periods, func(p Period) bool { return p.From <= at.Seq && at.Seq < p.To })
 	switch {
 	case err != nil:
 		return Message{}, err
-	case !found || !readable || m.Kind == KindGone || m.Kind == kindSys:
+	case !found || !reads(periods, at.Seq) || m.Kind == KindGone || m.Kind == kindSys:
 		return Message{}, fmt.Errorf("message %d of %s: %w", at.Seq, at.Conversation, ErrNoMessage)
 	}
 	return m, nil
@@ -98,12 +97,19 @@ func (s *Service) message(ctx context.Context, at Source) (m Message, found bool
 	return page.Messages[0], true, nil
 }
 
-// messageAs gives one message as who sees it, who may read it: who has left its room, as it was then. Without who, it is as it is
-// now.
+// messageAs gives one message as who sees it, who may read it: who has left its room, as it was then. What he has deleted for
+// himself is not found. Without who, it is as it is now.
 func (s *Service) messageAs(ctx context.Context, who accounts.Name, at Source) (m Message, found bool, err error) {
 	m, found, err = s.message(ctx, at)
-	if err != nil || !found || who == "" || m.Edited == 0 || !at.Conversation.Kind().Room() {
+	if err != nil || !found || who == "" {
 		return m, found, err
+	}
+	if m.Edited == 0 || !at.Conversation.Kind().Room() { // all see the same of it
+		hides, err := s.store.Hidden(ctx, at.Conversation, at.Seq, []accounts.Name{who})
+		if err != nil {
+			return m, false, fmt.Errorf("whether %s has hidden message %d of %s: %w", who, at.Seq, at.Conversation, err)
+		}
+		return m, !hides[0], nil
 	}
 	m, err = s.messageFor(ctx, who, at.Conversation, at.Seq)
 	return m, m.Kind != KindGone, err

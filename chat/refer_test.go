@@ -42,6 +42,61 @@ func TestAnAnswerShowsWhatItAnswers(t *testing.T) {
 	}
 }
 
+func TestAnAnswerDoesNotShowWhatItsReaderHasHidden(t *testing.T) {
+	m := start(t)
+	room, _ := m.room(t, "alice", chat.RoomPatch{}, "bob")
+	tests := map[string]struct {
+		to   chat.Target
+		edit bool
+	}{
+		"two people":        {to: chat.Target{User: "bob"}},
+		"a room":            {to: chat.Target{Conversation: room}},
+		"edited, in a room": {chat.Target{Conversation: room}, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			first := said(t, m, "alice", "bob", tt.to, content(t, "secret"))
+			if tt.edit {
+				edit := chat.OpRequest{Op: chat.OpEdit, Seq: first.Seq, Body: json.RawMessage(`{"text":"more of it"}`)}
+				if _, _, err := m.Apply(t.Context(), "alice", first.Conversation, edit, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			answer := content(t, "yes")
+			answer.Re = first.Seq
+			if got := said(t, m, "alice", "bob", tt.to, answer); got.Quote == nil {
+				t.Fatal("answer without a quote")
+			}
+			if _, err := m.Hide(t.Context(), "bob", first.Conversation, []uint64{first.Seq}, nil); err != nil {
+				t.Fatal(err)
+			}
+			last := func(who accounts.Name) *chat.Quote {
+				t.Helper()
+				page, err := m.History(t.Context(), who, chat.HistoryQuery{Conversation: first.Conversation, Limit: 1})
+				if err != nil || len(page.Messages) != 1 {
+					t.Fatalf("history of %s: %v, %v", who, page, err)
+				}
+				return page.Messages[0].Quote
+			}
+			if q := last("bob"); q != nil {
+				t.Errorf("bob is shown %+v, which he has hidden", q)
+			}
+			if q := last("alice"); q == nil {
+				t.Error("alice is shown no quote")
+			}
+			for _, e := range m.events(t, "bob", 0) {
+				if x := e.Message; x.Conversation == first.Conversation && x.Re == first.Seq && x.Quote != nil {
+					t.Errorf("bob's stream shows %+v, which he has hidden", x.Quote)
+				}
+			}
+			fwd := chat.Content{Fwd: chat.Source{Conversation: first.Conversation, Seq: first.Seq}}
+			if _, _, err := m.Send(t.Context(), "bob", chat.Target{User: "bob"}, fwd, nil); !errors.Is(err, chat.ErrNoMessage) {
+				t.Errorf("bob forwards what he has hidden: %v, want %v", err, chat.ErrNoMessage)
+			}
+		})
+	}
+}
+
 func TestForwarding(t *testing.T) {
 	m := start(t)
 	first := said(t, m, "alice", "bob", chat.Target{User: "bob"}, chat.Content{Kind: "x.poll", Body: json.RawMessage(`{"a":1}`)})
