@@ -156,6 +156,7 @@ func (s *Service) NoteContact(
 	return s.change(ctx, ToNote(who, other, remark, tags), origin)
 }
 
+// checkNote checks what stands in one line: a remark, a tag, the title of a room. ErrMalformed, ErrTooLarge.
 func checkNote(text string, longest int) error {
 	switch {
 	case !utf8.ValidString(text) || strings.IndexFunc(text, unsafe) >= 0:

@@ -1,9 +1,6 @@
 package chat
 
-import (
-	"fmt"
-	"unicode/utf8"
-)
+import "fmt"
 
 // Bounds of what admins say of a room.
 const (
@@ -30,26 +27,8 @@ type RoomPatch struct {
 
 // validate checks what is given. ErrMalformed, ErrTooLarge.
 func (p RoomPatch) validate() error {
-	for _, f := range []struct {
-		name  string
-		value *string
-		most  int
-		size  func(string) int
-	}{
-		{"title", p.Title, maxTitle, utf8.RuneCountInString},
-		{"avatar", p.Avatar, maxRoomAvatar, func(s string) int { return len(s) }},
-		{"notice", p.Notice, maxNotice, utf8.RuneCountInString},
-	} {
-		switch {
-		case f.value == nil:
-		case !validText(*f.value):
-			return fmt.Errorf("%s is not UTF-8 without NUL: %w", f.name, ErrMalformed)
-		case f.size(*f.value) > f.most:
-			return fmt.Errorf("%s of %d: %w", f.name, f.size(*f.value), ErrTooLarge)
-		}
-	}
-	if p.Title != nil && *p.Title == "" {
-		return fmt.Errorf("empty title: %w", ErrMalformed)
+	if err := p.validateTexts(); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		name        string
@@ -65,6 +44,26 @@ func (p RoomPatch) validate() error {
 		}
 	}
 	return p.validateChoices()
+}
+
+func (p RoomPatch) validateTexts() error {
+	if p.Title != nil {
+		if err := checkNote(*p.Title, maxTitle); err != nil || *p.Title == "" {
+			return fmt.Errorf("title %.80q: %w", *p.Title, errOr(err, ErrMalformed))
+		}
+	}
+	if p.Avatar != nil {
+		switch size := len(*p.Avatar); {
+		case !validText(*p.Avatar):
+			return fmt.Errorf("avatar is not UTF-8 without NUL: %w", ErrMalformed)
+		case size > maxRoomAvatar:
+			return fmt.Errorf("avatar of %d bytes: %w", size, ErrTooLarge)
+		}
+	}
+	if p.Notice != nil {
+		return characters("notice", *p.Notice, maxNotice)
+	}
+	return nil
 }
 
 func (p RoomPatch) validateChoices() error {

@@ -174,6 +174,8 @@ func TestRoomsAreRefusedWhatBreaksTheRules(t *testing.T) {
 		"no title":       {m.creates(chat.RoomPatch{}), chat.ErrMalformed},
 		"long title":     {m.creates(chat.RoomPatch{Title: x(65)}), chat.ErrTooLarge},
 		"NUL":            {m.creates(chat.RoomPatch{Title: new("a\x00")}), chat.ErrMalformed},
+		"two lines":      {m.creates(chat.RoomPatch{Title: new("a\nb")}), chat.ErrMalformed},
+		"escape":         {m.creates(chat.RoomPatch{Title: new("\x1b[2J")}), chat.ErrMalformed},
 		"avatar":         {m.creates(chat.RoomPatch{Title: x(1), Avatar: x(257)}), chat.ErrTooLarge},
 		"notice":         {m.creates(chat.RoomPatch{Title: x(1), Notice: x(2001)}), chat.ErrTooLarge},
 		"join":           {m.creates(chat.RoomPatch{Title: x(1), Join: new(chat.JoinPolicy("never"))}), chat.ErrMalformed},
