@@ -336,8 +336,8 @@ func (c Content) fallbackFor(text string, longest int) string {
 		return c.Fallback
 	case text == "" || !validText(text):
 		return "[" + c.Kind + "]"
-	case over(utf8.RuneCountInString(text), longest):
-		return string([]rune(text)[:longest])
+	case longest > 0:
+		return cut(text, longest)
 	}
 	return text
 }

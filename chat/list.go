@@ -116,15 +116,7 @@ func (s *Service) Conversations(ctx context.Context, who accounts.Name, list Lis
 }
 
 // Digest is what a line of a list shows of a text: its first 200 characters.
-func Digest(text string) string {
-	n := 0
-	for i := range text {
-		if n++; n > maxDigest {
-			return text[:i]
-		}
-	}
-	return text
-}
+func Digest(text string) string { return cut(text, maxDigest) }
 
 // Digest is what a line of a list shows of a message: what it says, in at most 200 characters.
 func (m Message) Digest() string { return Digest(m.line()) }

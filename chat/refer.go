@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -141,8 +140,11 @@ func (s *Service) quote(ctx context.Context, who accounts.Name, messages ...*Mes
 
 // cut gives the beginning of s, up to so many characters.
 func cut(s string, most int) string {
-	if utf8.RuneCountInString(s) <= most {
-		return s
+	n := 0
+	for i := range s {
+		if n++; n > most {
+			return s[:i]
+		}
 	}
-	return string([]rune(s)[:most])
+	return s
 }
