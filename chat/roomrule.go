@@ -48,7 +48,7 @@ func (r *Room) isIn(m *Membership) bool {
 	return m.Role != RoleNone || r.Conversation.Kind() == KindLive
 }
 
-// end gives the time so many seconds from now; 0: Forever.
+// until gives the time so many seconds from now; 0: Forever.
 func (r *Room) until(seconds int64) int64 {
 	if seconds == 0 {
 		return Forever

@@ -290,8 +290,7 @@ func (r *Room) useLink() {
 func (r *Room) noLink() { r.Link, r.LinkUses, r.LinkEnds = "", 0, 0 }
 
 // ToLeaveRoom ends a membership; with the owner's, who has to be alone, the room. Who asks to be let in takes that back. To
-// leave again is harmless. ErrNoConversation,
-// ErrNotMember, ErrLastOwner.
+// leave again is harmless. ErrNoConversation, ErrNotMember, ErrLastOwner.
 func ToLeaveRoom(c Conversation, who accounts.Name) RoomChange {
 	return RoomChange{Conversation: c, By: who, Step: func(r *Room) (RoomTold, error) {
 		m := r.Of(who)

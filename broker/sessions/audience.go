@@ -281,7 +281,7 @@ func (l *Link) writeLineLocked(p Publish) {
 	}
 }
 
-// kept gives the subscriptions without those that were taken away.
+// keptLocked gives the subscriptions without those that were taken away.
 func (l *Link) keptLocked() []Subscription {
 	all := l.subs.all()
 	if len(l.lost) == 0 {
