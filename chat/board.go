@@ -74,18 +74,12 @@ func (s *Service) SetSnapshot(
 
 // readsBoard checks that who is a member of a board.
 func (s *Service) readsBoard(ctx context.Context, who accounts.Name, c Conversation) error {
-	if err := c.mayBe(who); err != nil {
-		return err
-	}
-	if c.Kind() != KindBoard {
-		return fmt.Errorf("%s is no board: %w", c, ErrNoConversation)
-	}
-	r, err := s.store.Room(ctx, c, who)
+	r, err := s.room(ctx, c, who)
 	switch {
 	case err != nil:
-		return fmt.Errorf("room %s: %w", c, err)
-	case !r.Exists():
-		return fmt.Errorf("room %s: %w", c, ErrNoConversation)
+		return err
+	case c.Kind() != KindBoard:
+		return fmt.Errorf("%s is no board: %w", c, ErrNoConversation)
 	case r.Of(who).Role == RoleNone:
 		return fmt.Errorf("%s in %s: %w", who, c, ErrNotMember)
 	}

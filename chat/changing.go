@@ -68,15 +68,13 @@ func (s *Service) apply(ctx context.Context, who accounts.Name, c Conversation, 
 // checkEdit checks what an edit says by the kind of its message, which never changes but when it is gone. Whether there is one
 // that may be edited, the store says.
 func (s *Service) checkEdit(ctx context.Context, d *OpDraft) error {
-	page, err := s.store.Messages(ctx, d.Conversation, d.Seq-1, 0, 1)
+	m, found, err := s.message(ctx, Source{d.Conversation, d.Seq})
 	if err != nil {
 		return err
 	}
 	c := Content{Kind: "x.unknown", Body: d.Body, At: d.At}
-	if len(page.Messages) == 1 && page.Messages[0].Seq == d.Seq && page.Messages[0].From == d.By {
-		if kind := page.Messages[0].Kind; kind != KindGone && kind != kindSys {
-			c.Kind = kind
-		}
+	if found && m.From == d.By && m.Kind != KindGone && m.Kind != kindSys {
+		c.Kind = m.Kind
 	}
 	c, text, err := c.check(s.cfg)
 	if err != nil {

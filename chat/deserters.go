@@ -9,8 +9,6 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-func isQuota(err error) bool { return errors.Is(err, ErrQuota) }
-
 // stillMembers is stillThere for those whom by has brought into a room, himself among them, perhaps: whose account was deleted
 // meanwhile leaves it again. If it is by's own, the error is ErrGone.
 func (s *Service) stillMembers(ctx context.Context, c Conversation, by accounts.Name, who ...accounts.Name) error {

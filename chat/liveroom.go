@@ -94,7 +94,8 @@ func (r *ring) add(seq uint64, line *Line) {
 func (r *ring) all(now int64) []*Line {
 	lines := make([]*Line, 0, len(r.list))
 	for _, x := range r.list {
-		if m := &x.line.Event.Message; m.Why != WhyExpired && (m.TTL == 0 || now < m.TS+1000*m.TTL) {
+		m := &x.line.Event.Message
+		if end := m.Expires(); m.Why != WhyExpired && (end == 0 || now < end) {
 			lines = append(lines, x.line)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 const (
 	// MuteForEver is an OwnSide.Mute without an end.
-	MuteForEver = -1
+	MuteForEver = Forever
 	// maxDraft is how many bytes a draft may have.
 	maxDraft = 4 << 10
 )
@@ -86,7 +86,7 @@ func become[T comparable](is, given *T) *T {
 func (o OwnSide) Hidden(head uint64) bool { return o.Hide > head }
 
 // Muted says whether a conversation that is muted until mute does not count at a time, in Unix milliseconds.
-func Muted(mute, now int64) bool { return mute == MuteForEver || mute > now }
+func Muted(mute, now int64) bool { return until(mute, now) }
 
 // counts says whether what is unread counts for the total at a time, in Unix milliseconds.
 func (t Tally) counts(now int64) bool { return !t.Boxed && !Muted(t.Mute, now) }

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -170,7 +171,7 @@ func (s *Service) guest(ctx context.Context, by, who accounts.Name, invited bool
 			err = s.invitations.take(by)
 		}
 	}
-	if isQuota(err) {
+	if errors.Is(err, ErrQuota) {
 		g.Refused, err = err, nil
 	}
 	return g, err
