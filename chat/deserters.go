@@ -93,37 +93,38 @@ func (s *Service) forgetPending(ctx context.Context, who accounts.Name) error {
 }
 
 func (s *Service) forgetPendingOf(ctx context.Context, who accounts.Name, c Conversation) error {
-	_, commit, err := s.changeRoom(ctx, RoomChange{Conversation: c, By: who, Step: func(r *Room) (RoomTold, error) {
+	err := s.settleRoom(ctx, RoomChange{Conversation: c, By: who, Step: func(r *Room) (RoomTold, error) {
 		m := r.Of(who)
 		m.Inviter, m.Asked, m.Text = "", 0, ""
 		return RoomTold{}, nil
 	}})
-	if err == nil && commit != nil {
-		err = commit.Wait(ctx)
-	}
 	if err != nil {
 		return fmt.Errorf("invitation of %s to %s: %w", who, c, err)
 	}
 	return nil
 }
 
+// settleRoom takes a step, and waits until it is durable.
+func (s *Service) settleRoom(ctx context.Context, change RoomChange) error {
+	_, commit, err := s.changeRoom(ctx, change)
+	if err == nil && commit != nil {
+		err = commit.Wait(ctx)
+	}
+	return err
+}
+
 // desert takes a deleted account out of a room. The owner's place is for the oldest admin, or else the oldest member.
 func (s *Service) desert(ctx context.Context, c Conversation, who accounts.Name) error {
 	for {
-		_, commit, err := s.changeRoom(ctx, ToLeaveRoom(c, who))
-		switch {
-		case errors.Is(err, ErrLastOwner):
-			if err := s.inherit(ctx, c, who); err != nil {
-				return err
-			}
-			continue
-		case err == nil && commit != nil:
-			err = commit.Wait(ctx)
-		}
-		if err != nil && !errors.Is(err, ErrNotMember) {
+		switch err := s.settleRoom(ctx, ToLeaveRoom(c, who)); {
+		case err == nil, errors.Is(err, ErrNotMember):
+			return nil
+		case !errors.Is(err, ErrLastOwner):
 			return fmt.Errorf("%s leaves %s: %w", who, c, err)
 		}
-		return nil
+		if err := s.inherit(ctx, c, who); err != nil {
+			return err
+		}
 	}
 }
 
@@ -150,10 +151,7 @@ func (s *Service) inherit(ctx context.Context, c Conversation, owner accounts.Na
 	if heir.Who == "" {
 		return nil // somebody has left meanwhile
 	}
-	_, commit, err := s.changeRoom(ctx, ToTransfer(c, owner, heir.Who))
-	if err == nil && commit != nil {
-		err = commit.Wait(ctx)
-	}
+	err := s.settleRoom(ctx, ToTransfer(c, owner, heir.Who))
 	if err != nil && !errors.Is(err, ErrNotMember) { // he has left meanwhile
 		return fmt.Errorf("%s inherits %s: %w", heir.Who, c, err)
 	}

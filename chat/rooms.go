@@ -216,8 +216,7 @@ func (s *Service) AnswerRoom(ctx context.Context, who accounts.Name, c Conversat
 
 // enterRoom takes a step that may make who a member.
 func (s *Service) enterRoom(ctx context.Context, who accounts.Name, change RoomChange, origin any) (Commit, error) {
-	change.Origin = origin
-	_, commit, err := s.changeRoom(ctx, change)
+	commit, err := s.rule(ctx, change, origin)
 	if err != nil {
 		return nil, err
 	}
@@ -308,10 +307,7 @@ func (s *Service) admins(ctx context.Context, c Conversation) (all []accounts.Na
 // LeaveRoom ends who's membership. The owner has to be alone, and the room is dissolved with it. To leave again is harmless.
 // ErrMalformed, ErrNoConversation, ErrNotMember, ErrLastOwner.
 func (s *Service) LeaveRoom(ctx context.Context, who accounts.Name, c Conversation, origin any) (Commit, error) {
-	change := ToLeaveRoom(c, who)
-	change.Origin = origin
-	_, commit, err := s.changeRoom(ctx, change)
-	return commit, err
+	return s.rule(ctx, ToLeaveRoom(c, who), origin)
 }
 
 // RoomView is what somebody sees of a room.

@@ -11,7 +11,7 @@ import (
 // maxFor is the longest time of a ban or a mute that ends, in seconds.
 const maxFor = 100 * 366 * 24 * 60 * 60
 
-// rule takes a step of an admin, whose answer is nothing but that it was done.
+// rule takes a step whose answer is nothing but that it was done.
 func (s *Service) rule(ctx context.Context, change RoomChange, origin any) (Commit, error) {
 	change.Origin = origin
 	_, commit, err := s.changeRoom(ctx, change)
