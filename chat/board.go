@@ -88,19 +88,10 @@ func (s *Service) readsBoard(ctx context.Context, who accounts.Name, c Conversat
 
 // runBoards removes operations that a snapshot has made worthless, until ctx ends.
 func (s *Service) runBoards(ctx context.Context) {
-	every := min(compactEvery, s.cfg.BoardKeep)
-	timer := time.NewTimer(every)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
+	for pause(ctx, min(compactEvery, s.cfg.BoardKeep)) {
 		if err := s.compact(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("boards not compacted", "err", err)
 		}
-		timer.Reset(every)
 	}
 }
 

@@ -45,15 +45,6 @@ func (s *Service) serveCrowd(ctx context.Context, cr *crowd) {
 	runtime.Gosched() // those who write to few come first
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
 // crowdTurn does some of what there is to do, and says whether there is more.
 func (s *Service) crowdTurn(ctx context.Context, cr *crowd) (more bool, err error) {
 	if err := s.catchUp(ctx, cr); err != nil {

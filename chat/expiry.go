@@ -11,16 +11,9 @@ const (
 	expirySlice = 256 // messages at once
 )
 
-// runExpiry takes away what messages say whose time is over.
+// runExpiry takes away what messages say whose time is over, until ctx ends.
 func (s *Service) runExpiry(ctx context.Context) {
-	ticks := time.NewTicker(expiryEvery)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return
-		}
+	for pause(ctx, expiryEvery) {
 		for more := true; more && ctx.Err() == nil; {
 			more = s.expire(ctx)
 		}

@@ -26,18 +26,10 @@ const (
 
 // runRetention removes what is too old, until ctx ends.
 func (s *Service) runRetention(ctx context.Context) {
-	timer := time.NewTimer(time.Minute)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
+	for wait := time.Minute; pause(ctx, wait); wait = retireEvery {
 		if err := s.Retire(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("what is too old is still there", "err", err)
 		}
-		timer.Reset(retireEvery)
 	}
 }
 
