@@ -18,13 +18,12 @@ import (
 // Nothing is told to who has left before it was written. Joining and leaving only make the crowd ask the store again for those
 // concerned; if the store says that somebody has left of whom the crowd does not know, it asks for everybody.
 type crowds struct {
-	signal chan struct{}
-	turns  chan struct{} // has room for those who may tell at a time
+	waiting waitlist[crowd]
+	turns   chan struct{} // has room for those who may tell at a time
 
-	mu    sync.Mutex // guards all below, and the crowds
-	here  map[accounts.Name]*attendant
-	by    map[Conversation]*crowd
-	ready []*crowd // in the order in which they get their turn
+	mu   sync.Mutex // guards all below, and the crowds
+	here map[accounts.Name]*attendant
+	by   map[Conversation]*crowd
 }
 
 // attendant is a user who is connected.
@@ -81,7 +80,7 @@ const (
 )
 
 func (s *crowds) init(turns int) {
-	s.signal = make(chan struct{}, crowdWorkers)
+	s.waiting = newWaitlist[crowd](crowdWorkers)
 	s.turns = make(chan struct{}, max(turns, 1))
 	s.here = map[accounts.Name]*attendant{}
 	s.by = map[Conversation]*crowd{}
@@ -226,31 +225,15 @@ func (s *crowds) wakeLocked(cr *crowd) {
 	}
 	cr.waiting = true
 	if !cr.working {
-		s.queueLocked(cr)
+		s.waiting.add(cr)
 	}
 }
 
-func (s *crowds) queueLocked(cr *crowd) {
-	s.ready = append(s.ready, cr)
-	select {
-	case s.signal <- struct{}{}:
-	default: // all are at work, and look again before they rest
-	}
-}
-
-func (s *crowds) take() *crowd {
+// begun notes that a crowd has its turn.
+func (s *crowds) begun(cr *crowd) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.ready) == 0 {
-		return nil
-	}
-	cr := s.ready[0]
-	s.ready[0] = nil
-	if s.ready = s.ready[1:]; len(s.ready) == 0 {
-		s.ready = nil
-	}
 	cr.waiting, cr.working = false, true
-	return cr
 }
 
 // rest ends a turn. more: there is more to do.
@@ -260,7 +243,7 @@ func (s *crowds) rest(cr *crowd, more bool) {
 	cr.working = false
 	if more || cr.waiting {
 		cr.waiting = true
-		s.queueLocked(cr)
+		s.waiting.add(cr)
 		return
 	}
 	s.tidyLocked(cr)

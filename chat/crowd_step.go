@@ -6,34 +6,17 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 )
 
 // runCrowds tells members of large conversations what is written there, until ctx ends.
-func (s *Service) runCrowds(ctx context.Context) {
-	var workers sync.WaitGroup
-	for range crowdWorkers {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				if cr := s.crowds.take(); cr != nil {
-					s.serveCrowd(ctx, cr)
-					continue
-				}
-				select {
-				case <-ctx.Done():
-				case <-s.crowds.signal:
-				}
-			}
-		})
-	}
-	workers.Wait()
-}
+func (s *Service) runCrowds(ctx context.Context) { s.crowds.waiting.run(ctx, s.serveCrowd) }
 
 // serveCrowd gives a crowd its turn: one slice of it.
 func (s *Service) serveCrowd(ctx context.Context, cr *crowd) {
+	s.crowds.begun(cr)
 	more, err := s.crowdTurn(ctx, cr)
 	if err != nil && ctx.Err() == nil {
 		// Whoever misses something sees the gap; a store that cannot serve ends the process or comes back.

@@ -74,11 +74,10 @@ type stages struct {
 	announcer Announcer
 	count     atomic.Int64
 	places    atomic.Int64 // positions in all of them
-	signal    chan struct{}
+	waiting   waitlist[stage]
 
-	mu    sync.Mutex // taken after that of a stage
-	by    map[Conversation]*stage
-	ready []*stage // in the order in which they get their turn
+	mu sync.Mutex // taken after that of a stage
+	by map[Conversation]*stage
 }
 
 // stage is one of them. Only one goroutine at a time is at its work; the others leave word under mu.
@@ -88,7 +87,7 @@ type stage struct {
 
 	mu      sync.Mutex
 	ended   bool // it is not in stages any more
-	waiting bool // it is in ready, or at work and will be
+	waiting bool // it is in stages.waiting, or at work and will be
 	working bool
 	seats   map[Viewer]*seat
 	came    []Viewer     // seats that were not looked at yet
@@ -125,7 +124,7 @@ type seat struct {
 
 func (s *stages) init() {
 	s.by = map[Conversation]*stage{}
-	s.signal = make(chan struct{}, stageWorkers)
+	s.waiting = newWaitlist[stage](stageWorkers)
 }
 
 // at calls f with the stage of a conversation, locked. If there is none, one is made, or nothing happens.
@@ -167,32 +166,8 @@ func (st *stage) wakeLocked() {
 	}
 	st.waiting = true
 	if !st.working {
-		st.all.queue(st)
+		st.all.waiting.add(st)
 	}
-}
-
-func (s *stages) queue(st *stage) {
-	s.mu.Lock()
-	s.ready = append(s.ready, st)
-	s.mu.Unlock()
-	select {
-	case s.signal <- struct{}{}:
-	default: // all are at work, and look again before they rest
-	}
-}
-
-func (s *stages) take() *stage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.ready) == 0 {
-		return nil
-	}
-	st := s.ready[0]
-	s.ready[0] = nil
-	if s.ready = s.ready[1:]; len(s.ready) == 0 {
-		s.ready = nil
-	}
-	return st
 }
 
 // WatchLive makes a session a viewer of a conversation. With current he wants to know what has been as well. It does not wait:

@@ -5,31 +5,13 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 )
 
 // runStages serves stages until ctx ends.
-func (s *Service) runStages(ctx context.Context) {
-	var workers sync.WaitGroup
-	for range stageWorkers {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				if st := s.stages.take(); st != nil {
-					s.serve(ctx, st)
-					continue
-				}
-				select {
-				case <-ctx.Done():
-				case <-s.stages.signal:
-				}
-			}
-		})
-	}
-	workers.Wait()
-}
+func (s *Service) runStages(ctx context.Context) { s.stages.waiting.run(ctx, s.serve) }
 
 // serve gives a stage its turn.
 func (s *Service) serve(ctx context.Context, st *stage) {
@@ -49,7 +31,7 @@ func (s *Service) serve(ctx context.Context, st *stage) {
 		st.remindLocked(time.Now().Add(time.Second))
 	case more || st.waiting:
 		st.waiting = true
-		s.stages.queue(st)
+		s.stages.waiting.add(st)
 	default:
 		s.restLocked(st)
 	}
