@@ -381,18 +381,7 @@ func (c Config) Validate() error {
 		"%s is not between 8KiB and 256MiB", c.Accounts.HashMemory)
 	v.between("accounts.hash_passes", c.Accounts.HashPasses, 1, 64)
 	c.Sessions.validate(&v, c.Limits.PacketSize)
-	v.between("chat.large_from", c.Chat.LargeFrom, 1, 10_000)
-	v.between("chat.receipts_to", c.Chat.ReceiptsTo, 0, 2000)
-	v.between("chat.typing_to", c.Chat.TypingTo, 0, 2000)
-	v.between("chat.live_ring", c.Chat.LiveRing, 1, 1000)
-	v.check(c.Chat.EditFor >= 0 && c.Chat.EditFor <= 3660*day, "chat.edit_for",
-		"%s is not between 0s and 3660 days", c.Chat.EditFor)
-	v.check(c.Chat.RecallFor >= 0 && c.Chat.RecallFor <= 3660*day, "chat.recall_for",
-		"%s is not between 0s and 3660 days", c.Chat.RecallFor)
-	v.check(c.Chat.KeepMessages == 0 || c.Chat.KeepMessages >= 7 && c.Chat.KeepMessages <= 36500, "chat.keep_messages",
-		"%d is neither 0 nor between 7 and 36500", c.Chat.KeepMessages)
-	v.between("chat.keep_streams", c.Chat.KeepStreams, 0, 36500)
-	v.check(c.Chat.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.Chat.BoardKeep)
+	c.Chat.validate(&v)
 	v.check(c.Presence.Grace >= 0 && c.Presence.Grace <= 3600*second, "presence.grace",
 		"%s is not between 0s and 1h", c.Presence.Grace)
 	v.check(c.Presence.Typing >= second && c.Presence.Typing <= 60*second, "presence.typing",
@@ -437,6 +426,21 @@ func (c SessionsConfig) validate(v *violations, packet Bytes) {
 	atLeast(v, "sessions.volatile_count", c.VolatileCount, 1)
 	v.check(c.VolatileBytes >= packet, "sessions.volatile_bytes",
 		"%s is less than limits.packet_size, %s", c.VolatileBytes, packet)
+}
+
+func (c ChatConfig) validate(v *violations) {
+	v.between("chat.large_from", c.LargeFrom, 1, 10_000)
+	v.between("chat.receipts_to", c.ReceiptsTo, 0, 2000)
+	v.between("chat.typing_to", c.TypingTo, 0, 2000)
+	v.between("chat.live_ring", c.LiveRing, 1, 1000)
+	v.check(c.EditFor >= 0 && c.EditFor <= 3660*day, "chat.edit_for",
+		"%s is not between 0s and 3660 days", c.EditFor)
+	v.check(c.RecallFor >= 0 && c.RecallFor <= 3660*day, "chat.recall_for",
+		"%s is not between 0s and 3660 days", c.RecallFor)
+	v.check(c.KeepMessages == 0 || c.KeepMessages >= 7 && c.KeepMessages <= 36500, "chat.keep_messages",
+		"%d is neither 0 nor between 7 and 36500", c.KeepMessages)
+	v.between("chat.keep_streams", c.KeepStreams, 0, 36500)
+	v.check(c.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.BoardKeep)
 }
 
 func (c LimitsConfig) validate(v *violations) {
