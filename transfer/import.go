@@ -65,6 +65,7 @@ func verify(ctx context.Context, from io.ReadSeeker, p Progress) (s Summary, at 
 	if p.Bytes == 0 {
 		at = cloned(in.sum)
 	}
+	var last Record
 	for n := 0; ; n++ {
 		kind, line, err := in.next()
 		if at == nil && in.bytes == p.Bytes && err == nil {
@@ -85,9 +86,14 @@ func verify(ctx context.Context, from io.ReadSeeker, p Progress) (s Summary, at 
 		case kindEnd:
 			s = in.summary()
 		default:
-			if _, err := Unmarshal(line); err != nil {
+			r, err := Unmarshal(line)
+			if err == nil && last != nil && Compare(last, r) >= 0 {
+				err = fmt.Errorf("%w: this %s does not come after the one before", ErrLine, kind)
+			}
+			if err != nil {
 				return s, nil, fmt.Errorf("line after byte %d: %w", in.bytes, err)
 			}
+			last = r
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package transfer
 
 import (
+	"bytes"
+	"cmp"
+	"reflect"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -52,42 +55,44 @@ type Record interface {
 	Of() Kind
 }
 
-// kinds are all kinds in their order, with what makes an empty record.
+// kinds are all kinds in their order, with what makes an empty record, and how many of its fields, the first ones, it is
+// sorted by.
 var kinds = []struct {
 	kind Kind
 	make func() Record
+	keys int
 }{
-	{KindUser, empty[User]},
-	{KindToken, empty[Token]},
-	{KindInvitation, empty[Invitation]},
-	{KindAct, empty[Act]},
-	{KindPerson, empty[Person]},
-	{KindHandle, empty[Handle]},
-	{KindTelling, empty[Telling]},
-	{KindSeen, empty[Seen]},
-	{KindList, empty[List]},
-	{KindContact, empty[Contact]},
-	{KindConversation, empty[Conversation]},
-	{KindRoom, empty[Room]},
-	{KindFloor, empty[Floor]},
-	{KindSnapshot, empty[Snapshot]},
-	{KindOutdated, empty[Outdated]},
-	{KindLikes, empty[Likes]},
-	{KindMember, empty[Member]},
-	{KindSide, empty[Side]},
-	{KindBoxed, empty[Boxed]},
-	{KindMessage, empty[Message]},
-	{KindOwn, empty[Own]},
-	{KindGone, empty[Gone]},
-	{KindMention, empty[Mention]},
-	{KindChange, empty[Change]},
-	{KindEdit, empty[Edit]},
-	{KindReaction, empty[Reaction]},
-	{KindPin, empty[Pin]},
-	{KindHidden, empty[Hidden]},
-	{KindMID, empty[MID]},
-	{KindEntry, empty[Entry]},
-	{KindRetained, empty[Retained]},
+	{KindUser, empty[User], 1},
+	{KindToken, empty[Token], 1},
+	{KindInvitation, empty[Invitation], 1},
+	{KindAct, empty[Act], 1},
+	{KindPerson, empty[Person], 1},
+	{KindHandle, empty[Handle], 2},
+	{KindTelling, empty[Telling], 1},
+	{KindSeen, empty[Seen], 1},
+	{KindList, empty[List], 1},
+	{KindContact, empty[Contact], 2},
+	{KindConversation, empty[Conversation], 1},
+	{KindRoom, empty[Room], 1},
+	{KindFloor, empty[Floor], 1},
+	{KindSnapshot, empty[Snapshot], 1},
+	{KindOutdated, empty[Outdated], 2},
+	{KindLikes, empty[Likes], 1},
+	{KindMember, empty[Member], 2},
+	{KindSide, empty[Side], 2},
+	{KindBoxed, empty[Boxed], 2},
+	{KindMessage, empty[Message], 2},
+	{KindOwn, empty[Own], 3},
+	{KindGone, empty[Gone], 2},
+	{KindMention, empty[Mention], 3},
+	{KindChange, empty[Change], 2},
+	{KindEdit, empty[Edit], 3},
+	{KindReaction, empty[Reaction], 4},
+	{KindPin, empty[Pin], 2},
+	{KindHidden, empty[Hidden], 3},
+	{KindMID, empty[MID], 3},
+	{KindEntry, empty[Entry], 2},
+	{KindRetained, empty[Retained], 1},
 }
 
 func empty[T any, P interface {
@@ -124,6 +129,33 @@ func New(kind Kind) Record {
 		}
 	}
 	return nil
+}
+
+// Compare says which of two records comes first in the order of all: negative, 0 or positive.
+func Compare(a, b Record) int {
+	at := place(a.Of())
+	if order := cmp.Compare(at, place(b.Of())); order != 0 {
+		return order
+	}
+	x, y := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for i := range kinds[at].keys {
+		if order := compareKeys(x.Field(i), y.Field(i)); order != 0 {
+			return order
+		}
+	}
+	return 0
+}
+
+func compareKeys(a, b reflect.Value) int {
+	switch a.Kind() {
+	case reflect.String:
+		return cmp.Compare(a.String(), b.String())
+	case reflect.Int64:
+		return cmp.Compare(a.Int(), b.Int())
+	case reflect.Uint64:
+		return cmp.Compare(a.Uint(), b.Uint())
+	}
+	return bytes.Compare(a.Bytes(), b.Bytes())
 }
 
 // User is an account, also one that was deleted. Users are sorted by their names.

@@ -3,7 +3,6 @@ package transfer_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sort"
@@ -21,42 +20,13 @@ func (l list) Records(_ context.Context, after transfer.Record, limit int) ([]tr
 	if after == nil {
 		return l[:min(limit, len(l))], nil
 	}
-	want := key(after)
-	i := sort.Search(len(l), func(i int) bool { return key(l[i]) > want })
+	i := sort.Search(len(l), func(i int) bool { return transfer.Compare(l[i], after) > 0 })
 	return l[i:min(i+limit, len(l))], nil
-}
-
-// key sorts the records that these tests have.
-func key(r transfer.Record) string {
-	kind := slices.Index(transfer.Kinds(), r.Of())
-	switch r := r.(type) {
-	case *transfer.User:
-		return fmt.Sprintf("%02d %s", kind, r.Name)
-	case *transfer.List:
-		return fmt.Sprintf("%02d %s", kind, r.User)
-	case *transfer.Contact:
-		return fmt.Sprintf("%02d %s %s", kind, r.User, r.Other)
-	case *transfer.Conversation:
-		return fmt.Sprintf("%02d %s", kind, r.C)
-	case *transfer.Room:
-		return fmt.Sprintf("%02d %s", kind, r.C)
-	case *transfer.Member:
-		return fmt.Sprintf("%02d %s %s", kind, r.C, r.Who)
-	case *transfer.Message:
-		return fmt.Sprintf("%02d %s %09d", kind, r.C, r.Seq)
-	case *transfer.Own:
-		return fmt.Sprintf("%02d %s %s %09d", kind, r.C, r.Who, r.Seq)
-	case *transfer.MID:
-		return fmt.Sprintf("%02d %s %s %s", kind, r.C, r.From, r.MID)
-	case *transfer.Entry:
-		return fmt.Sprintf("%02d %s %09d", kind, r.User, r.USN)
-	}
-	panic(fmt.Sprintf("no key for %T", r))
 }
 
 // sink takes an import, and breaks down after some steps.
 type sink struct {
-	records map[string]transfer.Record
+	records list // in their order
 	at      transfer.Progress
 	under   bool
 	steps   int // left; -1: any number
@@ -65,7 +35,7 @@ type sink struct {
 
 var errBroken = errors.New("broken")
 
-func newSink() *sink { return &sink{records: map[string]transfer.Record{}, steps: -1} }
+func newSink() *sink { return &sink{steps: -1} }
 
 func (s *sink) Progress(context.Context) (transfer.Progress, bool, error) { return s.at, s.under, nil }
 
@@ -74,7 +44,11 @@ func (s *sink) Import(_ context.Context, records []transfer.Record, p transfer.P
 		return transfer.ErrNotEmpty
 	}
 	for _, r := range records {
-		s.records[key(r)] = r
+		i, found := slices.BinarySearchFunc(s.records, r, transfer.Compare)
+		if !found {
+			s.records = slices.Insert(s.records, i, r)
+		}
+		s.records[i] = r
 	}
 	if s.steps--; s.steps == -1 {
 		return errBroken // after the records, before the progress

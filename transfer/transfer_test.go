@@ -3,6 +3,7 @@ package transfer_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -116,15 +117,21 @@ func TestAFileThatIsNotGoodChangesNothing(t *testing.T) {
 		"no end":            {strings.Join(lines[:len(lines)-2], ""), transfer.ErrCut},
 		"cut in a line":     {whole[:len(whole)-1], transfer.ErrCut},
 		"a line is missing": {strings.Join(append(append([]string{}, lines[:3]...), lines[4:]...), ""), transfer.ErrSum},
-		"a line twice":      {strings.Join(append(append([]string{}, lines[:3]...), lines[2:]...), ""), transfer.ErrSum},
+		"a line twice":      {strings.Join(append(append([]string{}, lines[:3]...), lines[2:]...), ""), transfer.ErrLine},
 		"another order":     {lines[0] + lines[5] + lines[1] + "\n", transfer.ErrLine},
-		"a second header":   {lines[0] + whole, transfer.ErrLine},
-		"a second file":     {whole + whole, transfer.ErrLine},
-		"an unknown kind":   {lines[0] + `{"t":"bird"}` + "\n", transfer.ErrLine},
-		"an unknown field":  {lines[0] + `{"t":"user","name":"a","wings":2}` + "\n", transfer.ErrLine},
-		"no JSON":           {lines[0] + `{"t":"user","name"}` + "\n", transfer.ErrLine},
-		"no UTF-8":          {lines[0] + "{\"t\":\"user\",\"name\":\"\xff\"}\n", transfer.ErrLine},
-		"a wrong type":      {lines[0] + `{"t":"user","name":7}` + "\n", transfer.ErrLine},
+		"another order within a kind": {
+			fileOf(`{"t":"user","name":"b"}`, `{"t":"user","name":"a"}`), transfer.ErrLine,
+		},
+		"the same twice": {
+			fileOf(`{"t":"own","c":"g.1","who":"a","seq":1,"n":1}`, `{"t":"own","c":"g.1","who":"a","seq":1,"n":2}`), transfer.ErrLine,
+		},
+		"a second header":  {lines[0] + whole, transfer.ErrLine},
+		"a second file":    {whole + whole, transfer.ErrLine},
+		"an unknown kind":  {lines[0] + `{"t":"bird"}` + "\n", transfer.ErrLine},
+		"an unknown field": {lines[0] + `{"t":"user","name":"a","wings":2}` + "\n", transfer.ErrLine},
+		"no JSON":          {lines[0] + `{"t":"user","name"}` + "\n", transfer.ErrLine},
+		"no UTF-8":         {lines[0] + "{\"t\":\"user\",\"name\":\"\xff\"}\n", transfer.ErrLine},
+		"a wrong type":     {lines[0] + `{"t":"user","name":7}` + "\n", transfer.ErrLine},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -219,26 +226,69 @@ func fill(v reflect.Value, n *int) {
 	}
 }
 
+// fileOf is a file of lines, which need not be good ones.
+func fileOf(records ...string) string {
+	before := "{\"t\":\"magpie\",\"format\":1}\n"
+	for _, line := range records {
+		before += line + "\n"
+	}
+	return before + fmt.Sprintf("{\"t\":\"end\",\"records\":%d,\"sha256\":\"%x\"}\n", len(records), sha256.Sum256([]byte(before)))
+}
+
+// TestRecordsAreSortedByWhatTheDocumentSays: by the fields that it names, and by nothing else.
+func TestRecordsAreSortedByWhatTheDocumentSays(t *testing.T) {
+	_, sorted := documented(t)
+	for _, r := range everyKind() {
+		v := reflect.ValueOf(r).Elem()
+		var by []string
+		for i := range v.NumField() {
+			other := transfer.New(r.Of())
+			changed := reflect.ValueOf(other).Elem()
+			if v.Field(i).IsZero() { // fill makes a zero of 256
+				v.Field(i).SetUint(1)
+			}
+			changed.Set(v)
+			changed.Field(i).SetZero()
+			switch order := transfer.Compare(r, other); {
+			case order != -transfer.Compare(other, r), order < 0:
+				t.Errorf("%s: without %s it comes %d", r.Of(), v.Type().Field(i).Name, order)
+			case order > 0:
+				name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+				by = append(by, name)
+			}
+		}
+		if want := sorted[r.Of()]; !slices.Equal(by, want) {
+			t.Errorf("%s is sorted by %q, docs/export.md says %q", r.Of(), by, want)
+		}
+	}
+}
+
 func TestTheDocumentHasAllKindsInTheirOrder(t *testing.T) {
+	kinds, _ := documented(t)
+	if want := transfer.Kinds(); !slices.Equal(kinds, want) {
+		t.Errorf("docs/export.md has\n%v, there are\n%v", kinds, want)
+	}
+}
+
+// documented gives what docs/export.md says of records: the kinds, and what each is sorted by.
+func documented(t *testing.T) (kinds []transfer.Kind, sorted map[transfer.Kind][]string) {
 	text, err := os.ReadFile("../docs/export.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, records, _ := strings.Cut(string(text), "## Records")
-	var kinds []transfer.Kind
+	sorted = map[transfer.Kind][]string{}
 	for line := range strings.Lines(records) {
-		row, ok := strings.CutPrefix(line, "| `")
-		names, _, _ := strings.Cut(row, " |")
-		if !ok || names == "t`" {
+		columns := strings.Split(line, " | ")
+		name, ok := strings.CutPrefix(columns[0], "| `")
+		if !ok || name == "t`" {
 			continue
 		}
-		for name := range strings.SplitSeq(names, ", ") {
-			kinds = append(kinds, transfer.Kind(strings.Trim(name, "`")))
-		}
+		kind := transfer.Kind(strings.TrimSuffix(name, "`"))
+		kinds = append(kinds, kind)
+		sorted[kind] = strings.Split(strings.Trim(columns[1], "`"), "`, `")
 	}
-	if want := transfer.Kinds(); !slices.Equal(kinds, want) {
-		t.Errorf("docs/export.md has\n%v, there are\n%v", kinds, want)
-	}
+	return kinds, sorted
 }
 
 func TestALineGivesTheRecordAgain(t *testing.T) {
