@@ -340,26 +340,53 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
+// FuzzImport is of the lines between header and end, which say what is right for any lines: else nothing would get past the sum.
 func FuzzImport(f *testing.F) {
-	whole := export(f, world())
+	lines := func(l list) string {
+		inner := bytes.SplitAfter(export(f, l), []byte{'\n'})
+		return string(bytes.Join(inner[1:len(inner)-2], nil))
+	}
+	whole := lines(world())
 	f.Add(whole)
-	f.Add(whole[:len(whole)/2])
-	f.Add(bytes.Replace(whole, []byte("alice"), []byte("malice"), 1))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := transfer.Verify(t.Context(), &file{data: data}); err != nil {
+	f.Add(lines(everyKind()))
+	f.Add(strings.Replace(whole, "alice", "malice", 1))
+	f.Add(whole + whole)
+	f.Add("")
+	f.Fuzz(func(t *testing.T, lines string) {
+		var records []string
+		if lines != "" {
+			records = strings.Split(strings.TrimSuffix(lines, "\n"), "\n")
+		}
+		data := []byte(fileOf(records...))
+		to := &nowhere{}
+		s, err := transfer.Import(t.Context(), to, &file{data: data}, nil)
+		if err != nil {
+			known := slices.ContainsFunc([]error{transfer.ErrLine, transfer.ErrSum}, func(e error) bool { return errors.Is(err, e) })
+			if !known || len(to.took) > 0 || to.ended {
+				t.Errorf("got %v, %d records taken, ended %t", err, len(to.took), to.ended)
+			}
 			return
 		}
-		to := &nowhere{}
-		if _, err := transfer.Import(t.Context(), to, &file{data: data}, nil); err != nil || !to.ended {
-			t.Errorf("a file that is good: %v", err)
+		sorted := slices.IsSortedFunc(to.took, transfer.Compare)
+		if s.Records != uint64(len(to.took)) || len(to.took) != len(records) || !sorted || !to.ended {
+			t.Errorf("got %d of %d records, sorted %t, ended %t", s.Records, len(records), sorted, to.ended)
+		}
+		if _, err := transfer.Check(t.Context(), list(to.took)); err != nil {
+			t.Errorf("check: %v", err)
 		}
 	})
 }
 
 // nowhere takes any import.
-type nowhere struct{ sink }
+type nowhere struct {
+	sink
+	took []transfer.Record
+}
 
-func (n *nowhere) Import(ctx, []transfer.Record, transfer.Progress) error { return nil }
+func (n *nowhere) Import(_ ctx, records []transfer.Record, _ transfer.Progress) error {
+	n.took = append(n.took, records...)
+	return nil
+}
 
 func TestCheckFindsWhatDoesNotFit(t *testing.T) {
 	report, err := transfer.Check(t.Context(), world())
