@@ -49,7 +49,7 @@ func Check(ctx context.Context, src Source) (Report, error) {
 			}
 			last = r
 		}
-		if len(page) < exportPage {
+		if len(page) == 0 {
 			c.endConversation()
 			c.endStream()
 			c.endMembers()

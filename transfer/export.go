@@ -18,7 +18,7 @@ type File interface {
 	Sync() error
 }
 
-// exportPage is how many records are read at once.
+// exportPage is how many records are read at once, at most.
 const exportPage = 500
 
 // Export writes everything that src has to a file. What it finds there of an export of the same source that was interrupted
@@ -117,7 +117,7 @@ func (e *exporting) run(ctx context.Context, src Source) error {
 				return err
 			}
 		}
-		if len(page) < exportPage {
+		if len(page) == 0 {
 			return e.end()
 		}
 	}

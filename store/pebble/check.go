@@ -54,7 +54,7 @@ func (s source) check(ctx context.Context) (transfer.Report, error) {
 func (s source) checkRows(ctx context.Context, kind transfer.Kind, computed map[table]int, report *transfer.Report) error {
 	section := sections[kind]
 	var failed error
-	err := s.each(kind, []byte{byte(section.table)}, func(_ []byte, r transfer.Record) bool {
+	err := s.each(kind, []byte{byte(section.table)}, func(r transfer.Record, _ int) bool {
 		failed = section.rows(r, func(key, value []byte) {
 			is, found, err := s.value(key)
 			own := table(key[0]) == section.table

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -260,5 +261,30 @@ func TestACheckOfAnOpenStoreFindsWhatThatOfItsCopyWould(t *testing.T) {
 	}
 	if report, err := store.Check(t.Context()); err != nil || report.Found != 1 {
 		t.Errorf("rows: %+v, %v, want the first phone number", report, err)
+	}
+}
+
+// What is read at once for an export, or a check, is bounded however large the records are.
+func TestAPageOfLargeRecordsIsShort(t *testing.T) {
+	to := open(t, pebble.Config{Dir: t.TempDir()}).Transfer()
+	body := transfer.Body(`{"text":"` + strings.Repeat("x", 100<<10) + `"}`)
+	var all, got []transfer.Record
+	for i := range uint64(30) {
+		all = append(all, &transfer.Message{C: "d.alice.bob", Seq: i + 1, ID: "id", From: "alice", Body: body})
+	}
+	if err := to.Import(t.Context(), all, transfer.Progress{}); err != nil {
+		t.Fatal(err)
+	}
+	for after := transfer.Record(nil); ; after = got[len(got)-1] {
+		page, err := to.Records(t.Context(), after, 10_000)
+		if err != nil || len(page) > 11 {
+			t.Fatalf("got %d messages of 100 KiB at once, %v; want 1 MiB of them", len(page), err)
+		}
+		if got = append(got, page...); len(page) == 0 {
+			break
+		}
+	}
+	if !reflect.DeepEqual(got, all) {
+		t.Errorf("got %d messages, want the %d that there are", len(got), len(all))
 	}
 }

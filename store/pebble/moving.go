@@ -35,9 +35,14 @@ func (s source) value(key []byte) (value []byte, found bool, err error) {
 	return bytes.Clone(value), true, closer.Close()
 }
 
+// pageBytes is how much of rows is read at once for records: some messages and snapshots are large.
+const pageBytes = 1 << 20
+
 // Records implements transfer.Source.
 func (s source) Records(ctx context.Context, after transfer.Record, limit int) ([]transfer.Record, error) {
 	var out []transfer.Record
+	size := 0
+	full := func() bool { return len(out) >= limit || size >= pageBytes }
 	kinds := transfer.Kinds()
 	if after != nil {
 		kinds = kinds[slices.Index(kinds, after.Of()):]
@@ -47,22 +52,23 @@ func (s source) Records(ctx context.Context, after transfer.Record, limit int) (
 		if after != nil && after.Of() == kind {
 			from = append(sections[kind].key(after), 0)
 		}
-		err := s.each(kind, from, func(_ []byte, r transfer.Record) bool {
+		err := s.each(kind, from, func(r transfer.Record, row int) bool {
 			out = append(out, r)
-			return len(out) < limit && ctx.Err() == nil
+			size += row
+			return !full() && ctx.Err() == nil
 		})
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return nil, unavailable(fmt.Sprintf("read %ss", kind), err)
 		}
-		if len(out) >= limit {
+		if full() {
 			break
 		}
 	}
 	return out, nil
 }
 
-// each visits records of a kind in their order, from a key on, until visit says false.
-func (s source) each(kind transfer.Kind, from []byte, visit func(key []byte, r transfer.Record) (more bool)) error {
+// each visits records of a kind in their order, from a key on, with the size of their rows, until visit says false.
+func (s source) each(kind transfer.Kind, from []byte, visit func(r transfer.Record, row int) (more bool)) error {
 	if kind == transfer.KindSeen {
 		return s.eachSeen(from, visit)
 	}
@@ -77,7 +83,7 @@ func (s source) each(kind transfer.Kind, from []byte, visit func(key []byte, r t
 		if value, err = iter.ValueAndErr(); err == nil {
 			r, err = section.read(s, iter.Key(), value)
 		}
-		if err == nil && r != nil && !visit(iter.Key(), r) {
+		if err == nil && r != nil && !visit(r, len(value)) {
 			break
 		}
 	}
@@ -86,7 +92,7 @@ func (s source) each(kind transfer.Kind, from []byte, visit func(key []byte, r t
 
 // eachSeen is each for who was there when: who is there, or was when the process ended, was so at the last beat at least. A
 // start would say the same.
-func (s source) eachSeen(from []byte, visit func(key []byte, r transfer.Record) (more bool)) error {
+func (s source) eachSeen(from []byte, visit func(r transfer.Record, row int) (more bool)) error {
 	beat, err := s.beat()
 	if err != nil {
 		return err
@@ -102,14 +108,14 @@ func (s source) eachSeen(from []byte, visit func(key []byte, r transfer.Record) 
 	for more := true; more && left.err == nil && there.err == nil && (left.at != nil || there.at != nil); {
 		switch {
 		case there.at == nil || left.at != nil && left.at.User < there.at.User:
-			more = visit(left.key, left.at)
+			more = visit(left.at, 0)
 			left.next(s)
 		default:
 			if left.at != nil && left.at.User == there.at.User {
 				left.next(s)
 			}
 			there.at.At = max(there.at.At, beat)
-			more = visit(there.key, there.at)
+			more = visit(there.at, 0)
 			there.next(s)
 		}
 	}
@@ -119,7 +125,6 @@ func (s source) eachSeen(from []byte, visit func(key []byte, r transfer.Record) 
 // seenWalk goes through a table of who was there when.
 type seenWalk struct {
 	iter *pebble.Iterator
-	key  []byte
 	at   *transfer.Seen // nil: there are no more
 	err  error
 }
@@ -144,8 +149,7 @@ func (w *seenWalk) take(s source, ok bool) {
 	}
 	value, err := w.iter.ValueAndErr()
 	if err == nil {
-		w.key = bytes.Clone(w.iter.Key())
-		w.at, _, err = readSeen(s, w.key[1:], value)
+		w.at, _, err = readSeen(s, w.iter.Key()[1:], value)
 	}
 	if err != nil {
 		w.at, w.err = nil, err

@@ -283,7 +283,7 @@ func putTelling(t *transfer.Telling, put putter) error {
 
 func seenRecordKey(s *transfer.Seen) []byte { return key1(tableSeen, s.User) }
 
-// readSeen is given rows of tableOnline too: see source.scanSeen.
+// readSeen is given rows of tableOnline too: see source.eachSeen.
 func readSeen(_ source, key, value []byte) (*transfer.Seen, bool, error) {
 	s := &transfer.Seen{}
 	if err := cutName(key, &s.User); err != nil {

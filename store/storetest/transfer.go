@@ -342,7 +342,7 @@ func testRecordPages(k *kit) {
 			page, err := k.store.Transfer().Records(k.ctx(), after, limit)
 			k.ok("records", err)
 			got = append(got, page...)
-			if len(page) < limit {
+			if len(page) == 0 {
 				break
 			}
 		}
