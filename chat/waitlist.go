@@ -11,7 +11,7 @@ type waitlist[T any] struct {
 	signal chan struct{} // has room for one word to each worker
 
 	mu    sync.Mutex // guards all below; taken after all others
-	ready []*T // in the order in which they get their turn
+	ready []*T       // in the order in which they get their turn
 }
 
 func newWaitlist[T any](workers int) waitlist[T] {

@@ -29,7 +29,8 @@ type Store interface {
 // Source gives everything that a store has.
 type Source interface {
 	// Records gives up to limit records in their order, those after after (nil: from the first); none only if there are no
-	// more, and fewer also if they are large. What is written between two calls may be missing or not: only a store that nobody writes to gives what fits together.
+	// more, and fewer also if they are large. What is written between two calls may be missing or not: only a store that nobody
+	// writes to gives what fits together.
 	Records(ctx context.Context, after Record, limit int) ([]Record, error)
 }
 
