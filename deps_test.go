@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
 	"transfer":                  {"accounts", "chat"},
 	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer"},
+	"store/mongo":               {"accounts", "chat", "broker/sessions", "transfer"},
 	"store/storetest":           {"accounts", "chat", "broker/sessions", "transfer"},
 	"broker": {
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",

@@ -1,0 +1,85 @@
+package mongo
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// Collections. docs/storage.md says what is in them.
+const (
+	usersCollection       = "users"
+	tokensCollection      = "tokens"
+	invitationsCollection = "invitations"
+	actsCollection        = "acts"
+	seenCollection        = "seen"
+)
+
+// index is one that queries rest on.
+type index struct {
+	collection string
+	name       string
+	keys       bson.D
+	unique     bool
+	serves     string // the queries, for docs/storage.md
+}
+
+// indexes are all that there have to be besides those of _id.
+var indexes = []index{
+	{usersCollection, "leaving", bson.D{{Key: "leaving", Value: 1}, {Key: "_id", Value: 1}}, false, "Leaving"},
+	{tokensCollection, "owner", bson.D{{Key: "owner", Value: 1}}, false, "Tokens, DeleteTokens"},
+	{tokensCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, "PurgeTokens"},
+	{invitationsCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, "PurgeTokens"},
+	{seenCollection, "there", bson.D{{Key: "there", Value: 1}, {Key: "_id", Value: 1}}, false, "Settle"},
+}
+
+// createIndexes makes the indexes that are missing, and looks whether those that are there are what they should be: one that is
+// missing would cost uniqueness without a word. They are made one by one, which every server can do.
+func createIndexes(ctx context.Context, db *mongo.Database) error {
+	for _, x := range indexes {
+		o := options.Index().SetName(x.name)
+		if x.unique {
+			o.SetUnique(true)
+		}
+		if _, err := db.Collection(x.collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: x.keys, Options: o}); err != nil {
+			return fmt.Errorf("create the index %s of %s: %w", x.name, x.collection, err)
+		}
+	}
+	there := map[string][]mongo.IndexSpecification{}
+	for _, x := range indexes {
+		if there[x.collection] == nil {
+			list, err := db.Collection(x.collection).Indexes().ListSpecifications(ctx)
+			if err != nil {
+				return fmt.Errorf("list the indexes of %s: %w", x.collection, err)
+			}
+			there[x.collection] = list
+		}
+		if err := x.verify(there[x.collection]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify looks whether the index is among those that there are, and is what it should be.
+func (x index) verify(there []mongo.IndexSpecification) error {
+	i := slices.IndexFunc(there, func(s mongo.IndexSpecification) bool { return s.Name == x.name })
+	if i < 0 {
+		return fmt.Errorf("the index %s of %s is missing", x.name, x.collection)
+	}
+	keys, err := bson.Marshal(x.keys)
+	if err != nil {
+		return err
+	}
+	unique := there[i].Unique != nil && *there[i].Unique
+	if unique != x.unique || !bytes.Equal(there[i].KeysDocument, keys) {
+		return fmt.Errorf("the index %s of %s is on %s, unique: %t; it should be on %s, unique: %t",
+			x.name, x.collection, there[i].KeysDocument, unique, bson.Raw(keys), x.unique)
+	}
+	return nil
+}

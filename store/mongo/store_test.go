@@ -1,0 +1,57 @@
+package mongo_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/storetest"
+	"github.com/magpie-im/magpie/transfer"
+)
+
+var databases atomic.Int64
+
+func next() int64 { return databases.Add(1) }
+
+// harness is a store in a database of its own.
+type harness struct {
+	uri   string
+	store *mongo.Store
+}
+
+func newHarness(t *testing.T) storetest.Harness { return &harness{uri: database(t)} }
+
+func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
+	t.Helper()
+	store, err := mongo.Open(context.Background(), mongo.Config{URI: h.uri, Clock: clock})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	h.store = store
+	return partly{store}
+}
+
+// Crash cuts the store off from the database.
+func (h *harness) Crash(t *testing.T) {
+	t.Helper()
+	if err := h.store.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// partly is a store of which some parts are still to be written.
+type partly struct{ *mongo.Store }
+
+func (partly) Chat() chat.Store         { return nil }
+func (partly) Sessions() sessions.Store { return nil }
+func (partly) Transfer() transfer.Store { return nil }
+
+func TestStore(t *testing.T) {
+	storetest.Some(t, newHarness, func(group, name string) bool {
+		return group == "accounts" && name != "a session is told in its user's stream"
+	})
+}
