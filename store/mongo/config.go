@@ -22,6 +22,12 @@ type Config struct {
 	Timeout time.Duration
 	// Clock tells the time; nil: time.Now.
 	Clock func() time.Time
+	// Alone says that no other process writes to the database: what is in memory need not be compared with what is there.
+	Alone bool
+	// Conversations is how many are kept in memory, about. Default 10,000.
+	Conversations int
+	// Hook is called at named points between the steps of a change; nil: nobody is. Tests end the process there.
+	Hook func(point string)
 }
 
 const defaultDatabase = "magpie"
@@ -32,6 +38,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
+	}
+	if c.Conversations == 0 {
+		c.Conversations = 10_000
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

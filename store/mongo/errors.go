@@ -24,5 +24,11 @@ func failed(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("%s: %w: %w", doing, accounts.ErrUnavailable, err)
 }
 
+// asBulk gives the error of an insert of several documents, or of a bulk.
+func asBulk(err error) (bulk mongo.BulkWriteException, is bool) {
+	is = errors.As(err, &bulk)
+	return bulk, is
+}
+
 // none says whether an error is that no document was found.
 func none(err error) bool { return errors.Is(err, mongo.ErrNoDocuments) }

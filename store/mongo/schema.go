@@ -18,6 +18,13 @@ const (
 	invitationsCollection = "invitations"
 	actsCollection        = "acts"
 	seenCollection        = "seen"
+	logCollection         = "log"
+	convsCollection       = "convs"
+	membersCollection     = "members"
+	relationsCollection   = "relations"
+	streamCollection      = "stream"
+	hiddenCollection      = "hidden"
+	asksCollection        = "asks"
 )
 
 // index is one that queries rest on.
@@ -26,16 +33,41 @@ type index struct {
 	name       string
 	keys       bson.D
 	unique     bool
+	sparse     bool
 	serves     string // the queries, for docs/storage.md
 }
 
 // indexes are all that there have to be besides those of _id.
 var indexes = []index{
-	{usersCollection, "leaving", bson.D{{Key: "leaving", Value: 1}, {Key: "_id", Value: 1}}, false, "Leaving"},
-	{tokensCollection, "owner", bson.D{{Key: "owner", Value: 1}}, false, "Tokens, DeleteTokens"},
-	{tokensCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, "PurgeTokens"},
-	{invitationsCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, "PurgeTokens"},
-	{seenCollection, "there", bson.D{{Key: "there", Value: 1}, {Key: "_id", Value: 1}}, false, "Settle"},
+	{usersCollection, "leaving", bson.D{{Key: "leaving", Value: 1}, {Key: "_id", Value: 1}}, false, false, "Leaving"},
+	{tokensCollection, "owner", bson.D{{Key: "owner", Value: 1}}, false, false, "Tokens, DeleteTokens"},
+	{tokensCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, false, "PurgeTokens"},
+	{invitationsCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, false, "PurgeTokens"},
+	{seenCollection, "there", bson.D{{Key: "there", Value: 1}, {Key: "_id", Value: 1}}, false, false, "Settle"},
+
+	{logCollection, "n", fields("c", "n"), true, false, "the fence of writers; the last entry"},
+	{logCollection, "seq", fields("c", "s"), true, false, "messages by seq"},
+	{logCollection, "mid", fields("c", "f", "m"), true, false, "repeats; messages by mid"},
+	{logCollection, "sender", fields("c", "f", "s"), false, false, "how many are somebody's up to a seq; Wipe"},
+	{logCollection, "rev", fields("c", "r"), false, false, "Revisions"},
+	{logCollection, "open", fields("open", "n"), false, true, "what may not have followed"},
+	{logCollection, "ends", fields("x"), false, true, "entries that are fences only"},
+	{membersCollection, "user", fields("u", "in"), false, false, "conversations of a user"},
+	{membersCollection, "conversation", fields("c", "u"), false, false, "members of a room"},
+	{relationsCollection, "name", fields("u", "p"), true, false, "List, Partners"},
+	{relationsCollection, "state", fields("u", "state", "p"), false, false, "Accepted, Mutual, Requests"},
+	{relationsCollection, "version", fields("u", "ver"), true, false, "Changes"},
+	{streamCollection, "usn", fields("u", "n"), true, false, "Stream"},
+	{streamCollection, "ref", fields("u", "ref"), true, false, "what was told already"},
+	{asksCollection, "user", fields("u", "at"), false, false, "how many strangers were approached"},
+}
+
+// fields are ascending keys.
+func fields(names ...string) (d bson.D) {
+	for _, name := range names {
+		d = append(d, bson.E{Key: name, Value: 1})
+	}
+	return d
 }
 
 // createIndexes makes the indexes that are missing, and looks whether those that are there are what they should be: one that is
@@ -45,6 +77,9 @@ func createIndexes(ctx context.Context, db *mongo.Database) error {
 		o := options.Index().SetName(x.name)
 		if x.unique {
 			o.SetUnique(true)
+		}
+		if x.sparse {
+			o.SetSparse(true)
 		}
 		if _, err := db.Collection(x.collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: x.keys, Options: o}); err != nil {
 			return fmt.Errorf("create the index %s of %s: %w", x.name, x.collection, err)

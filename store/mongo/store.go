@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
 )
 
 // Store is a database that is open. Safe for concurrent use.
@@ -20,6 +21,20 @@ type Store struct {
 	mu     sync.Mutex
 	closed bool
 	users  sync.WaitGroup // calls that are under way
+
+	life    context.Context // of what runs in the background, and of what is written
+	end     context.CancelFunc
+	running sync.WaitGroup // what runs in the background
+
+	convMu sync.Mutex
+	convs  map[chat.Conversation]*conversation
+
+	pushMu      sync.Mutex
+	pushQueue   []*pushing
+	pushRunning bool
+
+	headMu sync.Mutex
+	heads  map[accounts.Name]streamHead
 }
 
 // Open connects to the database, and makes what is missing there.
@@ -33,7 +48,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	s := &Store{cfg: cfg, client: client, db: client.Database(database)}
+	s := &Store{
+		cfg: cfg, client: client, db: client.Database(database), convs: map[chat.Conversation]*conversation{},
+		heads: map[accounts.Name]streamHead{},
+	}
+	s.life, s.end = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
 	defer cancel()
 	if err := client.Ping(ctx, nil); err != nil {
@@ -55,6 +74,8 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.users.Wait()
+	s.running.Wait()
+	s.end()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
 	return s.client.Disconnect(ctx)

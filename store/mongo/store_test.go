@@ -2,12 +2,12 @@ package mongo_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/magpie-im/magpie/broker/sessions"
-	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/store/mongo"
 	"github.com/magpie-im/magpie/store/storetest"
 	"github.com/magpie-im/magpie/transfer"
@@ -27,7 +27,7 @@ func newHarness(t *testing.T) storetest.Harness { return &harness{uri: database(
 
 func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
-	store, err := mongo.Open(context.Background(), mongo.Config{URI: h.uri, Clock: clock})
+	store, err := mongo.Open(context.Background(), mongo.Config{URI: h.uri, Clock: clock, Alone: true})
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -46,12 +46,24 @@ func (h *harness) Crash(t *testing.T) {
 // partly is a store of which some parts are still to be written.
 type partly struct{ *mongo.Store }
 
-func (partly) Chat() chat.Store         { return nil }
 func (partly) Sessions() sessions.Store { return nil }
 func (partly) Transfer() transfer.Store { return nil }
 
+// wanted are the groups of the suite for what is written, but for some of their tests.
+var wanted = map[string][]string{
+	"accounts":  {"a session is told in its user's stream"},
+	"contacts":  nil,
+	"relations": nil,
+	"messages":  nil,
+	"marks":     nil,
+	"reading":   nil,
+	"own sides": nil,
+	"model":     nil,
+}
+
 func TestStore(t *testing.T) {
 	storetest.Some(t, newHarness, func(group, name string) bool {
-		return group == "accounts" && name != "a session is told in its user's stream"
+		but, some := wanted[group]
+		return some && !slices.Contains(but, name)
 	})
 }

@@ -1,0 +1,294 @@
+package mongo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// chatStore implements chat.Store.
+type chatStore struct {
+	*Store
+	unwritten
+}
+
+// unwritten is what is still to be written.
+type unwritten struct{ chat.Store }
+
+// Chat is the store of chat.
+func (s *Store) Chat() chat.Store { return chatStore{Store: s} }
+
+// kindSys is what the server itself says in a conversation.
+const kindSys = "sys"
+
+// durable is the commit of what is durable when the call returns.
+type durable struct{}
+
+// Wait implements chat.Commit.
+func (durable) Wait(ctx context.Context) error { return nil }
+
+func (c chatStore) Append(ctx context.Context, d chat.Draft) (out chat.Appended, _ chat.Commit, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return out, nil, err
+	}
+	defer s.leave()
+	a := appending{store: s, draft: d, out: &out}
+	if a.origin, err = originOf(d.Origin); err != nil {
+		return out, nil, err
+	}
+	who := []accounts.Name{d.From}
+	for _, name := range d.At {
+		if !slices.Contains(who, name) {
+			who = append(who, name)
+		}
+	}
+	err = s.take(ctx, d.Conversation, &step{who: who, take: a.take, again: a.again})
+	if err != nil {
+		return chat.Appended{}, nil, err
+	}
+	return out, durable{}, nil
+}
+
+// appending is one message on its way to its place.
+type appending struct {
+	store  *Store
+	draft  chat.Draft
+	origin *originDoc
+	out    *chat.Appended
+}
+
+// take gives the message its place, if its sender may write.
+func (a *appending) take(ctx context.Context, t *turn) error {
+	from, err := t.place(a.draft.From)
+	if err != nil {
+		return err
+	}
+	adm, err := a.admit(ctx, t, from)
+	if err != nil {
+		return a.unlessRepeated(ctx, err)
+	}
+	t.origin = a.origin
+	t.begin(entryIsMessage)
+	adm.write(t)
+	m := t.append(a.draft, from)
+	t.undraft(from)
+	*a.out = chat.Appended{Message: m, Large: t.large()}
+	for _, q := range t.crew() {
+		a.out.Members = append(a.out.Members, q.U)
+	}
+	return nil
+}
+
+// again answers by the entry that has the message's mid.
+func (a *appending) again(e *logDoc) error {
+	if e.Kind == entryIsChange || !bytes.Equal(e.Fingerprint, a.draft.Fingerprint[:]) {
+		return fmt.Errorf("mid %.80q in %s: %w", a.draft.MID, a.draft.Conversation, chat.ErrConflict)
+	}
+	*a.out = chat.Appended{Message: a.store.first(e), Dup: true}
+	return nil
+}
+
+// first is the message, or what is known of it, that has a mid.
+func (s *Store) first(e *logDoc) chat.Message {
+	m := chat.Message{Conversation: e.Conversation}
+	switch {
+	case e.Message != nil:
+		m = e.message()
+	case e.WasID != "":
+		m.Seq, m.ID, m.TS = uint64(e.Was), e.WasID, e.TS
+	}
+	m.From, m.MID = e.From, e.MID
+	return m
+}
+
+// errRepeated says that a step has been answered by what has its name.
+var errRepeated = errors.New("repeated")
+
+// unlessRepeated gives a refusal, unless the message is a repeated one: it was not refused then.
+func (a *appending) unlessRepeated(ctx context.Context, refusal error) error {
+	if a.draft.MID == "" {
+		return refusal
+	}
+	e, err := a.store.named(ctx, a.draft.Conversation, a.draft.From, a.draft.MID)
+	if err != nil {
+		return err
+	}
+	if e == nil {
+		return refusal
+	}
+	return a.again(e)
+}
+
+// admission is what becomes of a conversation by a message that may be written.
+type admission struct {
+	created bool
+	talk    *chat.Talk
+	asker   accounts.Name
+	asked   []int64 // when the sender has approached a stranger
+}
+
+// admit says whether the sender may write now.
+func (a *appending) admit(ctx context.Context, t *turn, from *memberDoc) (adm admission, err error) {
+	switch {
+	case a.draft.Refuse != nil:
+		return adm, a.draft.Refuse
+	case t.kind.Room():
+		r := t.room([]accounts.Name{from.U}, t.now)
+		if a.draft.Everyone && !r.Of(from.U).Admin() {
+			return adm, chat.ErrNoRight
+		}
+		return adm, r.Write(from.U)
+	case t.kind == chat.KindNotes:
+		adm.created = t.Created == 0
+		return adm, nil
+	}
+	p := t.pair(from.U, t.now)
+	if p.Mine.State == chat.ContactAccepted && !p.Blocked() && p.Theirs.State != chat.ContactDeleted {
+		return adm, nil
+	}
+	before := p
+	if a.draft.Stranger && a.draft.Approaches > 0 {
+		if p.Asked, err = a.store.asked(ctx, from.U, t.now); err != nil {
+			return adm, err
+		}
+	}
+	was := p.Asked
+	if err := p.Write(a.draft.Stranger, a.draft.Approaches); err != nil {
+		return adm, err
+	}
+	if p.Talk != before.Talk {
+		adm.talk = &p.Talk
+	}
+	adm.asker, adm.asked = from.U, newlyAsked(was, p.Asked)
+	return adm, nil
+}
+
+func (adm *admission) write(t *turn) {
+	if adm.created {
+		t.create()
+	}
+	if adm.talk != nil {
+		t.talk(*adm.talk)
+	}
+	t.ask(adm.asker, adm.asked)
+}
+
+// create makes a conversation that is there from the start one of those of the people who are in it.
+func (t *turn) create() {
+	t.Created = t.now
+	for _, m := range t.crew() {
+		m.In = true
+		t.save(m)
+	}
+}
+
+// append puts a message at the end of the conversation, whose entry has begun, and, unless it is large, pointers to it at the
+// end of the streams of its members.
+func (t *turn) append(d chat.Draft, from *memberDoc) chat.Message {
+	own := t.own(from)
+	t.Head++
+	t.TS = max(t.TS, t.now)
+	if !d.Silent {
+		t.Count++
+		own++
+	}
+	t.LastBy, t.LastOwn = from.U, own
+	e := t.entry
+	e.Seq, e.TS, e.Message = t.Head, t.TS, messageDocOf(d)
+	e.Message.N, e.Message.Own = t.Count, own
+	mid := d.MID
+	if mid == "" {
+		mid = d.ID
+	}
+	t.named(d.From, mid, d.Fingerprint)
+	if d.TTL > 0 {
+		e.Expires = t.TS + 1000*d.TTL
+	}
+	if t.kind.Room() {
+		t.sent(d, from, own)
+	}
+	if !d.Silent && (d.Everyone || len(d.At) > 0) {
+		t.mention(d)
+	}
+	for _, m := range t.crew() {
+		t.tell(m.U, entryDoc{Type: chat.EntryMessage, Conversation: t.Name, Seq: t.Head})
+	}
+	return e.message()
+}
+
+// sent keeps of the sender of a message to a room what it makes of him. What the server says in his name is not his.
+func (t *turn) sent(d chat.Draft, from *memberDoc, own int64) {
+	if !from.Spoke {
+		from.Spoke = true
+		t.save(from)
+	}
+	if !t.in(from) {
+		from.Sent = t.now // who only watches: it is for slow mode, as long as it is in memory
+		return
+	}
+	if from.Own = own; d.Kind != kindSys {
+		from.Sent = t.now
+	}
+	t.save(from)
+}
+
+// mention notes whom the last message of the conversation mentions.
+func (t *turn) mention(d chat.Draft) {
+	if d.Everyone {
+		t.Calls = append(t.Calls, seqMark{t.Head, d.From})
+	}
+	for _, who := range d.At {
+		m := t.people[who]
+		if m != nil && who != d.From && t.in(m) && (t.kind.Room() || t.theirs(who)) {
+			m.Mentions = append(m.Mentions, t.Head)
+			t.save(m)
+		}
+	}
+}
+
+// undraft takes the draft away of who has sent something.
+func (t *turn) undraft(m *memberDoc) {
+	if m.Side != nil && m.Side.Draft != "" {
+		t.changeSide(m, chat.Undrafted())
+	}
+}
+
+// askDoc is that somebody has approached a stranger.
+type askDoc struct {
+	ID   bson.ObjectID `bson:"_id"`
+	N    int64         `bson:"n"`
+	User accounts.Name `bson:"u"`
+	At   int64         `bson:"at"` // Unix milliseconds
+}
+
+// asked gives when somebody has approached strangers, in the last day.
+func (s *Store) asked(ctx context.Context, who accounts.Name, now int64) (at []int64, err error) {
+	var docs []askDoc
+	day := bson.D{{Key: "u", Value: who}, {Key: "at", Value: bson.D{{Key: "$gt", Value: now - fenceLife.Milliseconds()}}}}
+	err = s.findAll(ctx, asksCollection, day, &docs)
+	for _, d := range docs {
+		at = append(at, d.At)
+	}
+	return at, err
+}
+
+// newlyAsked gives what is there now and was not before.
+func newlyAsked(before, now []int64) (fresh []int64) {
+	before = slices.Clone(before)
+	for _, at := range now {
+		if i := slices.Index(before, at); i >= 0 {
+			before = slices.Delete(before, i, i+1)
+			continue
+		}
+		fresh = append(fresh, at)
+	}
+	return fresh
+}

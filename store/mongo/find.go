@@ -1,0 +1,58 @@
+package mongo
+
+import (
+	"cmp"
+	"context"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// findOption is how documents are read.
+type findOption func(*options.FindOptionsBuilder)
+
+// sortedBy reads them in the order of a field: 1 ascending, -1 descending.
+func sortedBy(field string, direction int) findOption {
+	return func(o *options.FindOptionsBuilder) { o.SetSort(bson.D{{Key: field, Value: direction}}) }
+}
+
+// limitedTo reads up to n.
+func limitedTo(n int) findOption {
+	return func(o *options.FindOptionsBuilder) { o.SetLimit(int64(n)) }
+}
+
+// only reads some fields.
+func only(fields ...string) findOption {
+	return func(o *options.FindOptionsBuilder) {
+		var d bson.D
+		for _, f := range fields {
+			d = append(d, bson.E{Key: f, Value: 1})
+		}
+		o.SetProjection(d)
+	}
+}
+
+// findAll reads documents into the slice that all points to.
+func (s *Store) findAll(ctx context.Context, collection string, filter bson.D, all any, how ...findOption) error {
+	err := retried(ctx, func() error {
+		o := options.Find()
+		for _, option := range how {
+			option(o)
+		}
+		cursor, err := s.db.Collection(collection).Find(ctx, filter, o)
+		if err != nil {
+			return err
+		}
+		return cursor.All(ctx, all)
+	})
+	return failed(ctx, "read "+collection, err)
+}
+
+func compareNames(a, b accounts.Name) int { return cmp.Compare(a, b) }
+
+// sortedByBoth reads them in the order of two fields.
+func sortedByBoth(first, second string) findOption {
+	return func(o *options.FindOptionsBuilder) { o.SetSort(fields(first, second)) }
+}

@@ -1,0 +1,324 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// Everything that happens in a conversation is an entry of its log. The insert of the entry is the commit: with (c, n) two
+// writers cannot both be the next one, with (c, f, m) nothing that was given a name by its sender happens twice.
+// What follows from an entry is in the entry, so that anybody can do it who finds it open: see following.
+
+// logDoc is an entry of the log of a conversation.
+type logDoc struct {
+	ID           bson.ObjectID     `bson:"_id"`
+	Conversation chat.Conversation `bson:"c"`
+	N            int64             `bson:"n"` // 1, 2, 3 ...
+	V            int64             `bson:"v"` // of the entry that has changed this one last
+	Seq          int64             `bson:"s"` // of a message; of anything else -N
+	From         accounts.Name     `bson:"f"` // who has named it; empty: nobody has
+	MID          string            `bson:"m"` // the name; without one N
+	Kind         string            `bson:"k"`
+	TS           int64             `bson:"ts"` // Unix milliseconds
+	Fingerprint  []byte            `bson:"fp,omitempty"`
+	Message      *messageDoc       `bson:"msg,omitempty"`
+	Change       *changeDoc        `bson:"op,omitempty"`
+	Rev          int64             `bson:"r,omitempty"`      // of a change of a message
+	Expires      int64             `bson:"ttl,omitempty"`    // of a message: when its time is over, in Unix milliseconds
+	Open         chat.Conversation `bson:"open,omitempty"`   // Conversation, as long as not all that follows may be there
+	Follows      []byte            `bson:"fx,omitempty"`     // a following
+	Ends         *time.Time        `bson:"x,omitempty"`      // when it may be removed: it is only there as a fence
+	Was          int64             `bson:"was,omitempty"`    // the seq of a message that is not there any more
+	WasID        string            `bson:"was_id,omitempty"` // and its id
+}
+
+// Kinds of entries.
+const (
+	entryIsMessage = "msg"
+	entryIsChange  = "op"   // of a message
+	entryIsLikes   = "like" // of a live room
+	entryIsState   = "state"
+)
+
+// fenceLife is how long an entry stays that is needed for nothing but to keep a writer from taking its place who believes to be
+// the next one: longer than anybody believes that without looking.
+const fenceLife = 24 * time.Hour
+
+// following is what follows from an entry.
+type following struct {
+	Docs   []document `bson:"docs,omitempty"`
+	Told   []told     `bson:"told,omitempty"`
+	Origin *originDoc `bson:"origin,omitempty"`
+}
+
+// document is what one becomes. Each has an n, that of the entry from which it follows last.
+type document struct {
+	Collection string        `bson:"c"`
+	ID         bson.RawValue `bson:"id"`
+	N          int64         `bson:"n"`
+	Doc        bson.Raw      `bson:"doc,omitempty"` // nil: it is removed, of the log only
+}
+
+// told is an entry of somebody's stream.
+type told struct {
+	User  accounts.Name `bson:"u"`
+	Entry entryDoc      `bson:"e"`
+}
+
+var errBehind = errors.New("somebody else has written to the conversation")
+
+// insert adds entries, which follow each other, to the log. It gives how many of them there are now. With errBehind somebody else
+// has written; with a repeat, that is the stored entry that has the name of the next one. Any other error means that it is not
+// known what became of the rest.
+func (s *Store) insert(ctx context.Context, entries []*logDoc) (done int, repeat *logDoc, err error) {
+	for pause := firstPause; ; pause.wait(ctx) {
+		_, err = s.log().InsertMany(ctx, entries[done:])
+		if err == nil {
+			return len(entries), nil, nil
+		}
+		n, lookErr := s.inserted(ctx, entries[done:])
+		if done += n; lookErr != nil || done == len(entries) {
+			return done, nil, lookErr
+		}
+		if repeat, err = s.repeated(ctx, entries[done], err); repeat != nil || err != nil {
+			return done, repeat, err
+		}
+		if ctx.Err() != nil {
+			return done, nil, failed(ctx, "write to the log", ctx.Err())
+		}
+	}
+}
+
+// repeated finds out why an entry was refused. Without an error and a repeat it can be tried again.
+func (s *Store) repeated(ctx context.Context, e *logDoc, refused error) (repeat *logDoc, err error) {
+	if !mongo.IsDuplicateKeyError(refused) {
+		if !passing(refused) {
+			return nil, failed(ctx, "write to the log", refused)
+		}
+		return nil, nil
+	}
+	if e.From != "" {
+		if repeat, err = s.named(ctx, e.Conversation, e.From, e.MID); err != nil {
+			return nil, err
+		}
+		if repeat != nil && repeat.ID == e.ID { // it is there, and was not for a majority yet
+			return nil, nil
+		}
+		if repeat != nil {
+			return repeat, nil
+		}
+	}
+	return nil, errBehind
+}
+
+// inserted counts how many of some entries, which follow each other, are there.
+func (s *Store) inserted(ctx context.Context, entries []*logDoc) (n int, err error) {
+	ids := make(bson.A, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID
+	}
+	err = retried(ctx, func() error {
+		filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}
+		cursor, err := s.log().Find(ctx, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+		if err != nil {
+			return err
+		}
+		var there []bson.Raw
+		n = 0
+		err = cursor.All(ctx, &there)
+		n = len(there)
+		return err
+	})
+	return n, failed(ctx, "read the log", err)
+}
+
+// named gives the entry that somebody has given a name; nil: there is none.
+func (s *Store) named(ctx context.Context, c chat.Conversation, from accounts.Name, mid string) (*logDoc, error) {
+	return s.entry(ctx, bson.D{{Key: "c", Value: c}, {Key: "f", Value: from}, {Key: "m", Value: mid}})
+}
+
+// entry gives an entry; nil: there is none.
+func (s *Store) entry(ctx context.Context, filter bson.D) (*logDoc, error) {
+	var e logDoc
+	err := retried(ctx, func() error { return s.log().FindOne(ctx, filter).Decode(&e) })
+	if none(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, failed(ctx, "read the log", err)
+	}
+	return &e, nil
+}
+
+// openEntries gives the entries of a conversation from which not everything may have followed, in their order.
+func (s *Store) openEntries(ctx context.Context, c chat.Conversation) (out []*logDoc, err error) {
+	err = retried(ctx, func() error {
+		cursor, err := s.log().Find(ctx, bson.D{{Key: "open", Value: c}}, options.Find().SetSort(bson.D{{Key: "n", Value: 1}}))
+		if err != nil {
+			return err
+		}
+		out = nil
+		return cursor.All(ctx, &out)
+	})
+	return out, failed(ctx, "read the log", err)
+}
+
+// lastN gives the n of the last entry of a conversation that is there; 0: there is none.
+func (s *Store) lastN(ctx context.Context, c chat.Conversation) (int64, error) {
+	var last struct {
+		N int64 `bson:"n"`
+	}
+	err := retried(ctx, func() error {
+		return s.log().FindOne(ctx, bson.D{{Key: "c", Value: c}},
+			options.FindOne().SetSort(bson.D{{Key: "n", Value: -1}}).SetProjection(bson.D{{Key: "n", Value: 1}})).Decode(&last)
+	})
+	if none(err) {
+		err = nil
+	}
+	return last.N, failed(ctx, "read the log", err)
+}
+
+// follow does what follows from entries of one conversation, in their order, and closes them. It may be done again. It gives the
+// usns of what was told, entry by entry.
+func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) ([][]uint64, error) {
+	var docs []document
+	at := map[string]int{}
+	for _, f := range all {
+		if err := s.relate(ctx, &f); err != nil {
+			return nil, err
+		}
+		for _, d := range f.Docs {
+			if d.Collection == relationsCollection {
+				continue
+			}
+			key := d.Collection + string(d.ID.Value)
+			if i, found := at[key]; found {
+				docs[i] = d
+				continue
+			}
+			at[key] = len(docs)
+			docs = append(docs, d)
+		}
+	}
+	if err := s.replaceAll(ctx, docs); err != nil {
+		return nil, err
+	}
+	s.at("followers written")
+	usns, err := s.tellAll(ctx, entries, all)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range all {
+		if f.Origin != nil {
+			if err := s.applyOrigin(ctx, *f.Origin); err != nil {
+				return nil, err
+			}
+		}
+	}
+	s.at("told")
+	return usns, s.closeEntries(ctx, entries)
+}
+
+// relate writes the relations that follow from an entry, and says in what is told of them which versions that made.
+func (s *Store) relate(ctx context.Context, f *following) error {
+	for _, d := range f.Docs {
+		if d.Collection != relationsCollection {
+			continue
+		}
+		var key relationKey
+		if err := d.ID.Unmarshal(&key); err != nil {
+			return failed(ctx, "read what follows", err)
+		}
+		version, err := s.putRelation(ctx, d)
+		if err != nil {
+			return err
+		}
+		for i := range f.Told {
+			if t := &f.Told[i]; t.User == key.User && t.Entry.Version == versionToCome {
+				t.Entry.Version = version
+			}
+		}
+	}
+	return nil
+}
+
+// closeEntries says that everything has followed from entries.
+func (s *Store) closeEntries(ctx context.Context, entries []*logDoc) error {
+	ns := make(bson.A, len(entries))
+	for i, e := range entries {
+		ns[i] = e.N
+	}
+	filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "n", Value: bson.D{{Key: "$in", Value: ns}}}}
+	err := retried(ctx, func() error {
+		_, err := s.log().UpdateMany(ctx, filter, bson.D{unset("open", "fx")})
+		return err
+	})
+	s.at("closed")
+	return failed(ctx, "close entries", err)
+}
+
+// replaceAll makes documents what they have become, unless they are newer.
+func (s *Store) replaceAll(ctx context.Context, docs []document) error {
+	models := map[string][]mongo.WriteModel{}
+	var order []string
+	for _, d := range docs {
+		if models[d.Collection] == nil {
+			order = append(order, d.Collection)
+		}
+		models[d.Collection] = append(models[d.Collection], d.model())
+	}
+	for _, collection := range order {
+		err := retried(ctx, func() error {
+			_, err := s.db.Collection(collection).BulkWrite(ctx, models[collection], options.BulkWrite().SetOrdered(false))
+			if onlyDuplicates(err) { // they are newer
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return failed(ctx, "write "+collection, err)
+		}
+	}
+	return nil
+}
+
+// model is how a document becomes what it is. One of the log is not made again when it was removed.
+func (d *document) model() mongo.WriteModel {
+	version := "n"
+	if d.Collection == logCollection {
+		version = "v"
+	}
+	older := bson.D{{Key: "_id", Value: d.ID}, {Key: version, Value: bson.D{{Key: "$lt", Value: d.N}}}}
+	if d.Doc == nil {
+		return mongo.NewDeleteOneModel().SetFilter(older)
+	}
+	return mongo.NewReplaceOneModel().SetFilter(older).SetReplacement(d.Doc).SetUpsert(d.Collection != logCollection)
+}
+
+// onlyDuplicates says whether every operation of a bulk that failed did so for a key that there is already.
+func onlyDuplicates(err error) bool {
+	bulk, is := asBulk(err)
+	if !is || bulk.WriteConcernError != nil {
+		return false
+	}
+	for _, e := range bulk.WriteErrors {
+		if !mongo.IsDuplicateKeyError(e.WriteError) {
+			return false
+		}
+	}
+	return len(bulk.WriteErrors) > 0
+}
+
+func (s *Store) log() *mongo.Collection { return s.db.Collection(logCollection) }
+
+// refOf names what follows from an entry in the streams.
+func refOf(e *logDoc) string { return string(e.Conversation) + "/" + strconv.FormatInt(e.N, 10) }

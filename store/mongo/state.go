@@ -1,0 +1,245 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// state is what is known of a conversation as of an entry of its log.
+type state struct {
+	convDoc
+	kind    chat.Kind
+	people  map[accounts.Name]*memberDoc   // those who were asked for; of one that is not large all members are
+	between map[accounts.Name]*relationDoc // of two people: what the other one is to each
+}
+
+// maxPeople is of how many people a conversation knows before it forgets all and reads again who is asked for.
+const maxPeople = 20_000
+
+// know reads what steps need, unless it is known.
+func (c *conversation) know(ctx context.Context, steps []*step) error {
+	if c.state != nil && len(c.people) > maxPeople {
+		c.state = nil
+	}
+	if c.state != nil && !c.store.cfg.Alone {
+		last, err := c.store.lastN(ctx, c.name)
+		if err != nil {
+			return err
+		}
+		if last != c.N {
+			c.state = nil
+		}
+	}
+	if c.state == nil {
+		st, err := c.store.readState(ctx, c.name)
+		if err != nil {
+			return err
+		}
+		c.state = st
+	}
+	var missing []accounts.Name
+	for _, st := range steps {
+		for _, who := range st.who {
+			if c.people[who] == nil && !slices.Contains(missing, who) {
+				missing = append(missing, who)
+			}
+		}
+	}
+	return c.store.readPeople(ctx, c.state, missing)
+}
+
+// readState reads a conversation, after everything has followed from its entries.
+func (s *Store) readState(ctx context.Context, name chat.Conversation) (*state, error) {
+	for {
+		if err := s.finish(ctx, name); err != nil {
+			return nil, err
+		}
+		st := &state{
+			convDoc: convDoc{Name: name}, kind: name.Kind(), people: map[accounts.Name]*memberDoc{},
+			between: map[accounts.Name]*relationDoc{},
+		}
+		if err := s.get(ctx, convsCollection, name, &st.convDoc); err != nil {
+			return nil, err
+		}
+		if err := s.readTheirs(ctx, st); err != nil {
+			return nil, err
+		}
+		last, err := s.lastN(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if last <= st.N {
+			return st, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// finish does what may not have followed from entries of a conversation.
+func (s *Store) finish(ctx context.Context, name chat.Conversation) error {
+	open, err := s.openEntries(ctx, name)
+	if err != nil || len(open) == 0 {
+		return err
+	}
+	all := make([]following, len(open))
+	for i, e := range open {
+		if err := bson.Unmarshal(e.Follows, &all[i]); err != nil {
+			return fmt.Errorf("what follows from entry %d of %s: %w: %w", e.N, name, accounts.ErrUnavailable, err)
+		}
+	}
+	_, err = s.follow(ctx, open, all)
+	return err
+}
+
+// readTheirs reads who is in a conversation that nobody leaves, and all members of a room that is not large.
+func (s *Store) readTheirs(ctx context.Context, st *state) error {
+	switch a, b, _ := st.Name.Pair(); {
+	case st.kind == chat.KindDirect:
+		if err := s.readRelations(ctx, st, a, b); err != nil {
+			return err
+		}
+		return s.readPeople(ctx, st, []accounts.Name{a, b})
+	case st.kind == chat.KindNotes:
+		owner, _ := st.Name.Owner()
+		return s.readPeople(ctx, st, []accounts.Name{owner})
+	case st.Room == nil || st.Room.Large:
+		return nil
+	}
+	return s.findMembers(ctx, bson.D{{Key: "c", Value: st.Name}, {Key: "in", Value: true}}, st)
+}
+
+func (s *Store) readRelations(ctx context.Context, st *state, a, b accounts.Name) error {
+	for _, key := range []relationKey{{a, b}, {b, a}} {
+		r := &relationDoc{Key: key, U: key.User, P: key.Other}
+		if err := s.get(ctx, relationsCollection, key, r); err != nil {
+			return err
+		}
+		st.between[key.User] = r
+	}
+	return nil
+}
+
+// readPeople reads what some people are to a conversation.
+func (s *Store) readPeople(ctx context.Context, st *state, who []accounts.Name) error {
+	if len(who) == 0 {
+		return nil
+	}
+	keys := make(bson.A, len(who))
+	for i, name := range who {
+		keys[i] = memberKey{name, st.Name}
+	}
+	if err := s.findMembers(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, st); err != nil {
+		return err
+	}
+	for _, name := range who {
+		if st.people[name] == nil {
+			st.people[name] = &memberDoc{Key: memberKey{name, st.Name}, U: name, C: st.Name}
+		}
+	}
+	return nil
+}
+
+func (s *Store) findMembers(ctx context.Context, filter bson.D, st *state) error {
+	var all []*memberDoc
+	err := s.findAll(ctx, membersCollection, filter, &all)
+	for _, m := range all {
+		st.people[m.U] = m
+	}
+	return err
+}
+
+// get reads one document. One that is not there leaves doc as it is.
+func (s *Store) get(ctx context.Context, collection string, id, doc any) error {
+	err := retried(ctx, func() error {
+		return s.db.Collection(collection).FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(doc)
+	})
+	if none(err) {
+		return nil
+	}
+	return failed(ctx, "read "+collection, err)
+}
+
+// exists says whether the conversation can be read and marked.
+func (st *state) exists() bool {
+	switch {
+	case st.kind == chat.KindDirect:
+		return st.Talk != nil && st.Talk.Exists
+	case st.kind.Room():
+		return st.Room != nil
+	}
+	return st.kind == chat.KindNotes
+}
+
+// large says whether the conversation is in nobody's stream.
+func (st *state) large() bool { return st.Room != nil && st.Room.Large }
+
+// in says whether m is a member now.
+func (st *state) in(m *memberDoc) bool { return !st.kind.Room() || m.Role != chat.RoleNone }
+
+// place gives what somebody is to the conversation, which need not exist, if he is, or could be, in it.
+func (st *state) place(who accounts.Name) (*memberDoc, error) {
+	if st.kind == chat.KindNone {
+		return nil, chat.ErrNoConversation
+	}
+	m := st.people[who]
+	if m == nil || !st.kind.Room() && !st.theirs(who) {
+		return nil, fmt.Errorf("%s in %s: %w", who, st.Name, chat.ErrNotMember)
+	}
+	return m, nil
+}
+
+// theirs says whether who is one of those who are in a conversation that nobody leaves.
+func (st *state) theirs(who accounts.Name) bool {
+	if st.kind == chat.KindDirect {
+		_, is := st.Name.Peer(who)
+		return is
+	}
+	owner, is := st.Name.Owner()
+	return is && owner == who
+}
+
+// member is place for somebody who has to be in a conversation that exists.
+func (st *state) member(who accounts.Name) (*memberDoc, error) {
+	if !st.exists() {
+		return nil, fmt.Errorf("%s: %w", st.Name, chat.ErrNoConversation)
+	}
+	m, err := st.place(who)
+	if err == nil && !st.in(m) {
+		err = fmt.Errorf("%s in %s: %w", who, st.Name, chat.ErrNotMember)
+	}
+	return m, err
+}
+
+// crew gives the members of a conversation that is not large, in the order of their names.
+func (st *state) crew() []*memberDoc {
+	if st.large() {
+		return nil
+	}
+	var all []*memberDoc
+	for who, m := range st.people {
+		if st.in(m) && (st.kind.Room() || st.theirs(who)) {
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, func(a, b *memberDoc) int { return compareNames(a.U, b.U) })
+	return all
+}
+
+// own gives how many of the counting messages of the conversation are somebody's.
+func (st *state) own(m *memberDoc) int64 {
+	switch {
+	case st.kind.Room():
+		return m.Own
+	case st.LastBy == m.U:
+		return st.LastOwn
+	}
+	return st.Count - st.LastOwn
+}

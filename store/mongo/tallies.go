@@ -1,0 +1,142 @@
+package mongo
+
+import (
+	"context"
+	"slices"
+	"sort"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// tally is a member's tally of a conversation.
+func (st *state) tally(m *memberDoc) chat.Tally {
+	if m.Dropped || !st.in(m) {
+		return chat.Tally{Conversation: st.Name, Boxed: m.Boxed}
+	}
+	t := chat.Tally{
+		Conversation: st.Name, Head: uint64(st.Head), Read: uint64(m.Read), N: uint64(st.Count), ReadN: uint64(m.ReadN),
+		Own: uint64(st.own(m)), ReadOwn: uint64(m.ReadOwn), Gone: st.missed(m), Mention: st.mentions(m), Boxed: m.Boxed,
+		Large: st.large(),
+	}
+	if m.Side != nil {
+		t.Mute, t.Flag = m.Side.Mute, m.Side.Flag
+	}
+	return t
+}
+
+// marksAfter gives the place of the first of some marks after a seq.
+func marksAfter(marks []seqMark, seq int64) int {
+	return sort.Search(len(marks), func(i int) bool { return marks[i].Seq > seq })
+}
+
+// hasMark says whether a seq is among some marks.
+func hasMark(marks []seqMark, seq int64) bool {
+	i := marksAfter(marks, seq)
+	return i > 0 && marks[i-1].Seq == seq
+}
+
+// missed counts what a member has not read and counts no more: of others, and what he has deleted for himself.
+func (st *state) missed(m *memberDoc) (n uint64) {
+	hidden := m.Hidden[firstAfter(m.Hidden, m.since()):]
+	for _, mark := range st.Gone[marksAfter(st.Gone, m.since()):] {
+		if _, also := sortedSeqs(hidden, mark.Seq); mark.From != m.U && !also {
+			n++
+		}
+	}
+	return n + uint64(len(hidden))
+}
+
+// mentions counts the messages after a member's mark that mention him and count.
+func (st *state) mentions(m *memberDoc) (n uint64) {
+	counts := func(seq int64) bool {
+		_, hides := sortedSeqs(m.Hidden, seq)
+		return !hides && !hasMark(st.Gone, seq)
+	}
+	for _, seq := range m.Mentions[firstAfter(m.Mentions, m.since()):] {
+		if counts(seq) {
+			n++
+		}
+	}
+	for _, call := range st.Calls[marksAfter(st.Calls, m.since()):] {
+		if call.From != m.U && counts(call.Seq) && !slices.Contains(m.Mentions, call.Seq) {
+			n++
+		}
+	}
+	return n
+}
+
+// side is a conversation as one of its members sees it.
+type side struct {
+	state
+	member *memberDoc
+}
+
+// sidesOf reads conversations of a user, with what he is to them.
+func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) ([]*side, error) {
+	var members []*memberDoc
+	err := s.findAll(ctx, membersCollection, append(bson.D{{Key: "u", Value: user}}, filter...), &members)
+	if err != nil || len(members) == 0 {
+		return nil, err
+	}
+	names := make(bson.A, len(members))
+	for i, m := range members {
+		names[i] = m.C
+	}
+	var convs []convDoc
+	if err := s.findAll(ctx, convsCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}, &convs); err != nil {
+		return nil, err
+	}
+	at := make(map[chat.Conversation]convDoc, len(convs))
+	for _, c := range convs {
+		at[c.Name] = c
+	}
+	out := make([]*side, len(members))
+	for i, m := range members {
+		out[i] = &side{state{convDoc: at[m.C], kind: m.C.Kind()}, m}
+		out[i].Name = m.C
+	}
+	return out, nil
+}
+
+// maxTries is how often what has to be of one moment is read again because something came meanwhile. Then it may be newer than
+// is said.
+const maxTries = 5
+
+func (c chatStore) Tallies(ctx context.Context, user accounts.Name) (out []chat.Tally, asOf uint64, err error) {
+	s := c.Store
+	if err := s.enter(); err != nil {
+		return nil, 0, err
+	}
+	defer s.leave()
+	for try := 1; ; try++ {
+		if asOf, err = s.headNow(ctx, user); err != nil {
+			return nil, 0, err
+		}
+		sides, err := s.sidesOf(ctx, user, bson.D{{Key: "in", Value: true}})
+		if err != nil {
+			return nil, 0, err
+		}
+		after, err := s.headNow(ctx, user)
+		if err != nil {
+			return nil, 0, err
+		}
+		if after != asOf && try < maxTries { // something has come meanwhile
+			continue
+		}
+		out = out[:0]
+		for _, x := range sides {
+			t := x.tally(x.member)
+			if t.Large && t.Unread() == 0 && !t.Flag {
+				continue
+			}
+			if t.Unread() == 0 && !t.Boxed && !t.Flag {
+				continue
+			}
+			out = append(out, t)
+		}
+		return out, asOf, nil
+	}
+}

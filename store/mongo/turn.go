@@ -1,0 +1,314 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// conversation takes steps in a conversation, one after the other: what wants to be done there waits in a queue, one goroutine
+// takes all that waits, decides about it by the state in memory, inserts the entries together, and does what follows.
+type conversation struct {
+	store *Store
+	name  chat.Conversation
+
+	mu      sync.Mutex
+	queue   []*step
+	running bool
+	dead    bool // it is not to be used any more: another one has its place
+
+	*state // nil: it has to be read. Of who runs only
+}
+
+// step is something that wants to be done in a conversation.
+type step struct {
+	who   []accounts.Name // of whom it has to know, besides all members of a conversation that is not large
+	reads bool            // take reads what other steps write
+	// take decides. Before it has begun an entry it changes nothing; if it begins none, nothing is written. It may be called
+	// again, when somebody else was faster.
+	take func(ctx context.Context, t *turn) error
+	// again answers by the entry that has its name already; nil: it has no name.
+	again func(e *logDoc) error
+	// after is called when everything has followed, with the usns of what was told, in the order of that.
+	after func(usns []uint64)
+
+	taken chan error // gets what became of it
+}
+
+// turn is a step that is being taken.
+type turn struct {
+	*state
+	now     int64   // Unix milliseconds
+	entry   *logDoc // nil: it writes nothing
+	docs    []document
+	members []*memberDoc // that have changed
+	told    []told
+	origin  *originDoc
+	follows following
+}
+
+// maxTurns is how many steps are taken together.
+const maxTurns = 128
+
+// conversation gives the one that takes the steps of a conversation.
+func (s *Store) conversation(name chat.Conversation) *conversation {
+	s.convMu.Lock()
+	defer s.convMu.Unlock()
+	c := s.convs[name]
+	if c == nil {
+		s.forgetIdle()
+		c = &conversation{store: s, name: name}
+		s.convs[name] = c
+	}
+	return c
+}
+
+// forgetIdle makes room for one more. convMu is held.
+func (s *Store) forgetIdle() {
+	for name, c := range s.convs { // in no order
+		if len(s.convs) < s.cfg.Conversations {
+			return
+		}
+		c.mu.Lock()
+		if c.dead = !c.running && len(c.queue) == 0; c.dead {
+			delete(s.convs, name)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// take takes a step, and waits until everything has followed from it. What it gives when ctx ends says nothing about the step.
+func (s *Store) take(ctx context.Context, name chat.Conversation, st *step) error {
+	if name.Kind() == chat.KindNone {
+		return fmt.Errorf("%.80q: %w", name, chat.ErrNoConversation)
+	}
+	st.taken = make(chan error, 1)
+	for !s.conversation(name).add(st) {
+	}
+	select {
+	case err := <-st.taken:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// look is take for what only looks.
+func (s *Store) look(ctx context.Context, name chat.Conversation, who []accounts.Name, at func(t *turn) error) error {
+	return s.take(ctx, name, &step{who: who, take: func(_ context.Context, t *turn) error { return at(t) }})
+}
+
+// add puts a step into the queue; false: the conversation is dead.
+func (c *conversation) add(st *step) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return false
+	}
+	c.queue = append(c.queue, st)
+	if !c.running {
+		c.running = true
+		c.store.running.Go(c.run)
+	}
+	return true
+}
+
+// run takes steps until none waits.
+func (c *conversation) run() {
+	for {
+		c.mu.Lock()
+		steps := c.queue[:min(len(c.queue), maxTurns)]
+		c.queue = c.queue[len(steps):]
+		if len(steps) == 0 {
+			c.running, c.queue = false, nil
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		c.takeAll(steps)
+	}
+}
+
+// takeAll takes steps, which wait no longer than the database may take.
+func (c *conversation) takeAll(steps []*step) {
+	ctx, cancel := context.WithTimeout(c.store.life, c.store.cfg.Timeout)
+	defer cancel()
+	for len(steps) > 0 {
+		n, err := c.takeSome(ctx, steps)
+		steps = steps[n:]
+		if err != nil {
+			c.state = nil
+			for _, st := range steps {
+				st.taken <- c.store.cannot(err)
+			}
+			return
+		}
+	}
+}
+
+// cannot is what those are told whose steps were not taken, or not as far as is known.
+func (s *Store) cannot(err error) error {
+	if s.life.Err() != nil {
+		return errClosed
+	}
+	return failed(context.Background(), "write to the conversation", err)
+}
+
+// result is what a step comes to, when those before it are written.
+type result struct {
+	err  error
+	turn *turn // nil: it writes nothing
+}
+
+// takeSome takes the first of some steps, together, and says how many they were. With an error none of the others can be taken.
+func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err error) {
+	if err := c.know(ctx, steps); err != nil {
+		return 0, err
+	}
+	results := c.decide(ctx, steps)
+	var entries []*logDoc
+	var follows []following
+	for _, r := range results {
+		if r.turn != nil {
+			entries, follows = append(entries, r.turn.entry), append(follows, r.turn.follows)
+		}
+	}
+	done, repeat, err := 0, (*logDoc)(nil), error(nil)
+	if len(entries) > 0 {
+		done, repeat, err = c.store.insert(ctx, entries)
+	}
+	if done < len(entries) {
+		c.state = nil
+	}
+	var usns [][]uint64
+	var followErr error
+	if done > 0 {
+		c.store.at("inserted")
+		if usns, followErr = c.store.follow(ctx, entries[:done], follows[:done]); followErr != nil {
+			c.state = nil // whoever reads it finds the entries open
+		}
+	}
+	written := 0
+	for i, r := range results {
+		switch {
+		case r.turn == nil:
+			steps[i].taken <- r.err
+		case written < done:
+			if followErr == nil && steps[i].after != nil {
+				steps[i].after(usns[written])
+			}
+			written++
+			steps[i].taken <- followErr
+		case repeat != nil:
+			steps[i].taken <- steps[i].again(repeat)
+			return i + 1, nil
+		case errors.Is(err, errBehind):
+			return i, nil
+		default:
+			return i, err
+		}
+	}
+	return len(results), nil
+}
+
+// decide lets steps decide, as many as can be taken together.
+func (c *conversation) decide(ctx context.Context, steps []*step) (results []result) {
+	writes := false
+	for _, st := range steps {
+		if st.reads && writes {
+			break
+		}
+		t := &turn{state: c.state, now: c.store.now()}
+		err := st.take(ctx, t)
+		r := result{err: err}
+		if err == nil && t.entry != nil {
+			r.turn, writes = t, true
+			t.finish()
+		}
+		results = append(results, r)
+	}
+	return results
+}
+
+// begin begins an entry: the step has decided. Only then anything is changed.
+func (t *turn) begin(kind string) *logDoc {
+	t.N++
+	t.entry = &logDoc{
+		ID: bson.NewObjectID(), Conversation: t.Name, N: t.N, V: t.N, Seq: -t.N, MID: strconv.FormatInt(t.N, 10), Kind: kind,
+		TS: t.now, Open: t.Name,
+	}
+	return t.entry
+}
+
+// named gives the entry the name that its sender has given it.
+func (t *turn) named(from accounts.Name, mid string, fingerprint [32]byte) {
+	t.entry.From, t.entry.MID, t.entry.Fingerprint = from, mid, fingerprint[:]
+}
+
+// save says that a member has changed.
+func (t *turn) save(m *memberDoc) {
+	for _, other := range t.members {
+		if other == m {
+			return
+		}
+	}
+	t.members = append(t.members, m)
+}
+
+// put says that a document becomes another one. doc has an n, which becomes that of the entry by the caller.
+func (t *turn) put(collection string, id, doc any) {
+	t.docs = append(t.docs, documentOf(collection, id, t.entry.N, doc))
+}
+
+// tell adds an entry to somebody's stream.
+func (t *turn) tell(who accounts.Name, e entryDoc) { t.told = append(t.told, told{who, e}) }
+
+// finish makes what follows from the entry a part of it.
+func (t *turn) finish() {
+	if t.entry.Kind == entryIsState {
+		ends := time.UnixMilli(t.now).Add(fenceLife)
+		t.entry.Ends = &ends
+	}
+	for _, m := range t.members {
+		m.N = t.entry.N
+		t.put(membersCollection, m.Key, m)
+	}
+	t.put(convsCollection, t.Name, t.convDoc)
+	t.follows = following{Docs: t.docs, Told: t.told, Origin: t.origin}
+	t.entry.Follows = marshal(t.follows)
+}
+
+func documentOf(collection string, id any, n int64, doc any) document {
+	kind, value, err := bson.MarshalValue(id)
+	if err != nil {
+		panic(err) // it is one of ours
+	}
+	return document{Collection: collection, ID: bson.RawValue{Type: kind, Value: value}, N: n, Doc: marshal(doc)}
+}
+
+// marshal never fails for what is given to it: it holds nothing that BSON cannot.
+func marshal(doc any) []byte {
+	b, err := bson.Marshal(doc)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// now is the time in Unix milliseconds.
+func (s *Store) now() int64 { return s.cfg.Clock().UnixMilli() }
+
+// at is where tests kill the process.
+func (s *Store) at(point string) {
+	if s.cfg.Hook != nil {
+		s.cfg.Hook(point)
+	}
+}
