@@ -105,7 +105,7 @@ func (s *Store) first(e *logDoc) chat.Message {
 	case e.WasID != "":
 		m.Seq, m.ID, m.TS = uint64(e.Was), e.WasID, e.TS
 	}
-	m.From, m.MID = e.From, e.MID
+	m.From, m.MID = e.From, e.given()
 	return m
 }
 
@@ -204,11 +204,7 @@ func (t *turn) append(d chat.Draft, from *memberDoc) chat.Message {
 	e := t.entry
 	e.Seq, e.TS, e.Message = t.Head, t.TS, messageDocOf(d)
 	e.Message.N, e.Message.Own = t.Count, own
-	mid := d.MID
-	if mid == "" {
-		mid = d.ID
-	}
-	t.named(d.From, mid, d.Fingerprint)
+	t.named(d.From, d.MID, d.Fingerprint)
 	if d.TTL > 0 {
 		e.Expires = t.TS + 1000*d.TTL
 	}

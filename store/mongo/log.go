@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -25,8 +26,8 @@ type logDoc struct {
 	N            int64             `bson:"n"` // 1, 2, 3 ...
 	V            int64             `bson:"v"` // of the entry that has changed this one last
 	Seq          int64             `bson:"s"` // of a message; of anything else -N
-	From         accounts.Name     `bson:"f"` // who has named it; empty: nobody has
-	MID          string            `bson:"m"` // the name; without one N
+	From         accounts.Name     `bson:"f"` // whose it is; empty: nobody's
+	MID          string            `bson:"m"` // givenMID and what he calls it, or mintedMID and N
 	Kind         string            `bson:"k"`
 	TS           int64             `bson:"ts"` // Unix milliseconds
 	Fingerprint  []byte            `bson:"fp,omitempty"`
@@ -39,6 +40,21 @@ type logDoc struct {
 	Ends         *time.Time        `bson:"x,omitempty"`      // when it may be removed: it is only there as a fence
 	Was          int64             `bson:"was,omitempty"`    // the seq of a message that is not there any more
 	WasID        string            `bson:"was_id,omitempty"` // and its id
+}
+
+// What mids in the log begin with.
+const (
+	givenMID  = "="
+	mintedMID = "#"
+)
+
+// given is what its sender calls an entry; empty: nothing.
+func (e *logDoc) given() string {
+	mid, _ := strings.CutPrefix(e.MID, givenMID)
+	if mid == e.MID {
+		return ""
+	}
+	return mid
 }
 
 // Kinds of entries.
@@ -106,8 +122,8 @@ func (s *Store) repeated(ctx context.Context, e *logDoc, refused error) (repeat 
 		}
 		return nil, nil
 	}
-	if e.From != "" {
-		if repeat, err = s.named(ctx, e.Conversation, e.From, e.MID); err != nil {
+	if mid := e.given(); mid != "" {
+		if repeat, err = s.named(ctx, e.Conversation, e.From, mid); err != nil {
 			return nil, err
 		}
 		if repeat != nil && repeat.ID == e.ID { // it is there, and was not for a majority yet
@@ -143,7 +159,7 @@ func (s *Store) inserted(ctx context.Context, entries []*logDoc) (n int, err err
 
 // named gives the entry that somebody has given a name; nil: there is none.
 func (s *Store) named(ctx context.Context, c chat.Conversation, from accounts.Name, mid string) (*logDoc, error) {
-	return s.entry(ctx, bson.D{{Key: "c", Value: c}, {Key: "f", Value: from}, {Key: "m", Value: mid}})
+	return s.entry(ctx, bson.D{{Key: "c", Value: c}, {Key: "f", Value: from}, {Key: "m", Value: givenMID + mid}})
 }
 
 // entry gives an entry; nil: there is none.

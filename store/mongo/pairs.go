@@ -98,7 +98,7 @@ func (c chatStore) Change(ctx context.Context, change chat.Change) (out chat.Pai
 	if r.origin, err = originOf(change.Origin); err != nil {
 		return chat.Pair{}, nil, err
 	}
-	if err := s.take(ctx, name, &step{take: r.take, again: r.again}); err != nil {
+	if err := s.take(ctx, name, &step{take: r.take}); err != nil {
 		return chat.Pair{}, nil, err
 	}
 	if r.wrote {
@@ -161,9 +161,6 @@ func (r *relating) take(ctx context.Context, t *turn) (err error) {
 	}
 	return nil
 }
-
-// again answers when the greeting was written by an insert of which that was not known.
-func (r *relating) again(*logDoc) error { return nil }
 
 // greeting is the first message of a conversation: what the requester wrote.
 func (r *relating) greeting(text string) chat.Draft {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -85,19 +86,27 @@ func (s *Store) forgetIdle() {
 	}
 }
 
-// take takes a step, and waits until everything has followed from it. What it gives when ctx ends says nothing about the step.
+// take takes a step, and waits until everything has followed from it.
 func (s *Store) take(ctx context.Context, name chat.Conversation, st *step) error {
 	if name.Kind() == chat.KindNone {
 		return fmt.Errorf("%.80q: %w", name, chat.ErrNoConversation)
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	st.taken = make(chan error, 1)
-	for !s.conversation(name).add(st) {
+	c := s.conversation(name)
+	for !c.add(st) {
+		c = s.conversation(name)
 	}
 	select {
 	case err := <-st.taken:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		if c.withdraw(st) {
+			return ctx.Err()
+		}
+		return <-st.taken // it is being taken: what becomes of it will be known soon
 	}
 }
 
@@ -119,6 +128,17 @@ func (c *conversation) add(st *step) bool {
 		c.store.running.Go(c.run)
 	}
 	return true
+}
+
+// withdraw takes a step out of the queue, if it still waits there.
+func (c *conversation) withdraw(st *step) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.queue, st)
+	if i >= 0 {
+		c.queue = slices.Delete(slices.Clone(c.queue), i, i+1)
+	}
+	return i >= 0
 }
 
 // run takes steps until none waits.
@@ -242,15 +262,18 @@ func (c *conversation) decide(ctx context.Context, steps []*step) (results []res
 func (t *turn) begin(kind string) *logDoc {
 	t.N++
 	t.entry = &logDoc{
-		ID: bson.NewObjectID(), Conversation: t.Name, N: t.N, V: t.N, Seq: -t.N, MID: strconv.FormatInt(t.N, 10), Kind: kind,
-		TS: t.now, Open: t.Name,
+		ID: bson.NewObjectID(), Conversation: t.Name, N: t.N, V: t.N, Seq: -t.N, MID: mintedMID + strconv.FormatInt(t.N, 10),
+		Kind: kind, TS: t.now, Open: t.Name,
 	}
 	return t.entry
 }
 
-// named gives the entry the name that its sender has given it.
+// named says whose the entry is, and gives it the name that he has given it; empty: none.
 func (t *turn) named(from accounts.Name, mid string, fingerprint [32]byte) {
-	t.entry.From, t.entry.MID, t.entry.Fingerprint = from, mid, fingerprint[:]
+	t.entry.From = from
+	if mid != "" {
+		t.entry.MID, t.entry.Fingerprint = givenMID+mid, fingerprint[:]
+	}
 }
 
 // save says that a member has changed.
