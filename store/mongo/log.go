@@ -206,6 +206,9 @@ func (s *Store) lastN(ctx context.Context, c chat.Conversation) (int64, error) {
 // follow does what follows from entries of one conversation, in their order, and closes them. It may be done again. It gives the
 // usns of what was told, entry by entry.
 func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) ([][]uint64, error) {
+	s.following.RLock()
+	defer s.following.RUnlock()
+	defer s.inFlight(entries[0].Conversation)()
 	var docs []document
 	at := map[string]int{}
 	for _, f := range all {
@@ -242,6 +245,32 @@ func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) 
 	}
 	s.at("told")
 	return usns, s.closeEntries(ctx, entries)
+}
+
+// inFlight says that things follow in a conversation, until done is called: what is read of it meanwhile is of no one moment.
+func (s *Store) inFlight(c chat.Conversation) (done func()) {
+	s.flightMu.Lock()
+	defer s.flightMu.Unlock()
+	landed := make(chan struct{})
+	s.flights[c] = landed
+	return func() {
+		s.flightMu.Lock()
+		defer s.flightMu.Unlock()
+		delete(s.flights, c)
+		close(landed)
+	}
+}
+
+// flight gives what is closed when things have followed in one of some conversations; nil: nothing follows there now.
+func (s *Store) flight(of []*side) chan struct{} {
+	s.flightMu.Lock()
+	defer s.flightMu.Unlock()
+	for _, x := range of {
+		if landed := s.flights[x.Name]; landed != nil {
+			return landed
+		}
+	}
+	return nil
 }
 
 // relate writes the relations that follow from an entry, and says in what is told of them which versions that made.

@@ -29,6 +29,10 @@ type Store struct {
 	convMu sync.Mutex
 	convs  map[chat.Conversation]*conversation
 
+	following sync.RWMutex // held while something follows; by who needs all of one moment, alone
+	flightMu  sync.Mutex
+	flights   map[chat.Conversation]chan struct{} // where things follow, until they have
+
 	pushMu      sync.Mutex
 	pushQueue   []*pushing
 	pushRunning bool
@@ -50,7 +54,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, client: client, db: client.Database(database), convs: map[chat.Conversation]*conversation{},
-		heads: map[accounts.Name]streamHead{},
+		heads: map[accounts.Name]streamHead{}, flights: map[chat.Conversation]chan struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)

@@ -2,6 +2,7 @@ package mongo_test
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,9 @@ func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	h.store = store
 	return partly{store}
 }
+
+// Small is true of the test server: it has no indexes that it uses.
+func (h *harness) Small() bool { return os.Getenv("MAGPIE_TEST_MONGO_URI") == "" }
 
 // Crash cuts the store off from the database.
 func (h *harness) Crash(t *testing.T) {

@@ -101,8 +101,7 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 	return out, nil
 }
 
-// maxTries is how often what has to be of one moment is read again because something came meanwhile. Then it may be newer than
-// is said.
+// maxTries is how often the tallies of a busy user are read before everybody waits until they are of one moment.
 const maxTries = 5
 
 func (c chatStore) Tallies(ctx context.Context, user accounts.Name) (out []chat.Tally, asOf uint64, err error) {
@@ -112,31 +111,44 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) (out []chat.
 	}
 	defer s.leave()
 	for try := 1; ; try++ {
-		if asOf, err = s.headNow(ctx, user); err != nil {
-			return nil, 0, err
+		if try == maxTries {
+			s.following.Lock()
+			defer s.following.Unlock()
 		}
-		sides, err := s.sidesOf(ctx, user, bson.D{{Key: "in", Value: true}})
+		sides, asOf, settled, err := s.sidesAsOf(ctx, user)
 		if err != nil {
 			return nil, 0, err
 		}
-		after, err := s.headNow(ctx, user)
-		if err != nil {
-			return nil, 0, err
-		}
-		if after != asOf && try < maxTries { // something has come meanwhile
+		if !settled && try < maxTries {
 			continue
 		}
-		out = out[:0]
 		for _, x := range sides {
-			t := x.tally(x.member)
-			if t.Large && t.Unread() == 0 && !t.Flag {
-				continue
+			if t := x.tally(x.member); t.Unread() != 0 || t.Boxed || t.Flag {
+				out = append(out, t)
 			}
-			if t.Unread() == 0 && !t.Boxed && !t.Flag {
-				continue
-			}
-			out = append(out, t)
 		}
 		return out, asOf, nil
 	}
+}
+
+// sidesAsOf reads all conversations of a user, and where his stream ended then. It is not settled, and has waited, if something
+// came meanwhile.
+func (s *Store) sidesAsOf(ctx context.Context, user accounts.Name) (sides []*side, asOf uint64, settled bool, err error) {
+	if asOf, err = s.headNow(ctx, user); err != nil {
+		return nil, 0, false, err
+	}
+	if sides, err = s.sidesOf(ctx, user, bson.D{{Key: "in", Value: true}}); err != nil {
+		return nil, 0, false, err
+	}
+	landed := s.flight(sides) // before the head: what has landed until then is in that
+	after, err := s.headNow(ctx, user)
+	if err != nil || landed == nil {
+		return sides, asOf, after == asOf, err
+	}
+	select {
+	case <-landed:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return sides, asOf, false, err
 }

@@ -187,6 +187,7 @@ func testContactRace(k *kit) {
 			_, commit, err := k.request(a, b, fmt.Sprint("hi ", n%3), nil)
 			if err != nil || commit != nil && commit.Wait(k.ctx()) != nil {
 				failed.Add(1)
+				k.Logf("request: %v", err)
 			}
 		}
 	})

@@ -138,7 +138,7 @@ func testTalliesMoment(k *kit) {
 		}
 	})
 	// Nothing but messages comes to bob's stream, so that the usn says how many there are.
-	for range 200 {
+	for range k.few(200) {
 		tallies, asOf := k.tallies(bob)
 		var unread uint64
 		for _, t := range tallies {

@@ -39,6 +39,17 @@ type Harness interface {
 	Crash(t *testing.T)
 }
 
+// Small is what a Harness may be that bears only little: its server goes through everything it has for each question.
+type Small interface{ Small() bool }
+
+// few is n, or a tenth of it where little is borne.
+func (k *kit) few(n int) int {
+	if small, is := k.harness.(Small); is && small.Small() {
+		return max(n/10, 1)
+	}
+	return n
+}
+
 // Run runs the suite. Every test gets a harness of its own.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	Some(t, harness, func(string, string) bool { return true })
