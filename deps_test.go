@@ -56,6 +56,8 @@ var mayImport = map[string][]string{
 	"e2e/traffic":       anything,
 	"e2e/wire":          anything,
 	"e2e/mochi":         anything,
+
+	"store/mongo/wirefault": anything,
 }
 
 // ownedBy says which packages may import a library, and with it know what it is about. One that only tests import
@@ -72,7 +74,7 @@ var ownedBy = map[string][]string{
 	"github.com/pelletier/go-toml/v2":  {"cmd/magpie"},
 	"net/http":                         {"broker/transport", "api/rest", "broker", "broker/brokertest", "cmd/magpie"},
 	"github.com/nats-io":               {},
-	"go.mongodb.org/mongo-driver":      {},
+	"go.mongodb.org/mongo-driver":      {"store/mongo"},
 }
 
 type goPackage struct {
