@@ -57,9 +57,6 @@ func (c *conversation) know(ctx context.Context, steps []*step) error {
 // readState reads a conversation, after everything has followed from its entries.
 func (s *Store) readState(ctx context.Context, name chat.Conversation) (*state, error) {
 	for {
-		if err := s.finish(ctx, name); err != nil {
-			return nil, err
-		}
 		st := &state{
 			convDoc: convDoc{Name: name}, kind: name.Kind(), people: map[accounts.Name]*memberDoc{},
 			between: map[accounts.Name]*relationDoc{},
@@ -74,7 +71,12 @@ func (s *Store) readState(ctx context.Context, name chat.Conversation) (*state, 
 		if err != nil {
 			return nil, err
 		}
-		if last <= st.N {
+		// Only now: what has followed from an entry when its conversation was read may not have been all.
+		open, err := s.finish(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if last <= st.N && !open {
 			return st, nil
 		}
 		if ctx.Err() != nil {
@@ -83,20 +85,20 @@ func (s *Store) readState(ctx context.Context, name chat.Conversation) (*state, 
 	}
 }
 
-// finish does what may not have followed from entries of a conversation.
-func (s *Store) finish(ctx context.Context, name chat.Conversation) error {
+// finish does what may not have followed from entries of a conversation, and says whether there were such.
+func (s *Store) finish(ctx context.Context, name chat.Conversation) (bool, error) {
 	open, err := s.openEntries(ctx, name)
 	if err != nil || len(open) == 0 {
-		return err
+		return false, err
 	}
 	all := make([]following, len(open))
 	for i, e := range open {
 		if err := bson.Unmarshal(e.Follows, &all[i]); err != nil {
-			return fmt.Errorf("what follows from entry %d of %s: %w: %w", e.N, name, accounts.ErrUnavailable, err)
+			return true, fmt.Errorf("what follows from entry %d of %s: %w: %w", e.N, name, accounts.ErrUnavailable, err)
 		}
 	}
 	_, err = s.follow(ctx, open, all)
-	return err
+	return true, err
 }
 
 // readTheirs reads who is in a conversation that nobody leaves, and all members of a room that is not large.

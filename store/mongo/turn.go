@@ -228,6 +228,11 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 			written++
 			steps[i].taken <- followErr
 		case repeat != nil:
+			if repeat.Open != "" { // who has written it may not have told anybody yet
+				if _, err := c.store.finish(ctx, c.name); err != nil {
+					return i, err
+				}
+			}
 			steps[i].taken <- steps[i].again(repeat)
 			return i + 1, nil
 		case errors.Is(err, errBehind):

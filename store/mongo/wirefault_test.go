@@ -28,10 +28,11 @@ func proxied(t *testing.T) (p *wirefault.Proxy, behind, direct *driver.Collectio
 			t.Errorf("close the proxy: %v", err)
 		}
 	})
-	return p, things(t, p.URI()), things(t, uri)
+	return p, client(t, p.URI()).Collection("things"), client(t, uri).Collection("things")
 }
 
-func things(t *testing.T, uri string) *driver.Collection {
+// client gives the database of a URI as the driver has it.
+func client(t *testing.T, uri string) *driver.Database {
 	t.Helper()
 	cs, err := connstring.Parse(uri)
 	if err != nil {
@@ -46,7 +47,7 @@ func things(t *testing.T, uri string) *driver.Collection {
 		defer cancel()
 		_ = client.Disconnect(ctx)
 	})
-	return client.Database(cs.Database).Collection("things")
+	return client.Database(cs.Database)
 }
 
 func insert(t *testing.T, c *driver.Collection, id string) error {
