@@ -110,6 +110,25 @@ func TestARepeatThatIsAcknowledgedWasTold(t *testing.T) {
 	}
 }
 
+func TestAStartFinishesWhatOthersHaveBegun(t *testing.T) {
+	uri := database(t)
+	aliceAndBob(t, uri)
+	first, p := node(t, uri)
+	p.Set(wirefault.Rule{Do: wirefault.Hold, Commands: []string{"insert"}, Collection: "stream"})
+	done := make(chan struct{})
+	go func() { defer close(done); say(t, first, "1") }()
+	eventually(t, "a message that is written and not told", func() bool { return p.Done(wirefault.Hold) == 1 })
+	second, _ := node(t, uri)
+	if got := told(t, second); fmt.Sprint(got) != "[1]" {
+		t.Errorf("after the start of another one bob is told %v", got)
+	}
+	p.Set()
+	<-done
+	if got := told(t, second); fmt.Sprint(got) != "[1]" {
+		t.Errorf("in the end bob is told %v", got)
+	}
+}
+
 func aliceAndBob(t *testing.T, uri string) {
 	t.Helper()
 	store := open(t, uri)

@@ -50,7 +50,7 @@ var indexes = []index{
 	{logCollection, "mid", fields("c", "f", "m"), true, false, "repeats; messages by mid"},
 	{logCollection, "sender", fields("c", "f", "s"), false, false, "how many are somebody's up to a seq; Wipe"},
 	{logCollection, "rev", fields("c", "r"), false, false, "Revisions"},
-	{logCollection, "open", fields("open", "n"), false, true, "what may not have followed"},
+	{logCollection, "open", fields("open"), false, true, "what may not have followed"},
 	{logCollection, "ends", fields("x"), false, true, "entries that are fences only"},
 	{membersCollection, "user", fields("u", "in"), false, false, "conversations of a user"},
 	{membersCollection, "conversation", fields("c", "u"), false, false, "members of a room"},

@@ -57,13 +57,16 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		heads: map[accounts.Name]streamHead{}, flights: map[chat.Conversation]chan struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
+	starting, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
 	defer cancel()
-	if err := client.Ping(ctx, nil); err != nil {
+	if err := client.Ping(starting, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("the database does not answer: %w", err), client.Disconnect(ctx))
 	}
-	if err := createIndexes(ctx, s.db); err != nil {
+	if err := createIndexes(starting, s.db); err != nil {
 		return nil, errors.Join(err, client.Disconnect(ctx))
+	}
+	if err := s.finishAll(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
