@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"transfer":                  {"accounts", "chat"},
 	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer"},
 	"store/mongo":               {"accounts", "chat", "broker/sessions", "transfer"},
+	"store/mongo/mongotest":     {},
 	"store/storetest":           {"accounts", "chat", "broker/sessions", "transfer"},
 	"broker": {
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
@@ -75,6 +76,7 @@ var ownedBy = map[string][]string{
 	"net/http":                         {"broker/transport", "api/rest", "broker", "broker/brokertest", "cmd/magpie"},
 	"github.com/nats-io":               {},
 	"go.mongodb.org/mongo-driver":      {"store/mongo"},
+	"go.mongodb.org/mongo-driver/v2":   {"store/mongo", "store/mongo/mongotest"},
 }
 
 type goPackage struct {

@@ -4,19 +4,15 @@ import (
 	"context"
 	"os"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/storetest"
 	"github.com/magpie-im/magpie/transfer"
 )
-
-var databases atomic.Int64
-
-func next() int64 { return databases.Add(1) }
 
 // harness is a store in a database of its own.
 type harness struct {
@@ -24,7 +20,7 @@ type harness struct {
 	store *mongo.Store
 }
 
-func newHarness(t *testing.T) storetest.Harness { return &harness{uri: database(t)} }
+func newHarness(t *testing.T) storetest.Harness { return &harness{uri: mongotest.Database(t)} }
 
 func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
