@@ -75,8 +75,7 @@ var ownedBy = map[string][]string{
 	"github.com/pelletier/go-toml/v2":  {"cmd/magpie"},
 	"net/http":                         {"broker/transport", "api/rest", "broker", "broker/brokertest", "cmd/magpie"},
 	"github.com/nats-io":               {},
-	"go.mongodb.org/mongo-driver":      {"store/mongo"},
-	"go.mongodb.org/mongo-driver/v2":   {"store/mongo", "store/mongo/mongotest"},
+	"go.mongodb.org/mongo-driver":      {"store/mongo", "store/mongo/mongotest"},
 }
 
 type goPackage struct {

@@ -49,7 +49,7 @@ func named(name accounts.Name) bson.D {
 }
 
 func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -64,7 +64,7 @@ func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
 }
 
 func (a accountStore) User(ctx context.Context, name accounts.Name) (accounts.User, error) {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return accounts.User{}, err
 	}
 	defer a.leave()
@@ -130,7 +130,7 @@ func unset(fields ...string) bson.E {
 
 // update changes an account, or gives ErrUnknown if none is as the filter says.
 func (a accountStore) update(ctx context.Context, filter, change bson.D) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -149,7 +149,7 @@ func (a accountStore) update(ctx context.Context, filter, change bson.D) error {
 func (a accountStore) Recover(
 	ctx context.Context, name accounts.Name, d accounts.Digest, now time.Time, hash string,
 ) ([]accounts.Digest, error) {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return nil, err
 	}
 	defer a.leave()
@@ -183,7 +183,7 @@ func (a accountStore) Leaving(ctx context.Context, after accounts.Name, limit in
 }
 
 func (a accountStore) Left(ctx context.Context, name accounts.Name) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()

@@ -23,7 +23,7 @@ type actDoc struct {
 func (a accountStore) acts() *mongo.Collection { return a.db.Collection(actsCollection) }
 
 func (a accountStore) PutAct(ctx context.Context, act accounts.Act) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -51,7 +51,7 @@ func (a accountStore) Acts(ctx context.Context, before string, limit int) (out [
 }
 
 func (a accountStore) PurgeActs(ctx context.Context, before string, limit int) (int, error) {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return 0, err
 	}
 	defer a.leave()

@@ -33,7 +33,7 @@ func (i *invitationDoc) invitation() accounts.Invitation {
 func (a accountStore) invitations() *mongo.Collection { return a.db.Collection(invitationsCollection) }
 
 func (a accountStore) PutInvitation(ctx context.Context, i accounts.Invitation) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -75,7 +75,7 @@ func (a accountStore) Invitations(
 }
 
 func (a accountStore) DeleteInvitation(ctx context.Context, d accounts.Digest) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -93,7 +93,7 @@ func (a accountStore) TakeInvitation(ctx context.Context, d accounts.Digest, now
 	case err != nil:
 		return err
 	}
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()

@@ -97,6 +97,9 @@ var errBehind = errors.New("somebody else has written to the conversation")
 // known what became of the rest.
 func (s *Store) insert(ctx context.Context, entries []*logDoc) (done int, repeat *logDoc, err error) {
 	for pause := firstPause; ; pause.wait(ctx) {
+		if err := s.Writable(); err != nil {
+			return done, nil, err
+		}
 		_, err = s.log().InsertMany(ctx, entries[done:])
 		if err == nil {
 			return len(entries), nil, nil

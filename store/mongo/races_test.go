@@ -2,11 +2,13 @@ package mongo_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/mongo/wirefault"
 )
 
@@ -20,7 +22,7 @@ func node(t *testing.T, uri string) (*mongo.Store, *wirefault.Proxy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := open(t, p.URI())
+	store := join(t, p.URI())
 	t.Cleanup(func() {
 		p.Set()
 		if err := store.Close(); err != nil {
@@ -33,10 +35,13 @@ func node(t *testing.T, uri string) (*mongo.Store, *wirefault.Proxy) {
 	return store, p
 }
 
+// ids makes ids of messages unique.
+var ids atomic.Int64
+
 // say appends a message, and gives its answer.
 func say(t *testing.T, store *mongo.Store, mid string) chat.Appended {
 	t.Helper()
-	d := chat.Draft{Conversation: "d.alice.bob", From: "alice", MID: mid, ID: fmt.Sprint("id", next()), Kind: "text", Body: []byte(`1`)}
+	d := chat.Draft{Conversation: "d.alice.bob", From: "alice", MID: mid, ID: fmt.Sprint("id", ids.Add(1)), Kind: "text", Body: []byte(`1`)}
 	a, commit, err := store.Chat().Append(t.Context(), d)
 	written(t, commit, err)
 	return a
@@ -58,7 +63,7 @@ func told(t *testing.T, store *mongo.Store) (seqs []uint64) {
 }
 
 func TestAMessageIsToldBeforeTheNextOneOfAnotherWriter(t *testing.T) {
-	uri := database(t)
+	uri := mongotest.Database(t)
 	aliceAndBob(t, uri)
 	slow, pSlow := node(t, uri)
 	fast, pFast := node(t, uri)
@@ -83,7 +88,7 @@ func TestAMessageIsToldBeforeTheNextOneOfAnotherWriter(t *testing.T) {
 }
 
 func TestARepeatThatIsAcknowledgedWasTold(t *testing.T) {
-	uri := database(t)
+	uri := mongotest.Database(t)
 	aliceAndBob(t, uri)
 	first, p1 := node(t, uri)
 	second, p2 := node(t, uri)
@@ -111,7 +116,7 @@ func TestARepeatThatIsAcknowledgedWasTold(t *testing.T) {
 }
 
 func TestAStartFinishesWhatOthersHaveBegun(t *testing.T) {
-	uri := database(t)
+	uri := mongotest.Database(t)
 	aliceAndBob(t, uri)
 	first, p := node(t, uri)
 	p.Set(wirefault.Rule{Do: wirefault.Hold, Commands: []string{"insert"}, Collection: "stream"})
@@ -131,7 +136,7 @@ func TestAStartFinishesWhatOthersHaveBegun(t *testing.T) {
 
 func aliceAndBob(t *testing.T, uri string) {
 	t.Helper()
-	store := open(t, uri)
+	store := join(t, uri)
 	defer store.Close()
 	know(t, store, "alice", "bob")
 }
@@ -145,10 +150,10 @@ func know(t *testing.T, store *mongo.Store, a, b accounts.Name) {
 	}
 }
 
-// open opens a store that is not alone.
-func open(t *testing.T, uri string) *mongo.Store {
+// join opens a store that is not alone.
+func join(t *testing.T, uri string) *mongo.Store {
 	t.Helper()
-	store, err := mongo.Open(t.Context(), mongo.Config{URI: uri})
+	store, err := mongo.Open(t.Context(), mongo.Config{URI: uri}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

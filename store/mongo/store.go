@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -15,8 +17,14 @@ import (
 // Store is a database that is open. Safe for concurrent use.
 type Store struct {
 	cfg    Config
+	logger *slog.Logger
 	client *mongo.Client
 	db     *mongo.Database
+	health *health
+	lease  *lease
+	counts *counts
+	epoch  int64  // grows with each Open of the database
+	stop   func() // what runs in the background
 
 	mu     sync.Mutex
 	closed bool
@@ -41,37 +49,89 @@ type Store struct {
 	heads  map[accounts.Name]streamHead
 }
 
-// Open connects to the database, and makes what is missing there.
-func Open(ctx context.Context, cfg Config) (*Store, error) {
+// Open connects to the database, sees that it is one that can be used, and makes what is missing there.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	o, database, err := cfg.client()
 	if err != nil {
 		return nil, err
 	}
-	client, err := mongo.Connect(o)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the database: %w", err)
-	}
 	s := &Store{
-		cfg: cfg, client: client, db: client.Database(database), convs: map[chat.Conversation]*conversation{},
-		heads: map[accounts.Name]streamHead{}, flights: map[chat.Conversation]chan struct{}{},
+		cfg: cfg, logger: log, counts: newCounts(),
+		convs: map[chat.Conversation]*conversation{}, heads: map[accounts.Name]streamHead{},
+		flights: map[chat.Conversation]chan struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	starting, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
-	defer cancel()
-	if err := client.Ping(starting, nil); err != nil {
-		return nil, errors.Join(fmt.Errorf("the database does not answer: %w", err), client.Disconnect(ctx))
+	s.health = newHealth(log, s.ping, cfg.Timeout/2)
+	client, err := mongo.Connect(o.SetMonitor(s.commands()).SetPoolMonitor(s.counts.pool()).SetServerMonitor(s.topology()))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrConfig, reason(err))
 	}
-	if err := createIndexes(starting, s.db); err != nil {
-		return nil, errors.Join(err, client.Disconnect(ctx))
+	s.client, s.db = client, client.Database(database)
+	if err := s.begin(ctx); err != nil {
+		return nil, errors.Join(err, s.disconnect())
 	}
+	s.start()
 	if err := s.finishAll(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// Close waits for calls that are under way, and disconnects. Later calls fail.
+// start starts what runs in the background, until stop.
+func (s *Store) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.health.watch(ctx) })
+	if s.lease != nil {
+		running.Go(func() { s.keep(ctx) })
+	}
+	s.stop = func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// begin sees what there is, takes the database, and makes what is missing.
+func (s *Store) begin(ctx context.Context) error {
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	if err := s.inspect(ctx); err != nil {
+		return err
+	}
+	if err := s.enroll(ctx); err != nil {
+		return err
+	}
+	err := s.prepare(ctx)
+	if err != nil {
+		s.giveBack()
+	}
+	return err
+}
+
+// giveBack lets others have the database.
+func (s *Store) giveBack() {
+	if s.lease == nil {
+		return
+	}
+	if err := s.lease.giveBack(); err != nil {
+		s.logger.Warn("the database is not given back, others have to wait for it", "err", reason(err))
+	}
+}
+
+// reach waits until the database answers.
+func (s *Store) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
+	return starting("reach the database", s.ping(ctx))
+}
+
+func (s *Store) ping(ctx context.Context) error {
+	return s.db.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err()
+}
+
+// Close waits for calls that are under way, lets others have the database, and disconnects. Later calls fail.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	was := s.closed
@@ -83,13 +143,22 @@ func (s *Store) Close() error {
 	s.users.Wait()
 	s.running.Wait()
 	s.end()
+	s.stop()
+	s.giveBack()
+	return s.disconnect()
+}
+
+func (s *Store) disconnect() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
 	return s.client.Disconnect(ctx)
 }
 
-// enter begins a call, which ends with leave.
+// enter begins a call, which ends with leave. While the database is away calls fail at once.
 func (s *Store) enter() error {
+	if err := s.health.away(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -97,6 +166,14 @@ func (s *Store) enter() error {
 	}
 	s.users.Add(1)
 	return nil
+}
+
+// enterWrite is enter for calls that write: they fail also while it is not known whether the database is ours.
+func (s *Store) enterWrite() error {
+	if err := s.Writable(); err != nil {
+		return err
+	}
+	return s.enter()
 }
 
 func (s *Store) leave() { s.users.Done() }

@@ -24,7 +24,7 @@ func newHarness(t *testing.T) storetest.Harness { return &harness{uri: mongotest
 
 func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
-	store, err := mongo.Open(context.Background(), mongo.Config{URI: h.uri, Clock: clock, Alone: true})
+	store, err := mongo.Open(context.Background(), mongo.Config{URI: h.uri, Clock: clock, Alone: true}, quiet)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}

@@ -42,7 +42,7 @@ func (a accountStore) epoch(ctx context.Context, owner accounts.Name) (int64, er
 }
 
 func (a accountStore) PutToken(ctx context.Context, t accounts.Token) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -101,7 +101,7 @@ func (a accountStore) Tokens(ctx context.Context, owner accounts.Name) (out []ac
 }
 
 func (a accountStore) DeleteToken(ctx context.Context, d accounts.Digest) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -110,7 +110,7 @@ func (a accountStore) DeleteToken(ctx context.Context, d accounts.Digest) error 
 }
 
 func (a accountStore) SetLabel(ctx context.Context, d accounts.Digest, label string) error {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return err
 	}
 	defer a.leave()
@@ -122,7 +122,7 @@ func (a accountStore) SetLabel(ctx context.Context, d accounts.Digest, label str
 }
 
 func (a accountStore) DeleteTokens(ctx context.Context, owner accounts.Name, keep accounts.Digest) ([]accounts.Digest, error) {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return nil, err
 	}
 	defer a.leave()
@@ -148,7 +148,7 @@ func (a accountStore) removeTokens(ctx context.Context, filter bson.D) (gone []a
 }
 
 func (a accountStore) PurgeTokens(ctx context.Context, now time.Time, limit int) (int, error) {
-	if err := a.enter(); err != nil {
+	if err := a.enterWrite(); err != nil {
 		return 0, err
 	}
 	defer a.leave()

@@ -12,13 +12,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/mongo/wirefault"
 )
 
 // proxied gives a collection behind a proxy, and the same one without.
 func proxied(t *testing.T) (p *wirefault.Proxy, behind, direct *driver.Collection) {
 	t.Helper()
-	uri := database(t)
+	uri := mongotest.Database(t)
 	p, err := wirefault.New(uri, 1)
 	if err != nil {
 		t.Fatal(err)
