@@ -36,7 +36,7 @@ func (durable) Wait(ctx context.Context) error { return nil }
 
 func (c chatStore) Append(ctx context.Context, d chat.Draft) (out chat.Appended, _ chat.Commit, err error) {
 	s := c.Store
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return out, nil, err
 	}
 	defer s.leave()

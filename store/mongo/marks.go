@@ -28,7 +28,7 @@ func (c chatStore) Mark(ctx context.Context, name chat.Conversation, who account
 	out chat.Marked, commit chat.Commit, err error,
 ) {
 	s := c.Store
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return out, nil, err
 	}
 	defer s.leave()
@@ -215,7 +215,7 @@ func (st *state) quiet(receiptsTo int) bool {
 
 func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who accounts.Name) (untold bool, commit chat.Commit, err error) {
 	s := c.Store
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return false, nil, err
 	}
 	defer s.leave()

@@ -82,7 +82,7 @@ func (c chatStore) Pair(ctx context.Context, user, other accounts.Name) (p chat.
 
 func (c chatStore) Change(ctx context.Context, change chat.Change) (out chat.Pair, commit chat.Commit, err error) {
 	s := c.Store
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return chat.Pair{}, nil, err
 	}
 	defer s.leave()

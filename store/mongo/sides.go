@@ -45,7 +45,7 @@ func (c chatStore) ChangeOwnSide(
 	ctx context.Context, name chat.Conversation, who accounts.Name, change chat.OwnChange, origin any,
 ) (out chat.OwnSide, head uint64, commit chat.Commit, err error) {
 	s := c.Store
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return out, 0, nil, err
 	}
 	defer s.leave()
