@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -149,6 +150,11 @@ func (s *Store) Writable() error {
 		return nil
 	}
 	return s.lease.holds()
+}
+
+// Checkpoint fails: there is nothing that could be copied.
+func (s *Store) Checkpoint(context.Context) (string, error) {
+	return "", errors.New("a database is not copied; MongoDB is backed up with its own tools, or by magpie export")
 }
 
 // doubtful says whether an operation failed in a way in which they do when the database is away.

@@ -110,3 +110,30 @@ func TestWhileTheDatabaseIsAwayCallsFailAtOnceAndItComesBack(t *testing.T) {
 		t.Errorf("the store has failed: %v", err)
 	}
 }
+
+func TestTheEpochSaysWhetherSomebodyElseHasOpenedTheDatabase(t *testing.T) {
+	uri := mongotest.Database(t)
+	var id string
+	var epoch int64
+	for _, cfg := range []mongo.Config{alone(uri, "one"), {URI: uri}, alone(uri, "other")} {
+		s, err := mongo.Open(t.Context(), cfg, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if epoch++; s.Epoch() != epoch {
+			t.Errorf("the epoch is %d, want %d", s.Epoch(), epoch)
+		}
+		if id == "" {
+			id = s.ID()
+		}
+		if id == "" || s.ID() != id {
+			t.Errorf("the database is called %q, was %q", s.ID(), id)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := open(t, mongo.Config{URI: mongotest.Database(t)}); s.ID() == id {
+		t.Errorf("two databases are called %s", id)
+	}
+}

@@ -23,6 +23,7 @@ type Store struct {
 	health *health
 	lease  *lease
 	counts *counts
+	id     string // of the database
 	epoch  int64  // grows with each Open of the database
 	stop   func() // what runs in the background
 

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -23,9 +24,16 @@ const schemaID = "schema"
 
 // metaDoc is the one that says how the others are to be read.
 type metaDoc struct {
-	ID      string `bson:"_id"`
-	Version int    `bson:"version"`
+	ID       string `bson:"_id"`
+	Version  int    `bson:"version"`
+	Database string `bson:"database"` // no other one has it
 }
+
+// ID names the database: it is another one for each that there ever was.
+func (s *Store) ID() string { return s.id }
+
+// Epoch says how often the database was opened. With Alone, nobody has written to it since the last time if it has grown by one.
+func (s *Store) Epoch() int64 { return s.epoch }
 
 // inspect sees whether what is in the database can be used.
 func (s *Store) inspect(ctx context.Context) error {
@@ -49,10 +57,15 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := createIndexes(ctx, s.db); err != nil {
 		return err
 	}
-	_, err := s.db.Collection(metaCollection).UpdateOne(ctx,
-		bson.D{{Key: "_id", Value: schemaID}}, bson.D{set("version", schemaVersion)}, options.UpdateOne().SetUpsert(true))
-	if mongo.IsDuplicateKeyError(err) { // somebody else opens it at the same moment
-		return nil
+	meta, filter := s.db.Collection(metaCollection), bson.D{{Key: "_id", Value: schemaID}}
+	_, err := meta.UpdateOne(ctx, filter, bson.D{
+		set("version", schemaVersion), {Key: "$setOnInsert", Value: bson.D{{Key: "database", Value: rand.Text()}}},
+	}, options.UpdateOne().SetUpsert(true))
+	if err != nil && !mongo.IsDuplicateKeyError(err) { // somebody else opens it at the same moment
+		return starting("write the version of the database", err)
 	}
-	return starting("write the version of the database", err)
+	var doc metaDoc
+	err = meta.FindOne(ctx, filter).Decode(&doc)
+	s.id = doc.Database
+	return starting("read the version of the database", err)
 }
