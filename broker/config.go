@@ -240,12 +240,24 @@ type LimitsConfig struct {
 	Memory Ceiling `toml:"memory"`
 }
 
-// StoreConfig is about the embedded store.
+// StoreConfig is about where everything is kept: in the data directory, or in a MongoDB database. A line store = "mongodb://..."
+// among the first ones is the same as uri here, for a file that sets nothing else of this section.
 type StoreConfig struct {
-	// Memory for blocks read from the disk; at least 1MiB.
+	// Address of a MongoDB database, as MongoDB's own programs have it: "mongodb://magpie@db1,db2,db3/magpie?replicaSet=rs0".
+	// User, TLS and the size of the pool of connections are in it; docs/operations.md says more. "file:/path" takes the first
+	// line of that file. Empty: everything is in the data directory.
+	URI URI `toml:"uri"`
+	// Password of the user in uri, where it is not in it. "file:/path" takes the first line of that file.
+	Password Secret `toml:"password"`
+	// How long a start waits for the database.
+	StartTimeout Duration `toml:"start_timeout"`
+	// How long one operation of the database may take. Who has asked for it is told then that the store is unavailable, and
+	// comes back later. At least 1s.
+	Timeout Duration `toml:"timeout"`
+	// Memory for blocks read from the disk; at least 1MiB. Without uri only.
 	Cache Bytes `toml:"cache"`
 	// With less than this free on the disk, nothing new is accepted until there is more again: clients are disconnected
-	// without an ack and come back. What is stored can still be read.
+	// without an ack and come back. What is stored can still be read. Without uri only.
 	MinFree Bytes `toml:"min_free"`
 }
 
@@ -355,7 +367,9 @@ func Default() Config {
 			Delayed:              100_000,
 			Memory:               Ceiling{Percent: 75},
 		},
-		Store:   StoreConfig{Cache: 64 * mebibyte, MinFree: 128 * mebibyte},
+		Store: StoreConfig{
+			StartTimeout: 10 * second, Timeout: 10 * second, Cache: 64 * mebibyte, MinFree: 128 * mebibyte,
+		},
 		Metrics: MetricsConfig{SysInterval: 10 * second},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}
@@ -391,8 +405,7 @@ func (c Config) Validate() error {
 	v.check(c.People.HandleQuarantine >= 0 && c.People.HandleQuarantine <= 3660*day, "people.handle_quarantine",
 		"%s is not between 0s and 10 years", c.People.HandleQuarantine)
 	c.Limits.validate(&v)
-	atLeast(&v, "store.cache", c.Store.Cache, mebibyte)
-	atLeast(&v, "store.min_free", c.Store.MinFree, Bytes(0))
+	c.Store.validate(&v)
 	v.atLeastSecond("metrics.sys_interval", c.Metrics.SysInterval)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
@@ -441,6 +454,15 @@ func (c ChatConfig) validate(v *violations) {
 		"%d is neither 0 nor between 7 and 36500", c.KeepMessages)
 	v.between("chat.keep_streams", c.KeepStreams, 0, 36500)
 	v.check(c.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.BoardKeep)
+}
+
+func (c StoreConfig) validate(v *violations) {
+	v.check(c.URI.Valid(), "store.uri", "it begins neither with mongodb:// nor with mongodb+srv://")
+	v.check(c.Password.Reveal() == "" || c.URI.Reveal() != "", "store.password", "without store.uri")
+	atLeast(v, "store.start_timeout", c.StartTimeout, second/10)
+	atLeast(v, "store.timeout", c.Timeout, second)
+	atLeast(v, "store.cache", c.Cache, mebibyte)
+	atLeast(v, "store.min_free", c.MinFree, Bytes(0))
 }
 
 func (c LimitsConfig) validate(v *violations) {

@@ -140,22 +140,26 @@ func (c Ceiling) String() string {
 type Secret struct{ value string }
 
 // UnmarshalText takes the secret itself, or "file:/path" for the first line of a file.
-func (s *Secret) UnmarshalText(text []byte) error {
+func (s *Secret) UnmarshalText(text []byte) (err error) {
+	s.value, err = firstLine(text)
+	return err
+}
+
+// firstLine gives the text itself, or for "file:/path" the first line of that file.
+func firstLine(text []byte) (string, error) {
 	path, ok := strings.CutPrefix(string(text), "file:")
 	if !ok {
-		s.value = string(text)
-		return nil
+		return string(text), nil
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read secret: %w", err)
+		return "", fmt.Errorf("read secret: %w", err)
 	}
 	line, _, _ := strings.Cut(string(content), "\n")
-	s.value = strings.TrimSpace(line)
-	if s.value == "" {
-		return fmt.Errorf("the first line of %s is empty", path)
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fmt.Errorf("the first line of %s is empty", path)
 	}
-	return nil
+	return line, nil
 }
 
 // Reveal gives the secret; "" if there is none.
@@ -174,3 +178,56 @@ func (s Secret) GoString() string { return strconv.Quote(s.String()) }
 
 // MarshalText hides the secret.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// URI is where a database is. It may have a password in it, which never shows: printed and logged there is "***" in its place.
+// The zero value is none.
+type URI struct{ value string }
+
+// UnmarshalText takes the address itself, or "file:/path" for the first line of a file.
+func (u *URI) UnmarshalText(text []byte) (err error) {
+	u.value, err = firstLine(text)
+	return err
+}
+
+// Reveal gives the address as it is; "" if there is none.
+func (u URI) Reveal() string { return u.value }
+
+// Valid says whether there is none, or one of a kind that is known.
+func (u URI) Valid() bool {
+	return u.value == "" || strings.HasPrefix(u.value, "mongodb://") || strings.HasPrefix(u.value, "mongodb+srv://")
+}
+
+// String hides what may be secret: everything between the name of the user and the servers, and of the options those that may
+// have secrets in them. Of what is no valid address it shows nothing.
+func (u URI) String() string {
+	scheme, rest, found := strings.Cut(u.value, "://")
+	if !found {
+		return Secret(u).String()
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		name, _, has := strings.Cut(rest[:at], ":")
+		if has {
+			name += ":***"
+		}
+		rest = name + rest[at:]
+	}
+	path, options, found := strings.Cut(rest, "?")
+	if !found {
+		return scheme + "://" + rest
+	}
+	all := strings.Split(options, "&")
+	for i, option := range all {
+		name, _, _ := strings.Cut(option, "=")
+		switch strings.ToLower(name) {
+		case "tlscertificatekeyfilepassword", "sslclientcertificatekeypassword", "authmechanismproperties":
+			all[i] = name + "=***"
+		}
+	}
+	return scheme + "://" + path + "?" + strings.Join(all, "&")
+}
+
+// GoString hides the same from %#v.
+func (u URI) GoString() string { return strconv.Quote(u.String()) }
+
+// MarshalText hides the same.
+func (u URI) MarshalText() ([]byte, error) { return []byte(u.String()), nil }

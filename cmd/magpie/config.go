@@ -23,6 +23,12 @@ const (
 	envTest   = "MAGPIE_TEST_"  // for the tests
 )
 
+// The store has a section of its own, and can also be named in one line: store = "mongodb://...", MAGPIE_STORE.
+const (
+	storeKey    = "store"
+	storeURIKey = "store.uri"
+)
+
 // configFlags say where the configuration comes from: the defaults, then a file, then the environment, then flags, the
 // later one winning.
 type configFlags struct {
@@ -212,6 +218,7 @@ func loadFile(cfg *broker.Config, path string) error {
 	for _, s := range append(settings(cfg), entries...) {
 		known[s.key] = s
 	}
+	known[storeKey] = known[storeURIKey]
 	return apply(known, flatten(nil, "", file), func(name string, err error) error {
 		return fmt.Errorf("%s: %s: %w", path, name, err)
 	})
@@ -243,6 +250,9 @@ func loadEnviron(cfg *broker.Config, environ []string) error {
 	known := map[string]setting{}
 	for _, s := range settings(cfg) {
 		known[s.env()] = s
+		if s.key == storeURIKey {
+			known[setting{key: storeKey}.env()] = s
+		}
 	}
 	var values []given
 	for _, variable := range environ {
