@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},
 	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/pebble"},
-	"cmd/magpie":        {"accounts", "backup", "chat", "api/rest", "broker", "store/pebble", "transfer"},
+	"cmd/magpie":        {"accounts", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,
 	"e2e":               anything,

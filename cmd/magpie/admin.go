@@ -18,7 +18,6 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker"
-	"github.com/magpie-im/magpie/store/pebble"
 )
 
 // errNobody means that no server answers on the admin socket.
@@ -42,7 +41,7 @@ func (f configFlags) reach(
 			return err
 		}
 		err = onStore(c.ctx, cfg, stopped)
-		if !errors.Is(err, pebble.ErrInUse) {
+		if !inUse(err) {
 			return err
 		}
 		if time.Now().After(deadline) {
@@ -55,7 +54,7 @@ func (f configFlags) reach(
 // onStore calls do with a node that is never run: it listens nowhere.
 func onStore(ctx context.Context, cfg broker.Config, do func(context.Context, *broker.Node) error) (err error) {
 	log := slog.New(slog.DiscardHandler) // what matters comes back as an error
-	store, err := openStore(cfg, log)
+	store, err := openStore(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

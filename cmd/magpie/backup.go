@@ -45,8 +45,20 @@ func (c *console) untilInterrupted() (stop func()) {
 	return stop
 }
 
+// embeddedOnly refuses what only the embedded store can do.
+func embeddedOnly(cfg broker.Config) error {
+	if inMongo(cfg) {
+		return fmt.Errorf("%w: backup and restore are for the embedded store; MongoDB is backed up with its own tools, or by magpie export",
+			errUsage)
+	}
+	return nil
+}
+
 // needStore sees that there is something to be copied, so that nothing is made by the attempt.
 func needStore(cfg broker.Config) error {
+	if inMongo(cfg) {
+		return nil
+	}
 	if _, err := os.Stat(cfg.Data); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -93,7 +105,11 @@ func (f backupCommand) Run(c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := needStore(cfg); err != nil {
+	err = embeddedOnly(cfg)
+	if err == nil {
+		err = needStore(cfg)
+	}
+	if err != nil {
 		return err
 	}
 	if within(f.Dir, cfg.Data) { // in checkpoints/ it would be removed a day later
@@ -163,6 +179,9 @@ func (f restoreCommand) Run(c *console) error {
 	if err != nil {
 		return err
 	}
+	if err := embeddedOnly(cfg); err != nil {
+		return err
+	}
 	manifest, err := backup.Restore(c.ctx, f.Dir, cfg.Data, pebble.RestoringFile)
 	if err != nil {
 		return err
@@ -178,26 +197,9 @@ type verifyCommand struct {
 }
 
 // Run reads everything.
-func (f verifyCommand) Run(c *console) (err error) {
+func (f verifyCommand) Run(c *console) error {
 	defer c.untilInterrupted()()
-	what, dir := "the backup", f.Dir
-	if dir == "" {
-		cfg, err := f.load(c.environ)
-		if err == nil {
-			err = needStore(cfg)
-		}
-		if err != nil {
-			return err
-		}
-		what = cfg.Data
-		if dir, err = f.checkpoint(c); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	} else if _, err := backup.Verify(c.ctx, dir); err != nil {
-		return err
-	}
-	report, err := checkCopy(c.ctx, dir)
+	what, report, err := f.check(c)
 	if err != nil {
 		return err
 	}
@@ -205,4 +207,37 @@ func (f verifyCommand) Run(c *console) (err error) {
 		return err
 	}
 	return printCounts(c, "as it has to be", report.Counts)
+}
+
+// check looks at the backup, or at a copy of the store, or at the database, which nobody else uses meanwhile.
+func (f verifyCommand) check(c *console) (what string, report transfer.Report, err error) {
+	if f.Dir != "" {
+		if _, err := backup.Verify(c.ctx, f.Dir); err != nil {
+			return "", report, err
+		}
+		report, err = checkCopy(c.ctx, f.Dir)
+		return "the backup", report, err
+	}
+	cfg, err := f.load(c.environ)
+	if err == nil {
+		err = needStore(cfg)
+	}
+	if err != nil {
+		return "", report, err
+	}
+	what = storeName(cfg)
+	if inMongo(cfg) {
+		s, err := openStore(c.ctx, cfg, slog.New(slog.DiscardHandler)) // what matters comes back as an error
+		if err != nil {
+			return "", report, err
+		}
+		report, err = s.Check(c.ctx)
+		return what, report, errors.Join(err, closeStore(s))
+	}
+	dir, err := f.checkpoint(c)
+	if err != nil {
+		return "", report, err
+	}
+	report, err = checkCopy(c.ctx, dir)
+	return what, report, errors.Join(err, os.RemoveAll(dir))
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/magpie-im/magpie/backup"
+	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/store/pebble"
 	"github.com/magpie-im/magpie/transfer"
 )
@@ -21,35 +22,79 @@ type exportCommand struct {
 	From string `help:"A backup to export, in place of the data directory." type:"existingdir" placeholder:"DIR"`
 }
 
-// Run exports a checkpoint, or a backup. As long as it is not done, there is FILE.part, and FILE.from that says of what.
+// Run exports a checkpoint, a backup, or a database that nobody else uses. As long as it is not done, there is FILE.part, and
+// FILE.from that says of what.
 func (f exportCommand) Run(c *console) error {
 	if _, err := os.Lstat(f.File); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s is there already", errUsage, f.File)
 	}
-	from, err := f.source(c)
+	cfg, err := f.load(c.environ)
+	if err != nil && f.From == "" {
+		return err
+	}
+	var summary transfer.Summary
+	if f.From == "" && inMongo(cfg) {
+		summary, err = f.database(c, cfg)
+	} else {
+		summary, err = f.directory(c)
+	}
 	if err != nil {
-		return err
-	}
-	summary, err := exportTo(c.ctx, from, f.File+".part")
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.File+".part", f.File); err != nil {
-		return err
-	}
-	if f.From == "" {
-		err = os.RemoveAll(from)
-	}
-	if err := errors.Join(err, os.Remove(f.File+".from")); err != nil {
 		return err
 	}
 	return printCounts(c, "exported", summary.Counts)
 }
 
+// directory exports a copy of an embedded store, and removes it if it was made for that.
+func (f exportCommand) directory(c *console) (summary transfer.Summary, err error) {
+	from, err := f.source(c)
+	if err != nil {
+		return summary, err
+	}
+	store, err := openCopy(from)
+	if err != nil {
+		return summary, err
+	}
+	summary, err = exportTo(c.ctx, store, f.File+".part")
+	if err := errors.Join(err, store.Close()); err != nil {
+		return summary, err
+	}
+	if err := os.Rename(f.File+".part", f.File); err != nil {
+		return summary, err
+	}
+	if f.From == "" {
+		err = os.RemoveAll(from)
+	}
+	return summary, errors.Join(err, os.Remove(f.File+".from"))
+}
+
+// database exports what is in MongoDB. It goes on with a part if nobody has opened the database since that was written.
+func (f exportCommand) database(c *console, cfg broker.Config) (summary transfer.Summary, err error) {
+	defer c.untilInterrupted()()
+	d, err := openDatabase(c.ctx, cfg, false, slog.New(slog.DiscardHandler)) // what matters comes back as an error
+	if err != nil {
+		return summary, err
+	}
+	defer func() { err = errors.Join(err, closeStore(d)) }()
+	is := exportSource{ID: d.ID(), Epoch: d.Epoch()}
+	if was := f.begun(); was.ID == is.ID && was.Epoch == is.Epoch-1 {
+		err = f.goOn(is)
+	} else {
+		err = f.begin(is)
+	}
+	if err != nil {
+		return summary, err
+	}
+	if summary, err = exportTo(c.ctx, d.Transfer(), f.File+".part"); err != nil {
+		return summary, err
+	}
+	return summary, errors.Join(os.Rename(f.File+".part", f.File), os.Remove(f.File+".from"))
+}
+
 // exportSource is what FILE.from says.
 type exportSource struct {
-	Dir string `json:"dir"`
-	ID  string `json:"id,omitempty"` // of a backup; empty: it is a checkpoint
+	Dir   string `json:"dir,omitempty"`
+	ID    string `json:"id,omitempty"`    // of a backup or a database; empty: it is a checkpoint
+	Epoch int64  `json:"epoch,omitempty"` // of a database
 }
 
 // source gives the copy of a store that is to be exported: the one of which a part is written, as long as it is there, or a new
@@ -105,11 +150,16 @@ func (f exportCommand) begun() (was exportSource) {
 
 // begin writes FILE.from. What there is of a part of another source is worth nothing.
 func (f exportCommand) begin(is exportSource) error {
-	text, err := json.Marshal(is)
-	if err != nil {
+	if err := os.Remove(f.File + ".part"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Remove(f.File + ".part"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return f.goOn(is)
+}
+
+// goOn writes FILE.from, and leaves the part as it is.
+func (f exportCommand) goOn(is exportSource) error {
+	text, err := json.Marshal(is)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(f.File+".from", append(text, '\n'), 0o600)
@@ -128,18 +178,13 @@ func backupSource(ctx context.Context, dir string) (is exportSource, err error) 
 }
 
 // exportTo writes a part, or goes on with it.
-func exportTo(ctx context.Context, from, part string) (s transfer.Summary, err error) {
-	store, err := openCopy(from)
-	if err != nil {
-		return s, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+func exportTo(ctx context.Context, from transfer.Source, part string) (s transfer.Summary, err error) {
 	file, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return transfer.Export(ctx, store, file)
+	return transfer.Export(ctx, from, file)
 }
 
 type importCommand struct {
@@ -159,9 +204,7 @@ func (f importCommand) Run(c *console) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	with := storeConfig(cfg)
-	with.Unfinished = true
-	store, err := openStoreAs(cfg, with, slog.New(slog.DiscardHandler))
+	store, err := openUnfinished(c.ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -178,7 +221,7 @@ func (f importCommand) Run(c *console) (err error) {
 	})
 	switch {
 	case errors.Is(err, transfer.ErrNotEmpty):
-		return fmt.Errorf("%s: %w", cfg.Data, err)
+		return fmt.Errorf("%s: %w", storeName(cfg), err)
 	case err != nil:
 		return err
 	}

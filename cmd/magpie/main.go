@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/backup"
+	"github.com/magpie-im/magpie/store/mongo"
 	"github.com/magpie-im/magpie/store/pebble"
 	"github.com/magpie-im/magpie/transfer"
 )
@@ -26,7 +28,7 @@ const (
 	exitOK      = 0
 	exitError   = 1 // anything that has no code of its own
 	exitUsage   = 2 // command line or configuration
-	exitInUse   = 3 // the data directory belongs to another process
+	exitInUse   = 3 // the data directory, or the database, belongs to another process
 	exitDamaged = 4 // the store cannot be read as it is
 	exitNewer   = 5 // the store was written by a newer magpie
 	exitStore   = 6 // the disk is full, or the store cannot be written or failed while running
@@ -45,24 +47,26 @@ var (
 
 // exitCode says how to end with err.
 func exitCode(err error) int {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
 	var parse *kong.ParseError
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errConfig), errors.Is(err, errUsage), errors.As(err, &parse):
+	case is(errConfig, errUsage, mongo.ErrConfig, mongo.ErrRefused), errors.As(err, &parse):
 		return exitUsage
-	case errors.Is(err, pebble.ErrInUse):
+	case inUse(err):
 		return exitInUse
-	case errors.Is(err, pebble.ErrDamaged), errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrIncomplete):
+	case is(pebble.ErrDamaged, mongo.ErrDamaged, backup.ErrDamaged, backup.ErrIncomplete):
 		return exitDamaged
-	case errors.Is(err, pebble.ErrNewer), errors.Is(err, backup.ErrNewer):
+	case is(pebble.ErrNewer, mongo.ErrNewer, backup.ErrNewer):
 		return exitNewer
-	case errors.Is(err, pebble.ErrUnfinished), errors.Is(err, backup.ErrOther), errors.Is(err, transfer.ErrOther):
+	case is(pebble.ErrUnfinished, mongo.ErrUnfinished, backup.ErrOther, transfer.ErrOther):
 		return exitPartial
-	case errors.Is(err, pebble.ErrFull), errors.Is(err, errStore), errors.Is(err, accounts.ErrUnavailable),
-		errors.Is(err, syscall.ENOSPC):
+	case is(pebble.ErrFull, errStore, accounts.ErrUnavailable, syscall.ENOSPC):
 		return exitStore
-	case errors.Is(err, syscall.EADDRINUSE):
+	case is(syscall.EADDRINUSE):
 		return exitAddress
 	}
 	return exitError

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "recover": recoverAccount, "revoke": revoke, "hang": hang, "certificate": certificate, "trust": trust,
 			"connect": connect, "leave": leave, "publish": publish, "poll": poll,
+			"database": newDatabase(t), "schema": schema, "stranger": stranger,
 		},
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/broker"
-	"github.com/magpie-im/magpie/store/pebble"
+	"github.com/magpie-im/magpie/store/mongo"
 )
 
 // addressesFile is where a running server says, in its data directory, what it listens on.
@@ -32,7 +32,8 @@ type serveFlags struct {
 	HTTP *string `name:"http" help:"Address for HTTP (default: 127.0.0.1:8080)." placeholder:"ADDR"`
 }
 
-// load also looks whether there is a certificate where one is configured: better now than at the first handshake.
+// load also looks whether there is a certificate where one is configured: better now than at the first handshake. The same goes
+// for the address of a database.
 func (f serveFlags) load(environ []string, more ...func(*broker.Config)) (broker.Config, error) {
 	flags := func(cfg *broker.Config) {
 		override(&cfg.MQTT, f.MQTT)
@@ -42,6 +43,11 @@ func (f serveFlags) load(environ []string, more ...func(*broker.Config)) (broker
 	if err == nil && cfg.TLS.Cert != "" {
 		if _, err = tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key); err != nil {
 			err = fmt.Errorf("%w: tls: %w", errConfig, err)
+		}
+	}
+	if err == nil && inMongo(cfg) {
+		if err = mongoConfig(cfg).Validate(); errors.Is(err, mongo.ErrConfig) {
+			err = fmt.Errorf("%w: %s: %w", errConfig, storeURIKey, err)
 		}
 	}
 	return cfg, err
@@ -69,7 +75,7 @@ func (f serveCommand) Run(c *console) (err error) {
 	ctx, stop := stopOnSignal(c.ctx, log)
 	defer stop()
 
-	store, err := openStore(cfg, log)
+	store, err := openStore(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +101,8 @@ func (f serveCommand) Run(c *console) (err error) {
 	}
 	err = serve(ctx, node, func() error {
 		a := node.Addresses()
-		log.Info("ready", "mqtt", a.MQTT, "http", a.HTTP, "mqtts", a.MQTTS, "https", a.HTTPS, "data", cfg.Data)
+		log.Info("ready", "mqtt", a.MQTT, "http", a.HTTP, "mqtts", a.MQTTS, "https", a.HTTPS, "data", cfg.Data,
+			"store", cfg.Store.URI.String())
 		if f.Demo {
 			if err := printDemo(c.out, c.args, a); err != nil {
 				return err
@@ -157,46 +164,6 @@ func stopOnSignal(parent context.Context, log *slog.Logger) (ctx context.Context
 		close(done)
 		cancel()
 	}
-}
-
-func openStore(cfg broker.Config, log *slog.Logger) (*pebble.Store, error) {
-	return openStoreAs(cfg, storeConfig(cfg), log)
-}
-
-func storeConfig(cfg broker.Config) pebble.Config {
-	return pebble.Config{
-		Dir:       cfg.Data,
-		CacheSize: int64(cfg.Store.Cache),
-		MinFree:   uint64(cfg.Store.MinFree),
-		QueueAge:  time.Duration(cfg.Sessions.QueueAge),
-	}
-}
-
-func openStoreAs(cfg broker.Config, with pebble.Config, log *slog.Logger) (*pebble.Store, error) {
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
-	}
-	store, err := pebble.Open(with, log)
-	switch {
-	case errors.Is(err, pebble.ErrInUse):
-		return nil, fmt.Errorf("%s: another magpie is running on it: %w", cfg.Data, err)
-	case errors.Is(err, pebble.ErrDamaged):
-		return nil, fmt.Errorf("%s: nothing was changed; copy it before trying anything: %w", cfg.Data, err)
-	case errors.Is(err, pebble.ErrNewer):
-		return nil, fmt.Errorf("%s: nothing was changed; use the magpie that wrote it, or a newer one: %w", cfg.Data, err)
-	case errors.Is(err, pebble.ErrUnfinished):
-		return nil, fmt.Errorf("%s: finish it by the same command, or begin again with an empty directory: %w", cfg.Data, err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", cfg.Data, err)
-	}
-	return store, nil
-}
-
-func closeStore(store *pebble.Store) error {
-	if err := store.Close(); err != nil {
-		return fmt.Errorf("close store: %w", err)
-	}
-	return nil
 }
 
 // listening is what the file says. PID tells a crash's leftover from the file of the process that was just started.
