@@ -198,7 +198,9 @@ func (t *turn) append(d chat.Draft, from *memberDoc) chat.Message {
 	t.TS = max(t.TS, t.now)
 	if !d.Silent {
 		t.Count++
-		own++
+		if !t.kind.Room() || t.in(from) {
+			own++ // of who only watches nothing is kept
+		}
 	}
 	t.LastBy, t.LastOwn = from.U, own
 	e := t.entry
@@ -222,15 +224,18 @@ func (t *turn) append(d chat.Draft, from *memberDoc) chat.Message {
 
 // sent keeps of the sender of a message to a room what it makes of him. What the server says in his name is not his.
 func (t *turn) sent(d chat.Draft, from *memberDoc, own int64) {
-	if !from.Spoke {
-		from.Spoke = true
+	if from.Spoke == "" {
+		from.Spoke = from.U
 		t.save(from)
 	}
 	if !t.in(from) {
 		from.Sent = t.now // who only watches: it is for slow mode, as long as it is in memory
 		return
 	}
-	if from.Own = own; d.Kind != kindSys {
+	if from.Own = own; !d.Silent {
+		from.Wrote = t.Head
+	}
+	if d.Kind != kindSys {
 		from.Sent = t.now
 	}
 	t.save(from)

@@ -100,7 +100,6 @@ type convDoc struct {
 	Link    string            `bson:"link,omitempty"` // of a room
 	Likes   int64             `bson:"likes,omitempty"`
 	Snap    *snapshotDoc      `bson:"snap,omitempty"` // of a board
-	Told    int64             `bson:"told,omitempty"` // when senders of a room were told last, in Unix milliseconds
 }
 
 // floorDoc says where a conversation begins.
@@ -164,13 +163,15 @@ type memberDoc struct {
 	U   accounts.Name     `bson:"u"` // as in Key, for the indexes
 	C   chat.Conversation `bson:"c"`
 
-	In      bool  `bson:"in,omitempty"`      // the conversation is one of his
-	Large   bool  `bson:"large,omitempty"`   // and is not in his stream
-	Boxed   bool  `bson:"boxed,omitempty"`   // a stranger's, who was not answered
-	Dropped bool  `bson:"dropped,omitempty"` // which was put away
-	Pending bool  `bson:"pending,omitempty"` // he is invited to the room, or asks to be let in
-	Spoke   bool  `bson:"spoke,omitempty"`   // he has written in the room
-	Untold  bool  `bson:"untold,omitempty"`  // something is to be told of him, or to him
+	In      bool `bson:"in,omitempty"`      // the conversation is one of his
+	Boxed   bool `bson:"boxed,omitempty"`   // a stranger's, who was not answered
+	Dropped bool `bson:"dropped,omitempty"` // which was put away
+
+	// What these say is there for the indexes to find, which know only those that say something.
+	Pending accounts.Name `bson:"pending,omitempty"` // U, if he is invited to the room, or asks to be let in
+	Spoke   accounts.Name `bson:"spoke,omitempty"`   // U, if he has written in the room
+	Untold  string        `bson:"untold,omitempty"`  // an untoldKey, if something is to be told of him, or to him
+
 	Recv    int64 `bson:"recv,omitempty"`
 	Read    int64 `bson:"read,omitempty"`
 	ReadN   int64 `bson:"read_n,omitempty"`   // counting messages up to Read
@@ -192,8 +193,9 @@ type memberDoc struct {
 	Mentions []int64 `bson:"mentions,omitempty"` // messages after since that mention him by name, sorted
 
 	// Of rooms only.
-	Own     int64         `bson:"own,omitempty"`  // counting messages that he has sent
-	Sent    int64         `bson:"sent,omitempty"` // when he sent the last one, in Unix milliseconds
+	Own     int64         `bson:"own,omitempty"`   // counting messages that he has sent
+	Wrote   int64         `bson:"wrote,omitempty"` // the seq of the last of them; 0: it is not known
+	Sent    int64         `bson:"sent,omitempty"`  // when he sent the last one, in Unix milliseconds
 	Role    chat.Role     `bson:"role,omitempty"`
 	Since   int64         `bson:"since,omitempty"`
 	From    int64         `bson:"from,omitempty"`

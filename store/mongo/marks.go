@@ -92,7 +92,7 @@ func (k *marking) take(ctx context.Context, t *turn) error {
 	}
 	if k.out.Moved {
 		k.out.Untold = !t.receipt(k.store, m, k.marks.ReceiptsTo, &k.told)
-		m.Untold = m.moved() || m.Owed > 0
+		m.noteUntold()
 	}
 	t.save(m)
 	return nil
@@ -233,14 +233,10 @@ func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who account
 				return nil
 			}
 		}
-		if t.kind.Room() && !t.quiet(0) {
-			untold = m.moved()
-			return nil
-		}
 		t.begin(entryIsState)
 		commit = durable{}
 		t.receipt(s, m, 0, &told)
-		m.Untold = m.moved() || m.Owed > 0
+		m.noteUntold()
 		t.save(m)
 		return nil
 	}
@@ -261,11 +257,8 @@ func (c chatStore) Untold(ctx context.Context, after chat.Member, limit int) (ou
 		return nil, nil
 	}
 	var all []*memberDoc
-	filter := bson.D{{Key: "untold", Value: true}, {Key: "$or", Value: bson.A{
-		bson.D{{Key: "c", Value: bson.D{{Key: "$gt", Value: after.Conversation}}}},
-		bson.D{{Key: "c", Value: after.Conversation}, {Key: "u", Value: bson.D{{Key: "$gt", Value: after.Who}}}},
-	}}}
-	if err := s.findAll(ctx, membersCollection, filter, &all, sortedByBoth("c", "u"), limitedTo(limit), only("c", "u")); err != nil {
+	filter := bson.D{{Key: "untold", Value: bson.D{{Key: "$gt", Value: untoldKey(after.Conversation, after.Who)}}}}
+	if err := s.findAll(ctx, membersCollection, filter, &all, sortedBy("untold", 1), limitedTo(limit), only("c", "u")); err != nil {
 		return nil, err
 	}
 	for _, m := range all {

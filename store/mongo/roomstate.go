@@ -58,4 +58,8 @@ func (m *memberDoc) setMembership(is chat.Membership) {
 	for _, p := range is.Past {
 		m.Past = append(m.Past, int64(p.From), int64(p.To))
 	}
+	m.Pending = ""
+	if is.Inviter != "" || is.Asked != 0 {
+		m.Pending = m.U
+	}
 }

@@ -17,6 +17,8 @@ type state struct {
 	kind    chat.Kind
 	people  map[accounts.Name]*memberDoc   // those who were asked for; of one that is not large all members are
 	between map[accounts.Name]*relationDoc // of two people: what the other one is to each
+	// receiptsAt is when senders of a room were told last what became of their messages, in Unix milliseconds.
+	receiptsAt int64
 }
 
 // maxPeople is of how many people a conversation knows before it forgets all and reads again who is asked for.

@@ -60,6 +60,10 @@ var wanted = map[string][]string{
 	"own sides": nil,
 	"model":     nil,
 	"crash":     {"an origin and its message survive together or not at all", "calls on a closed store fail"},
+	"rooms": {
+		"rooms wait for those who are invited, and for who asks", "the rooms in which somebody has written are known",
+		"rooms, of any size, are as an oracle says",
+	},
 }
 
 func TestStore(t *testing.T) {
