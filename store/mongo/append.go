@@ -246,9 +246,9 @@ func (t *turn) mention(d chat.Draft) {
 	if d.Everyone {
 		t.Calls = append(t.Calls, seqMark{t.Head, d.From})
 	}
-	for _, who := range d.At {
+	for i, who := range d.At {
 		m := t.people[who]
-		if m != nil && who != d.From && t.in(m) && (t.kind.Room() || t.theirs(who)) {
+		if m != nil && !slices.Contains(d.At[:i], who) && who != d.From && t.in(m) && (t.kind.Room() || t.theirs(who)) {
 			m.Mentions = append(m.Mentions, t.Head)
 			t.save(m)
 		}
