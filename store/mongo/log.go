@@ -38,6 +38,7 @@ type logDoc struct {
 	Open         chat.Conversation `bson:"open,omitempty"`   // Conversation, as long as not all that follows may be there
 	Follows      []byte            `bson:"fx,omitempty"`     // a following
 	Ends         *time.Time        `bson:"x,omitempty"`      // when it may be removed: it is only there as a fence
+	Forget       int64             `bson:"mx,omitempty"`     // of what is not a message that is there: since when MID may be forgotten
 	Was          int64             `bson:"was,omitempty"`    // the seq of a message that is not there any more
 	WasID        string            `bson:"was_id,omitempty"` // and its id
 }
@@ -63,6 +64,7 @@ const (
 	entryIsChange  = "op"   // of a message
 	entryIsLikes   = "like" // of a live room
 	entryIsState   = "state"
+	entryIsGone    = "gone" // what was removed: its place, and its mid
 )
 
 // fenceLife is how long an entry stays that is needed for nothing but to keep a writer from taking its place who believes to be

@@ -123,6 +123,8 @@ func (k *marking) next(ctx context.Context, t *turn, m *memberDoc) (next memberD
 	case next.Read <= m.Base: // what counts begins after that
 	case next.Read == t.Head:
 		next.ReadN, next.ReadOwn = t.Count, t.own(m)
+	case t.unwritten:
+		return next, false, errUnwritten
 	default:
 		next.ReadN, next.ReadOwn, err = k.store.ordinals(ctx, t.state, k.who, next.Read)
 	}
@@ -138,7 +140,7 @@ func (s *Store) ordinals(ctx context.Context, st *state, who accounts.Name, seq 
 	n = int64(m.N)
 	switch {
 	case st.kind.Room():
-		own, err = s.ownUpTo(ctx, st.Name, who, seq)
+		own, err = s.ownUpTo(ctx, st.Name, st.people[who], seq)
 	case m.From == who:
 		own = int64(m.Own)
 	default:
@@ -147,17 +149,24 @@ func (s *Store) ordinals(ctx context.Context, st *state, who accounts.Name, seq 
 	return n, own, err
 }
 
-// ownUpTo gives how many of the counting messages up to seq somebody has sent in a room.
-func (s *Store) ownUpTo(ctx context.Context, c chat.Conversation, who accounts.Name, seq int64) (int64, error) {
-	var last []*logDoc
-	filter := bson.D{
-		{Key: "c", Value: c}, {Key: "f", Value: who}, {Key: "s", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lte", Value: seq}}},
+// ownUpTo gives how many of the counting messages up to seq somebody has sent in a room. What comes after says so: what was before
+// may be removed.
+func (s *Store) ownUpTo(ctx context.Context, c chat.Conversation, m *memberDoc, seq int64) (int64, error) {
+	if m.Own == 0 {
+		return 0, nil
 	}
-	err := s.findAll(ctx, logCollection, filter, &last, sortedBy("s", -1), limitedTo(1))
-	if err != nil || len(last) == 0 {
+	var next []*logDoc
+	filter := bson.D{{Key: "c", Value: c}, {Key: "f", Value: m.U}, {Key: "s", Value: bson.D{{Key: "$gt", Value: seq}}}}
+	if err := s.findAll(ctx, logCollection, filter, &next, sortedBy("s", 1), limitedTo(1)); err != nil {
 		return 0, err
 	}
-	return last[0].Message.Own, nil
+	switch {
+	case len(next) == 0:
+		return m.Own, nil
+	case next[0].Message.Silent:
+		return next[0].Message.Own, nil
+	}
+	return next[0].Message.Own - 1, nil
 }
 
 // forgetMentions drops what mentions a member up to his mark.

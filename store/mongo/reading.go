@@ -29,7 +29,7 @@ func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64,
 	} else if page.Head, err = s.headNow(ctx, user); err != nil {
 		return page, err
 	}
-	if len(docs) == 0 || uint64(docs[0].USN) != after+1 {
+	if docs = contiguous(docs); len(docs) == 0 || uint64(docs[0].USN) != after+1 {
 		if page.Floor, err = s.streamFloor(ctx, user); err != nil {
 			return page, err
 		}

@@ -25,6 +25,8 @@ const (
 	streamCollection      = "stream"
 	hiddenCollection      = "hidden"
 	asksCollection        = "asks"
+	snapshotsCollection   = "snapshots"
+	outdatedCollection    = "outdated"
 )
 
 // index is one that queries rest on.
@@ -66,6 +68,9 @@ var indexes = []index{
 	{asksCollection, "user", fields("u", "at"), false, false, "how many strangers were approached"},
 }
 
+// allIndexes are those of all files.
+var allIndexes = slices.Concat(indexes, retentionIndexes)
+
 // fields are ascending keys.
 func fields(names ...string) (d bson.D) {
 	for _, name := range names {
@@ -77,7 +82,7 @@ func fields(names ...string) (d bson.D) {
 // createIndexes makes the indexes that are missing, and looks whether those that are there are what they should be: one that is
 // missing would cost uniqueness without a word. They are made one by one, which every server can do.
 func createIndexes(ctx context.Context, db *mongo.Database) error {
-	for _, x := range indexes {
+	for _, x := range allIndexes {
 		o := options.Index().SetName(x.name)
 		if x.unique {
 			o.SetUnique(true)
@@ -90,7 +95,7 @@ func createIndexes(ctx context.Context, db *mongo.Database) error {
 		}
 	}
 	there := map[string][]mongo.IndexSpecification{}
-	for _, x := range indexes {
+	for _, x := range allIndexes {
 		if there[x.collection] == nil {
 			list, err := db.Collection(x.collection).Indexes().ListSpecifications(ctx)
 			if err != nil {

@@ -154,10 +154,13 @@ func (s *Store) readPeople(ctx context.Context, st *state, who []accounts.Name) 
 func (s *Store) findMembers(ctx context.Context, filter bson.D, st *state) error {
 	var all []*memberDoc
 	err := s.findAll(ctx, membersCollection, filter, &all)
+	if err != nil {
+		return err
+	}
 	for _, m := range all {
 		st.people[m.U] = m
 	}
-	return err
+	return s.rebaseRead(ctx, st, all)
 }
 
 // get reads one document. One that is not there leaves doc as it is.

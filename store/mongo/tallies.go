@@ -97,6 +97,9 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 	for i, m := range members {
 		out[i] = &side{state{convDoc: at[m.C], kind: m.C.Kind()}, m}
 		out[i].Name = m.C
+		if err := s.rebaseRead(ctx, &out[i].state, members[i:i+1]); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

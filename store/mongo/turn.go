@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -47,7 +45,11 @@ type step struct {
 // turn is a step that is being taken.
 type turn struct {
 	*state
-	now     int64   // Unix milliseconds
+	now int64 // Unix milliseconds
+	// unwritten says that entries of before are not in the log yet. A step that has to read there gives errUnwritten, and is
+	// taken again when they are.
+	unwritten bool
+
 	entry   *logDoc // nil: it writes nothing
 	docs    []document
 	members []*memberDoc // that have changed
@@ -244,6 +246,8 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 	return len(results), nil
 }
 
+var errUnwritten = errors.New("it is to be read, and not written yet")
+
 // decide lets steps decide, as many as can be taken together.
 func (c *conversation) decide(ctx context.Context, steps []*step) (results []result) {
 	writes := false
@@ -251,8 +255,11 @@ func (c *conversation) decide(ctx context.Context, steps []*step) (results []res
 		if st.reads && writes {
 			break
 		}
-		t := &turn{state: c.state, now: c.store.now()}
+		t := &turn{state: c.state, now: c.store.now(), unwritten: writes}
 		err := st.take(ctx, t)
+		if errors.Is(err, errUnwritten) {
+			break
+		}
 		r := result{err: err}
 		if err == nil && t.entry != nil {
 			r.turn, writes = t, true
@@ -267,7 +274,7 @@ func (c *conversation) decide(ctx context.Context, steps []*step) (results []res
 func (t *turn) begin(kind string) *logDoc {
 	t.N++
 	t.entry = &logDoc{
-		ID: bson.NewObjectID(), Conversation: t.Name, N: t.N, V: t.N, Seq: -t.N, MID: mintedMID + strconv.FormatInt(t.N, 10),
+		ID: bson.NewObjectID(), Conversation: t.Name, N: t.N, V: t.N, Seq: -t.N, MID: minted(t.N),
 		Kind: kind, TS: t.now, Open: t.Name,
 	}
 	return t.entry
@@ -301,10 +308,7 @@ func (t *turn) tell(who accounts.Name, e entryDoc) { t.told = append(t.told, tol
 
 // finish makes what follows from the entry a part of it.
 func (t *turn) finish() {
-	if t.entry.Kind == entryIsState {
-		ends := time.UnixMilli(t.now).Add(fenceLife)
-		t.entry.Ends = &ends
-	}
+	t.entry.limit(t.now)
 	for _, m := range t.members {
 		m.N = t.entry.N
 		t.put(membersCollection, m.Key, m)
