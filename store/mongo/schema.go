@@ -40,7 +40,7 @@ type index struct {
 }
 
 // indexes are all that there have to be besides those of _id.
-var indexes = []index{
+var indexes = slices.Concat([]index{
 	{usersCollection, "leaving", bson.D{{Key: "leaving", Value: 1}, {Key: "_id", Value: 1}}, false, false, "Leaving"},
 	{tokensCollection, "owner", bson.D{{Key: "owner", Value: 1}}, false, false, "Tokens, DeleteTokens"},
 	{tokensCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, false, "PurgeTokens"},
@@ -66,7 +66,7 @@ var indexes = []index{
 	{streamCollection, "usn", fields("u", "n"), true, false, "Stream"},
 	{streamCollection, "ref", fields("u", "ref"), true, false, "what was told already"},
 	{asksCollection, "user", fields("u", "at"), false, false, "how many strangers were approached"},
-}
+}, peopleIndexes)
 
 // allIndexes are those of all files.
 var allIndexes = slices.Concat(indexes, retentionIndexes)

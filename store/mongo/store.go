@@ -48,6 +48,8 @@ type Store struct {
 
 	headMu sync.Mutex
 	heads  map[accounts.Name]streamHead
+
+	people people
 }
 
 // Open connects to the database, sees that it is one that can be used, and makes what is missing there.

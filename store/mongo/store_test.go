@@ -51,7 +51,7 @@ func (partly) Transfer() transfer.Store { return nil }
 
 // wanted are the groups of the suite for what is written, but for some of their tests.
 var wanted = map[string][]string{
-	"accounts":  {"a session is told in its user's stream"},
+	"accounts":  nil,
 	"contacts":  nil,
 	"relations": nil,
 	"messages":  nil,
@@ -64,6 +64,8 @@ var wanted = map[string][]string{
 		"rooms wait for those who are invited, and for who asks", "the rooms in which somebody has written are known",
 		"rooms, of any size, are as an oracle says",
 	},
+	"people": nil,
+	"seen":   {"who was there at a crash was seen at the last beat", "who came after the last beat was seen when he came", "many are settled"},
 }
 
 func TestStore(t *testing.T) {

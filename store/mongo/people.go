@@ -1,0 +1,428 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+)
+
+// What a user says of himself is one document, and a change of it is the replacement of that document, by who knows what it was.
+// The handles that are new are claimed before, see handles.go. What follows from the change is in the document, which is open
+// until all has followed: who is about to change it, and whoever lists people, does what is left of that.
+
+const (
+	peopleCollection  = "people"
+	handlesCollection = "handles"
+	foundCollection   = "found"
+)
+
+var peopleIndexes = []index{
+	{peopleCollection, "open", fields("open"), false, true, "what may not have followed"},
+	{peopleCollection, "telling", fields("telling"), false, true, "Tellings"},
+	{peopleCollection, "area", fields("area"), false, true, "PurgePeople"},
+	{handlesCollection, "free", fields("free.t"), false, true, "PurgePeople"},
+	{foundCollection, "ends", fields("x"), false, true, "terms that are fences only"},
+}
+
+// people is what is in memory of what users say of themselves.
+type people struct {
+	mu     sync.Mutex
+	turns  map[accounts.Name]chan struct{} // whose documents are being changed; closed when that ends
+	known  map[accounts.Name]knownPerson   // if there are no other processes
+	writes int                             // counts what may have changed a document
+}
+
+// knownPerson is what somebody said. Its maps never change.
+type knownPerson struct {
+	person chat.Person
+	read   time.Time
+}
+
+const (
+	maxKnown = 10_000
+	// knownLife is for how long it is not asked whether somebody still says the same, if nobody else writes: what was given up as
+	// not written may be written late.
+	knownLife = time.Minute
+	// openPage is of how many people at once is done what is left to do.
+	openPage = 100
+)
+
+// turn waits until nobody else here changes what user says, and lasts until done is called. What it is for is that changes need
+// not be tried again and again.
+func (p *people) turn(ctx context.Context, user accounts.Name) (done func(), err error) {
+	for {
+		p.mu.Lock()
+		before := p.turns[user]
+		if before == nil {
+			mine := make(chan struct{})
+			if p.turns == nil {
+				p.turns = map[accounts.Name]chan struct{}{}
+			}
+			p.turns[user] = mine
+			p.mu.Unlock()
+			return func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				delete(p.turns, user)
+				close(mine)
+			}, nil
+		}
+		p.mu.Unlock()
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// wrote notes that user's document may have changed.
+func (p *people) wrote(user accounts.Name) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes++
+	delete(p.known, user)
+}
+
+// lookUp gives what is known of user; writes is for keep.
+func (p *people) lookUp(user accounts.Name) (person chat.Person, known bool, writes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k, known := p.known[user]
+	return k.person, known && time.Since(k.read) < knownLife, p.writes
+}
+
+// keep makes known what was read, unless it may have changed since.
+func (p *people) keep(person chat.Person, writes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.writes != writes {
+		return
+	}
+	if p.known == nil {
+		p.known = map[accounts.Name]knownPerson{}
+	}
+	for name := range p.known { // in no order
+		if len(p.known) < maxKnown {
+			break
+		}
+		delete(p.known, name)
+	}
+	p.known[person.User] = knownPerson{person, time.Now()}
+}
+
+func (c chatStore) Settings(ctx context.Context, user accounts.Name) (chat.Settings, error) {
+	p, err := c.visible(ctx, user)
+	return p.Settings, err
+}
+
+func (c chatStore) Person(ctx context.Context, user accounts.Name) (chat.Person, error) {
+	p, err := c.visible(ctx, user)
+	return p.Clone(), err
+}
+
+// visible gives what user says. Its maps must not be changed.
+func (s *Store) visible(ctx context.Context, user accounts.Name) (chat.Person, error) {
+	if err := s.enter(); err != nil {
+		return chat.Person{}, err
+	}
+	defer s.leave()
+	p, known, writes := s.people.lookUp(user)
+	if known {
+		return p, nil
+	}
+	d, err := s.personDoc(ctx, user)
+	if err != nil {
+		return chat.Person{}, err
+	}
+	p = d.person()
+	if s.cfg.Alone {
+		s.people.keep(p, writes)
+	}
+	return p, nil
+}
+
+// personDoc reads what there is of user; v is 0 if there is nothing.
+func (s *Store) personDoc(ctx context.Context, user accounts.Name) (*personDoc, error) {
+	d := &personDoc{User: user}
+	if err := s.get(ctx, peopleCollection, user, d); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// closedPerson is personDoc after everything has followed.
+func (s *Store) closedPerson(ctx context.Context, user accounts.Name) (*personDoc, error) {
+	for {
+		d, err := s.personDoc(ctx, user)
+		if err != nil || d.Open == "" {
+			return d, err
+		}
+		if err := s.finishPerson(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c chatStore) ChangePerson(
+	ctx context.Context, user accounts.Name, change func(*chat.Person) (bool, error), origin any,
+) (out chat.Person, commit chat.Commit, err error) {
+	from, err := originOf(origin)
+	if err != nil {
+		return out, nil, err
+	}
+	err = c.inPersonTurn(ctx, user, func(ctx context.Context) error {
+		changed, err := c.changePerson(ctx, user, func(was *personDoc) (*personDoc, error) {
+			before := was.person()
+			next := before.Clone()
+			tell, err := change(&next)
+			if err != nil {
+				return nil, err
+			}
+			next.User = user
+			if len(next.Profile.Fields) == 0 {
+				next.Profile.Fields = nil
+			}
+			out = next
+			if reflect.DeepEqual(next, before) {
+				return nil, nil
+			}
+			d := was.next(next, c.now())
+			if d.Follows.Origin = from; tell {
+				d.Telling, d.TellN, d.Told = user, d.N, ""
+			}
+			return d, nil
+		})
+		if changed {
+			commit = durable{}
+		}
+		return err
+	})
+	if err != nil {
+		return chat.Person{}, nil, err
+	}
+	return out, commit, nil
+}
+
+func (c chatStore) ForgetPerson(ctx context.Context, user accounts.Name, free time.Time) (commit chat.Commit, err error) {
+	err = c.inPersonTurn(ctx, user, func(ctx context.Context) error {
+		changed, err := c.changePerson(ctx, user, func(was *personDoc) (*personDoc, error) {
+			nothing := chat.Person{User: user}
+			nothing.Settings.Find.Hidden = was.Hidden
+			if was.Telling == "" && reflect.DeepEqual(was.person(), nothing) {
+				return nil, nil
+			}
+			d := was.next(nothing, c.now())
+			d.Telling, d.TellN, d.Told, d.Follows.Tell = "", 0, "", false
+			if c.cfg.Clock().Before(free) {
+				d.Follows.Free = momentOf(free)
+			}
+			return d, nil
+		})
+		if changed {
+			commit = durable{}
+		}
+		return err
+	})
+	return commit, err
+}
+
+// inPersonTurn runs do in user's turn. What has begun does not end because its caller does not want it any more.
+func (s *Store) inPersonTurn(ctx context.Context, user accounts.Name, do func(context.Context) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	done, err := s.people.turn(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer done()
+	work, cancel := context.WithTimeout(s.life, s.cfg.Timeout)
+	defer cancel()
+	err = do(work)
+	if err != nil && work.Err() != nil && errors.Is(err, work.Err()) {
+		return failed(s.life, "change what "+string(user)+" says", err)
+	}
+	return err
+}
+
+// next is the document of what is said next, and of what follows from that.
+func (d *personDoc) next(p chat.Person, ts int64) *personDoc {
+	next := &personDoc{
+		User: d.User, V: d.V + 1, N: d.N + 1, W: bson.NewObjectID(), Telling: d.Telling, TellN: d.TellN, Told: d.Told, Open: d.User,
+	}
+	next.say(p)
+	next.Follows = &personFollowingDoc{
+		TS: ts, Tell: next.Ver != d.Ver, Fresh: without(next.Terms, d.Terms), Gone: without(d.Terms, next.Terms),
+		Freed: without(d.handles(), next.handles()),
+	}
+	return next
+}
+
+// settle closes a document from which nothing follows.
+func (d *personDoc) settle() {
+	if f := d.Follows; !f.Tell && f.Origin == nil && len(f.Fresh)+len(f.Gone)+len(f.Freed) == 0 {
+		d.Open, d.Follows = "", nil
+	}
+}
+
+// changePerson makes user's document what decide makes of it, which may be called more than once; nil: it stays what it is.
+func (s *Store) changePerson(
+	ctx context.Context, user accounts.Name, decide func(was *personDoc) (*personDoc, error),
+) (changed bool, err error) {
+	claims := map[string]bson.ObjectID{}
+	for {
+		was, err := s.closedPerson(ctx, user)
+		if err != nil {
+			return false, err
+		}
+		next, err := decide(was)
+		if err != nil || next == nil {
+			s.unclaim(ctx, claims, was)
+			return false, err
+		}
+		if err := s.claimAll(ctx, claims, was, next); err != nil {
+			s.unclaim(ctx, claims, was)
+			return false, err
+		}
+		s.at("handles claimed")
+		next.settle()
+		switch done, err := s.putPerson(ctx, was, next); {
+		case err != nil:
+			return false, err
+		case done:
+			s.at("person written")
+			s.unclaim(ctx, claims, next)
+			if next.Open == "" {
+				return true, nil
+			}
+			return true, s.finishPerson(ctx, next)
+		}
+	}
+}
+
+// putPerson replaces a document; false: it is not any more what it was.
+func (s *Store) putPerson(ctx context.Context, was, next *personDoc) (done bool, err error) {
+	defer s.people.wrote(was.User)
+	unsure := false
+	for pause := firstPause; ; pause.wait(ctx) {
+		matched := int64(1)
+		if was.V == 0 {
+			_, err = s.persons().InsertOne(ctx, next)
+		} else {
+			var result *mongo.UpdateResult
+			if result, err = s.persons().ReplaceOne(ctx, was.as(), next); err == nil {
+				matched = result.MatchedCount
+			}
+		}
+		if err == nil && matched == 1 {
+			return true, nil
+		}
+		if err != nil && !mongo.IsDuplicateKeyError(err) {
+			if !passing(err) {
+				return false, failed(ctx, "write people", err)
+			}
+			unsure = true
+		}
+		there, err := s.personDoc(ctx, was.User)
+		switch {
+		case err != nil:
+			return false, err
+		case there.W == next.W:
+			return true, nil
+		case there.N == was.N && there.V != was.V:
+			return false, nil
+		case there.N != was.N && unsure: // by whom, after it may have become next
+			return false, failed(ctx, "write people", errUnsure)
+		case there.N != was.N:
+			return false, nil
+		case ctx.Err() != nil:
+			return false, failed(ctx, "write people", ctx.Err())
+		}
+	}
+}
+
+// errUnsure says that it is not known whether something was written before others wrote.
+var errUnsure = errors.New("it is not known whether this was written")
+
+// as matches the document as long as nothing has happened to it.
+func (d *personDoc) as() bson.D { return bson.D{{Key: "_id", Value: d.User}, {Key: "v", Value: d.V}} }
+
+// touch sees that nobody changes a document who believes that it is what it was; false: it may not be, or that is not known.
+func (s *Store) touch(ctx context.Context, d *personDoc) (done bool, err error) {
+	defer s.people.wrote(d.User)
+	if d.V == 0 {
+		_, err = s.persons().InsertOne(ctx, personDoc{User: d.User, V: 1})
+		done = err == nil
+	} else {
+		var result *mongo.UpdateResult
+		result, err = s.persons().UpdateOne(ctx, d.as(), bson.D{{Key: "$inc", Value: bson.D{{Key: "v", Value: int64(1)}}}})
+		done = err == nil && result.MatchedCount == 1
+	}
+	if mongo.IsDuplicateKeyError(err) || passing(err) {
+		err = nil
+	}
+	return done, failed(ctx, "write people", err)
+}
+
+// finishPerson does what follows from a change, and closes the document. It may be done again.
+func (s *Store) finishPerson(ctx context.Context, d *personDoc) error {
+	f := d.Follows
+	if err := s.freeAll(ctx, d); err != nil {
+		return err
+	}
+	if err := s.replaceAll(ctx, foundDocs(d, s.cfg.Clock())); err != nil {
+		return err
+	}
+	s.at("terms written")
+	if f.Tell {
+		ref := "person/" + strconv.FormatInt(d.N, 10)
+		if _, err := s.push(ctx, ref, []pushed{{user: d.User, entry: d.entry(f.TS)}}); err != nil {
+			return err
+		}
+	}
+	if f.Origin != nil {
+		if err := s.applyOrigin(ctx, *f.Origin); err != nil {
+			return err
+		}
+	}
+	s.at("person told")
+	err := retried(ctx, func() error {
+		still := bson.D{{Key: "_id", Value: d.User}, {Key: "n", Value: d.N}}
+		_, err := s.persons().UpdateOne(ctx, still, bson.D{unset("open", "fx")})
+		return err
+	})
+	return failed(ctx, "close people", err)
+}
+
+// finishPeople does what may not have followed from changes.
+func (s *Store) finishPeople(ctx context.Context) error {
+	for after := accounts.Name(""); ; {
+		var open []*personDoc
+		filter := bson.D{{Key: "open", Value: bson.D{{Key: "$gt", Value: after}}}}
+		if err := s.findAll(ctx, peopleCollection, filter, &open, sortedBy("open", 1), limitedTo(openPage)); err != nil {
+			return err
+		}
+		for _, d := range open {
+			if err := s.finishPerson(ctx, d); err != nil {
+				return err
+			}
+			after = d.User
+		}
+		if len(open) < openPage {
+			return nil
+		}
+	}
+}
+
+func (s *Store) persons() *mongo.Collection { return s.db.Collection(peopleCollection) }
