@@ -95,6 +95,7 @@ func (c Config) client() (*options.ClientOptions, string, error) {
 	journaled := true
 	o := options.Client().ApplyURI(uri).
 		SetAppName("magpie").
+		SetRegistry(registry).
 		SetServerSelectionTimeout(c.StartTimeout).
 		SetTimeout(c.Timeout).
 		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journaled}).

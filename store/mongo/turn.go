@@ -319,20 +319,7 @@ func (t *turn) finish() {
 }
 
 func documentOf(collection string, id any, n int64, doc any) document {
-	kind, value, err := bson.MarshalValue(id)
-	if err != nil {
-		panic(err) // it is one of ours
-	}
-	return document{Collection: collection, ID: bson.RawValue{Type: kind, Value: value}, N: n, Doc: marshal(doc)}
-}
-
-// marshal never fails for what is given to it: it holds nothing that BSON cannot.
-func marshal(doc any) []byte {
-	b, err := bson.Marshal(doc)
-	if err != nil {
-		panic(err)
-	}
-	return b
+	return document{Collection: collection, ID: marshalValue(id), N: n, Doc: marshal(doc)}
 }
 
 // now is the time in Unix milliseconds.
