@@ -230,6 +230,7 @@ func (t *turn) sent(d chat.Draft, from *memberDoc, own int64) {
 	}
 	if !t.in(from) {
 		from.Sent = t.now // who only watches: it is for slow mode, as long as it is in memory
+		t.entry.Message.Out = true
 		return
 	}
 	if from.Own = own; !d.Silent {

@@ -13,6 +13,7 @@ type messageDoc struct {
 	Kind     string          `bson:"k"`
 	N        int64           `bson:"n,omitempty"`
 	Own      int64           `bson:"own,omitempty"`
+	Out      bool            `bson:"out,omitempty"`  // its sender was not in the room: none of his own are counted
 	Body     []byte          `bson:"body,omitempty"` // JSON
 	Re       int64           `bson:"re,omitempty"`
 	At       []accounts.Name `bson:"at,omitempty"`

@@ -51,3 +51,13 @@ func (s *Store) findAll(ctx context.Context, collection string, filter bson.D, a
 }
 
 func compareNames(a, b accounts.Name) int { return cmp.Compare(a, b) }
+
+// sortedByAll reads them in the order of some fields.
+func sortedByAll(names ...string) findOption {
+	return func(o *options.FindOptionsBuilder) { o.SetSort(fields(names...)) }
+}
+
+// sortedByBoth reads them in the order of two fields.
+func sortedByBoth(first, second string) findOption {
+	return func(o *options.FindOptionsBuilder) { o.SetSort(fields(first, second)) }
+}

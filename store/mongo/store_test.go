@@ -11,7 +11,6 @@ import (
 	"github.com/magpie-im/magpie/store/mongo"
 	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/storetest"
-	"github.com/magpie-im/magpie/transfer"
 )
 
 // harness is a store in a database of its own.
@@ -24,7 +23,8 @@ func newHarness(t *testing.T) storetest.Harness { return &harness{uri: mongotest
 
 func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
-	store, err := mongo.Open(context.Background(), mongo.Config{URI: h.uri, Clock: clock, Alone: true, Node: "harness"}, quiet)
+	cfg := mongo.Config{URI: h.uri, Clock: clock, Alone: true, Node: "harness", Unfinished: true}
+	store, err := mongo.Open(context.Background(), cfg, quiet)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -47,7 +47,6 @@ func (h *harness) Crash(t *testing.T) {
 type partly struct{ *mongo.Store }
 
 func (partly) Sessions() sessions.Store { return nil }
-func (partly) Transfer() transfer.Store { return nil }
 
 // wanted are the groups of the suite for what is written, but for some of their tests.
 var wanted = map[string][]string{

@@ -41,13 +41,15 @@ func (s *Store) inspect(ctx context.Context) error {
 	err := s.db.Collection(metaCollection).FindOne(ctx, bson.D{{Key: "_id", Value: schemaID}}).Decode(&meta)
 	switch {
 	case none(err):
-		return nil
 	case err != nil:
 		return starting("read the version of the database", err)
 	case meta.Version > schemaVersion:
 		return fmt.Errorf("the database has version %d, and this magpie knows %d: %w", meta.Version, schemaVersion, ErrNewer)
 	}
-	return nil
+	if s.cfg.Unfinished {
+		return nil
+	}
+	return s.checkMoved(ctx)
 }
 
 // prepare makes what is missing: indexes, and the version.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"testing"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -445,4 +446,11 @@ func testImportNotEmpty(k *kit) {
 	_, under, err := k.store.Transfer().Progress(k.ctx())
 	k.ok("progress", err)
 	equal(k, "an import is under way", under, false)
+}
+
+// Filled gives the export of a store in which there is something of everything.
+func Filled(t *testing.T, harness func(t *testing.T) Harness) []byte {
+	k := newKit(t, harness)
+	k.inhabit()
+	return k.export()
 }
