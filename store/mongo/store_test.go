@@ -2,6 +2,7 @@ package mongo_test
 
 import (
 	"context"
+	"flag"
 	"os"
 	"slices"
 	"testing"
@@ -67,7 +68,15 @@ var wanted = map[string][]string{
 	"seen":   {"who was there at a crash was seen at the last beat", "who came after the last beat was seen when he came", "many are settled"},
 }
 
+// fewChecks is how many random runs there are of each model, where little is borne.
+const fewChecks = "4"
+
 func TestStore(t *testing.T) {
+	if (&harness{}).Small() && flag.Lookup("rapid.checks").Value.String() == "100" {
+		if err := flag.Set("rapid.checks", fewChecks); err != nil {
+			t.Fatal(err)
+		}
+	}
 	storetest.Some(t, newHarness, func(group, name string) bool {
 		but, some := wanted[group]
 		return some && !slices.Contains(but, name)

@@ -626,7 +626,7 @@ func testOpsAndMIDs(k *kit) {
 
 func testConcurrentOps(k *kit) {
 	conv := k.filled(4)
-	const rounds = 20
+	rounds := max(k.few(20), 5)
 	each(4, func(g int) {
 		who := []accounts.Name{alice, bob}[g%2]
 		for n := range rounds {

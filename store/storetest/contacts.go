@@ -179,7 +179,7 @@ func testContactRace(k *kit) {
 	const people = 6
 	var failed atomic.Int64
 	each(8, func(i int) {
-		for n := range 60 {
+		for n := range k.few(60) {
 			a, b := user((i+n)%people), user((i*3+n*5+1)%people)
 			if a == b {
 				continue

@@ -22,11 +22,11 @@ var crashTests = []test{
 
 // rounds is how often a store is crashed; MAGPIE_TEST_ROUNDS says it for a long night. Each round goes on with what the
 // last one left.
-func rounds() int {
+func (k *kit) rounds() int {
 	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil && n > 0 {
 		return n
 	}
-	if testing.Short() {
+	if testing.Short() || k.few(10) < 10 {
 		return 2
 	}
 	return 6
@@ -94,14 +94,15 @@ func (k *kit) crashUnderLoad(w *witness, goroutines, steps int, work func(store 
 }
 
 func testPowerLoss(k *kit) {
-	const people, goroutines, steps = 4, 12, 60
+	const people, goroutines = 4, 12
+	steps := k.few(60)
 	for i := range people {
 		for j := range i {
 			k.contacts(user(i), user(j))
 		}
 	}
 	w := &witness{acked: map[string]string{}, tried: map[string]chat.Draft{}}
-	for round := range rounds() {
+	for round := range k.rounds() {
 		knew := k.crashUnderLoad(w, goroutines, steps, func(store Store, g, step int) error {
 			return k.loaded(w, store, round, g, step)
 		})
@@ -211,9 +212,10 @@ func (k *kit) resend(w *witness) {
 }
 
 func testOriginAtomic(k *kit) {
-	const goroutines, steps = 8, 50
+	const goroutines = 8
+	steps := k.few(50)
 	conv := k.contacts(alice, bob)
-	for round := range rounds() {
+	for round := range k.rounds() {
 		w := &witness{acked: map[string]string{}}
 		key := func(g int) sessions.Key {
 			return sessions.Key{Account: alice, Client: fmt.Sprintf("client %d of %d", g, round)}
@@ -254,8 +256,9 @@ func testOriginAtomic(k *kit) {
 }
 
 func testContactsAtomic(k *kit) {
-	const people, goroutines, steps = 12, 8, 30
-	for round := range rounds() {
+	const people, goroutines = 12, 8
+	steps := k.few(30)
+	for round := range k.rounds() {
 		w := &witness{acked: map[string]string{}}
 		knew := k.crashUnderLoad(w, goroutines, steps, func(store Store, g, step int) error {
 			a, b := user((g+round)%people), user((g*5+step*7+round+1)%people)
@@ -282,7 +285,7 @@ func testContactsAtomic(k *kit) {
 }
 
 func testAccountsCrash(k *kit) {
-	for round := range rounds() {
+	for round := range k.rounds() {
 		w := &witness{acked: map[string]string{}}
 		knew := k.crashUnderLoad(w, 8, 20, func(store Store, g, step int) error {
 			u := accounts.User{Name: accounts.Name(fmt.Sprintf("u%d-%d-%d", round, g, step)), Password: "p"}

@@ -64,7 +64,8 @@ func testMessage(k *kit) {
 }
 
 func testConcurrentSenders(k *kit) {
-	const people, goroutines, messages = 5, 16, 40
+	const people, goroutines = 5, 16
+	messages := k.few(40)
 	for i := range people {
 		for j := range i {
 			k.contacts(user(i), user(j))
@@ -154,7 +155,8 @@ func testRepeatedAfterCrash(k *kit) {
 
 func testRacingDuplicates(k *kit) {
 	conv := k.contacts(alice, bob)
-	const rounds, racers = 30, 16
+	const racers = 16
+	rounds := k.few(30)
 	for round := range rounds {
 		var mu sync.Mutex
 		firsts := 0

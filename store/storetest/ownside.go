@@ -238,7 +238,7 @@ func testListWhileChanging(k *kit) {
 	for i := 1; i < people; i++ {
 		k.contacts(user(0), user(i))
 	}
-	for round := range 5 {
+	for round := range max(k.few(5), 2) {
 		k.reopen() // nothing is in memory
 		each(3, func(g int) {
 			for n := range 10 {
@@ -301,9 +301,10 @@ func testTalliesOfSides(k *kit) {
 }
 
 func testOwnSideCrash(k *kit) {
-	const goroutines, steps = 6, 40
+	const goroutines = 6
+	steps := k.few(40)
 	conv := k.contacts(alice, bob)
-	for round := range rounds() {
+	for round := range k.rounds() {
 		key := func(g int) sessions.Key {
 			return sessions.Key{Account: alice, Client: fmt.Sprintf("client %d of %d", g, round)}
 		}

@@ -449,8 +449,9 @@ func testTellingAnew(k *kit) {
 
 // testPeopleCrash loses the power while profiles, handles and what they are found by change.
 func testPeopleCrash(k *kit) {
-	const people, goroutines, steps = 4, 8, 40
-	for round := range rounds() {
+	const people, goroutines = 4, 8
+	steps := k.few(40)
+	for round := range k.rounds() {
 		w := &witness{acked: map[string]string{}}
 		knew := k.crashUnderLoad(w, goroutines, steps, func(store Store, g, step int) error {
 			who := user(g % people)
@@ -532,7 +533,7 @@ func testTellingCrash(k *kit) {
 		k.contacts(alice, user(i))
 	}
 	last := uint64(0)
-	for range rounds() {
+	for range k.rounds() {
 		last++
 		k.changeTelling(alice, true, setName(last, fmt.Sprint("name ", last)))
 		w := &witness{acked: map[string]string{}}

@@ -688,7 +688,7 @@ func testBeat(k *kit) {
 
 func testPositions(k *kit) {
 	seen := uint64(0)
-	for round := range rounds() {
+	for round := range k.rounds() {
 		for i := range 50 {
 			a, err := k.queues().Append(unbounded, sessions.Step{Message: k.published("t", "x"), To: to(7)})
 			k.ok("append", err)
@@ -755,7 +755,7 @@ func testQueueConcurrent(k *kit) {
 func testQueuePowerLoss(k *kit) {
 	const goroutines, steps, queues = 12, 60, 4
 	b := sessions.Bounds{Count: 100000}
-	for round := range rounds() {
+	for round := range k.rounds() {
 		w := &witness{acked: map[string]string{}}
 		knew := k.crashUnderLoad(w, goroutines, steps, func(store Store, g, step int) error {
 			n := sessions.Number(1 + (g+step)%queues)

@@ -155,12 +155,13 @@ func testTalliesMoment(k *kit) {
 }
 
 func testTalliesWhileChanging(k *kit) {
-	const people, busy = 40, 4
+	const busy = 4
+	people := max(k.few(40), 8)
 	unread := make([]uint64, people)
 	for i := 1; i < people; i++ {
 		k.contacts(user(0), user(i))
 	}
-	for range 10 {
+	for range max(k.few(10), 2) {
 		k.reopen() // nothing is in memory
 		send := func(i int) {
 			if _, _, err := k.chat().Append(k.ctx(), draft(chat.Direct(user(0), user(i)), user(i), "", "x")); err != nil {
@@ -174,7 +175,7 @@ func testTalliesWhileChanging(k *kit) {
 		var changing sync.WaitGroup
 		for g := range busy {
 			changing.Go(func() {
-				for range 20 {
+				for range max(k.few(20), 5) {
 					send(people - 1 - g)
 				}
 			})
