@@ -41,3 +41,61 @@ func matches(filter, topic string) bool {
 	}
 	return !moreT
 }
+
+// SeekTopic gives the first topic that filter may match from a topic on that it does not match; more is false if there is
+// none. It may give the topic itself.
+func SeekTopic(filter, topic string) (to string, more bool) {
+	path := "" // the levels of topic that filter matches, each with its slash
+	wild := "" // those before the last + among them; what is after that may be another
+	hasWild := false
+	for f, t := filter, topic; ; {
+		level, restF, moreF := strings.Cut(f, "/")
+		name, restT, moreT := strings.Cut(t, "/")
+		switch {
+		case level == "#" && !moreF:
+			if path == "" && strings.HasPrefix(topic, "$") {
+				return "%", true // no wildcard matches a $ at the beginning
+			}
+			return max(path, topic), true
+		case level == "+":
+			if path == "" && strings.HasPrefix(topic, "$") {
+				return "%", true
+			}
+			wild, hasWild = path+name, true
+		case level != name:
+			at := path + level
+			if at > topic {
+				return at, true
+			}
+			// a/# and a/b match below a, and topics like a! lie in between
+			if moreF && strings.HasPrefix(topic, at) {
+				if below := at + "/"; below > topic {
+					return below, true
+				}
+			}
+			return nextWild(wild, hasWild, topic)
+		}
+		if !moreF {
+			if !moreT {
+				return topic, true
+			}
+			return nextWild(wild, hasWild, topic) // deeper than the filter
+		}
+		path += name + "/"
+		if !moreT {
+			if level == "+" {
+				return topic, true // a!/b lies between a and a/b
+			}
+			return path, true
+		}
+		f, t = restF, restT
+	}
+}
+
+// nextWild gives what comes after all topics below the level that the last + has matched.
+func nextWild(wild string, has bool, topic string) (string, bool) {
+	if !has {
+		return "", false
+	}
+	return max(wild+"0", topic), true // 0 follows on the slash
+}

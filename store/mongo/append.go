@@ -41,7 +41,7 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (out chat.Appended,
 	}
 	defer s.leave()
 	a := appending{store: s, draft: d, out: &out}
-	if a.origin, err = originOf(d.Origin); err != nil {
+	if a.origin, err = s.originOf(d.Origin); err != nil {
 		return out, nil, err
 	}
 	who := []accounts.Name{d.From}

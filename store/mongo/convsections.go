@@ -104,7 +104,7 @@ func addToConversations[R any](
 	for name, d := range docs {
 		models = append(models, mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: name}}).SetReplacement(d).SetUpsert(true))
 	}
-	return s.bulk(ctx, convsCollection, models)
+	return s.writeAll(ctx, convsCollection, models)
 }
 
 func readRooms(ctx context.Context, s *Store, p *page, after *transfer.Room) error {

@@ -13,6 +13,11 @@ func (s *Store) Kill() error {
 	s.end()
 	s.users.Wait()
 	s.running.Wait()
+	if s.tender != nil {
+		s.stopTender()
+		<-s.tender.ended
+		s.seq.kill()
+	}
 	s.stop()
 	return s.disconnect()
 }

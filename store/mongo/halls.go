@@ -18,7 +18,7 @@ func (c chatStore) Like(ctx context.Context, l chat.Likes) (dup bool, _ chat.Com
 	}
 	defer s.leave()
 	k := liking{store: s, likes: l}
-	if k.origin, err = originOf(l.Origin); err != nil {
+	if k.origin, err = s.originOf(l.Origin); err != nil {
 		return false, nil, err
 	}
 	if !l.Conversation.Kind().Room() {

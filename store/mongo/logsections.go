@@ -107,7 +107,7 @@ func writeOwn(ctx context.Context, s *Store, records []*transfer.Own) error {
 			models = append(models, mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.D{unset("msg.out")}))
 		}
 	}
-	return s.bulk(ctx, logCollection, models)
+	return s.writeAll(ctx, logCollection, models)
 }
 
 func readChanges(ctx context.Context, s *Store, p *page, after *transfer.Change) error {
@@ -179,5 +179,5 @@ func writeEdits(ctx context.Context, s *Store, records []*transfer.Edit) error {
 		filter := bson.D{{Key: "_id", Value: e.ID}, {Key: "c", Value: e.Conversation}}
 		models = append(models, mongo.NewReplaceOneModel().SetFilter(filter).SetReplacement(e))
 	}
-	return s.bulk(ctx, logCollection, models)
+	return s.writeAll(ctx, logCollection, models)
 }

@@ -33,7 +33,7 @@ func (c chatStore) Mark(ctx context.Context, name chat.Conversation, who account
 	}
 	defer s.leave()
 	k := marking{store: s, who: who, marks: m}
-	if k.origin, err = originOf(origin); err != nil {
+	if k.origin, err = s.originOf(origin); err != nil {
 		return out, nil, err
 	}
 	if err := s.take(ctx, name, &step{who: []accounts.Name{who}, take: k.take, after: k.after}); err != nil {

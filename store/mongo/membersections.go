@@ -93,7 +93,7 @@ func addToMembers[R any](ctx context.Context, s *Store, records []R, of func(R) 
 		filter := bson.D{{Key: "_id", Value: key}, {Key: "u", Value: key.User}}
 		models = append(models, mongo.NewReplaceOneModel().SetFilter(filter).SetReplacement(m).SetUpsert(true))
 	}
-	return s.bulk(ctx, membersCollection, models)
+	return s.writeAll(ctx, membersCollection, models)
 }
 
 // afterMember finds what comes after a member in the order of users.

@@ -105,7 +105,7 @@ func writeMIDs(ctx context.Context, s *Store, records []*transfer.MID) error {
 	var models []mongo.WriteModel
 	var others []*transfer.MID
 	for _, r := range records {
-		id, found := there[nameOf(r)]
+		id, found := there[entryNameOf(r)]
 		if !found && r.Rev != 0 {
 			id, found = there[entryName{c: r.C, rev: int64(r.Rev)}]
 		}
@@ -118,7 +118,7 @@ func writeMIDs(ctx context.Context, s *Store, records []*transfer.MID) error {
 				{Key: "f", Value: r.From}, {Key: "m", Value: givenMID + string(r.MID)}, {Key: "fp", Value: []byte(r.Fingerprint)},
 			}}}))
 	}
-	if err := s.bulk(ctx, logCollection, models); err != nil {
+	if err := s.writeAll(ctx, logCollection, models); err != nil {
 		return err
 	}
 	return writeOtherMIDs(ctx, s, others)
@@ -132,7 +132,7 @@ type entryName struct {
 	rev int64
 }
 
-func nameOf(r *transfer.MID) entryName {
+func entryNameOf(r *transfer.MID) entryName {
 	return entryName{c: r.C, f: r.From, m: givenMID + string(r.MID)}
 }
 
@@ -145,7 +145,7 @@ func (s *Store) entriesOf(ctx context.Context, records []*transfer.MID) (map[ent
 	mids, revs := map[sender]bson.A{}, map[chat.Conversation]bson.A{}
 	for _, r := range records {
 		of := sender{r.C, r.From}
-		if mids[of] = append(mids[of], nameOf(r).m); r.Rev != 0 {
+		if mids[of] = append(mids[of], entryNameOf(r).m); r.Rev != 0 {
 			revs[r.C] = append(revs[r.C], int64(r.Rev))
 		}
 	}
@@ -169,8 +169,6 @@ func (s *Store) entriesOf(ctx context.Context, records []*transfer.MID) (map[ent
 	}
 	return out, nil
 }
-
-func in(list bson.A) bson.D { return bson.D{{Key: "$in", Value: list}} }
 
 // writeOtherMIDs makes entries, behind all others, for mids of likes, of changes that changed nothing, and of messages and changes
 // that are not there any more. That a number is given is written first: none is given twice.

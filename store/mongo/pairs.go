@@ -95,7 +95,7 @@ func (c chatStore) Change(ctx context.Context, change chat.Change) (out chat.Pai
 		return chat.Pair{}, nil, fmt.Errorf("make an id: %w: %w", accounts.ErrUnavailable, err)
 	}
 	r := relating{store: s, change: change, id: id.String()}
-	if r.origin, err = originOf(change.Origin); err != nil {
+	if r.origin, err = s.originOf(change.Origin); err != nil {
 		return chat.Pair{}, nil, err
 	}
 	if err := s.take(ctx, name, &step{take: r.take}); err != nil {

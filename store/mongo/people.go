@@ -176,7 +176,7 @@ func (s *Store) closedPerson(ctx context.Context, user accounts.Name) (*personDo
 func (c chatStore) ChangePerson(
 	ctx context.Context, user accounts.Name, change func(*chat.Person) (bool, error), origin any,
 ) (out chat.Person, commit chat.Commit, err error) {
-	from, err := originOf(origin)
+	from, err := c.originOf(origin)
 	if err != nil {
 		return out, nil, err
 	}

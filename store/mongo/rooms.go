@@ -48,7 +48,7 @@ func (c chatStore) ChangeRoom(ctx context.Context, change chat.RoomChange) (chat
 			r.who = append(r.who, who)
 		}
 	}
-	if r.origin, err = originOf(change.Origin); err != nil {
+	if r.origin, err = s.originOf(change.Origin); err != nil {
 		return chat.RoomChanged{}, nil, err
 	}
 	if err := s.take(ctx, change.Conversation, &step{who: r.who, take: r.take}); err != nil {

@@ -27,6 +27,12 @@ const (
 	asksCollection        = "asks"
 	snapshotsCollection   = "snapshots"
 	outdatedCollection    = "outdated"
+
+	sessionsCollection     = "sessions"
+	publicationsCollection = "publications"
+	queuesCollection       = "queues"
+	willsCollection        = "wills"
+	groupsCollection       = "groups"
 )
 
 // index is one that queries rest on.
@@ -66,6 +72,12 @@ var indexes = slices.Concat([]index{
 	{streamCollection, "usn", fields("u", "n"), true, false, "Stream"},
 	{streamCollection, "ref", fields("u", "ref"), true, false, "what was told already"},
 	{asksCollection, "user", fields("u", "at"), false, false, "how many strangers were approached"},
+
+	{sessionsCollection, "number", fields("n"), false, true, "sizes of queues, sweeps"},
+	{sessionsCollection, "dropped", fields("x"), false, true, "Open"},
+	{publicationsCollection, "queue", fields("q", "p"), false, false, "Queue, QueueSize, Remove"},
+	{publicationsCollection, "retained", fields("r"), false, true, "Retained, Open"},
+	{publicationsCollection, "due", fields("due"), false, true, "Delayed, Open"},
 }, peopleIndexes)
 
 // allIndexes are those of all files.

@@ -49,7 +49,7 @@ func (c chatStore) ChangeOwnSide(
 		return out, 0, nil, err
 	}
 	defer s.leave()
-	from, err := originOf(origin)
+	from, err := s.originOf(origin)
 	if err != nil {
 		return out, 0, nil, err
 	}

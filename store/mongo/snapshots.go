@@ -56,7 +56,7 @@ func (c chatStore) PutSnapshot(ctx context.Context, n chat.Snapshot) (seq uint64
 		return 0, nil, err
 	}
 	defer s.leave()
-	origin, err := originOf(n.Origin)
+	origin, err := s.originOf(n.Origin)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -27,6 +27,10 @@ type Store struct {
 	epoch  int64  // grows with each Open of the database
 	stop   func() // what runs in the background
 
+	seq        *sequencer
+	tender     *tender
+	stopTender func()
+
 	mu     sync.Mutex
 	closed bool
 	users  sync.WaitGroup // calls that are under way
@@ -75,6 +79,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 		return nil, errors.Join(err, s.disconnect())
 	}
 	s.start()
+	if err := s.openQueues(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.finishAll(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -145,6 +152,7 @@ func (s *Store) Close() error {
 	}
 	s.users.Wait()
 	s.running.Wait()
+	s.closeQueues()
 	s.end()
 	s.stop()
 	s.giveBack()

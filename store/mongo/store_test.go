@@ -4,11 +4,9 @@ import (
 	"context"
 	"flag"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/store/mongo"
 	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/storetest"
@@ -30,7 +28,7 @@ func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 		t.Fatalf("open: %v", err)
 	}
 	h.store = store
-	return partly{store}
+	return store
 }
 
 // Small is true of the test server: it has no indexes that it uses.
@@ -44,30 +42,6 @@ func (h *harness) Crash(t *testing.T) {
 	}
 }
 
-// partly is a store of which some parts are still to be written.
-type partly struct{ *mongo.Store }
-
-func (partly) Sessions() sessions.Store { return nil }
-
-// wanted are the groups of the suite for what is written, but for some of their tests.
-var wanted = map[string][]string{
-	"accounts":  nil,
-	"contacts":  nil,
-	"relations": nil,
-	"messages":  nil,
-	"marks":     nil,
-	"reading":   nil,
-	"own sides": nil,
-	"model":     nil,
-	"crash":     {"an origin and its message survive together or not at all", "calls on a closed store fail"},
-	"rooms": {
-		"rooms wait for those who are invited, and for who asks", "the rooms in which somebody has written are known",
-		"rooms, of any size, are as an oracle says",
-	},
-	"people": nil,
-	"seen":   {"who was there at a crash was seen at the last beat", "who came after the last beat was seen when he came", "many are settled"},
-}
-
 // fewChecks is how many random runs there are of each model, where little is borne.
 const fewChecks = "4"
 
@@ -77,8 +51,5 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	storetest.Some(t, newHarness, func(group, name string) bool {
-		but, some := wanted[group]
-		return some && !slices.Contains(but, name)
-	})
+	storetest.Run(t, newHarness)
 }

@@ -114,8 +114,8 @@ func (s *Store) fill(ctx context.Context, collection string, docs []any) error {
 	})
 }
 
-// bulk writes, in no order.
-func (s *Store) bulk(ctx context.Context, collection string, models []mongo.WriteModel) error {
+// writeAll writes, in no order.
+func (s *Store) writeAll(ctx context.Context, collection string, models []mongo.WriteModel) error {
 	if len(models) == 0 {
 		return nil
 	}

@@ -106,7 +106,7 @@ func TestSeekingRetainedMissesNothing(t *testing.T) {
 		if other <= from || !sessions.Matches(filter, other) || sessions.Matches(filter, from) {
 			return
 		}
-		to, more := seekRetained(filter, from)
+		to, more := sessions.SeekTopic(filter, from)
 		if !more || to > other {
 			t.Fatalf("seek %q from %q: got %q, %t, and %q matches", filter, from, to, more, other)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -116,7 +115,7 @@ func (s *Store) retainedAfter(filter, after string, limit int) (found []sessions
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, iter.Error(), iter.Close()) }()
-	from, more := seekRetained(filter, after)
+	from, more := sessions.SeekTopic(filter, after)
 	if after != "" && from <= after {
 		from = after + "\x00"
 	}
@@ -125,7 +124,7 @@ func (s *Store) retainedAfter(filter, after string, limit int) (found []sessions
 	for looked := 0; ok; looked++ {
 		topic := string(iter.Key()[1:])
 		if !sessions.Matches(filter, topic) {
-			to, more := seekRetained(filter, topic)
+			to, more := sessions.SeekTopic(filter, topic)
 			switch {
 			case !more:
 				return found, "", nil
@@ -153,64 +152,6 @@ func (s *Store) retainedAfter(filter, after string, limit int) (found []sessions
 		}
 	}
 	return found, "", nil
-}
-
-// seekRetained gives the first topic that filter may match from a topic on that it does not match; more is false if there is
-// none. It may give the topic itself.
-func seekRetained(filter, topic string) (to string, more bool) {
-	path := "" // the levels of topic that filter matches, each with its slash
-	wild := "" // those before the last + among them; what is after that may be another
-	hasWild := false
-	for f, t := filter, topic; ; {
-		level, restF, moreF := strings.Cut(f, "/")
-		name, restT, moreT := strings.Cut(t, "/")
-		switch {
-		case level == "#" && !moreF:
-			if path == "" && strings.HasPrefix(topic, "$") {
-				return "%", true // no wildcard matches a $ at the beginning
-			}
-			return max(path, topic), true
-		case level == "+":
-			if path == "" && strings.HasPrefix(topic, "$") {
-				return "%", true
-			}
-			wild, hasWild = path+name, true
-		case level != name:
-			at := path + level
-			if at > topic {
-				return at, true
-			}
-			// a/# and a/b match below a, and topics like a! lie in between
-			if moreF && strings.HasPrefix(topic, at) {
-				if below := at + "/"; below > topic {
-					return below, true
-				}
-			}
-			return nextWild(wild, hasWild, topic)
-		}
-		if !moreF {
-			if !moreT {
-				return topic, true
-			}
-			return nextWild(wild, hasWild, topic) // deeper than the filter
-		}
-		path += name + "/"
-		if !moreT {
-			if level == "+" {
-				return topic, true // a!/b lies between a and a/b
-			}
-			return path, true
-		}
-		f, t = restF, restT
-	}
-}
-
-// nextWild gives what comes after all topics below the level that the last + has matched.
-func nextWild(wild string, has bool, topic string) (string, bool) {
-	if !has {
-		return "", false
-	}
-	return max(wild+"0", topic), true // 0 follows on the slash
 }
 
 // countRetained adds what was there before the start.
