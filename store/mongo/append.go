@@ -73,7 +73,7 @@ func (a *appending) take(ctx context.Context, t *turn) error {
 	}
 	adm, err := a.admit(ctx, t, from)
 	if err != nil {
-		return a.unlessRepeated(ctx, err)
+		return a.store.unlessRepeated(ctx, t, a.draft.From, a.draft.MID, err, a.again)
 	}
 	t.origin = a.origin
 	t.begin(entryIsMessage)
@@ -112,19 +112,23 @@ func (s *Store) first(e *logDoc) chat.Message {
 // errRepeated says that a step has been answered by what has its name.
 var errRepeated = errors.New("repeated")
 
-// unlessRepeated gives a refusal, unless the message is a repeated one: it was not refused then.
-func (a *appending) unlessRepeated(ctx context.Context, refusal error) error {
-	if a.draft.MID == "" {
+// unlessRepeated gives a refusal, unless what is refused is a repeated one: it was not refused then.
+func (s *Store) unlessRepeated(
+	ctx context.Context, t *turn, from accounts.Name, mid string, refusal error, again func(e *logDoc) error,
+) error {
+	if mid == "" {
 		return refusal
 	}
-	e, err := a.store.named(ctx, a.draft.Conversation, a.draft.From, a.draft.MID)
-	if err != nil {
+	e, err := s.named(ctx, t.Name, from, mid)
+	switch {
+	case err != nil:
 		return err
+	case e != nil:
+		return again(e)
+	case t.N > t.written: // the first one may be among what is being written
+		return errLater
 	}
-	if e == nil {
-		return refusal
-	}
-	return a.again(e)
+	return refusal
 }
 
 // admission is what becomes of a conversation by a message that may be written.

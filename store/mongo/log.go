@@ -76,6 +76,7 @@ type following struct {
 	Docs   []document `bson:"docs,omitempty"`
 	Told   []told     `bson:"told,omitempty"`
 	Origin *originDoc `bson:"origin,omitempty"`
+	Gone   []int64    `bson:"gone,omitempty"` // messages whose reactions are removed
 }
 
 // document is what one becomes. Each has an n, that of the entry from which it follows last.
@@ -241,7 +242,10 @@ func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) 
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range all {
+	for i, f := range all {
+		if err := s.unreact(ctx, entries[i].Conversation, f.Gone); err != nil {
+			return nil, err
+		}
 		if f.Origin != nil {
 			if err := s.applyOrigin(ctx, *f.Origin); err != nil {
 				return nil, err

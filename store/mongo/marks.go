@@ -124,7 +124,7 @@ func (k *marking) next(ctx context.Context, t *turn, m *memberDoc) (next memberD
 	case next.Read == t.Head:
 		next.ReadN, next.ReadOwn = t.Count, t.own(m)
 	case t.unwritten:
-		return next, false, errUnwritten
+		return next, false, errLater
 	default:
 		next.ReadN, next.ReadOwn, err = k.store.ordinals(ctx, t.state, k.who, next.Read)
 	}

@@ -78,7 +78,7 @@ var indexes = slices.Concat([]index{
 	{publicationsCollection, "queue", fields("q", "p"), false, false, "Queue, QueueSize, Remove"},
 	{publicationsCollection, "retained", fields("r"), false, true, "Retained, Open"},
 	{publicationsCollection, "due", fields("due"), false, true, "Delayed, Open"},
-}, peopleIndexes)
+}, peopleIndexes, reactionIndexes, hiddenIndexes, expiryIndexes)
 
 // allIndexes are those of all files.
 var allIndexes = slices.Concat(indexes, retentionIndexes)

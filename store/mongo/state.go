@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -19,6 +20,45 @@ type state struct {
 	between map[accounts.Name]*relationDoc // of two people: what the other one is to each
 	// receiptsAt is when senders of a room were told last what became of their messages, in Unix milliseconds.
 	receiptsAt int64
+
+	together
+}
+
+// together is what is known of the steps that are taken together: what they have written is not in the database yet.
+type together struct {
+	written int64             // the last entry that is there
+	settled int64             // the last message that is there
+	there   map[int64]*logDoc // messages that were read
+	changed map[int64]bool    // messages that are there as they were
+}
+
+// errLater says that a step has to be taken after those before it are written: it reads what they write.
+var errLater = errors.New("reads what is being written")
+
+// readable says whether a message can be read now; otherwise errLater.
+func (b *together) readable(seq int64) error {
+	if seq > b.settled || b.changed[seq] {
+		return errLater
+	}
+	return nil
+}
+
+// message reads the entry of a message that may be changed; nil: there is none, or not any more.
+func (t *turn) message(ctx context.Context, s *Store, seq int64) (e *logDoc, err error) {
+	if seq <= 0 || seq > t.Head {
+		return nil, nil
+	}
+	if err := t.readable(seq); err != nil {
+		return nil, err
+	}
+	if e = t.there[seq]; e == nil {
+		e, err = s.messageAt(ctx, t.Name, uint64(seq))
+	}
+	if err != nil || e == nil || e.Message == nil {
+		return nil, err
+	}
+	t.there[seq] = e
+	return e, nil
 }
 
 // maxPeople is of how many people a conversation knows before it forgets all and reads again who is asked for.

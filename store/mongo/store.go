@@ -75,7 +75,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("%w: %s", ErrConfig, reason(err))
 	}
 	s.client, s.db = client, client.Database(database)
-	if err := s.begin(ctx); err != nil {
+	if err := s.prove(ctx); err != nil {
 		return nil, errors.Join(err, s.disconnect())
 	}
 	s.start()
@@ -102,8 +102,8 @@ func (s *Store) start() {
 	}
 }
 
-// begin sees what there is, takes the database, and makes what is missing.
-func (s *Store) begin(ctx context.Context) error {
+// prove sees what there is, takes the database, and makes what is missing.
+func (s *Store) prove(ctx context.Context) error {
 	if err := s.reach(ctx); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ type step struct {
 	who   []accounts.Name // of whom it has to know, besides all members of a conversation that is not large
 	reads bool            // take reads what other steps write
 	// take decides. Before it has begun an entry it changes nothing; if it begins none, nothing is written. It may be called
-	// again, when somebody else was faster.
+	// again, when somebody else was faster, or it has said errLater.
 	take func(ctx context.Context, t *turn) error
 	// again answers by the entry that has its name already; nil: it has no name.
 	again func(e *logDoc) error
@@ -46,7 +46,7 @@ type step struct {
 type turn struct {
 	*state
 	now int64 // Unix milliseconds
-	// unwritten says that entries of before are not in the log yet. A step that has to read there gives errUnwritten, and is
+	// unwritten says that entries of before are not in the log yet. A step that has to read there gives errLater, and is
 	// taken again when they are.
 	unwritten bool
 
@@ -55,6 +55,7 @@ type turn struct {
 	members []*memberDoc // that have changed
 	told    []told
 	origin  *originDoc
+	gone    []int64 // messages whose reactions are removed
 	follows following
 }
 
@@ -96,11 +97,21 @@ func (s *Store) take(ctx context.Context, name chat.Conversation, st *step) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return s.begin(name, st).await(ctx, st)
+}
+
+// begin has a step wait for being taken in a conversation.
+func (s *Store) begin(name chat.Conversation, st *step) *conversation {
 	st.taken = make(chan error, 1)
 	c := s.conversation(name)
 	for !c.add(st) {
 		c = s.conversation(name)
 	}
+	return c
+}
+
+// await waits until everything has followed from a step.
+func (c *conversation) await(ctx context.Context, st *step) error {
 	select {
 	case err := <-st.taken:
 		return err
@@ -246,18 +257,17 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 	return len(results), nil
 }
 
-var errUnwritten = errors.New("it is to be read, and not written yet")
-
 // decide lets steps decide, as many as can be taken together.
 func (c *conversation) decide(ctx context.Context, steps []*step) (results []result) {
 	writes := false
+	c.together = together{c.N, c.Head, map[int64]*logDoc{}, map[int64]bool{}}
 	for _, st := range steps {
 		if st.reads && writes {
 			break
 		}
 		t := &turn{state: c.state, now: c.store.now(), unwritten: writes}
 		err := st.take(ctx, t)
-		if errors.Is(err, errUnwritten) {
+		if errors.Is(err, errLater) && writes {
 			break
 		}
 		r := result{err: err}
@@ -314,7 +324,7 @@ func (t *turn) finish() {
 		t.put(membersCollection, m.Key, m)
 	}
 	t.put(convsCollection, t.Name, t.convDoc)
-	t.follows = following{Docs: t.docs, Told: t.told, Origin: t.origin}
+	t.follows = following{Docs: t.docs, Told: t.told, Origin: t.origin, Gone: t.gone}
 	t.entry.Follows = marshal(t.follows)
 }
 
