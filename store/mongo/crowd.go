@@ -41,6 +41,47 @@ func (c chatStore) Large(ctx context.Context, user accounts.Name) (out []chat.At
 	return out, nil
 }
 
+// settleLarge reads what a user is to large rooms again until that and the room are of one moment. What was read of the room
+// first is so if he has not changed since: see replaceAll.
+func (s *Store) settleLarge(ctx context.Context, user accounts.Name, sides []*side) error {
+	var open []*side
+	for _, x := range sides {
+		if x.large() {
+			open = append(open, x)
+		}
+	}
+	for len(open) > 0 {
+		at := make(map[chat.Conversation]*side, len(open))
+		var names bson.A
+		for _, x := range open {
+			at[x.Name], names = x, append(names, x.Name)
+		}
+		var members []*memberDoc
+		filter := bson.D{{Key: "c", Value: bson.D{{Key: "$in", Value: names}}}, {Key: "u", Value: user}}
+		if err := s.findAll(ctx, membersCollection, filter, &members); err != nil {
+			return err
+		}
+		open, names = nil, nil
+		for _, m := range members {
+			x := at[m.C]
+			if x.member = m; m.N > x.N {
+				open, names = append(open, x), append(names, m.C)
+			}
+		}
+		if len(open) == 0 {
+			return nil
+		}
+		convs, err := s.convsNamed(ctx, names)
+		if err != nil {
+			return err
+		}
+		for _, x := range open {
+			x.convDoc = convs[x.Name]
+		}
+	}
+	return nil
+}
+
 func (c chatStore) Crew(ctx context.Context, name chat.Conversation) (out []accounts.Name, err error) {
 	s := c.Store
 	if err := s.enter(); err != nil {

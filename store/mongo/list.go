@@ -49,7 +49,7 @@ func (c chatStore) Conversations(ctx context.Context, user accounts.Name, q chat
 // listed says whether a conversation is in a list, behind where that is read from.
 func (x *side) listed(q chat.ListQuery, boxed bool) bool {
 	switch {
-	case x.member.Boxed != boxed, x.member.Dropped:
+	case x.member.Boxed != boxed, x.member.Dropped, !x.in(x.member), x.kind.Room() && !x.exists():
 		return false
 	case !boxed && !q.List.Shows(x.member.Side.side(), uint64(x.Head)):
 		return false

@@ -270,12 +270,13 @@ func (s *Store) inFlight(c chat.Conversation) (done func()) {
 	}
 }
 
-// flight gives what is closed when things have followed in one of some conversations; nil: nothing follows there now.
+// flight gives what is closed when things have followed in one of some conversations; nil: nothing follows there now. In large
+// ones something follows all the time, and nobody's stream knows of it: see settleLarge.
 func (s *Store) flight(of []*side) chan struct{} {
 	s.flightMu.Lock()
 	defer s.flightMu.Unlock()
 	for _, x := range of {
-		if landed := s.flights[x.Name]; landed != nil {
+		if landed := s.flights[x.Name]; landed != nil && !x.large() {
 			return landed
 		}
 	}
@@ -320,17 +321,21 @@ func (s *Store) closeEntries(ctx context.Context, entries []*logDoc) error {
 	return failed(ctx, "close entries", err)
 }
 
-// replaceAll makes documents what they have become, unless they are newer.
+// replaceAll makes documents what they have become, unless they are newer. That of the conversation is the last: what is there
+// when it says an n follows from all entries up to that.
 func (s *Store) replaceAll(ctx context.Context, docs []document) error {
 	models := map[string][]mongo.WriteModel{}
 	var order []string
 	for _, d := range docs {
-		if models[d.Collection] == nil {
+		if models[d.Collection] == nil && d.Collection != convsCollection {
 			order = append(order, d.Collection)
 		}
 		models[d.Collection] = append(models[d.Collection], d.model())
 	}
-	for _, collection := range order {
+	for _, collection := range append(order, convsCollection) {
+		if len(models[collection]) == 0 {
+			continue
+		}
 		err := retried(ctx, func() error {
 			_, err := s.db.Collection(collection).BulkWrite(ctx, models[collection], options.BulkWrite().SetOrdered(false))
 			if onlyDuplicates(err) { // they are newer

@@ -61,12 +61,13 @@ func (t *turn) message(ctx context.Context, s *Store, seq int64) (e *logDoc, err
 	return e, nil
 }
 
-// maxPeople is of how many people a conversation knows before it forgets all and reads again who is asked for.
+// maxPeople is of how many people, besides those who have to be, a conversation knows before it forgets all and reads again who is
+// asked for.
 const maxPeople = 20_000
 
 // know reads what steps need, unless it is known.
 func (c *conversation) know(ctx context.Context, steps []*step) error {
-	if c.state != nil && len(c.people) > maxPeople {
+	if c.state != nil && len(c.people) > maxPeople+c.crewSize() {
 		c.state = nil
 	}
 	if c.state != nil && !c.store.cfg.Alone {
@@ -278,6 +279,14 @@ func (st *state) crew() []*memberDoc {
 	}
 	slices.SortFunc(all, func(a, b *memberDoc) int { return compareNames(a.U, b.U) })
 	return all
+}
+
+// crewSize is how many members of a room are known because all have to be.
+func (st *state) crewSize() int {
+	if st.Room == nil || st.Room.Large {
+		return 0
+	}
+	return st.Room.Members
 }
 
 // own gives how many of the counting messages of the conversation are somebody's.

@@ -85,13 +85,9 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 	for i, m := range members {
 		names[i] = m.C
 	}
-	var convs []convDoc
-	if err := s.findAll(ctx, convsCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}, &convs); err != nil {
+	at, err := s.convsNamed(ctx, names)
+	if err != nil {
 		return nil, err
-	}
-	at := make(map[chat.Conversation]convDoc, len(convs))
-	for _, c := range convs {
-		at[c.Name] = c
 	}
 	out := make([]*side, len(members))
 	for i, m := range members {
@@ -101,7 +97,19 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 			return nil, err
 		}
 	}
-	return out, nil
+	return out, s.settleLarge(ctx, user, out)
+}
+
+func (s *Store) convsNamed(ctx context.Context, names bson.A) (map[chat.Conversation]convDoc, error) {
+	var convs []convDoc
+	if err := s.findAll(ctx, convsCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}, &convs); err != nil {
+		return nil, err
+	}
+	at := make(map[chat.Conversation]convDoc, len(convs))
+	for _, c := range convs {
+		at[c.Name] = c
+	}
+	return at, nil
 }
 
 // maxTries is how often the tallies of a busy user are read before everybody waits until they are of one moment.
