@@ -189,9 +189,10 @@ type memberDoc struct {
 	// Base is the seq after which messages count, if that is more than Read: ReadN and ReadOwn are those up to there then.
 	Base int64 `bson:"base,omitempty"`
 
-	Hides    bool    `bson:"hides,omitempty"`    // he has deleted messages for himself
-	Hidden   []int64 `bson:"hidden,omitempty"`   // those of them of others after since that count, sorted
-	Mentions []int64 `bson:"mentions,omitempty"` // messages after since that mention him by name, sorted
+	Hides      bool    `bson:"hides,omitempty"`       // he has deleted messages for himself
+	HidCounted bool    `bson:"hid_counted,omitempty"` // some of which counted
+	Hidden     []int64 `bson:"hidden,omitempty"`      // those of them of others after since that count, sorted
+	Mentions   []int64 `bson:"mentions,omitempty"`    // messages after since that mention him by name, sorted
 
 	// Of rooms only.
 	Own     int64         `bson:"own,omitempty"`   // counting messages that he has sent

@@ -11,7 +11,9 @@ import (
 // document that is in no record.
 
 // apart are fields that mean another thing in a record.
-var apart = map[string]bool{"messageDoc.Edits": true, "memberDoc.Hides": true}
+var apart = map[string]bool{
+	"messageDoc.Edits": true, "memberDoc.Hides": true, "personDoc.Fields": true, "personDoc.Phone": true, "personDoc.Email": true,
+}
 
 // fit copies the fields that both have. Both are pointers to structs.
 func fit(to, from any) {

@@ -47,7 +47,7 @@ func readLists(ctx context.Context, s *Store, p *page, after *transfer.List) err
 				l.Contacts++
 			}
 		}
-		l.Asked = askedAt(asks, user)
+		askedAt(asks, l)
 		for ; hiders.at != nil && hiders.at.U == user; hiders.next() {
 			l.Hides = true
 		}
@@ -56,28 +56,40 @@ func readLists(ctx context.Context, s *Store, p *page, after *transfer.List) err
 	return errors.Join(relations.close(), asks.close(), hiders.close())
 }
 
-// askedAt gives when the user at whom the walk stands has approached strangers, in that order.
-func askedAt(asks *walk[askDoc], user accounts.Name) (at []int64) {
+// What an import keeps of a list among the times at which a user has asked, and is none of these.
+const (
+	askedNothing = 0  // there is a list
+	hadHidden    = -1 // of somebody who has deleted messages for himself
+)
+
+// askedAt adds when the user of a list, at whom the walk stands, has approached strangers, in that order.
+func askedAt(asks *walk[askDoc], l *transfer.List) {
 	var all []*askDoc
-	for ; asks.at != nil && asks.at.User == user; asks.next() {
+	for ; asks.at != nil && asks.at.User == l.User; asks.next() {
 		all = append(all, asks.at)
 	}
 	slices.SortFunc(all, func(a, b *askDoc) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	for _, a := range all {
-		if a.At != 0 {
-			at = append(at, a.At)
+		switch a.At {
+		case askedNothing:
+		case hadHidden:
+			l.Hides = true
+		default:
+			l.Asked = append(l.Asked, a.At)
 		}
 	}
-	return at
 }
 
-// writeLists writes nothing of what is counted. Of a list in which there is nothing else it is kept that it is there.
+// writeLists writes nothing of what is counted.
 func writeLists(ctx context.Context, s *Store, records []*transfer.List) error {
 	var docs []any
 	for _, l := range records {
 		asked := l.Asked
-		if len(asked) == 0 && l.Version == 0 {
-			asked = []int64{0}
+		switch {
+		case l.Hides:
+			asked = append(slices.Clone(asked), hadHidden)
+		case len(asked) == 0 && l.Version == 0:
+			asked = []int64{askedNothing}
 		}
 		for i, at := range asked {
 			docs = append(docs, askDoc{ID: askID(l.User, i), User: l.User, At: at})

@@ -79,37 +79,6 @@ func writeMessages(ctx context.Context, s *Store, records []*transfer.Message) e
 	return addToMembers(ctx, s, spoken, who, func(m *memberDoc, _ *transfer.Message) { m.Spoke = m.U })
 }
 
-// inRooms finds what is in conversations that people join and leave: not those of two, which are many, and not notes.
-var inRooms = bson.E{Key: "$nor", Value: bson.A{prefixed(chat.KindDirect), prefixed(chat.KindNotes)}}
-
-func prefixed(kind chat.Kind) bson.D {
-	return bson.D{{Key: "c", Value: bson.D{{Key: "$gte", Value: string(rune(kind)) + "."}, {Key: "$lt", Value: string(rune(kind)) + "/"}}}}
-}
-
-// readOwn finds in the messages of rooms how many are whose.
-func readOwn(ctx context.Context, s *Store, p *page, after *transfer.Own) error {
-	from := with(behind([]string{"c", "f", "s"}, string(after.C), string(after.Who), int64(after.Seq)), "s", positive)
-	no := bson.D{{Key: "$ne", Value: true}}
-	from = append(with(with(from, "msg.silent", no), "msg.out", no), inRooms)
-	w := openWalk[logDoc](ctx, s, logCollection, from, fields("c", "f", "s"), "c", "f", "s", "msg.own")
-	for ; w.at != nil && !p.full(); w.next() {
-		p.add(&transfer.Own{C: w.at.Conversation, Who: w.at.From, Seq: uint64(w.at.Seq), N: uint64(w.at.Message.Own)}, 0)
-	}
-	return w.close()
-}
-
-// writeOwn says of messages in live rooms, where others may write too, that they are of members.
-func writeOwn(ctx context.Context, s *Store, records []*transfer.Own) error {
-	var models []mongo.WriteModel
-	for _, r := range records {
-		if r.C.Kind() == chat.KindLive {
-			filter := bson.D{{Key: "_id", Value: messageEntryID(r.C, r.Seq)}, {Key: "c", Value: r.C}}
-			models = append(models, mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.D{unset("msg.out")}))
-		}
-	}
-	return s.writeAll(ctx, logCollection, models)
-}
-
 func readChanges(ctx context.Context, s *Store, p *page, after *transfer.Change) error {
 	from := with(behind([]string{"c", "r"}, string(after.C), int64(after.Rev)), "r", positive)
 	return visit(ctx, s, logCollection, from, fields("c", "r"), func(e *logDoc, size int) bool {

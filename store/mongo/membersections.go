@@ -14,23 +14,33 @@ import (
 
 func readMembers(ctx context.Context, s *Store, p *page, after *transfer.Member) error {
 	from := behind([]string{"c", "u"}, string(after.C), string(after.Who))
-	return visit(ctx, s, membersCollection, from, fields("c", "u"), func(d *memberDoc, size int) bool {
-		if r := d.record(); r != nil {
-			return p.add(r, size)
+	members := openWalk[memberDoc](ctx, s, membersCollection, from, fields("c", "u"))
+	large := openWalk[convDoc](ctx, s, convsCollection, with(fromConversation(after.C), "room.large", true), byID(1), "_id")
+	for ; members.at != nil && large.err == nil && !p.full(); members.next() {
+		m := members.at
+		for large.at != nil && large.at.Name < m.C {
+			large.next()
 		}
-		return true
-	})
+		if r := m.record(); r != nil {
+			r.Large = m.isIn() && large.at != nil && large.at.Name == m.C
+			p.add(r, members.size)
+		}
+	}
+	return errors.Join(members.close(), large.close())
 }
+
+// isIn says whether the member is one now.
+func (m *memberDoc) isIn() bool { return !m.C.Kind().Room() || m.Role != chat.RoleNone }
 
 // record is what somebody is to a conversation; nil: he only has written to a room in which he never was.
 func (m *memberDoc) record() *transfer.Member {
 	r := recordOf[transfer.Member](m)
-	r.C, r.Who = m.C, m.U
+	r.C, r.Who, r.Hides = m.C, m.U, m.HidCounted
 	if m.Spoke != "" && same(r, &transfer.Member{C: m.C, Who: m.U}) {
 		return nil
 	}
-	in := !m.C.Kind().Room() || m.Role != chat.RoleNone
-	r.Forgotten = in && !m.In || m.pending() && m.Pending == ""
+	pends := m.Inviter != "" || m.Asked != 0
+	r.Forgotten = m.isIn() && !m.In || pends && m.Pending == ""
 	return r
 }
 
@@ -41,21 +51,17 @@ func same(a, b transfer.Record) bool {
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
-// pending says whether he is invited to a room, or asks to be let in.
-func (m *memberDoc) pending() bool { return m.Inviter != "" || m.Asked != 0 }
-
 func writeMembers(ctx context.Context, s *Store, records []*transfer.Member) error {
 	docs := make([]any, len(records))
 	for i, r := range records {
 		m := docOf[memberDoc](r)
 		m.Key, m.U, m.C = memberKey{r.Who, r.C}, r.Who, r.C
-		in := !r.C.Kind().Room() || r.Role != chat.RoleNone
-		m.In = in && !r.Forgotten
-		if m.pending() && !r.Forgotten {
+		m.Hides, m.HidCounted = r.Hides, r.Hides
+		if m.In = m.isIn() && !r.Forgotten; !r.Forgotten && (m.Inviter != "" || m.Asked != 0) {
 			m.Pending = m.U
 		}
-		if r.C.Kind() != chat.KindNotes && in && !r.Large && (m.moved() || m.Owed > 0) {
-			m.Untold = untoldKey(m.C, m.U)
+		if r.C.Kind() != chat.KindNotes && m.isIn() && !r.Large {
+			m.noteUntold()
 		}
 		docs[i] = m
 	}

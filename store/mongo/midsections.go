@@ -27,7 +27,7 @@ func readMIDs(ctx context.Context, s *Store, p *page, after *transfer.MID) error
 		filter := with(behind([]string{"c", "f", "m"}, string(seen.C), string(seen.From), givenAfter(string(seen.MID))),
 			"m", bson.D{{Key: "$gte", Value: givenMID}, {Key: "$lt", Value: givenEnd}})
 		limit := p.left() + 1
-		err := s.findAll(ctx, logCollection, filter, &given, sortedByAll("c", "f", "m"), limitedTo(limit), midFields)
+		err := s.findAll(ctx, logCollection, filter, &given, inOrder("c", "f", "m"), limitedTo(limit), midFields)
 		if err != nil {
 			return err
 		}
@@ -113,10 +113,14 @@ func writeMIDs(ctx context.Context, s *Store, records []*transfer.MID) error {
 			others = append(others, r)
 			continue
 		}
+		set := bson.D{
+			{Key: "f", Value: r.From}, {Key: "m", Value: givenMID + string(r.MID)}, {Key: "fp", Value: []byte(r.Fingerprint)},
+		}
+		if r.TS != 0 {
+			set = append(set, bson.E{Key: "mx", Value: r.TS})
+		}
 		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "c", Value: r.C}}).
-			SetUpdate(bson.D{{Key: "$set", Value: bson.D{
-				{Key: "f", Value: r.From}, {Key: "m", Value: givenMID + string(r.MID)}, {Key: "fp", Value: []byte(r.Fingerprint)},
-			}}}))
+			SetUpdate(bson.D{{Key: "$set", Value: set}}))
 	}
 	if err := s.writeAll(ctx, logCollection, models); err != nil {
 		return err
@@ -177,7 +181,7 @@ func writeOtherMIDs(ctx context.Context, s *Store, records []*transfer.MID) erro
 	of := func(r *transfer.MID) chat.Conversation { return r.C }
 	err := addToConversations(ctx, s, records, of, func(c *convDoc, r *transfer.MID) {
 		c.N++
-		kind := entryIsMessage
+		kind := entryIsGone
 		switch {
 		case r.Op != "":
 			kind = entryIsChange
@@ -185,7 +189,7 @@ func writeOtherMIDs(ctx context.Context, s *Store, records []*transfer.MID) erro
 			kind = entryIsLikes
 		}
 		e := imported(importedID("mid", string(r.C), c.N), r.C, c.N, kind, r.TS)
-		e.From, e.MID, e.Fingerprint = r.From, givenMID+string(r.MID), r.Fingerprint
+		e.From, e.MID, e.Fingerprint, e.Forget = r.From, givenMID+string(r.MID), r.Fingerprint, r.TS
 		if r.Op != "" {
 			e.Change = &changeDoc{Op: r.Op, Seq: int64(r.Seq), By: r.From}
 		} else {

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -105,13 +106,26 @@ func (s *Store) fill(ctx context.Context, collection string, docs []any) error {
 	if len(docs) == 0 {
 		return nil
 	}
-	return retried(ctx, func() error {
+	ids := make(bson.A, len(docs))
+	for i, d := range docs {
+		raw := bson.Raw(marshal(d))
+		docs[i], ids[i] = raw, raw.Lookup("_id")
+	}
+	err := retried(ctx, func() error {
 		_, err := s.db.Collection(collection).InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-		if onlyDuplicates(err) {
-			return nil
-		}
 		return err
 	})
+	if !onlyDuplicates(err) {
+		return err
+	}
+	var there []bson.Raw
+	if err := s.findAll(ctx, collection, bson.D{{Key: "_id", Value: in(ids)}}, &there, only("_id")); err != nil {
+		return err
+	}
+	if len(there) < len(ids) {
+		return fmt.Errorf("%d of %d documents of %s cannot be there with others", len(ids)-len(there), len(ids), collection)
+	}
+	return nil
 }
 
 // writeAll writes, in no order.
