@@ -3,22 +3,24 @@ package mongo
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 )
 
-// foundDoc is that a user is found by a term: its kind, its value and the user make the name, so that names are in the order in
-// which hits are given. n is that of the change of the person since which it is so. One that is not so any more stays for a while,
-// so that who does late what follows from an older change does not bring it back.
+// foundDoc is that a user may be found by a term: its kind, its value and the user make the name, so that names are in the order
+// in which hits are given. n is that of the change of the person since which it is so. Who does late what follows from an older
+// change may write one that is not true any more: it counts only if the person has the term.
 type foundDoc struct {
-	ID   string     `bson:"_id"`
-	N    int64      `bson:"n"`
-	Ends *time.Time `bson:"x,omitempty"` // it is not so any more, and may be removed then
+	ID string `bson:"_id"`
+	N  int64  `bson:"n"`
 }
 
 const (
@@ -36,31 +38,46 @@ func termOf(kind chat.TermKind, value string) string {
 
 func foundID(term string, user accounts.Name) string { return term + termEnd + string(user) }
 
-// hit is what a foundDoc of a kind says.
-func (d *foundDoc) hit(kind chat.TermKind) (chat.Hit, error) {
-	value, user, _ := strings.Cut(strings.TrimPrefix(d.ID, string(rune(kind))), termEnd)
-	if kind != chat.TermWord {
-		bytes, err := hex.DecodeString(value)
-		if err != nil {
-			return chat.Hit{}, err
-		}
-		value = string(bytes)
-	}
-	return chat.Hit{Value: value, User: accounts.Name(user)}, nil
+// parts are the term and the user of a foundDoc.
+func (d *foundDoc) parts() (term string, user accounts.Name) {
+	term, name, _ := strings.Cut(d.ID, termEnd)
+	return term, accounts.Name(name)
 }
 
-// foundDocs are what becomes of terms by a change of a person.
-func foundDocs(d *personDoc, now time.Time) (docs []document) {
+// hitOf is that a user has a term of a kind.
+func hitOf(kind chat.TermKind, term string, user accounts.Name) (chat.Hit, error) {
+	value := strings.TrimPrefix(term, string(rune(kind)))
+	if kind == chat.TermWord {
+		return chat.Hit{Value: value, User: user}, nil
+	}
+	bytes, err := hex.DecodeString(value)
+	return chat.Hit{Value: string(bytes), User: user}, err
+}
+
+// writeTerms writes by what a person is found since a change, and no more.
+func (s *Store) writeTerms(ctx context.Context, d *personDoc) error {
+	var models []mongo.WriteModel
+	before := func(id string) bson.D {
+		return bson.D{{Key: "_id", Value: id}, {Key: "n", Value: bson.D{{Key: "$lt", Value: d.N}}}}
+	}
+	for _, term := range d.Follows.Gone {
+		models = append(models, mongo.NewDeleteOneModel().SetFilter(before(foundID(term, d.User))))
+	}
 	for _, term := range d.Follows.Fresh {
 		id := foundID(term, d.User)
-		docs = append(docs, documentOf(foundCollection, id, d.N, foundDoc{ID: id, N: d.N}))
+		models = append(models, mongo.NewReplaceOneModel().SetFilter(before(id)).SetReplacement(foundDoc{id, d.N}).SetUpsert(true))
 	}
-	ends := now.Add(fenceLife)
-	for _, term := range d.Follows.Gone {
-		id := foundID(term, d.User)
-		docs = append(docs, documentOf(foundCollection, id, d.N, foundDoc{ID: id, N: d.N, Ends: &ends}))
+	if len(models) == 0 {
+		return nil
 	}
-	return docs
+	err := retried(ctx, func() error {
+		_, err := s.db.Collection(foundCollection).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+		if onlyDuplicates(err) { // they are newer
+			return nil
+		}
+		return err
+	})
+	return failed(ctx, "write "+foundCollection, err)
 }
 
 func (c chatStore) Found(
@@ -78,18 +95,46 @@ func (c chatStore) Found(
 		return nil, err
 	}
 	begins := termOf(kind, prefix)
-	filter := bson.D{
-		{Key: "_id", Value: bson.D{
-			{Key: "$gt", Value: max(begins, foundID(termOf(kind, after.Value), after.User))}, {Key: "$lt", Value: begins + wordEnd},
-		}},
-		{Key: "x", Value: bson.D{{Key: "$exists", Value: false}}},
+	from := max(begins, foundID(termOf(kind, after.Value), after.User))
+	for {
+		var page []*foundDoc
+		here := bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: from}, {Key: "$lt", Value: begins + wordEnd}}}}
+		if err := s.findAll(ctx, foundCollection, here, &page, sortedBy("_id", 1), limitedTo(limit-len(out))); err != nil {
+			return nil, err
+		}
+		hits, err := s.hits(ctx, kind, page)
+		if out = append(out, hits...); err != nil || len(page) == 0 || len(out) >= limit {
+			return out, err
+		}
+		from = page[len(page)-1].ID
 	}
-	var docs []*foundDoc
-	if err := s.findAll(ctx, foundCollection, filter, &docs, sortedBy("_id", 1), limitedTo(limit)); err != nil {
+}
+
+// hits gives those of some documents that are true.
+func (s *Store) hits(ctx context.Context, kind chat.TermKind, page []*foundDoc) (out []chat.Hit, err error) {
+	if len(page) == 0 {
+		return nil, nil
+	}
+	var users bson.A
+	for _, d := range page {
+		_, user := d.parts()
+		users = append(users, user)
+	}
+	var people []*personDoc
+	them := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}}
+	if err := s.findAll(ctx, peopleCollection, them, &people, only("terms")); err != nil {
 		return nil, err
 	}
-	for _, d := range docs {
-		hit, err := d.hit(kind)
+	terms := map[accounts.Name][]string{}
+	for _, p := range people {
+		terms[p.User] = p.Terms
+	}
+	for _, d := range page {
+		term, user := d.parts()
+		if !slices.Contains(terms[user], term) {
+			continue
+		}
+		hit, err := hitOf(kind, term, user)
 		if err != nil {
 			return nil, failed(ctx, "read "+foundCollection, err)
 		}
@@ -110,9 +155,6 @@ func (c chatStore) PurgePeople(ctx context.Context, now time.Time, limit int) (i
 	if err := s.finishPeople(ctx); err != nil {
 		return 0, err
 	}
-	if err := s.purgeTerms(ctx, now); err != nil {
-		return 0, err
-	}
 	var over []*personDoc
 	filter := bson.D{{Key: "area", Value: bson.D{{Key: "$lt", Value: now.UnixMilli()}}}}
 	if err := s.findAll(ctx, peopleCollection, filter, &over, sortedBy("area", 1), limitedTo(limit)); err != nil {
@@ -131,14 +173,4 @@ func (c chatStore) PurgePeople(ctx context.Context, now time.Time, limit int) (i
 	}
 	freed, err := s.freeHandles(ctx, now, limit-len(over))
 	return len(over) + freed, err
-}
-
-// purgeTerms removes what is left of terms that somebody is not found by any more.
-func (s *Store) purgeTerms(ctx context.Context, now time.Time) error {
-	err := retried(ctx, func() error {
-		over := bson.D{{Key: "x", Value: bson.D{{Key: "$lt", Value: now}}}}
-		_, err := s.db.Collection(foundCollection).DeleteMany(ctx, over)
-		return err
-	})
-	return failed(ctx, "write "+foundCollection, err)
 }

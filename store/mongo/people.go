@@ -30,7 +30,6 @@ var peopleIndexes = []index{
 	{peopleCollection, "telling", fields("telling"), false, true, "Tellings"},
 	{peopleCollection, "area", fields("area"), false, true, "PurgePeople"},
 	{handlesCollection, "free", fields("free.t"), false, true, "PurgePeople"},
-	{foundCollection, "ends", fields("x"), false, true, "terms that are fences only"},
 }
 
 // people is what is in memory of what users say of themselves.
@@ -192,7 +191,7 @@ func (c chatStore) ChangePerson(
 			if len(next.Profile.Fields) == 0 {
 				next.Profile.Fields = nil
 			}
-			out = next
+			out = next.Clone()
 			if reflect.DeepEqual(next, before) {
 				return nil, nil
 			}
@@ -381,7 +380,7 @@ func (s *Store) finishPerson(ctx context.Context, d *personDoc) error {
 	if err := s.freeAll(ctx, d); err != nil {
 		return err
 	}
-	if err := s.replaceAll(ctx, foundDocs(d, s.cfg.Clock())); err != nil {
+	if err := s.writeTerms(ctx, d); err != nil {
 		return err
 	}
 	s.at("terms written")
