@@ -113,7 +113,7 @@ func (s *Store) forgetSides(ctx context.Context, user accounts.Name) error {
 // strip takes away what the conversation is to the member.
 func (m *memberDoc) strip() {
 	m.In, m.Boxed, m.Dropped, m.Pending, m.Untold, m.Owed = false, false, false, "", "", 0
-	m.Hides, m.Hidden, m.Mentions, m.Side = false, nil, nil, nil
+	m.Hides, m.HidCounted, m.Hidden, m.Mentions, m.Side = false, false, nil, nil, nil
 }
 
 // bare says whether strip has nothing to do.

@@ -182,6 +182,7 @@ func (h *hiding) visible(ctx context.Context, t *turn, m *memberDoc) (out []hidd
 
 // hide remembers a counting message that the member has deleted for himself.
 func (m *memberDoc) hide(seq int64) {
+	m.HidCounted = true
 	m.Hidden = m.Hidden[firstAfter(m.Hidden, m.since()):]
 	if i, found := sortedSeqs(m.Hidden, seq); !found && seq > m.since() {
 		m.Hidden = slices.Insert(m.Hidden, i, seq)

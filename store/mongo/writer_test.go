@@ -50,10 +50,10 @@ func TestWriter(t *testing.T) {
 		t.Skip("only for TestManyProcessesWrite")
 	}
 	hook := dieAt(os.Getenv(writerDies))
-	store, err := mongo.Open(t.Context(), mongo.Config{URI: uri, Hook: hook})
+	store, err := mongo.Open(t.Context(), mongo.Config{URI: uri, Hook: hook}, quiet)
 	for range 10 { // as whoever supervises it would
 		if err != nil {
-			store, err = mongo.Open(t.Context(), mongo.Config{URI: uri, Hook: hook})
+			store, err = mongo.Open(t.Context(), mongo.Config{URI: uri, Hook: hook}, quiet)
 		}
 	}
 	if err != nil {
