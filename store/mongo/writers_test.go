@@ -301,7 +301,7 @@ func TestManyProcessesWrite(t *testing.T) {
 
 func manyProcessesWrite(t *testing.T, seed uint64, amount int) {
 	const processes, workers = 4, 32
-	uri := database(t)
+	uri := mongotest.Database(t)
 	members, order := writersMeet(t, uri)
 	c := &crowd{t: t, deadline: time.Now().Add(3 * time.Minute), head: map[chat.Conversation]uint64{}}
 	dice := rand.New(rand.NewPCG(seed, seed))
@@ -400,7 +400,7 @@ func (c *crowd) report() {
 // afterwards reads everything by a store that has no trouble.
 func afterwards(t *testing.T, uri string, members map[chat.Conversation][]accounts.Name) *record {
 	t.Helper()
-	store := open(t, uri)
+	store := join(t, uri)
 	defer store.Close()
 	return readRecord(t, store, members)
 }
@@ -418,7 +418,7 @@ func openEntries(t *testing.T, uri string) int {
 // writersMeet makes the conversations to which is written: three people who know each other, and a group of five.
 func writersMeet(t *testing.T, uri string) (map[chat.Conversation][]accounts.Name, []chat.Conversation) {
 	t.Helper()
-	store := open(t, uri)
+	store := join(t, uri)
 	defer store.Close()
 	members := map[chat.Conversation][]accounts.Name{}
 	var order []chat.Conversation
