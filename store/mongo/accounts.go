@@ -9,7 +9,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -214,7 +213,7 @@ func each[T any](ctx context.Context, c *mongo.Collection, filter, sort bson.D, 
 	if limit < 1 {
 		return nil
 	}
-	cursor, err := c.Find(ctx, filter, options.Find().SetSort(sort).SetLimit(int64(limit)))
+	cursor, err := c.Find(ctx, filter, finding().SetSort(sort).SetLimit(int64(limit)))
 	if err != nil {
 		return failed(ctx, "read "+c.Name(), err)
 	}

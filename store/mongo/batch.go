@@ -218,9 +218,6 @@ type bulk struct {
 	most       int // operations at once
 }
 
-// mostOperations is how many operations are sent at once, as long as that does not take too long.
-const mostOperations = 1000
-
 func (s *Store) bulk(collection string, models []mongo.WriteModel) *bulk {
 	return &bulk{collection: s.db.Collection(collection), models: models, most: mostOperations}
 }

@@ -10,6 +10,13 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
+// findBatch is how many documents come at once, as far as a message holds them: what is read is bounded already, so that it comes in
+// one round trip.
+const findBatch = 100_000
+
+// finding begins the options of a query.
+func finding() *options.FindOptionsBuilder { return options.Find().SetBatchSize(findBatch) }
+
 // findOption is how documents are read.
 type findOption func(*options.FindOptionsBuilder)
 
@@ -37,7 +44,7 @@ func only(fields ...string) findOption {
 // findAll reads documents into the slice that all points to.
 func (s *Store) findAll(ctx context.Context, collection string, filter bson.D, all any, how ...findOption) error {
 	err := retried(ctx, func() error {
-		o := options.Find()
+		o := finding()
 		for _, option := range how {
 			option(o)
 		}

@@ -9,7 +9,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -67,17 +66,7 @@ func (s *Store) writeTerms(ctx context.Context, d *personDoc) error {
 		id := foundID(term, d.User)
 		models = append(models, mongo.NewReplaceOneModel().SetFilter(before(id)).SetReplacement(foundDoc{id, d.N}).SetUpsert(true))
 	}
-	if len(models) == 0 {
-		return nil
-	}
-	err := retried(ctx, func() error {
-		_, err := s.db.Collection(foundCollection).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-		if onlyDuplicates(err) { // they are newer
-			return nil
-		}
-		return err
-	})
-	return failed(ctx, "write "+foundCollection, err)
+	return s.writeNewer(ctx, foundCollection, models)
 }
 
 func (c chatStore) Found(

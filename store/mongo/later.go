@@ -6,7 +6,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/broker/sessions"
 )
@@ -114,7 +113,7 @@ func (st sessionStore) Delayed(
 	}
 	until := now.UnixMilli()
 	docs, err := st.published(ctx, bson.D{{Key: "due", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lte", Value: until}}}},
-		options.Find().SetSort(bson.D{{Key: "due", Value: 1}, {Key: "p", Value: 1}}).SetLimit(int64(max(limit, 0)+1)))
+		finding().SetSort(bson.D{{Key: "due", Value: 1}, {Key: "p", Value: 1}}).SetLimit(int64(max(limit, 0)+1)))
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -126,7 +125,7 @@ func (st sessionStore) Delayed(
 		due = append(due, sessions.Delayed{Due: timeOf(d.Due), Pos: uint64(d.Pos), Message: d.message()})
 	}
 	docs, err = st.published(ctx, bson.D{{Key: "due", Value: bson.D{{Key: "$gt", Value: until}}}},
-		options.Find().SetSort(bson.D{{Key: "due", Value: 1}}).SetLimit(1).SetProjection(bson.D{{Key: "due", Value: 1}}))
+		finding().SetSort(bson.D{{Key: "due", Value: 1}}).SetLimit(1).SetProjection(bson.D{{Key: "due", Value: 1}}))
 	if err != nil || len(docs) == 0 {
 		return due, time.Time{}, err
 	}
@@ -163,7 +162,7 @@ func (st sessionStore) Groups(ctx context.Context) (map[string]sessions.Number, 
 	if err := st.seq.newest().Wait(ctx); err != nil {
 		return nil, err
 	}
-	cursor, err := st.db.Collection(groupsCollection).Find(ctx, bson.D{})
+	cursor, err := st.db.Collection(groupsCollection).Find(ctx, bson.D{}, finding())
 	var docs []groupDoc
 	if err == nil {
 		err = cursor.All(ctx, &docs)

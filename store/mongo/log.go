@@ -150,7 +150,7 @@ func (s *Store) inserted(ctx context.Context, entries []*logDoc) (n int, err err
 	}
 	err = retried(ctx, func() error {
 		filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}
-		cursor, err := s.log().Find(ctx, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+		cursor, err := s.log().Find(ctx, filter, finding().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (s *Store) entry(ctx context.Context, filter bson.D) (*logDoc, error) {
 // openEntries gives the entries of a conversation from which not everything may have followed, in their order.
 func (s *Store) openEntries(ctx context.Context, c chat.Conversation) (out []*logDoc, err error) {
 	err = retried(ctx, func() error {
-		cursor, err := s.log().Find(ctx, bson.D{{Key: "open", Value: c}}, options.Find().SetSort(bson.D{{Key: "n", Value: 1}}))
+		cursor, err := s.log().Find(ctx, bson.D{{Key: "open", Value: c}}, finding().SetSort(bson.D{{Key: "n", Value: 1}}))
 		if err != nil {
 			return err
 		}
@@ -333,18 +333,8 @@ func (s *Store) replaceAll(ctx context.Context, docs []document) error {
 		models[d.Collection] = append(models[d.Collection], d.model())
 	}
 	for _, collection := range append(order, convsCollection) {
-		if len(models[collection]) == 0 {
-			continue
-		}
-		err := retried(ctx, func() error {
-			_, err := s.db.Collection(collection).BulkWrite(ctx, models[collection], options.BulkWrite().SetOrdered(false))
-			if onlyDuplicates(err) { // they are newer
-				return nil
-			}
+		if err := s.writeNewer(ctx, collection, models[collection]); err != nil {
 			return err
-		})
-		if err != nil {
-			return failed(ctx, "write "+collection, err)
 		}
 	}
 	return nil

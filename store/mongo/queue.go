@@ -194,7 +194,7 @@ func (st sessionStore) entries(
 		before := st.cfg.Clock().Add(-age).UnixMilli()
 		filter = append(filter, bson.E{Key: "ts", Value: bson.D{{Key: "$gte", Value: before}}})
 	}
-	docs, err := st.published(ctx, filter, options.Find().SetSort(byPosition).SetLimit(int64(limit)).
+	docs, err := st.published(ctx, filter, finding().SetSort(byPosition).SetLimit(int64(limit)).
 		SetProjection(bson.D{{Key: "q", Value: 0}, {Key: "o", Value: 0}}))
 	if err != nil {
 		return nil, err
@@ -237,7 +237,7 @@ func (st sessionStore) QueueSize(
 		}
 	}
 	until := st.seq.reached.Load()
-	first, err := st.published(ctx, entriesOf(n, from, until), options.Find().SetSort(byPosition).SetLimit(1).
+	first, err := st.published(ctx, entriesOf(n, from, until), finding().SetSort(byPosition).SetLimit(1).
 		SetProjection(bson.D{{Key: "ts", Value: 1}}))
 	if err != nil || len(first) == 0 {
 		return 0, 0, time.Time{}, err
@@ -304,7 +304,7 @@ func (st sessionStore) entrySizes(ctx context.Context, n sessions.Number, positi
 		return sizes, nil
 	}
 	filter := bson.D{{Key: "q", Value: int64(n)}, {Key: "p", Value: in(unknown)}}
-	docs, err := st.published(ctx, filter, options.Find().SetProjection(bson.D{{Key: "p", Value: 1}, {Key: "s", Value: 1}}))
+	docs, err := st.published(ctx, filter, finding().SetProjection(bson.D{{Key: "p", Value: 1}, {Key: "s", Value: 1}}))
 	for i := range docs {
 		sizes[docs[i].Pos] = docs[i].Size
 	}

@@ -8,7 +8,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/broker/sessions"
 )
@@ -133,7 +132,7 @@ func (s *sweeping) begin(ctx context.Context) (written int64, err error) {
 	s.until = b.noted
 	s.floors = map[int64]int64{}
 	cursor, err := s.sessionDocs().Find(ctx, bson.D{{Key: "n", Value: bson.D{{Key: "$gt", Value: 0}}}},
-		options.Find().SetProjection(bson.D{{Key: "n", Value: 1}, {Key: "qa", Value: 1}}))
+		finding().SetProjection(bson.D{{Key: "n", Value: 1}, {Key: "qa", Value: 1}}))
 	if err != nil {
 		return 0, failed(ctx, "read sessions", err)
 	}
@@ -163,7 +162,7 @@ func (s *sweeping) publications(ctx context.Context) error {
 		fields = append(fields, bson.E{Key: field, Value: 1})
 	}
 	cursor, err := s.tender.publications().Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$lte", Value: s.until}}}},
-		options.Find().SetSort(byID(1)).SetProjection(fields))
+		finding().SetSort(byID(1)).SetProjection(fields))
 	if err != nil {
 		return failed(ctx, "read publications", err)
 	}
@@ -269,8 +268,8 @@ func (s *sweeping) flush(ctx context.Context) error {
 		s.seq.mu.Unlock()
 	}
 	if len(s.change) > 0 {
-		if _, err := s.tender.publications().BulkWrite(ctx, s.change, options.BulkWrite().SetOrdered(false)); err != nil {
-			return failed(ctx, "change publications", err)
+		if err := s.tender.writeAll(ctx, publicationsCollection, s.change); err != nil {
+			return err
 		}
 	}
 	if len(s.remove) > 0 {
@@ -314,9 +313,5 @@ func (s *sweeping) forgetFloors(ctx context.Context) error {
 		}
 	}
 	q.mu.Unlock()
-	if len(models) == 0 {
-		return nil
-	}
-	_, err := s.db.Collection(queuesCollection).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	return failed(ctx, "forget floors of queues", err)
+	return s.writeAll(ctx, queuesCollection, models)
 }

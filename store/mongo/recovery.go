@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/broker/sessions"
 )
@@ -44,7 +43,7 @@ func (s *Store) closeQueues() {
 }
 
 func (s *Store) loadFloors(ctx context.Context) error {
-	cursor, err := s.db.Collection(queuesCollection).Find(ctx, bson.D{})
+	cursor, err := s.db.Collection(queuesCollection).Find(ctx, bson.D{}, finding())
 	var docs []struct {
 		Number int64 `bson:"_id"`
 		Floor  int64 `bson:"floor"`
@@ -61,7 +60,7 @@ func (s *Store) loadFloors(ctx context.Context) error {
 // recover removes publications whose Append was not written to its end, and does what follows from the others. Their places are
 // those that they had: what has followed already does not do so again.
 func (s *Store) recover(ctx context.Context, followed int64) error {
-	docs, err := s.published(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: followed}}}}, options.Find().
+	docs, err := s.published(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: followed}}}}, finding().
 		SetSort(byID(1)).SetProjection(bson.D{{Key: "p", Value: 1}, {Key: "e", Value: 1}, {Key: "o", Value: 1}}))
 	if err != nil {
 		return err
@@ -107,7 +106,7 @@ func (s *Store) recover(ctx context.Context, followed int64) error {
 // droppedSessions gives sessions that are dropped, and whose documents are still there.
 func (s *Store) droppedSessions(ctx context.Context) (docs []sessionDoc, err error) {
 	cursor, err := s.sessionDocs().Find(ctx, bson.D{{Key: "x", Value: bson.D{{Key: "$gt", Value: 0}}}},
-		options.Find().SetProjection(bson.D{{Key: "n", Value: 1}, {Key: "x", Value: 1}}))
+		finding().SetProjection(bson.D{{Key: "n", Value: 1}, {Key: "x", Value: 1}}))
 	if err == nil {
 		err = cursor.All(ctx, &docs)
 	}

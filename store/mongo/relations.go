@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -43,10 +44,17 @@ func (s *Store) putRelation(ctx context.Context, d document) (version int64, err
 		if err == nil {
 			return r.Version, nil
 		}
-		if !mongo.IsDuplicateKeyError(err) || ctx.Err() != nil {
+		if !taken(err) || ctx.Err() != nil {
 			return 0, failed(ctx, "write relations", err)
 		}
 	}
+}
+
+// taken says whether a key is there already. FerretDB v1 does not tell so of updates: there it is an error like others.
+func taken(err error) bool {
+	const internalError = 1
+	var server mongo.ServerError
+	return mongo.IsDuplicateKeyError(err) || errors.As(err, &server) && server.HasErrorCode(internalError)
 }
 
 // listVersion gives the version of a user's list.

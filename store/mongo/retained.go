@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/broker/sessions"
 )
@@ -95,7 +94,7 @@ func (s *Store) HasRetained(topic string) bool {
 // loadRetained adds what was there before the start.
 func (t *tender) loadRetained(ctx context.Context) error {
 	cursor, err := t.publications().Find(ctx, bson.D{{Key: "r", Value: bson.D{{Key: "$gt", Value: ""}}}},
-		options.Find().SetProjection(bson.D{{Key: "p", Value: 1}, {Key: "r", Value: 1}, {Key: "clr", Value: 1}}))
+		finding().SetProjection(bson.D{{Key: "p", Value: 1}, {Key: "r", Value: 1}, {Key: "clr", Value: 1}}))
 	if err != nil {
 		return err
 	}
@@ -163,7 +162,7 @@ func (st sessionStore) retainedFrom(
 	ctx context.Context, filter, from string, limit int, found []sessions.Retained,
 ) (_ []sessions.Retained, next string, err error) {
 	page := 2 * limit
-	docs, err := st.published(ctx, topicsFrom(filter, from), options.Find().SetSort(bson.D{{Key: "r", Value: 1}}).
+	docs, err := st.published(ctx, topicsFrom(filter, from), finding().SetSort(bson.D{{Key: "r", Value: 1}}).
 		SetLimit(int64(page)).SetProjection(bson.D{{Key: "q", Value: 0}, {Key: "t", Value: 0}}))
 	if err != nil {
 		return nil, "", err
@@ -205,7 +204,7 @@ func (st sessionStore) wholeTopics(ctx context.Context, docs []publicationDoc) (
 			return docs[:i], nil
 		}
 	}
-	return st.published(ctx, bson.D{{Key: "r", Value: last}}, options.Find().SetSort(bson.D{{Key: "p", Value: -1}}).SetLimit(1))
+	return st.published(ctx, bson.D{{Key: "r", Value: last}}, finding().SetSort(bson.D{{Key: "p", Value: -1}}).SetLimit(1))
 }
 
 // topicsFrom matches what is retained on topics from one on that a filter may match.

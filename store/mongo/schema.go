@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -91,40 +92,72 @@ func fields(names ...string) (d bson.D) {
 	return d
 }
 
-// createIndexes makes the indexes that are missing, and looks whether those that are there are what they should be: one that is
-// missing would cost uniqueness without a word. They are made one by one, which every server can do.
+// createIndexes makes the indexes that are missing, and looks whether all are what they should be: one that is missing would cost
+// uniqueness without a word. They are made one by one, which every server can do. Where all are there, nothing is made.
 func createIndexes(ctx context.Context, db *mongo.Database) error {
+	of := map[string][]index{}
 	for _, x := range allIndexes {
-		o := options.Index().SetName(x.name)
-		if x.unique {
-			o.SetUnique(true)
-		}
-		if x.sparse {
-			o.SetSparse(true)
-		}
-		if _, err := db.Collection(x.collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: x.keys, Options: o}); err != nil {
-			return fmt.Errorf("create the index %s of %s: %w", x.name, x.collection, err)
-		}
+		of[x.collection] = append(of[x.collection], x)
 	}
-	there := map[string][]mongo.IndexSpecification{}
-	for _, x := range allIndexes {
-		if there[x.collection] == nil {
-			list, err := db.Collection(x.collection).Indexes().ListSpecifications(ctx)
-			if err != nil {
-				return fmt.Errorf("list the indexes of %s: %w", x.collection, err)
-			}
-			there[x.collection] = list
-		}
-		if err := x.verify(there[x.collection]); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		there, err := listIndexes(ctx, db, name)
+		if err != nil {
 			return err
+		}
+		made := false
+		for _, x := range of[name] {
+			if x.in(there) >= 0 {
+				continue
+			}
+			if err := x.create(ctx, db); err != nil {
+				return err
+			}
+			made = true
+		}
+		if made {
+			if there, err = listIndexes(ctx, db, name); err != nil {
+				return err
+			}
+		}
+		for _, x := range of[name] {
+			if err := x.verify(there); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+func listIndexes(ctx context.Context, db *mongo.Database, collection string) ([]mongo.IndexSpecification, error) {
+	list, err := db.Collection(collection).Indexes().ListSpecifications(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the indexes of %s: %w", collection, err)
+	}
+	return list, nil
+}
+
+func (x index) create(ctx context.Context, db *mongo.Database) error {
+	o := options.Index().SetName(x.name)
+	if x.unique {
+		o.SetUnique(true)
+	}
+	if x.sparse {
+		o.SetSparse(true)
+	}
+	if _, err := db.Collection(x.collection).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: x.keys, Options: o}); err != nil {
+		return fmt.Errorf("create the index %s of %s: %w", x.name, x.collection, err)
+	}
+	return nil
+}
+
+// in gives the place of the index among those that there are; -1: it is not there.
+func (x index) in(there []mongo.IndexSpecification) int {
+	return slices.IndexFunc(there, func(s mongo.IndexSpecification) bool { return s.Name == x.name })
+}
+
 // verify looks whether the index is among those that there are, and is what it should be.
 func (x index) verify(there []mongo.IndexSpecification) error {
-	i := slices.IndexFunc(there, func(s mongo.IndexSpecification) bool { return s.Name == x.name })
+	i := x.in(there)
 	if i < 0 {
 		return fmt.Errorf("the index %s of %s is missing", x.name, x.collection)
 	}

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -60,14 +61,16 @@ func (c chatStore) Note(ctx context.Context, changes ...chat.Sighting) error {
 
 // noteAll does so in order: there may be several of one user.
 func (s *Store) noteAll(ctx context.Context, models []mongo.WriteModel) error {
-	if len(models) == 0 {
-		return nil
+	for some := range slices.Chunk(models, mostOperations) {
+		err := retried(ctx, func() error {
+			_, err := s.sightings().BulkWrite(ctx, some)
+			return err
+		})
+		if err != nil {
+			return failed(ctx, "write "+seenCollection, err)
+		}
 	}
-	err := retried(ctx, func() error {
-		_, err := s.sightings().BulkWrite(ctx, models)
-		return err
-	})
-	return failed(ctx, "write "+seenCollection, err)
+	return nil
 }
 
 // seenPage is how many are looked at together.
@@ -100,7 +103,7 @@ func (c chatStore) LastSeen(ctx context.Context, who ...accounts.Name) ([]time.T
 // findIn reads up to most documents into the slice that all points to.
 func (s *Store) findIn(ctx context.Context, c *mongo.Collection, filter bson.D, all any, most int) error {
 	err := retried(ctx, func() error {
-		cursor, err := c.Find(ctx, filter, options.Find().SetLimit(int64(most)))
+		cursor, err := c.Find(ctx, filter, finding().SetLimit(int64(most)))
 		if err != nil {
 			return err
 		}
@@ -138,8 +141,10 @@ func (c chatStore) Settle(ctx context.Context) error {
 	}
 }
 
-// lastBeat is a stand-in until sessions are there.
-func (s *Store) lastBeat(context.Context) (time.Time, error) { return time.Time{}, nil }
+// lastBeat gives when it was noted last that the process lives; zero: never.
+func (s *Store) lastBeat(ctx context.Context) (time.Time, error) {
+	return sessionStore{s}.LastBeat(ctx)
+}
 
 // settleSome says of some who are noted as there that they left when they came, and gives how many they were.
 func (s *Store) settleSome(ctx context.Context) (n int, err error) {

@@ -7,7 +7,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -141,7 +140,7 @@ func (b *batch) fence(ctx context.Context) error {
 	}
 	theirs := (epochOf(b.last) + 1) << epochBits
 	filter := bson.D{{Key: "_id", Value: in(keys)}, {Key: "v", Value: bson.D{{Key: "$gte", Value: theirs}}}}
-	cursor, err := b.seq.store.sessionDocs().Find(ctx, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	cursor, err := b.seq.store.sessionDocs().Find(ctx, filter, finding().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return err
 	}

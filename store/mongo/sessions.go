@@ -196,7 +196,7 @@ func (st sessionStore) Sessions(
 		from = sessionID(after)
 	}
 	filter := append(accountRange(account, from), bson.E{Key: "x", Value: bson.D{{Key: "$exists", Value: false}}})
-	cursor, err := st.sessionDocs().Find(ctx, filter, options.Find().SetSort(byID(1)).SetLimit(int64(limit)).
+	cursor, err := st.sessionDocs().Find(ctx, filter, finding().SetSort(byID(1)).SetLimit(int64(limit)).
 		SetProjection(bson.D{{Key: flightsField, Value: 0}, {Key: queueFlightsField, Value: 0}, {Key: "rc", Value: 0}}))
 	if err != nil {
 		return nil, failed(ctx, "read sessions", err)

@@ -3,7 +3,6 @@ package mongo_test
 import (
 	"context"
 	"flag"
-	"os"
 	"testing"
 	"time"
 
@@ -32,7 +31,7 @@ func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 }
 
 // Small is true of the test server: it has no indexes that it uses.
-func (h *harness) Small() bool { return os.Getenv("MAGPIE_TEST_MONGO_URI") == "" }
+func (h *harness) Small() bool { return mongotest.Small() }
 
 // Crash cuts the store off from the database, in the middle of what it does.
 func (h *harness) Crash(t *testing.T) {
@@ -46,7 +45,7 @@ func (h *harness) Crash(t *testing.T) {
 const fewChecks = "4"
 
 func TestStore(t *testing.T) {
-	if (&harness{}).Small() && flag.Lookup("rapid.checks").Value.String() == "100" {
+	if mongotest.Small() && flag.Lookup("rapid.checks").Value.String() == "100" {
 		if err := flag.Set("rapid.checks", fewChecks); err != nil {
 			t.Fatal(err)
 		}

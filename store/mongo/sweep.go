@@ -7,7 +7,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/chat"
 )
@@ -113,11 +112,7 @@ func (s *Store) disposeOf(ctx context.Context, entries []*logDoc, what func(e *l
 	for i, e := range entries {
 		models[i] = what(e, now, e.N >= last[e.Conversation])
 	}
-	err = retried(ctx, func() error {
-		_, err := s.log().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-		return err
-	})
-	return failed(ctx, "write to the log", err)
+	return s.writeAll(ctx, logCollection, models)
 }
 
 // lastOfAll gives the last entries of the conversations of some, or of a moment before.

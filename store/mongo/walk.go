@@ -127,14 +127,3 @@ func (s *Store) fill(ctx context.Context, collection string, docs []any) error {
 	}
 	return nil
 }
-
-// writeAll writes, in no order.
-func (s *Store) writeAll(ctx context.Context, collection string, models []mongo.WriteModel) error {
-	if len(models) == 0 {
-		return nil
-	}
-	return retried(ctx, func() error {
-		_, err := s.db.Collection(collection).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-		return err
-	})
-}

@@ -608,7 +608,7 @@ func testOpsAndMIDs(k *kit) {
 	ctx, cancel := context.WithTimeout(k.ctx(), 30*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
-	for i := range 300 {
+	for i := range k.few(300) {
 		mid := fmt.Sprint("m", i)
 		recall := op(conv, alice, chat.OpRecall, 0)
 		recall.Target = mid

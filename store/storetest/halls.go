@@ -91,7 +91,7 @@ func testLikesCrash(k *kit) {
 	store := k.store
 	for g := range 8 {
 		all.Go(func() {
-			for i := range 300 {
+			for i := range k.few(300) {
 				n := uint64(1 + i%3)
 				sent.Add(n)
 				_, commit, err := store.Chat().Like(k.ctx(), likes(accounts.Name(fmt.Sprint("u", g)), "", n))
@@ -157,6 +157,7 @@ func (k *kit) seqs(c chat.Conversation, after, before uint64, limit int) (seqs [
 }
 
 func testTrim(k *kit) {
+	k.large()
 	k.openHall(live)
 	const n = 1000
 	var third chat.Message

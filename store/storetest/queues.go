@@ -178,6 +178,7 @@ func testQueueState(k *kit) {
 }
 
 func testQueueAdvance(k *kit) {
+	k.large()
 	key := sessions.Key{Account: alice, Client: "phone"}
 	k.save(sessions.State{Key: key, Number: 7})
 	var at []uint64
@@ -344,6 +345,7 @@ func testQueueRefuses(k *kit) {
 }
 
 func testQueueBoundLater(k *kit) {
+	k.large()
 	for i := range 2500 {
 		_, err := k.queues().Append(unbounded, sessions.Step{Message: k.published("t", fmt.Sprint(i)), To: to(7)})
 		k.ok("append", err)
@@ -429,6 +431,7 @@ func testQueueDrop(k *kit) {
 }
 
 func testQueueSweep(k *kit) {
+	k.large()
 	payload := strings.Repeat("x", 1000)
 	var at []uint64
 	for i := range 3000 {
@@ -537,6 +540,7 @@ func testRetained(k *kit) {
 }
 
 func testRetainedPages(k *kit) {
+	k.large()
 	var topics []string
 	for i := range 10000 {
 		topic := fmt.Sprintf("%c/%d/%c%d", 'a'+i%3, i/3%50, "xy-"[i%7%3], i/150)
@@ -713,7 +717,8 @@ func testPositions(k *kit) {
 }
 
 func testQueueConcurrent(k *kit) {
-	const goroutines, steps = 16, 200
+	const goroutines = 16
+	steps := k.few(200)
 	errs := make([]error, goroutines)
 	each(goroutines, func(g int) {
 		last := uint64(0)
@@ -753,7 +758,8 @@ func testQueueConcurrent(k *kit) {
 }
 
 func testQueuePowerLoss(k *kit) {
-	const goroutines, steps, queues = 12, 60, 4
+	const goroutines, queues = 12, 4
+	steps := k.few(60)
 	b := sessions.Bounds{Count: 100000}
 	for round := range k.rounds() {
 		w := &witness{acked: map[string]string{}}

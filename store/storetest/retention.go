@@ -51,6 +51,7 @@ func (k *kit) left(c chat.Conversation) (seqs []uint64, floor uint64) {
 }
 
 func testRetire(k *kit) {
+	k.large()
 	conv := k.contacts(alice, bob)
 	for i := range 600 {
 		if i == 597 {
@@ -185,6 +186,7 @@ func testRetireMIDs(k *kit) {
 }
 
 func testRetireChanges(k *kit) {
+	k.large()
 	conv := k.contacts(alice, bob)
 	const old = 300 // more than a slice
 	for i := range old {

@@ -85,7 +85,7 @@ func testSettleNewcomer(k *kit) {
 }
 
 func testSettleMany(k *kit) {
-	const many = 2500
+	many := k.few(2500)
 	var there []chat.Sighting
 	var names []accounts.Name
 	for i := range many {

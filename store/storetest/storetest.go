@@ -50,6 +50,13 @@ func (k *kit) few(n int) int {
 	return n
 }
 
+// large skips a test of what happens when there is more than is looked at together, where only little is borne.
+func (k *kit) large() {
+	if small, is := k.harness.(Small); is && small.Small() {
+		k.Skip("the server does not bear as much as this needs: a real one does")
+	}
+}
+
 // Run runs the suite. Every test gets a harness of its own.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	Some(t, harness, func(string, string) bool { return true })

@@ -32,6 +32,15 @@ func main() {
 	}
 }
 
+// memory is a file system in memory, where there is one: each write is synced, and nothing has to outlive this process.
+func memory() string {
+	const shm = "/dev/shm"
+	if dir, err := os.MkdirTemp(shm, "mongotest"); err != nil || os.Remove(dir) != nil {
+		return ""
+	}
+	return shm
+}
+
 // run serves until the standard input ends, or a signal comes.
 func run(addr, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -40,7 +49,7 @@ func run(addr, dir string) error {
 		defer stop()
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	}()
-	own, err := os.MkdirTemp("", "mongotest")
+	own, err := os.MkdirTemp(memory(), "mongotest")
 	if err != nil {
 		return err
 	}
