@@ -81,13 +81,13 @@ func TestARepeatIsNoRefusalForBeingTooFast(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			if _, err := write(t, store, "g.slow", "owner", ""); err != nil { // so that the others have to wait for something
-				t.Errorf("append: %v", err)
+			if _, err := write(t, store, "g.slow", "alice", "m"); err != nil {
+				t.Errorf("repeat %d: %v", i, err)
 			}
 		})
 		wg.Go(func() {
-			if _, err := write(t, store, "g.slow", "alice", "m"); err != nil {
-				t.Errorf("repeat %d: %v", i, err)
+			if _, err := write(t, store, "g.slow", "owner", ""); err != nil { // so that the others have to wait for something
+				t.Errorf("append: %v", err)
 			}
 		})
 	}
