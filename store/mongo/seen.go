@@ -34,16 +34,15 @@ func (s *Store) sightings() *mongo.Collection {
 	return s.db.Collection(seenCollection, options.Collection().SetWriteConcern(writeconcern.W1()).SetReadConcern(readconcern.Local()))
 }
 
-// note is what a sighting makes of somebody's document.
-func note(x chat.Sighting) mongo.WriteModel {
-	who := bson.D{{Key: "_id", Value: x.Who}}
+// change is what a sighting makes of somebody's document; nil: it goes.
+func change(x chat.Sighting) bson.D {
 	switch {
 	case x.There:
-		return mongo.NewUpdateOneModel().SetFilter(who).SetUpdate(bson.D{set("there", x.At.UnixMilli())}).SetUpsert(true)
+		return bson.D{set("there", x.At.UnixMilli())}
 	case x.At.IsZero():
-		return mongo.NewDeleteOneModel().SetFilter(who)
+		return nil
 	}
-	return mongo.NewUpdateOneModel().SetFilter(who).SetUpdate(bson.D{set("at", x.At.UnixMilli()), unset("there")}).SetUpsert(true)
+	return bson.D{set("at", x.At.UnixMilli()), unset("there")}
 }
 
 func (c chatStore) Note(ctx context.Context, changes ...chat.Sighting) error {
@@ -52,29 +51,56 @@ func (c chatStore) Note(ctx context.Context, changes ...chat.Sighting) error {
 		return err
 	}
 	defer s.leave()
-	models := make([]mongo.WriteModel, len(changes))
-	for i, x := range changes {
-		models[i] = note(x)
-	}
-	return s.noteAll(ctx, models)
+	return s.noteAll(ctx, changes)
 }
 
-// noteAll does so in order: there may be several of one user.
-func (s *Store) noteAll(ctx context.Context, models []mongo.WriteModel) error {
-	for some := range slices.Chunk(models, mostOperations) {
-		err := retried(ctx, func() error {
-			_, err := s.sightings().BulkWrite(ctx, some)
-			return err
-		})
+// noteAll notes sightings in their order. Those that are the same but for whom they are of are written together.
+func (s *Store) noteAll(ctx context.Context, changes []chat.Sighting) error {
+	for len(changes) > 0 {
+		n := 1
+		for n < min(len(changes), seenPage) && changes[n].There == changes[0].There && changes[n].At.Equal(changes[0].At) {
+			n++
+		}
+		err := retried(ctx, func() error { return s.noteSame(ctx, changes[:n]) })
 		if err != nil {
 			return failed(ctx, "write "+seenCollection, err)
 		}
+		changes = changes[n:]
 	}
 	return nil
 }
 
+// noteSame changes the documents that there are, and then makes those that are missing.
+func (s *Store) noteSame(ctx context.Context, same []chat.Sighting) error {
+	who := make(bson.A, len(same))
+	docs := make([]any, len(same))
+	for i, x := range same {
+		who[i] = x.Who
+		if x.There {
+			docs[i] = seenDoc{User: x.Who, There: x.At.UnixMilli()}
+		} else {
+			docs[i] = seenDoc{User: x.Who, At: x.At.UnixMilli()}
+		}
+	}
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: who}}}}
+	change := change(same[0])
+	if change == nil {
+		_, err := s.sightings().DeleteMany(ctx, filter)
+		return err
+	}
+	done, err := s.sightings().UpdateMany(ctx, filter, change)
+	if err != nil || done.MatchedCount == int64(len(same)) {
+		return err
+	}
+	_, err = s.sightings().InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	if onlyDuplicates(err) {
+		return nil
+	}
+	return err
+}
+
 // seenPage is how many are looked at together.
-const seenPage = 1000
+const seenPage = 200
 
 func (c chatStore) LastSeen(ctx context.Context, who ...accounts.Name) ([]time.Time, error) {
 	s := c.Store
@@ -112,7 +138,6 @@ func (s *Store) findIn(ctx context.Context, c *mongo.Collection, filter bson.D, 
 	return failed(ctx, "read "+c.Name(), err)
 }
 
-// Settle knows who came before the last beat: they all were there then. The others, who are few, were when they came.
 func (c chatStore) Settle(ctx context.Context) error {
 	beat, err := c.lastBeat(ctx)
 	if err != nil {
@@ -123,18 +148,8 @@ func (c chatStore) Settle(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	if !beat.IsZero() {
-		err := retried(ctx, func() error {
-			before := bson.D{{Key: "there", Value: bson.D{{Key: "$lte", Value: beat.UnixMilli()}}}}
-			_, err := s.sightings().UpdateMany(ctx, before, bson.D{set("at", beat.UnixMilli()), unset("there")})
-			return err
-		})
-		if err != nil {
-			return failed(ctx, "write "+seenCollection, err)
-		}
-	}
 	for {
-		n, err := s.settleSome(ctx)
+		n, err := s.settleSome(ctx, beat)
 		if err != nil || n == 0 {
 			return err
 		}
@@ -146,16 +161,20 @@ func (s *Store) lastBeat(ctx context.Context) (time.Time, error) {
 	return sessionStore{s}.LastBeat(ctx)
 }
 
-// settleSome says of some who are noted as there that they left when they came, and gives how many they were.
-func (s *Store) settleSome(ctx context.Context) (n int, err error) {
+// settleSome says of some who are noted as there that they left at a time, or when they came, and gives how many they were.
+func (s *Store) settleSome(ctx context.Context, beat time.Time) (n int, err error) {
 	var docs []seenDoc
 	there := bson.D{{Key: "there", Value: bson.D{{Key: "$exists", Value: true}}}}
 	if err := s.findIn(ctx, s.sightings(), there, &docs, seenPage); err != nil {
 		return 0, err
 	}
-	models := make([]mongo.WriteModel, len(docs))
+	left := make([]chat.Sighting, len(docs))
 	for i, d := range docs {
-		models[i] = note(chat.Sighting{Who: d.User, At: time.UnixMilli(d.There)})
+		left[i] = chat.Sighting{Who: d.User, At: time.UnixMilli(d.There)}
+		if beat.After(left[i].At) {
+			left[i].At = beat
+		}
 	}
-	return len(docs), s.noteAll(ctx, models)
+	slices.SortStableFunc(left, func(a, b chat.Sighting) int { return a.At.Compare(b.At) })
+	return len(docs), s.noteAll(ctx, left)
 }

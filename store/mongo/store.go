@@ -85,6 +85,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err := s.finishAll(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if err := s.finishPeople(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
