@@ -140,6 +140,9 @@ func (t *turn) removeMessages(entries []*logDoc) {
 // remove removes a message, or a change of one. Something of it stays if its mid has to be known, or if it was there for so short
 // a time that somebody may still believe that its place is the next one.
 func (t *turn) remove(e *logDoc, named bool) {
+	if e.Seq > 0 {
+		t.gone = append(t.gone, e.Seq)
+	}
 	left := logDoc{
 		ID: e.ID, Conversation: e.Conversation, N: e.N, V: t.N, Seq: -e.N, From: e.From, MID: minted(e.N), Kind: entryIsGone, TS: e.TS,
 	}

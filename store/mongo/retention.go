@@ -162,6 +162,7 @@ func (r *retiring) remove(ctx context.Context, t *turn) error {
 	for _, e := range all {
 		if e.Seq == t.Head {
 			t.put(logCollection, e.ID, e.laidBare(t.N))
+			t.gone = append(t.gone, e.Seq)
 			continue
 		}
 		t.remove(e, false)
