@@ -9,7 +9,7 @@ import (
 )
 
 // mostOperations is how many operations are sent at once. FerretDB v1 keeps a connection of its own 100 for each update of a message.
-const mostOperations = 80
+const mostOperations = 48
 
 // writeAll writes, in no order. It may be done again.
 func (s *Store) writeAll(ctx context.Context, collection string, models []mongo.WriteModel) error {

@@ -21,7 +21,9 @@ func newHarness(t *testing.T) storetest.Harness { return &harness{uri: mongotest
 
 func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
-	cfg := mongo.Config{URI: h.uri, Clock: clock, Alone: true, Node: "harness", Unfinished: true}
+	cfg := mongo.Config{URI: h.uri, Clock: clock, Alone: true, Node: "harness", Unfinished: true,
+		StartTimeout: time.Minute, Timeout: time.Minute, // the server is slow
+	}
 	store, err := mongo.Open(context.Background(), cfg, quiet)
 	if err != nil {
 		t.Fatalf("open: %v", err)
