@@ -62,8 +62,8 @@ func (s *Store) ownBelow(ctx context.Context, st *state, m *memberDoc, f floorDo
 	return f.N - f.Own, nil
 }
 
-// trimSlice is how many messages are removed by one step.
-const trimSlice = 256
+// trimSlice is how many messages are removed by one step: few enough that others, who wait for their turn, do not wait long.
+const trimSlice = 64
 
 func (c chatStore) Trim(ctx context.Context, name chat.Conversation, floor uint64, seqs []uint64) error {
 	s := c.Store

@@ -131,7 +131,7 @@ func (s *Store) floorAt(ctx context.Context, st *state, before int64) (f floorDo
 }
 
 // retireSlice is how many messages, or changes, are removed by one step.
-const retireSlice = 256
+const retireSlice = 64
 
 // remove removes some of the messages below the floor, with what belongs to them. The last message of all stays, without content.
 func (r *retiring) remove(ctx context.Context, t *turn) error {
