@@ -32,6 +32,7 @@ type batch struct {
 	fenced   map[string]error              // sessions that are not ours any more
 	wills    []mongo.WriteModel            // in their order
 	groups   []mongo.WriteModel            // in their order
+	removals map[int64][]int64             // number of a queue -> positions that are removed, whatever else happens
 	pulls    map[int64][]int64             // number of a queue -> positions that are taken out
 	undelay  []int64                       // positions
 	unretain []superseded                  // what is not retained any more
@@ -48,7 +49,7 @@ type batch struct {
 
 func newBatch(q *sequencer) *batch {
 	return &batch{
-		seq: q, most: mostOperations, keys: map[string]struct{}{}, latest: map[string]*sessionChange{}, inserted: make(chan struct{}),
+		seq: q, most: mostInserts, keys: map[string]struct{}{}, latest: map[string]*sessionChange{}, inserted: make(chan struct{}),
 		done: make(chan struct{}), late: make(chan struct{}),
 	}
 }
@@ -83,12 +84,20 @@ func (b *batch) isThere() bool {
 	}
 }
 
-// pull takes an entry out of a queue.
+// pull takes an entry out of a queue, because of what is published.
 func (b *batch) pull(number int64, pos ...int64) {
 	if b.pulls == nil {
 		b.pulls = map[int64][]int64{}
 	}
 	b.pulls[number] = append(b.pulls[number], pos...)
+}
+
+// remove takes entries out of a queue for no such reason.
+func (b *batch) remove(number int64, pos ...int64) {
+	if b.removals == nil {
+		b.removals = map[int64][]int64{}
+	}
+	b.removals[number] = append(b.removals[number], pos...)
 }
 
 // drop drops the entries of a queue up to a position.
@@ -109,6 +118,9 @@ func (b *batch) finally(collection string, m mongo.WriteModel) {
 }
 
 func (s *Store) publications() *mongo.Collection { return s.db.Collection(publicationsCollection) }
+
+// mostInserts is how many publications are inserted at once.
+const mostInserts = 1000
 
 // insert adds the publications. What is there already, was added by a try of which nothing was heard: nobody else has these places.
 func (b *batch) insert(ctx context.Context) error {
@@ -189,6 +201,27 @@ func (t tasks) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// first gives what is done first: what was published until before is there. What comes after a removal is not to be there without it.
+func (b *batch) first(before int64) (all tasks) {
+	if len(b.docs) > 0 {
+		all.add(b.insert)
+	}
+	early := map[int64][]int64{}
+	for number, positions := range b.removals {
+		for _, pos := range positions {
+			if pos <= before {
+				early[number] = append(early[number], pos)
+			} else {
+				b.pull(number, pos) // it is not there yet
+			}
+		}
+	}
+	if len(early) > 0 {
+		all.add(b.seq.store.bulk(publicationsCollection, pulled(early)).write)
+	}
+	return all
+}
+
 // follow gives what is to be done when the publications are there.
 func (b *batch) follow() []tasks {
 	var first, second tasks
@@ -249,11 +282,7 @@ func (k *bulk) count(ctx context.Context) (n int64, err error) {
 
 // republish is what changes in publications.
 func (b *batch) republish() (models []mongo.WriteModel) {
-	for number, positions := range b.pulls {
-		models = append(models, mongo.NewUpdateManyModel().
-			SetFilter(bson.D{{Key: "q", Value: number}, {Key: "p", Value: in(positions)}}).
-			SetUpdate(bson.D{{Key: "$pull", Value: bson.D{{Key: "q", Value: number}}}}))
-	}
+	models = pulled(b.pulls)
 	if len(b.unretain) > 0 {
 		ids, topics := make([]int64, len(b.unretain)), make([]string, len(b.unretain))
 		for i, x := range b.unretain {
@@ -267,6 +296,16 @@ func (b *batch) republish() (models []mongo.WriteModel) {
 		models = append(models, mongo.NewUpdateManyModel().
 			SetFilter(bson.D{{Key: "_id", Value: in(b.undelay)}}).
 			SetUpdate(bson.D{unset("due")}))
+	}
+	return models
+}
+
+// pulled takes entries out of queues.
+func pulled(entries map[int64][]int64) (models []mongo.WriteModel) {
+	for number, positions := range entries {
+		models = append(models, mongo.NewUpdateManyModel().
+			SetFilter(bson.D{{Key: "q", Value: number}, {Key: "p", Value: in(positions)}}).
+			SetUpdate(bson.D{{Key: "$pull", Value: bson.D{{Key: "q", Value: number}}}}))
 	}
 	return models
 }

@@ -251,26 +251,27 @@ func (st sessionStore) QueueSize(
 	return int(t.count), t.bytes, timeOf(first[0].Time), nil
 }
 
-// tally counts publications.
-func (s *Store) tally(ctx context.Context, filter bson.D) (tally, error) {
+// tally counts publications, by their sizes: FerretDB v1 can sum up one thing only.
+func (s *Store) tally(ctx context.Context, filter bson.D) (t tally, err error) {
 	cursor, err := s.publications().Aggregate(ctx, []bson.D{
 		{{Key: "$match", Value: filter}},
-		{{Key: "$group", Value: bson.D{
-			{Key: "_id", Value: nil}, {Key: "count", Value: bson.D{{Key: "$sum", Value: 1}}},
-			{Key: "bytes", Value: bson.D{{Key: "$sum", Value: "$s"}}},
-		}}},
+		{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$s"}, {Key: "count", Value: bson.D{{Key: "$sum", Value: 1}}}}}},
 	})
 	if err != nil {
-		return tally{}, failed(ctx, "count publications", err)
+		return t, failed(ctx, "count publications", err)
 	}
-	var found []struct {
+	var sizes []struct {
+		Size  int64 `bson:"_id"`
 		Count int64 `bson:"count"`
-		Bytes int64 `bson:"bytes"`
 	}
-	if err := cursor.All(ctx, &found); err != nil || len(found) == 0 {
-		return tally{}, failed(ctx, "count publications", err)
+	if err := cursor.All(ctx, &sizes); err != nil {
+		return t, failed(ctx, "count publications", err)
 	}
-	return tally{found[0].Count, found[0].Bytes}, nil
+	for _, x := range sizes {
+		t.count += x.Count
+		t.bytes += x.Count * x.Size
+	}
+	return t, nil
 }
 
 func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions []uint64) error {
@@ -287,7 +288,7 @@ func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions 
 		return err
 	}
 	_, err = st.seq.joinAnyway(func(b *batch, _ int64) {
-		b.pull(int64(n), at...)
+		b.remove(int64(n), at...)
 		if l := st.seq.backlogs.byNumber[n]; l != nil {
 			for pos, size := range sizes {
 				st.seq.backlogs.takeLocked(l, pos, size)

@@ -19,17 +19,24 @@ func (s *Store) openQueues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.followedTo = is.Followed
 	go q.run()
 	if err := s.recover(ctx, is.Followed); err != nil {
 		q.kill()
 		return err
 	}
+	q.recovered()
 	s.tender = &tender{Store: s, sweeps: make(chan sweepRequest), ended: make(chan struct{})}
 	tending, cancel := context.WithCancel(context.Background())
 	s.stopTender = cancel
 	go s.tender.run(tending)
 	return nil
+}
+
+// recovered says that everything has followed from what others have published.
+func (q *sequencer) recovered() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.followedTo = max(q.followedTo, q.store.epoch<<epochBits)
 }
 
 // closeQueues writes what has a place, and ends.

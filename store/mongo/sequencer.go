@@ -243,7 +243,10 @@ func (q *sequencer) take() (b *batch, closed bool) {
 
 // write writes a batch; false: it was given up.
 func (q *sequencer) write(b *batch) bool {
-	if len(b.docs) > 0 && !q.persist(b.insert) {
+	q.mu.Lock()
+	before := q.followedTo
+	q.mu.Unlock()
+	if !q.persist(b.first(before).run) {
 		return false
 	}
 	q.reached.Store(b.last)
