@@ -45,6 +45,7 @@ type contentDoc struct {
 	EmptyType     bool          `bson:"et,omitempty"`
 	ResponseTopic string        `bson:"rt,omitempty"`
 	Correlation   []byte        `bson:"cd,omitempty"`
+	EmptyCorr     bool          `bson:"ecd,omitempty"`
 	User          []propertyDoc `bson:"u,omitempty"`
 }
 
@@ -73,7 +74,7 @@ func contentDocOf(m *sessions.Message) *contentDoc {
 		Account: plain(string(m.From.Account)), Client: plain(m.From.Client),
 		Format: int32(m.PayloadFormat), HasFormat: m.HasPayloadFormat,
 		Type: plain(m.ContentType), EmptyType: m.EmptyContentType, ResponseTopic: plain(m.ResponseTopic),
-		Correlation: m.Correlation, User: propertyDocs(m.User),
+		Correlation: m.Correlation, EmptyCorr: m.Correlation != nil && len(m.Correlation) == 0, User: propertyDocs(m.User),
 	}
 }
 
@@ -83,12 +84,16 @@ func (d *publicationDoc) message() *sessions.Message {
 	if c == nil {
 		c = &contentDoc{}
 	}
+	correlation := c.Correlation
+	if c.EmptyCorr {
+		correlation = []byte{}
+	}
 	return &sessions.Message{
 		Topic: unplain(c.Topic), Payload: c.Payload, QoS: byte(c.QoS), Retain: c.Retain,
 		From:          sessions.Key{Account: nameOf(c.Account), Client: unplain(c.Client)},
 		PayloadFormat: byte(c.Format), HasPayloadFormat: c.HasFormat,
 		ContentType: unplain(c.Type), EmptyContentType: c.EmptyType, ResponseTopic: unplain(c.ResponseTopic),
-		Correlation: c.Correlation, User: properties(c.User),
+		Correlation: correlation, User: properties(c.User),
 		Time: timeOf(d.Time), Expires: timeOf(d.Expires),
 	}
 }

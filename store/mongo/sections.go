@@ -46,20 +46,12 @@ var sections = map[transfer.Kind]section{
 	transfer.KindMention:      sectionOf(readMentions, writeMentions),
 	transfer.KindChange:       sectionOf(readChanges, writeChanges),
 	transfer.KindEdit:         sectionOf(readEdits, writeEdits),
-	transfer.KindReaction:     none2[*transfer.Reaction](),
+	transfer.KindReaction:     sectionOf(readReactions, writeReactions),
 	transfer.KindPin:          sectionOf(readPins, writePins),
 	transfer.KindHidden:       sectionOf(readHidden, writeHidden),
 	transfer.KindMID:          sectionOf(readMIDs, writeMIDs),
 	transfer.KindEntry:        sectionOf(readEntries, writeEntries),
-	transfer.KindRetained:     none2[*transfer.Retained](),
-}
-
-// none2 stands for what is still to be written.
-func none2[P transfer.Record]() section {
-	return section{
-		read:  func(context.Context, *Store, *page) error { return nil },
-		write: func(context.Context, *Store, []transfer.Record) error { return nil },
-	}
+	transfer.KindRetained:     sectionOf(readRetained, writeRetained),
 }
 
 // sectionOf makes a section of functions that know what their records are. read is given the record after which it is to begin; an
