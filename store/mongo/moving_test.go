@@ -3,6 +3,7 @@ package mongo_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/pebble"
 	"github.com/magpie-im/magpie/store/storetest"
 	"github.com/magpie-im/magpie/transfer"
@@ -112,8 +115,53 @@ func sameLines(t *testing.T, what string, got, want []byte) {
 }
 
 func TestWhatIsMovedThereAndBackIsWhatItWas(t *testing.T) {
-	first := storetest.Filled(t, newEmbedded)
-	there := moved(t, first, newHarness)
-	sameLines(t, "in MongoDB", there, first)
-	sameLines(t, "and back", moved(t, there, newEmbedded), there)
+	t.Run("from an embedded store", func(t *testing.T) {
+		first := storetest.Filled(t, newEmbedded)
+		there := moved(t, first, newHarness)
+		sameLines(t, "in MongoDB", there, first)
+		sameLines(t, "and back", moved(t, there, newEmbedded), first)
+	})
+	t.Run("from MongoDB", func(t *testing.T) {
+		first := storetest.Filled(t, newHarness)
+		there := moved(t, first, newEmbedded)
+		sameLines(t, "in an embedded store", there, first)
+		sameLines(t, "and back", moved(t, there, newHarness), first)
+	})
+}
+
+func TestAnUnfinishedImportIsOpenedForNothingElse(t *testing.T) {
+	cfg := mongo.Config{URI: mongotest.Database(t), Unfinished: true}
+	store := opened(t, cfg)
+	if err := store.Transfer().Import(t.Context(), nil, transfer.Progress{Records: 7}); err != nil {
+		t.Fatalf("import: %v", err)
+	}
+	closed(t, store)
+	cfg.Unfinished = false
+	if _, err := mongo.Open(t.Context(), cfg, quiet); !errors.Is(err, mongo.ErrUnfinished) {
+		t.Errorf("open: got %v, want %v", err, mongo.ErrUnfinished)
+	}
+	cfg.Unfinished = true
+	store = opened(t, cfg)
+	if err := store.Transfer().Finish(t.Context()); err != nil {
+		t.Fatalf("finish: %v", err)
+	}
+	closed(t, store)
+	cfg.Unfinished = false
+	closed(t, opened(t, cfg))
+}
+
+func opened(t *testing.T, cfg mongo.Config) *mongo.Store {
+	t.Helper()
+	store, err := mongo.Open(t.Context(), cfg, quiet)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return store
+}
+
+func closed(t *testing.T, store *mongo.Store) {
+	t.Helper()
+	if err := store.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
 }
