@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -36,10 +37,7 @@ func handleID(h chat.Handle) string { return string(h.Kind) + ":" + h.Value }
 func (s *Store) handles() *mongo.Collection { return s.db.Collection(handlesCollection) }
 
 // names says whether a person has a handle.
-func (d *personDoc) names(handle string) bool {
-	return (d.Phone != nil && d.Phone.Value != "" && handle == handleID(chat.Handle{Kind: chat.HandlePhone, Value: d.Phone.Value})) ||
-		(d.Email != nil && d.Email.Value != "" && handle == handleID(chat.Handle{Kind: chat.HandleEmail, Value: d.Email.Value}))
-}
+func (d *personDoc) names(handle string) bool { return slices.Contains(d.handles(), handle) }
 
 // claimAll claims the handles that are new in next, and notes its claims.
 func (s *Store) claimAll(ctx context.Context, claims map[string]bson.ObjectID, was, next *personDoc) error {

@@ -31,7 +31,8 @@ func (d seenDoc) time() time.Time {
 
 // sightings is where nobody waits for a majority: what is read may be lost.
 func (s *Store) sightings() *mongo.Collection {
-	return s.db.Collection(seenCollection, options.Collection().SetWriteConcern(writeconcern.W1()).SetReadConcern(readconcern.Local()))
+	o := options.Collection().SetWriteConcern(writeconcern.W1()).SetReadConcern(readconcern.Local())
+	return s.db.Collection(seenCollection, o)
 }
 
 // change is what a sighting makes of somebody's document; nil: it goes.

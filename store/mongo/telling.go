@@ -113,7 +113,8 @@ func (s *Store) whoHears(ctx context.Context, user accounts.Name, contacts []acc
 		keys[i] = relationKey{other, user}
 	}
 	var theirs []*relationDoc
-	if err := s.findAll(ctx, relationsCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, &theirs); err != nil {
+	back := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}
+	if err := s.findAll(ctx, relationsCollection, back, &theirs); err != nil {
 		return nil, err
 	}
 	hears := map[accounts.Name]bool{}
