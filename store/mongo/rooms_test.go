@@ -122,3 +122,28 @@ func TestAMarkCountsWhatWasOnlyJustSent(t *testing.T) {
 		t.Errorf("tallies are %+v, %v, want %d unread", tallies, err, messages/2)
 	}
 }
+
+// Nothing is written of members of a large room when messages go.
+func TestWhatIsNotKeptOfALargeRoomIsUnreadNoMore(t *testing.T) {
+	t.Parallel()
+	store := open(t, mongo.Config{URI: mongotest.Database(t), Alone: true})
+	room(t, store, "g.large", chat.RoomInfo{Title: "large"}, true, "alice", "bob")
+	d := chat.Draft{
+		Conversation: "g.large", From: "alice", ID: "id", Kind: "text", Body: []byte(`1`), At: []accounts.Name{"bob"},
+	}
+	_, commit, err := store.Chat().Append(t.Context(), d)
+	written(t, commit, err)
+	for more := true; more; {
+		if more, err = store.Chat().Retire(t.Context(), "g.large", 1<<60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, _, err := store.Chat().Conversations(t.Context(), "bob", chat.ListQuery{Limit: 1})
+	if err != nil || len(list) != 1 || list[0].Tally.Unread() != 0 || list[0].Tally.Mention != 0 {
+		t.Errorf("list is %+v, %v, want a room with nothing unread", list, err)
+	}
+	tallies, _, err := store.Chat().Tallies(t.Context(), "bob")
+	if err != nil || len(tallies) != 0 {
+		t.Errorf("tallies are %+v, %v, want none", tallies, err)
+	}
+}

@@ -93,11 +93,16 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 	for i, m := range members {
 		out[i] = &side{state{convDoc: at[m.C], kind: m.C.Kind()}, m}
 		out[i].Name = m.C
-		if err := s.rebaseRead(ctx, &out[i].state, members[i:i+1]); err != nil {
+	}
+	if err := s.settleLarge(ctx, user, out); err != nil {
+		return nil, err
+	}
+	for _, x := range out { // only now: who was read again is behind the floor again
+		if err := s.rebaseRead(ctx, &x.state, []*memberDoc{x.member}); err != nil {
 			return nil, err
 		}
 	}
-	return out, s.settleLarge(ctx, user, out)
+	return out, nil
 }
 
 func (s *Store) convsNamed(ctx context.Context, names bson.A) (map[chat.Conversation]convDoc, error) {
