@@ -3,7 +3,6 @@ package mongo
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -108,9 +107,6 @@ func (s *Store) first(e *logDoc) chat.Message {
 	m.From, m.MID = e.From, e.given()
 	return m
 }
-
-// errRepeated says that a step has been answered by what has its name.
-var errRepeated = errors.New("repeated")
 
 // unlessRepeated gives a refusal, unless what is refused is a repeated one: it was not refused then.
 func (s *Store) unlessRepeated(

@@ -63,8 +63,3 @@ func compareNames(a, b accounts.Name) int { return cmp.Compare(a, b) }
 func sortedByAll(names ...string) findOption {
 	return func(o *options.FindOptionsBuilder) { o.SetSort(fields(names...)) }
 }
-
-// sortedByBoth reads them in the order of two fields.
-func sortedByBoth(first, second string) findOption {
-	return func(o *options.FindOptionsBuilder) { o.SetSort(fields(first, second)) }
-}

@@ -222,7 +222,9 @@ func (st *state) quiet(receiptsTo int) bool {
 	return st.large() || st.kind == chat.KindChannel || st.kind == chat.KindLive || st.Room.Members > receiptsTo
 }
 
-func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who accounts.Name) (untold bool, commit chat.Commit, err error) {
+func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who accounts.Name) (
+	untold bool, commit chat.Commit, err error,
+) {
 	s := c.Store
 	if err := s.enterWrite(); err != nil {
 		return false, nil, err
@@ -267,7 +269,8 @@ func (c chatStore) Untold(ctx context.Context, after chat.Member, limit int) (ou
 	}
 	var all []*memberDoc
 	filter := bson.D{{Key: "untold", Value: bson.D{{Key: "$gt", Value: untoldKey(after.Conversation, after.Who)}}}}
-	if err := s.findAll(ctx, membersCollection, filter, &all, sortedBy("untold", 1), limitedTo(limit), only("c", "u")); err != nil {
+	err = s.findAll(ctx, membersCollection, filter, &all, sortedBy("untold", 1), limitedTo(limit), only("c", "u"))
+	if err != nil {
 		return nil, err
 	}
 	for _, m := range all {
@@ -303,7 +306,9 @@ func (c chatStore) AllMarks(ctx context.Context, name chat.Conversation) (out []
 			return fmt.Errorf("marks in %s: %w", name, chat.ErrNoConversation)
 		}
 		for _, m := range t.crew() {
-			is := chat.MemberMarks{Who: m.U, Marks: chat.Marks{Recv: uint64(m.Recv), Read: uint64(m.public())}, Joined: uint64(m.Joined)}
+			is := chat.MemberMarks{
+				Who: m.U, Marks: chat.Marks{Recv: uint64(m.Recv), Read: uint64(m.public())}, Joined: uint64(m.Joined),
+			}
 			if t.kind == chat.KindDirect { // what the other one was told
 				is.Marks = chat.Marks{Recv: uint64(m.ToldRecv), Read: uint64(m.ToldRead)}
 			}
