@@ -123,7 +123,8 @@ func (r *trimming) take(ctx context.Context, t *turn) error {
 // leaving reads some entries that are to be removed: all of them but what they say.
 func (s *Store) leaving(ctx context.Context, filter bson.D, order string, limit int) (entries []*logDoc, err error) {
 	err = s.findAll(ctx, logCollection, filter, &entries, sortedBy(order, 1), limitedTo(limit),
-		only("c", "n", "s", "f", "m", "k", "ts", "fp", "r", "op", "msg.id", "msg.from", "msg.k", "msg.n", "msg.own", "msg.silent"))
+		only("c", "n", "s", "f", "m", "k", "ts", "fp", "r", "op",
+			"msg.id", "msg.from", "msg.k", "msg.n", "msg.own", "msg.silent"))
 	return entries, err
 }
 
@@ -144,7 +145,8 @@ func (t *turn) remove(e *logDoc, named bool) {
 		t.gone = append(t.gone, e.Seq)
 	}
 	left := logDoc{
-		ID: e.ID, Conversation: e.Conversation, N: e.N, V: t.N, Seq: -e.N, From: e.From, MID: minted(e.N), Kind: entryIsGone, TS: e.TS,
+		ID: e.ID, Conversation: e.Conversation, N: e.N, V: t.N, Seq: -e.N, From: e.From, MID: minted(e.N), Kind: entryIsGone,
+		TS: e.TS,
 	}
 	switch named = named && e.given() != ""; {
 	case named:

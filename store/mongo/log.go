@@ -38,7 +38,7 @@ type logDoc struct {
 	Open         chat.Conversation `bson:"open,omitempty"`   // Conversation, as long as not all that follows may be there
 	Follows      []byte            `bson:"fx,omitempty"`     // a following
 	Ends         *time.Time        `bson:"x,omitempty"`      // when it may be removed: it is only there as a fence
-	Forget       int64             `bson:"mx,omitempty"`     // of what is not a message that is there: since when MID may be forgotten
+	Forget       int64             `bson:"mx,omitempty"`     // of what is no message that is there: since when MID may go
 	Was          int64             `bson:"was,omitempty"`    // the seq of a message that is not there any more
 	WasID        string            `bson:"was_id,omitempty"` // and its id
 }

@@ -29,10 +29,12 @@ func (c chatStore) Stream(ctx context.Context, user accounts.Name, after uint64,
 	} else if page.Head, err = s.headNow(ctx, user); err != nil {
 		return page, err
 	}
-	if docs = contiguous(docs); len(docs) == 0 || uint64(docs[0].USN) != after+1 {
+	if docs = contiguous(docs); len(docs) == 0 {
 		if page.Floor, err = s.streamFloor(ctx, user); err != nil {
 			return page, err
 		}
+	} else if first := uint64(docs[0].USN); first != after+1 {
+		page.Floor = first // also if what is before it is still being cut off
 	}
 	r := streamReading{store: s, user: user, now: s.now()}
 	if page.Entries, err = r.entries(ctx, docs); err != nil {

@@ -33,7 +33,8 @@ func (c chatStore) Written(ctx context.Context, after chat.Conversation, limit i
 	filter := bson.D{
 		{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}, {Key: "head", Value: bson.D{{Key: "$gt", Value: 0}}},
 	}
-	if err := s.findAll(ctx, convsCollection, filter, &all, sortedBy("_id", 1), limitedTo(limit), only("_id", "room.keep")); err != nil {
+	err = s.findAll(ctx, convsCollection, filter, &all, sortedBy("_id", 1), limitedTo(limit), only("_id", "room.keep"))
+	if err != nil {
 		return nil, err
 	}
 	for _, d := range all {
