@@ -95,7 +95,8 @@ func (st sessionStore) Wills(ctx context.Context, after sessions.Key, limit int)
 	if after != (sessions.Key{}) {
 		from = sessionID(after)
 	}
-	err = each(ctx, st.db.Collection(willsCollection), accountRange("", from), byID(1), limit, func(d willDoc) {
+	filter := append(accountRange("", from), notGone)
+	err = each(ctx, st.db.Collection(willsCollection), filter, byID(1), limit, func(d willDoc) {
 		out = append(out, d.will())
 	})
 	return out, err
@@ -162,7 +163,7 @@ func (st sessionStore) Groups(ctx context.Context) (map[string]sessions.Number, 
 	if err := st.seq.newest().Wait(ctx); err != nil {
 		return nil, err
 	}
-	cursor, err := st.db.Collection(groupsCollection).Find(ctx, bson.D{}, finding())
+	cursor, err := st.db.Collection(groupsCollection).Find(ctx, bson.D{notGone}, finding())
 	var docs []groupDoc
 	if err == nil {
 		err = cursor.All(ctx, &docs)
@@ -199,7 +200,8 @@ func (st sessionStore) DropGroup(ctx context.Context, name string, n sessions.Nu
 	b, err := st.seq.join(ctx, func(b *batch, at int64) {
 		b.drop(n, at)
 		b.seq.backlogs.dropLocked(n)
-		b.finally(groupsCollection, mongo.NewDeleteOneModel().SetFilter(before(plain(name), at)))
+		b.finally(groupsCollection, mongo.NewReplaceOneModel().
+			SetFilter(before(plain(name), at)).SetReplacement(goneDoc{plain(name), at, true}))
 	})
 	if err != nil {
 		return nil, err

@@ -91,7 +91,15 @@ func (b *batch) joinOrigin(o *originDoc) {
 // dropWill removes the will of a session that was there at a place in the order.
 func (b *batch) dropWill(key string, at int64) {
 	b.keys[key] = struct{}{}
-	b.wills = append(b.wills, mongo.NewDeleteOneModel().SetFilter(before(key, at)))
+	b.wills = append(b.wills, mongo.NewReplaceOneModel().SetFilter(before(key, at)).SetReplacement(goneDoc{key, at, true}))
+}
+
+// goneDoc is what a will or a group becomes that is dropped. A sweep removes it: as long as it is there, nothing older that comes
+// late makes it again.
+type goneDoc struct {
+	ID    string `bson:"_id"`
+	Place int64  `bson:"v"`
+	Gone  bool   `bson:"gone"`
 }
 
 // before matches a document as long as it has nothing from this place in the order or a later one.

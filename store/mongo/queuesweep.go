@@ -104,6 +104,9 @@ func (t *tender) sweep(ctx context.Context) error {
 	if err := s.forgetFloors(ctx); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	if err := s.forgetGone(ctx); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
 	q := t.seq
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -298,6 +301,19 @@ func (s *sweeping) clear(ctx context.Context) error {
 			SetFilter(bson.D{{Key: "_id", Value: d.ID}}).SetUpdate(bson.D{unset("r", "clr")}))
 	}
 	return s.flush(ctx)
+}
+
+// forgetGone removes documents of what was dropped before the last sweep.
+func (s *sweeping) forgetGone(ctx context.Context) error {
+	q := s.seq
+	filter := bson.D{{Key: "gone", Value: true}, {Key: "v", Value: bson.D{{Key: "$lte", Value: q.sweptTo}}}}
+	for _, collection := range []string{sessionsCollection, willsCollection, groupsCollection} {
+		if _, err := s.db.Collection(collection).DeleteMany(ctx, filter); err != nil {
+			return failed(ctx, "remove what was dropped from "+collection, err)
+		}
+	}
+	q.sweptTo = s.until
+	return nil
 }
 
 // forgetFloors forgets up to where queues were dropped of which nothing is left up to there.

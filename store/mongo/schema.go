@@ -76,6 +76,8 @@ var indexes = slices.Concat([]index{
 
 	{sessionsCollection, "number", fields("n"), false, true, "sizes of queues, sweeps"},
 	{sessionsCollection, "dropped", fields("x"), false, true, "Open"},
+	{sessionsCollection, "gone", fields("gone"), false, true, "sweeps"},
+	{willsCollection, "gone", fields("gone"), false, true, "sweeps"},
 	{publicationsCollection, "queue", fields("q", "p"), false, false, "Queue, QueueSize, Remove"},
 	{publicationsCollection, "retained", fields("r"), false, true, "Retained, Open"},
 	{publicationsCollection, "due", fields("due"), false, true, "Delayed, Open"},

@@ -48,6 +48,7 @@ type sequencer struct {
 	followedTo int64 // everything up to here has followed from publications
 	unnoted    int   // how many publications there were, of which something follows, since that was noted in the database
 
+	sweptTo          int64 // the last sweep began then; only the tender has it
 	unswept, sweepAt int64 // how much was published since a sweep began, and after how much the next one is due
 }
 
@@ -67,7 +68,7 @@ func newSequencer(s *Store) *sequencer {
 		store: s, wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		clock: s.epoch << epochBits, sweepAt: minSweep, flown: map[string]*flown{}, floors: map[sessions.Number]int64{}, retained: newRetained(),
 	}
-	q.position = q.clock
+	q.position, q.sweptTo = q.clock, q.clock
 	q.reached.Store(q.clock)
 	q.backlogs = newBacklogs(q)
 	q.ctx, q.cancel = context.WithCancel(context.Background())

@@ -15,10 +15,11 @@ import (
 
 // sessionDoc is a session.
 type sessionDoc struct {
-	ID      string               `bson:"_id"` // see sessionID
-	Place   int64                `bson:"v"`   // the last change of it
-	Born    int64                `bson:"b"`   // the change that made it
-	Dropped int64                `bson:"x,omitempty"`
+	ID      string               `bson:"_id"`            // see sessionID
+	Place   int64                `bson:"v"`              // the last change of it
+	Born    int64                `bson:"b"`              // the change that made it
+	Gone    bool                 `bson:"gone,omitempty"` // it is dropped: what was before must not come again
+	Dropped int64                `bson:"x,omitempty"`    // up to here, if its queue may not be yet
 	State   stateDoc             `bson:"s"`
 	Acked   int64                `bson:"a,omitempty"`
 	Flights map[string]flightDoc `bson:"f,omitempty"` // by position

@@ -37,7 +37,7 @@ func (st sessionStore) Load(ctx context.Context, k sessions.Key) (sessions.State
 	var d sessionDoc
 	err := st.sessionDocs().FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&d)
 	switch {
-	case none(err), err == nil && d.Dropped != 0:
+	case none(err), err == nil && d.Gone:
 		return sessions.State{}, fmt.Errorf("load session of %s: %w", k.Account, sessions.ErrNoSession)
 	case err != nil:
 		return sessions.State{}, failed(ctx, "load session", err)
@@ -68,7 +68,7 @@ func (st sessionStore) Save(ctx context.Context, state sessions.State) (sessions
 	fields := []field{
 		{"s", stateDocOf(state)}, {"a", int64(state.Acked)}, {flightsField, flightDocs(state.Flights)},
 		{"qa", int64(state.Queue.Acked)}, {queueFlightsField, flightDocs(state.Queue.Flights)},
-		{"rp", replayDocs(state.Replays)}, {"x", nil}, {"n", nil},
+		{"rp", replayDocs(state.Replays)}, {"gone", nil}, {"x", nil}, {"n", nil},
 	}
 	if state.Number != 0 {
 		fields[len(fields)-1].value = int64(state.Number)
@@ -86,7 +86,7 @@ func (st sessionStore) Save(ctx context.Context, state sessions.State) (sessions
 }
 
 // Drop leaves the will: it is published when the session has ended. What decides is that the document says that it is dropped. The
-// queue follows, and then the document goes.
+// queue follows, and one day a sweep removes the document: as long as it is there, no older Save that comes late makes it again.
 func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commit, error) {
 	if err := st.enter(); err != nil {
 		return nil, err
@@ -98,8 +98,8 @@ func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commi
 	}
 	var d sessionDoc
 	err := st.sessionDocs().FindOne(ctx, bson.D{{Key: "_id", Value: id}},
-		options.FindOne().SetProjection(bson.D{{Key: "n", Value: 1}})).Decode(&d)
-	if none(err) {
+		options.FindOne().SetProjection(bson.D{{Key: "n", Value: 1}, {Key: "gone", Value: 1}})).Decode(&d)
+	if none(err) || err == nil && d.Gone {
 		return done{}, nil
 	}
 	if err != nil {
@@ -107,7 +107,7 @@ func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commi
 	}
 	b, err := st.seq.join(ctx, func(b *batch, at int64) {
 		delete(st.seq.flown, id)
-		c := &sessionChange{key: id, at: at, sole: true, fields: []field{{"x", at}, {"b", at}}}
+		c := &sessionChange{key: id, at: at, sole: true, fields: []field{{"gone", true}, {"x", at}, {"b", at}}}
 		for _, name := range []string{"s", "a", flightsField, "qa", queueFlightsField, "rp", "rc"} {
 			c.fields = append(c.fields, field{name: name})
 		}
@@ -126,7 +126,8 @@ func (b *batch) dropSession(id string, n sessions.Number, at int64) {
 		b.drop(n, at)
 		b.seq.backlogs.dropLocked(n)
 	}
-	b.finally(sessionsCollection, mongo.NewDeleteOneModel().SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: at}}))
+	b.finally(sessionsCollection, mongo.NewUpdateOneModel().
+		SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: at}}).SetUpdate(bson.D{unset("x", "n")}))
 }
 
 func (st sessionStore) Fly(ctx context.Context, k sessions.Key, flights []sessions.Flight) (sessions.Commit, error) {
@@ -178,6 +179,9 @@ func (st sessionStore) Release(ctx context.Context, k sessions.Key, id uint16) (
 	return st.write(ctx, k, func(c *sessionChange) { c.released = []int32{int32(id)} })
 }
 
+// notGone matches what is not gone.
+var notGone = bson.E{Key: "gone", Value: bson.D{{Key: "$exists", Value: false}}}
+
 func (st sessionStore) Sessions(
 	ctx context.Context, account accounts.Name, after sessions.Key, limit int,
 ) (out []sessions.State, err error) {
@@ -195,7 +199,7 @@ func (st sessionStore) Sessions(
 	if after != (sessions.Key{}) {
 		from = sessionID(after)
 	}
-	filter := append(accountRange(account, from), bson.E{Key: "x", Value: bson.D{{Key: "$exists", Value: false}}})
+	filter := append(accountRange(account, from), notGone)
 	cursor, err := st.sessionDocs().Find(ctx, filter, finding().SetSort(byID(1)).SetLimit(int64(limit)).
 		SetProjection(bson.D{{Key: flightsField, Value: 0}, {Key: queueFlightsField, Value: 0}, {Key: "rc", Value: 0}}))
 	if err != nil {
@@ -223,7 +227,7 @@ func (st sessionStore) Count(ctx context.Context, account accounts.Name) (int, e
 	if err := st.seq.settleAccount(ctx, account); err != nil {
 		return 0, err
 	}
-	filter := append(accountRange(account, ""), bson.E{Key: "x", Value: bson.D{{Key: "$exists", Value: false}}})
+	filter := append(accountRange(account, ""), notGone)
 	n, err := st.sessionDocs().CountDocuments(ctx, filter)
 	return int(n), failed(ctx, "count sessions", err)
 }
