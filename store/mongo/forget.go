@@ -32,8 +32,8 @@ func (c chatStore) Wipe(ctx context.Context, name chat.Conversation, from accoun
 	}
 }
 
-// wipe takes away what some messages of a sender say, those after a seq, but for the server's lines: as if they had been recalled,
-// but that nobody is told. It gives the seq of the last one; 0: there are no more.
+// wipe takes away what some messages of a sender say, those after a seq, but for the server's lines: as if they had been
+// recalled, but that nobody is told. It gives the seq of the last one; 0: there are no more.
 func (s *Store) wipe(ctx context.Context, t *turn, from accounts.Name, after int64) (last int64, err error) {
 	var said []*logDoc
 	filter := bson.D{
@@ -61,7 +61,8 @@ func (c chatStore) Forget(ctx context.Context, user accounts.Name) error {
 		return err
 	}
 	for _, x := range []struct{ collection, field string }{
-		{relationsCollection, "u"}, {hiddenCollection, "u"}, {asksCollection, "u"}, {seenCollection, "_id"}, {streamCollection, "u"},
+		{relationsCollection, "u"}, {hiddenCollection, "u"}, {asksCollection, "u"}, {seenCollection, "_id"},
+		{streamCollection, "u"},
 	} {
 		err := retried(ctx, func() error {
 			_, err := s.db.Collection(x.collection).DeleteMany(ctx, bson.D{{Key: x.field, Value: user}})

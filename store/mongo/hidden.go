@@ -257,8 +257,8 @@ func (v *view) of(t *turn) error {
 	return nil
 }
 
-// see takes away what is hidden of messages, which are in entries, and adds reactions and pins. Who has left the room is not shown
-// these: they may have come after that.
+// see takes away what is hidden of messages, which are in entries, and adds reactions and pins. Who has left the room is not
+// shown these: they may have come after that.
 func (v *view) see(ctx context.Context, all []chat.Message, entries []*logDoc) error {
 	if len(all) == 0 {
 		return nil

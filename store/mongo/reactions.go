@@ -14,7 +14,7 @@ import (
 const reactionsCollection = "reactions"
 
 var reactionIndexes = []index{
-	{reactionsCollection, "message", fields("c", "s", "u", "on"), false, false, "reactions to messages: how many there are, and one's own"},
+	{reactionsCollection, "message", fields("c", "s", "u", "on"), false, false, "how many reactions there are, and one's own"},
 }
 
 // reactionDoc is that somebody has reacted to a message with an emoji; with an empty name, how many have. It is off, not removed,
@@ -45,7 +45,9 @@ type reacted struct {
 }
 
 // reactionsFor reads how many have reacted to messages, and somebody's own reactions. Others' are not read: they may be many.
-func (s *Store) reactionsFor(ctx context.Context, c chat.Conversation, seqs []int64, who accounts.Name) (all []reactionDoc, err error) {
+func (s *Store) reactionsFor(
+	ctx context.Context, c chat.Conversation, seqs []int64, who accounts.Name,
+) (all []reactionDoc, err error) {
 	if len(seqs) == 0 {
 		return nil, nil
 	}
@@ -60,14 +62,14 @@ func (s *Store) reactionsFor(ctx context.Context, c chat.Conversation, seqs []in
 func (s *Store) reactedBy(ctx context.Context, e *logDoc, who accounts.Name, emoji string) (r reacted, err error) {
 	all, err := s.reactionsFor(ctx, e.Conversation, []int64{e.Seq}, who)
 	for _, d := range all {
-		switch is := d.Key.Emoji == emoji; {
-		case d.U == "":
-			if r.emojis++; is {
-				r.n = d.Count
-			}
-		default:
+		is := d.Key.Emoji == emoji
+		if d.U != "" {
 			r.mine++
 			r.has = r.has || is
+			continue
+		}
+		if r.emojis++; is {
+			r.n = d.Count
 		}
 	}
 	return r, err
