@@ -335,21 +335,21 @@ type queuesDoc struct {
 
 // notes is what is noted of the order.
 func (b *batch) notes() []mongo.WriteModel {
-	change := bson.D{}
+	var update bson.D
 	if !b.beat.IsZero() {
-		change = append(change, bson.E{Key: "beat", Value: b.beat.UnixMilli()})
+		update = append(update, set("beat", b.beat.UnixMilli()))
 	}
 	if b.note {
 		b.seq.mu.Lock()
 		b.noted, b.seq.unnoted = b.seq.followedTo, 0
 		b.seq.mu.Unlock()
-		change = append(change, bson.E{Key: "followed", Value: b.noted})
+		// A note that comes late must not have publications looked at again of which parts have been swept.
+		update = append(update, bson.E{Key: "$max", Value: bson.D{{Key: "followed", Value: b.noted}}})
 	}
-	if len(change) == 0 {
+	if len(update) == 0 {
 		return nil
 	}
-	return []mongo.WriteModel{mongo.NewUpdateOneModel().
-		SetFilter(bson.D{{Key: "_id", Value: queuesNode}}).
-		SetUpdate(bson.D{{Key: "$set", Value: change}}).
-		SetUpsert(true)}
+	return []mongo.WriteModel{
+		mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: queuesNode}}).SetUpdate(update).SetUpsert(true),
+	}
 }

@@ -55,7 +55,7 @@ func (d *willDoc) will() sessions.Will {
 }
 
 func (st sessionStore) PutWill(ctx context.Context, w sessions.Will) (sessions.Commit, error) {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return nil, err
 	}
 	defer st.leave()
@@ -72,7 +72,7 @@ func (st sessionStore) PutWill(ctx context.Context, w sessions.Will) (sessions.C
 }
 
 func (st sessionStore) DropWill(ctx context.Context, k sessions.Key) (sessions.Commit, error) {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return nil, err
 	}
 	defer st.leave()
@@ -176,7 +176,7 @@ func (st sessionStore) Groups(ctx context.Context) (map[string]sessions.Number, 
 }
 
 func (st sessionStore) SaveGroup(ctx context.Context, name string, n sessions.Number) (sessions.Commit, error) {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return nil, err
 	}
 	defer st.leave()
@@ -193,7 +193,7 @@ func (st sessionStore) SaveGroup(ctx context.Context, name string, n sessions.Nu
 
 // DropGroup drops the queue first: a group whose queue is empty is one, and entries of no group would stay.
 func (st sessionStore) DropGroup(ctx context.Context, name string, n sessions.Number) (sessions.Commit, error) {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return nil, err
 	}
 	defer st.leave()
@@ -210,7 +210,7 @@ func (st sessionStore) DropGroup(ctx context.Context, name string, n sessions.Nu
 }
 
 func (st sessionStore) Beat(ctx context.Context, now time.Time) error {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return err
 	}
 	defer st.leave()

@@ -11,7 +11,7 @@ import (
 )
 
 func (st sessionStore) Room(ctx context.Context) error {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return err
 	}
 	defer st.leave()
@@ -25,7 +25,7 @@ func (st sessionStore) Last() uint64 {
 }
 
 func (st sessionStore) Append(bounds sessions.Bounds, steps ...sessions.Step) (a sessions.Appended, err error) {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return a, err
 	}
 	defer st.leave()
@@ -275,7 +275,7 @@ func (s *Store) tally(ctx context.Context, filter bson.D) (t tally, err error) {
 }
 
 func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions []uint64) error {
-	if err := st.enter(); err != nil {
+	if err := st.enterWrite(); err != nil {
 		return err
 	}
 	defer st.leave()

@@ -282,9 +282,12 @@ func (q *sequencer) persist(do func(ctx context.Context) error) bool {
 		if now := time.Now(); !until.After(now) {
 			until = now.Add(timeout)
 		}
-		ctx, cancel := context.WithDeadline(q.ctx, until)
-		err := do(ctx)
-		cancel()
+		err := q.store.Writable() // it may be that somebody else has the database by now
+		if err == nil {
+			ctx, cancel := context.WithDeadline(q.ctx, until)
+			err = do(ctx)
+			cancel()
+		}
 		if err == nil {
 			q.resume()
 			return true
