@@ -178,11 +178,11 @@ func testQueueState(k *kit) {
 }
 
 func testQueueAdvance(k *kit) {
-	k.large()
 	key := sessions.Key{Account: alice, Client: "phone"}
 	k.save(sessions.State{Key: key, Number: 7})
 	var at []uint64
-	for i := range 3000 { // more than a store might know one by one
+	n := k.few(3000)
+	for i := range n { // more than a store might know one by one
 		a, err := k.queues().Append(unbounded, sessions.Step{Message: k.published("t", fmt.Sprint(i)), To: to(7)})
 		k.ok("append", err)
 		at = append(at, a.First)
@@ -190,7 +190,7 @@ func testQueueAdvance(k *kit) {
 			k.ok("wait", a.Commit.Wait(k.ctx()))
 		}
 	}
-	for i, upTo := range []int{0, 1, 5, 900, 901, 2500, 2999} {
+	for i, upTo := range []int{0, 1, 5, n * 3 / 10, n*3/10 + 1, n * 5 / 6, n - 1} {
 		for _, pos := range []int{upTo - 1, upTo, upTo + 1} {
 			if pos >= 0 && pos < len(at) {
 				_, err := k.queues().FlyQueue(k.ctx(), key, []sessions.Flight{{ID: 1, Pos: at[pos], QoS: 2, Stage: 1}})
@@ -345,8 +345,8 @@ func testQueueRefuses(k *kit) {
 }
 
 func testQueueBoundLater(k *kit) {
-	k.large()
-	for i := range 2500 {
+	n := k.few(2500)
+	for i := range n {
 		_, err := k.queues().Append(unbounded, sessions.Step{Message: k.published("t", fmt.Sprint(i)), To: to(7)})
 		k.ok("append", err)
 	}
@@ -359,8 +359,8 @@ func testQueueBoundLater(k *kit) {
 		k.ok("size", err)
 		return count <= b.Count
 	})
-	if dropped < 2400 {
-		k.Fatalf("dropped: got %d, want at least 2400", dropped)
+	if dropped < n-100 {
+		k.Fatalf("dropped: got %d, want at least %d", dropped, n-100)
 	}
 	b = sessions.Bounds{Count: 100, Refuse: true}
 	k.reopen()
@@ -431,10 +431,10 @@ func testQueueDrop(k *kit) {
 }
 
 func testQueueSweep(k *kit) {
-	k.large()
 	payload := strings.Repeat("x", 1000)
 	var at []uint64
-	for i := range 3000 {
+	n := k.few(3000)
+	for i := range n {
 		a, err := k.queues().Append(unbounded, sessions.Step{
 			Message: k.published("t", fmt.Sprint(i, payload)), To: to(1, 2, sessions.Number(3+i%5)),
 		})
@@ -459,23 +459,23 @@ func testQueueSweep(k *kit) {
 			k.Fatalf("queue %d begins with %d, want %d", n, i, from)
 		}
 	}
-	advance(1, 2000)
-	advance(2, 1000)
-	for n := range sessions.Number(4) {
-		advance(3+n, 2990)
+	advance(1, n*2/3)
+	advance(2, n/3)
+	for i := range sessions.Number(4) {
+		advance(3+i, n-10)
 	}
 	for range 2 {
 		k.sweep()
 		k.reopen() // so that content has to be read
-		check(1, 2001)
-		check(2, 1001)
+		check(1, n*2/3+1)
+		check(2, n/3+1)
 		check(7, 4)
 	}
-	advance(7, 2990)
+	advance(7, n-10)
 	k.sweep()
 	k.crash()
-	check(1, 2001)
-	check(2, 1001)
+	check(1, n*2/3+1)
+	check(2, n/3+1)
 }
 
 func (k *kit) retained(filter string, limit int) (topics []string) {
@@ -540,9 +540,8 @@ func testRetained(k *kit) {
 }
 
 func testRetainedPages(k *kit) {
-	k.large()
 	var topics []string
-	for i := range 10000 {
+	for i := range k.few(10000) {
 		topic := fmt.Sprintf("%c/%d/%c%d", 'a'+i%3, i/3%50, "xy-"[i%7%3], i/150)
 		switch i % 500 {
 		case 0:
