@@ -254,8 +254,8 @@ func (g *backlogs) advanceLocked(l *backlog, acked int64) {
 	g.refillLocked(l)
 }
 
-// reach gives after which position a queue is to be read, given one, and the batch to wait for to see all of it. ends: it is known
-// that there is nothing.
+// reach gives after which position a queue is to be read, given one, and the batch to wait for to see all of it. ends: there is
+// nothing, which is known.
 func (g *backlogs) reach(n sessions.Number, after int64) (from int64, last *batch, ends bool) {
 	g.seq.mu.Lock()
 	defer g.seq.mu.Unlock()

@@ -49,8 +49,8 @@ type batch struct {
 
 func newBatch(q *sequencer) *batch {
 	return &batch{
-		seq: q, most: mostInserts, keys: map[string]struct{}{}, latest: map[string]*sessionChange{}, inserted: make(chan struct{}),
-		done: make(chan struct{}), late: make(chan struct{}),
+		seq: q, most: mostInserts, keys: map[string]struct{}{}, latest: map[string]*sessionChange{},
+		inserted: make(chan struct{}), done: make(chan struct{}), late: make(chan struct{}),
 	}
 }
 
@@ -122,7 +122,8 @@ func (s *Store) publications() *mongo.Collection { return s.db.Collection(public
 // mostInserts is how many publications are inserted at once.
 const mostInserts = 1000
 
-// insert adds the publications. What is there already, was added by a try of which nothing was heard: nobody else has these places.
+// insert adds the publications. What is there already was added by a try of which nothing was heard: nobody else has these
+// places.
 func (b *batch) insert(ctx context.Context) error {
 	for b.written < len(b.docs) {
 		part := min(b.most, len(b.docs)-b.written)
@@ -155,10 +156,10 @@ func (b *batch) insert(ctx context.Context) error {
 // refusedAt gives the first operation of an ordered bulk that was refused, when that is all that went wrong.
 func refusedAt(err error) (at int, why *mongo.WriteError) {
 	var bulk mongo.BulkWriteException
-	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil || len(bulk.WriteErrors) == 0 {
-		return 0, nil
+	if errors.As(err, &bulk) && bulk.WriteConcernError == nil && len(bulk.WriteErrors) > 0 {
+		at, why = bulk.WriteErrors[0].Index, &bulk.WriteErrors[0].WriteError
 	}
-	return bulk.WriteErrors[0].Index, &bulk.WriteErrors[0].WriteError
+	return at, why
 }
 
 // unfit says whether a document cannot be written as it is: it is too large, or the database has rules.
@@ -201,7 +202,8 @@ func (t tasks) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// first gives what is done first: what was published until before is there. What comes after a removal is not to be there without it.
+// first gives what is done first: what was published until before is there. What comes after a removal is not to be there
+// without it.
 func (b *batch) first(before int64) (all tasks) {
 	if len(b.docs) > 0 {
 		all.add(b.insert)

@@ -139,7 +139,8 @@ func (s *Store) DelayedCount() int64 { return max(0, s.seq.delayed.Load()) }
 // countDelayed adds those that were there before the start.
 func (t *tender) countDelayed(ctx context.Context) error {
 	before := bson.D{
-		{Key: "due", Value: bson.D{{Key: "$gt", Value: 0}}}, {Key: "_id", Value: bson.D{{Key: "$lte", Value: t.epoch << epochBits}}},
+		{Key: "due", Value: bson.D{{Key: "$gt", Value: 0}}},
+		{Key: "_id", Value: bson.D{{Key: "$lte", Value: t.epoch << epochBits}}},
 	}
 	n, err := t.publications().CountDocuments(ctx, before)
 	if err == nil {

@@ -33,7 +33,9 @@ func message(payload string) *sessions.Message {
 }
 
 func (p *publisher) change(ctx context.Context, q sessions.Queues, step int) error {
-	will, commit, err := "", sessions.Commit(nil), error(nil)
+	var will string
+	var commit sessions.Commit
+	var err error
 	p.unsure = true
 	if step%2 == 0 {
 		will = fmt.Sprint(step)

@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"hash/maphash"
-	"math"
 	"strings"
 	"sync/atomic"
 
@@ -215,7 +214,7 @@ func topicsFrom(filter, from string) bson.D {
 		fixed = strings.TrimSuffix(filter[:i], "/")
 	}
 	if fixed != "" {
-		topics = append(topics, bson.E{Key: "$lt", Value: plain(fixed) + string(rune(math.MaxInt32&0x10FFFF))})
+		topics = append(topics, bson.E{Key: "$lt", Value: plain(fixed) + "\U0010FFFF"})
 	}
 	return bson.D{{Key: "r", Value: topics}}
 }

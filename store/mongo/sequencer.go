@@ -66,7 +66,8 @@ const (
 func newSequencer(s *Store) *sequencer {
 	q := &sequencer{
 		store: s, wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		clock: s.epoch << epochBits, sweepAt: minSweep, flown: map[string]*flown{}, floors: map[sessions.Number]int64{}, retained: newRetained(),
+		clock: s.epoch << epochBits, sweepAt: minSweep, flown: map[string]*flown{}, floors: map[sessions.Number]int64{},
+		retained: newRetained(),
 	}
 	q.position, q.sweptTo = q.clock, q.clock
 	q.reached.Store(q.clock)

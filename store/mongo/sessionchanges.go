@@ -92,7 +92,8 @@ func (c *sessionChange) model() mongo.WriteModel {
 		update = append(update, bson.E{Key: "$pullAll", Value: bson.D{{Key: "rc", Value: c.released}}})
 	}
 	if len(c.received) > 0 {
-		update = append(update, bson.E{Key: "$addToSet", Value: bson.D{{Key: "rc", Value: bson.D{{Key: "$each", Value: c.received}}}}})
+		ids := bson.D{{Key: "$each", Value: c.received}}
+		update = append(update, bson.E{Key: "$addToSet", Value: bson.D{{Key: "rc", Value: ids}}})
 	}
 	if len(set) > 0 {
 		update = append(update, bson.E{Key: "$set", Value: set})
