@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"broker": {
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},
-	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/pebble"},
+	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
 	"cmd/magpie":        {"accounts", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,

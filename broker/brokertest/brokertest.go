@@ -1,5 +1,5 @@
 // Package brokertest starts whole nodes for tests: real sockets on free ports of the loopback interface, a real store on
-// the disk, everything gone when the test ends.
+// the disk, everything gone when the test ends. With MAGPIE_TEST_STORE=mongo the store is a database of package mongotest.
 package brokertest
 
 import (
@@ -20,6 +20,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -35,10 +37,17 @@ type Node struct {
 	t      testing.TB
 	dir    string
 	disk   pebble.Config // of the store
+	uri    string        // of the database, if it is one
 	change []func(*broker.Config)
-	store  *pebble.Store
+	store  store
 	cancel context.CancelFunc
 	ended  chan error
+}
+
+// store is what a node has, of either kind.
+type store interface {
+	broker.Store
+	Close() error
 }
 
 // Start runs a node until the end of the test. Each change may alter its configuration, which otherwise is the default
@@ -50,10 +59,17 @@ func Start(t testing.TB, change ...func(*broker.Config)) *Node {
 }
 
 // StartOn is Start with a store elsewhere or of another size: disk is used as it is, but for what the node's configuration
-// says of the store. Without a Dir the store is in the data directory, as usual.
+// says of the store. Without a Dir the store is in the data directory, as usual. In a database only the clock is as disk says,
+// and a test with a file system of its own is skipped.
 func StartOn(t testing.TB, disk pebble.Config, change ...func(*broker.Config)) *Node {
 	t.Helper()
 	n := &Node{t: t, dir: t.TempDir(), disk: disk, change: change}
+	if mongotest.Wanted() {
+		if disk.FS != nil {
+			mongotest.Embedded(t, "its file system is one of the test's own")
+		}
+		n.uri = mongotest.Database(t)
+	}
 	n.start()
 	t.Cleanup(n.Stop)
 	return n
@@ -75,12 +91,7 @@ func (n *Node) start() {
 	if os.Getenv("MAGPIE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	disk := n.disk
-	if disk.Dir == "" {
-		disk.Dir = cfg.Data
-	}
-	disk.MinFree, disk.QueueAge = uint64(cfg.Store.MinFree), time.Duration(cfg.Sessions.QueueAge)
-	store, err := pebble.Open(disk, log)
+	store, err := n.open(cfg, log)
 	if err != nil {
 		n.t.Fatalf("open store: %v", err)
 	}
@@ -96,6 +107,30 @@ func (n *Node) start() {
 	case err := <-n.ended:
 		n.t.Fatalf("run node: %v", err)
 	}
+}
+
+// open opens the store.
+func (n *Node) open(cfg broker.Config, log *slog.Logger) (store, error) {
+	if n.uri != "" {
+		return mongo.Open(context.Background(), mongo.Config{
+			URI: n.uri, Alone: true, Node: n.dir, QueueAge: time.Duration(cfg.Sessions.QueueAge), Clock: n.disk.Clock,
+		}, log)
+	}
+	disk := n.disk
+	if disk.Dir == "" {
+		disk.Dir = cfg.Data
+	}
+	disk.MinFree, disk.QueueAge = uint64(cfg.Store.MinFree), time.Duration(cfg.Sessions.QueueAge)
+	return pebble.Open(disk, log)
+}
+
+// Scale gives how many of something a test uses that wants n, at least least: the server of tools/mongotest looks at every
+// document of a collection for each query, and bears a tenth.
+func Scale(n, least int) int {
+	if mongotest.Wanted() && mongotest.Small() {
+		return max(n/10, least)
+	}
+	return n
 }
 
 // Stop ends the node cleanly. Stopping twice does nothing.

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 )
 
 // Deadline is how long anything may take that has to happen. It is generous, because it only matters when a test fails.
@@ -123,7 +125,7 @@ func Config(text string) Option {
 	}
 }
 
-// New prepares a server without starting it. Its rate limit is off unless an option sets it. When the test ends, its
+// New prepares a server without starting it; with MAGPIE_TEST_STORE=mongo it has a database of package mongotest. Its rate limit is off unless an option sets it. When the test ends, its
 // metrics are looked at, it is killed, and what it logged is shown if the test failed.
 func New(t testing.TB, options ...Option) *Server {
 	t.Helper()
@@ -132,6 +134,9 @@ func New(t testing.TB, options ...Option) *Server {
 		env:  append(os.Environ(), "MAGPIE_LIMITS_PUBLISH_RATE=0", "MAGPIE_STORE_MIN_FREE=0"),
 		args: []string{"--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}}
 	s.users.init(s)
+	if mongotest.Wanted() {
+		s.env = append(s.env, "MAGPIE_STORE="+mongotest.Database(t))
+	}
 	for _, o := range options {
 		o(s)
 	}
