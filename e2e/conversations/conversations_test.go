@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/server"
 	"github.com/magpie-im/magpie/store/pebble"
@@ -31,7 +32,7 @@ func rounds(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil {
 		return n
 	}
-	return usual
+	return brokertest.Scale(usual, 1)
 }
 
 // many gives how much everybody does on a device in a round, which is less when only quick tests are wanted.
@@ -39,7 +40,7 @@ func many(usual int) int {
 	if testing.Short() {
 		return usual / 2
 	}
-	return usual
+	return brokertest.Scale(usual, 1)
 }
 
 // dice gives the randomness of a test: MAGPIE_TEST_SEED chooses the run.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/server"
 )
 
@@ -23,7 +24,7 @@ func rounds(t *testing.T, usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil {
 		return n
 	}
-	return usual
+	return brokertest.Scale(usual, 1)
 }
 
 // dice gives the randomness of a test: MAGPIE_TEST_SEED chooses the run.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/server"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
@@ -59,7 +60,7 @@ func rounds(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil {
 		return n
 	}
-	return usual
+	return brokertest.Scale(usual, 1)
 }
 
 // many is how much of something there is: what the row says when every test is wanted, and otherwise usual, or a fifth of it
@@ -67,11 +68,11 @@ func rounds(usual int) int {
 func many(usual, promised int) int {
 	switch {
 	case os.Getenv("MAGPIE_TEST_ALL") != "":
-		return promised
+		return brokertest.Scale(promised, min(promised, usual/5+1))
 	case testing.Short():
 		return usual / 5
 	}
-	return usual
+	return brokertest.Scale(usual, 1)
 }
 
 // long skips what takes some seconds when only quick tests are wanted.
