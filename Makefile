@@ -14,10 +14,10 @@ TEST_TIMEOUT ?= 10m
 TEST_LIMIT   ?= 15m
 
 .DEFAULT_GOAL := build
-.PHONY: help build web run deps test check bench soak fuzz clean
+.PHONY: help build web run deps test test-mongo check bench soak fuzz clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
 build: web ## bin/magpie, one static file
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/magpie ./cmd/magpie
@@ -36,6 +36,16 @@ deps: ## what the tests need: Debian packages (as root) and npm ones
 
 test: deps ## every test, with real clients
 	MAGPIE_TEST_ALL=1 timeout --kill-after=30s $(TEST_LIMIT) go test -count=1 -timeout $(TEST_TIMEOUT) ./...
+
+# Packages whose tests run whole nodes, and do not need the embedded store.
+MONGO_PACKAGES ?= ./broker ./e2e/people ./e2e/conversations ./e2e/promises
+MONGO_TIMEOUT  ?= 30m
+
+test-mongo: ## the tests of the store and of whole nodes on MongoDB: MAGPIE_TEST_MONGO_URI, or tools/mongotest
+	@if [ -n "$${MAGPIE_TEST_MONGO_URI:-}" ]; then echo "store: the server of MAGPIE_TEST_MONGO_URI"; \
+		else echo "store: tools/mongotest (FerretDB v1, not MongoDB)"; fi
+	go test -count=1 -timeout $(MONGO_TIMEOUT) ./store/mongo/...
+	MAGPIE_TEST_STORE=mongo go test -count=1 -p 1 -timeout $(MONGO_TIMEOUT) $(MONGO_PACKAGES)
 
 check: ## format, vet, lint and the quick tests, in a few minutes
 	@files=$$(git ls-files --cached --others --exclude-standard -- '*.go' | xargs -r gofmt -l); \
