@@ -10,6 +10,7 @@ import (
 
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 )
 
 // get asks a node for a path and gives the status and the body.
@@ -67,6 +68,7 @@ func TestMetricsMayNeedAToken(t *testing.T) {
 
 // A node that cannot write says so before clients find out, and when it can again.
 func TestANodeThatRefusesWritesIsNotReady(t *testing.T) {
+	mongotest.Embedded(t, "its disk is too full")
 	n := brokertest.Start(t, func(c *broker.Config) { c.Store.MinFree = 1 << 62 })
 	if status, body := get(t, n, "/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("GET /readyz: %d %q, want 503", status, body)

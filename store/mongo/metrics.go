@@ -59,5 +59,8 @@ func (s *Store) Collectors() []prometheus.Collector {
 			}
 			return 1
 		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "magpie_store_retained", Help: "Topics with a retained message.",
+		}, func() float64 { return float64(s.RetainedCount()) }),
 	}
 }
