@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/journal"
 	"github.com/magpie-im/magpie/e2e/server"
@@ -25,7 +26,7 @@ func rounds(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(os.Getenv(RoundsEnv))
 	if err != nil {
-		return 20
+		return brokertest.Scale(20, 3)
 	}
 	return n
 }
@@ -165,7 +166,7 @@ func (p *party) look(user string) {
 
 // crash kills the server after a while of chatting, and starts it again.
 func (p *party) crash(dice *rand.Rand) {
-	until := p.got.Load() + 200 + dice.Int64N(3000)
+	until := p.got.Load() + int64(brokertest.Scale(200+dice.IntN(3000), 20))
 	server.Eventually(p.t, "they chat", func() bool { return p.got.Load() >= until })
 	p.s.Kill()
 	if dice.IntN(3) == 0 { // some of them lose their connection as well, for a change

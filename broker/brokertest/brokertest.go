@@ -125,10 +125,10 @@ func (n *Node) open(cfg broker.Config, log *slog.Logger) (store, error) {
 }
 
 // Scale gives how many of something a test uses that wants n, at least least: the server of tools/mongotest looks at every
-// document of a collection for each query, and bears a tenth.
+// document of a collection for each query, and bears a tenth, and a few hundred.
 func Scale(n, least int) int {
 	if mongotest.Wanted() && mongotest.Small() {
-		return max(n/10, least)
+		return max(min(n/10, 300), least)
 	}
 	return n
 }

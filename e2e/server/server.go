@@ -363,7 +363,7 @@ func (s *Server) Magpie(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Binary(s.t), append(args, "--data", s.dir)...)
-	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Stdin, cmd.Env = strings.NewReader(stdin), s.env
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("magpie %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 )
 
 // Password is the password of every user that AddUsers makes.
@@ -225,8 +227,13 @@ func (s *Server) Unread(user string) (total int, counts map[string]int) {
 }
 
 // quiet is how long a stream has to stay as it is before it counts as finished: more than twice what protocol.md allows
-// between two receipts, which are the last thing to come when nobody sends.
-const quiet = 2500 * time.Millisecond
+// between two receipts, which are the last thing to come when nobody sends. A small server is slow to write them.
+func quiet() time.Duration {
+	if mongotest.Wanted() && mongotest.Small() {
+		return 10 * time.Second
+	}
+	return 2500 * time.Millisecond
+}
 
 // Settled waits until the streams of these users do not grow any more.
 func (s *Server) Settled(names ...string) {
@@ -239,6 +246,6 @@ func (s *Server) Settled(names ...string) {
 				heads[i], since = head, time.Now()
 			}
 		}
-		return time.Since(since) > quiet
+		return time.Since(since) > quiet()
 	})
 }
