@@ -48,7 +48,8 @@ func (c *console) untilInterrupted() (stop func()) {
 // embeddedOnly refuses what only the embedded store can do.
 func embeddedOnly(cfg broker.Config) error {
 	if inMongo(cfg) {
-		return fmt.Errorf("%w: backup and restore are for the embedded store; MongoDB is backed up with its own tools, or by magpie export",
+		return fmt.Errorf("%w: backup and restore are for the embedded store; "+
+			"MongoDB is backed up with its own tools, or by magpie export",
 			errUsage)
 	}
 	return nil

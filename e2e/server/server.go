@@ -125,7 +125,8 @@ func Config(text string) Option {
 	}
 }
 
-// New prepares a server without starting it; with MAGPIE_TEST_STORE=mongo it has a database of package mongotest. Its rate limit is off unless an option sets it. When the test ends, its
+// New prepares a server without starting it; with MAGPIE_TEST_STORE=mongo it has a database of package mongotest. Its rate
+// limit is off unless an option sets it. When the test ends, its
 // metrics are looked at, it is killed, and what it logged is shown if the test failed.
 func New(t testing.TB, options ...Option) *Server {
 	t.Helper()

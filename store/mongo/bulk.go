@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// mostOperations is how many operations are sent at once. FerretDB v1 keeps a connection of its own 100 for each update of a message.
+// mostOperations is how many operations are sent at once. FerretDB v1 keeps one of its own 100 connections for each update.
 const mostOperations = 48
 
 // writeAll writes, in no order. It may be done again.

@@ -121,7 +121,7 @@ func (c Config) uri() (string, error) {
 	_, err := url.PathUnescape(password)
 	switch {
 	case strings.ContainsAny(name+password, "/?#[]@: ") || err != nil:
-		return "", errors.New("in the name and password of the user / ? # [ ] @ : % and spaces have to be written as %2F and so on")
+		return "", errors.New("in the name and password of the user / ? # [ ] @ : % and spaces are written as %2F and so on")
 	case c.Password == "":
 		return c.URI, nil
 	case has:

@@ -102,7 +102,8 @@ func addToConversations[R any](
 	}
 	models := make([]mongo.WriteModel, 0, len(docs))
 	for name, d := range docs {
-		models = append(models, mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: name}}).SetReplacement(d).SetUpsert(true))
+		this := bson.D{{Key: "_id", Value: name}}
+		models = append(models, mongo.NewReplaceOneModel().SetFilter(this).SetReplacement(d).SetUpsert(true))
 	}
 	return s.writeAll(ctx, convsCollection, models)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// findBatch is how many documents come at once, as far as a message holds them: what is read is bounded already, so that it comes in
-// one round trip.
+// findBatch is how many documents come at once, as far as a message holds them: what is read is bounded already, so that it
+// comes in one round trip.
 const findBatch = 100_000
 
 // finding begins the options of a query.
@@ -58,8 +58,3 @@ func (s *Store) findAll(ctx context.Context, collection string, filter bson.D, a
 }
 
 func compareNames(a, b accounts.Name) int { return cmp.Compare(a, b) }
-
-// sortedByAll reads them in the order of some fields.
-func sortedByAll(names ...string) findOption {
-	return func(o *options.FindOptionsBuilder) { o.SetSort(fields(names...)) }
-}

@@ -64,7 +64,8 @@ func (s *Store) writeTerms(ctx context.Context, d *personDoc) error {
 	}
 	for _, term := range d.Follows.Fresh {
 		id := foundID(term, d.User)
-		models = append(models, mongo.NewReplaceOneModel().SetFilter(before(id)).SetReplacement(foundDoc{id, d.N}).SetUpsert(true))
+		replace := mongo.NewReplaceOneModel().SetFilter(before(id)).SetReplacement(foundDoc{id, d.N})
+		models = append(models, replace.SetUpsert(true))
 	}
 	return s.writeNewer(ctx, foundCollection, models)
 }

@@ -68,7 +68,8 @@ func opened(ctx context.Context, nodes *mongo.Collection) (after nodeDoc, err er
 	if _, err := nodes.InsertOne(ctx, free); err != nil && !mongo.IsDuplicateKeyError(err) {
 		return after, starting("say that the database is open", err)
 	}
-	err = nodes.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: nodeID}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "epoch", Value: 1}}}},
+	oneMore := bson.D{{Key: "$inc", Value: bson.D{{Key: "epoch", Value: 1}}}}
+	err = nodes.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: nodeID}}, oneMore,
 		options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&after)
 	return after, starting("say that the database is open", err)
 }
@@ -170,7 +171,8 @@ func (l *lease) holds() error {
 func (l *lease) giveBack() error {
 	ctx, cancel := context.WithTimeout(context.Background(), l.timeout)
 	defer cancel()
-	_, err := l.nodes.UpdateOne(ctx, bson.D{{Key: "_id", Value: nodeID}, {Key: "owner", Value: l.owner}}, bson.D{set("owner", "")})
+	ours := bson.D{{Key: "_id", Value: nodeID}, {Key: "owner", Value: l.owner}}
+	_, err := l.nodes.UpdateOne(ctx, ours, bson.D{set("owner", "")})
 	return err
 }
 

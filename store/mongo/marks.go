@@ -149,8 +149,8 @@ func (s *Store) ordinals(ctx context.Context, st *state, who accounts.Name, seq 
 	return n, own, err
 }
 
-// ownUpTo gives how many of the counting messages up to seq somebody has sent in a room. What comes after says so: what was before
-// may be removed.
+// ownUpTo gives how many of the counting messages up to seq somebody has sent in a room. What comes after says so: what was
+// before may be removed.
 func (s *Store) ownUpTo(ctx context.Context, c chat.Conversation, m *memberDoc, seq int64) (int64, error) {
 	if m.Own == 0 {
 		return 0, nil

@@ -80,7 +80,8 @@ func addToMembers[R any](ctx context.Context, s *Store, records []R, of func(R) 
 		}
 	}
 	var all []*memberDoc
-	if err := s.findAll(ctx, membersCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, &all); err != nil {
+	these := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}
+	if err := s.findAll(ctx, membersCollection, these, &all); err != nil {
 		return err
 	}
 	docs := make(map[memberKey]*memberDoc, len(all))

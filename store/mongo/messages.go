@@ -56,7 +56,8 @@ func (s *Store) messagePage(ctx context.Context, name chat.Conversation, after, 
 		order = -1
 	}
 	most := int(min(uint64(limit), end-first))
-	if err := s.findAll(ctx, logCollection, seqRange(name, first, end), &entries, sortedBy("s", order), limitedTo(most)); err != nil {
+	err = s.findAll(ctx, logCollection, seqRange(name, first, end), &entries, sortedBy("s", order), limitedTo(most))
+	if err != nil {
 		return page, nil, err
 	}
 	if before != 0 {

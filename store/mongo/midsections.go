@@ -31,9 +31,9 @@ func readMIDs(ctx context.Context, s *Store, p *page, after *transfer.MID) error
 		if err != nil {
 			return err
 		}
-		all := make([]*transfer.MID, len(given))
-		for i, e := range given {
-			all[i] = e.midRecord()
+		var all []*transfer.MID
+		for _, e := range given {
+			all = append(all, e.midRecord())
 		}
 		var last *transfer.MID
 		if len(all) == limit {
@@ -174,8 +174,8 @@ func (s *Store) entriesOf(ctx context.Context, records []*transfer.MID) (map[ent
 	return out, nil
 }
 
-// writeOtherMIDs makes entries, behind all others, for mids of likes, of changes that changed nothing, and of messages and changes
-// that are not there any more. That a number is given is written first: none is given twice.
+// writeOtherMIDs makes entries, behind all others, for mids of likes, of changes that changed nothing, and of messages and
+// changes that are not there any more. That a number is given is written first: none is given twice.
 func writeOtherMIDs(ctx context.Context, s *Store, records []*transfer.MID) error {
 	var docs []any
 	of := func(r *transfer.MID) chat.Conversation { return r.C }

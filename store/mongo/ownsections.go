@@ -69,7 +69,8 @@ func (o *owning) open(ctx context.Context, s *Store) {
 	c, who := o.room.Name, o.after.Who
 	from, no := bson.D{{Key: "$gte", Value: who}}, bson.D{{Key: "$ne", Value: true}}
 	o.log = openWalk[logDoc](ctx, s, logCollection, bson.D{
-		{Key: "c", Value: c}, {Key: "f", Value: from}, {Key: "s", Value: positive}, {Key: "msg.silent", Value: no}, {Key: "msg.out", Value: no},
+		{Key: "c", Value: c}, {Key: "f", Value: from}, {Key: "s", Value: positive},
+		{Key: "msg.silent", Value: no}, {Key: "msg.out", Value: no},
 	}, fields("c", "f", "s"), "c", "f", "s", "msg.own")
 	o.owns = openWalk[ownDoc](ctx, s, ownsCollection, bson.D{{Key: "_id", Value: bson.D{
 		{Key: "$gte", Value: ownKey{c, who, 0}}, {Key: "$lt", Value: ownKey{c + "\x00", "", 0}},

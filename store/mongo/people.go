@@ -258,7 +258,8 @@ func (s *Store) inPersonTurn(ctx context.Context, user accounts.Name, do func(co
 // next is the document of what is said next, and of what follows from that.
 func (d *personDoc) next(p chat.Person, ts int64) *personDoc {
 	next := &personDoc{
-		User: d.User, V: d.V + 1, N: d.N + 1, W: bson.NewObjectID(), Telling: d.Telling, TellN: d.TellN, Told: d.Told, Open: d.User,
+		User: d.User, V: d.V + 1, N: d.N + 1, W: bson.NewObjectID(), Telling: d.Telling, TellN: d.TellN, Told: d.Told,
+		Open: d.User,
 	}
 	next.say(p)
 	next.Follows = &personFollowingDoc{
@@ -386,7 +387,7 @@ func (s *Store) finishPerson(ctx context.Context, d *personDoc) error {
 	s.at("terms written")
 	if f.Tell {
 		ref := "person/" + strconv.FormatInt(d.N, 10)
-		if _, err := s.push(ctx, ref, []pushed{{user: d.User, entry: d.entry(f.TS)}}); err != nil {
+		if err := s.push(ctx, ref, []pushed{{user: d.User, entry: d.entry(f.TS)}}); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/transfer"
 )
@@ -110,7 +109,8 @@ func writeTellings(ctx context.Context, s *Store, records []*transfer.Telling) e
 		if r.After != "" {
 			set = append(set, bson.E{Key: "told", Value: r.After})
 		}
-		models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: r.User}}).SetUpdate(bson.D{{Key: "$set", Value: set}})
+		this := bson.D{{Key: "_id", Value: r.User}}
+		models[i] = mongo.NewUpdateOneModel().SetFilter(this).SetUpdate(bson.D{{Key: "$set", Value: set}})
 	}
 	return s.writeAll(ctx, peopleCollection, models)
 }
@@ -142,7 +142,7 @@ func unixMillis(t time.Time) int64 {
 func writeSeen(ctx context.Context, s *Store, records []*transfer.Seen) error {
 	docs := make([]any, len(records))
 	for i, r := range records {
-		docs[i] = seenDoc{User: accounts.Name(r.User), At: r.At}
+		docs[i] = seenDoc{User: r.User, At: r.At}
 	}
 	return s.fill(ctx, seenCollection, docs)
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 )
 
-// publicationDoc is a step of an Append: a message with all that becomes true with it. One insert makes it so. An entry of a queue
-// is that the queue's number is in one, and that the queue has not come past its position.
+// publicationDoc is a step of an Append: a message with all that becomes true with it. One insert makes it so. An entry of a
+// queue is that the queue's number is in one, and that the queue has not come past its position.
 type publicationDoc struct {
 	ID  int64 `bson:"_id"`         // Pos, but for the second and further documents of a step with very many queues
 	Pos int64 `bson:"p"`           // position

@@ -153,7 +153,9 @@ func (s *Store) entriesAt(ctx context.Context, field string, at map[chat.Convers
 
 // membersOf reads what somebody is to the conversations of messages for which that matters: those that were edited, and those in
 // which he has deleted something for himself, which only he knows.
-func (s *Store) membersOf(ctx context.Context, user accounts.Name, of map[place]*logDoc) (map[chat.Conversation]*memberDoc, error) {
+func (s *Store) membersOf(
+	ctx context.Context, user accounts.Name, of map[place]*logDoc,
+) (map[chat.Conversation]*memberDoc, error) {
 	known := map[chat.Conversation]bool{}
 	var keys bson.A
 	for at := range of {
@@ -282,7 +284,8 @@ func (r *streamReading) change(ctx context.Context, row *entryDoc) (change chat.
 func (e *logDoc) revision() chat.Revision {
 	c := e.Change
 	return chat.Revision{
-		Conversation: e.Conversation, Rev: uint64(e.Rev), Op: c.Op, Seq: uint64(c.Seq), By: c.By, TS: e.TS, Emoji: c.Emoji, Why: c.Why,
+		Conversation: e.Conversation, Rev: uint64(e.Rev), Op: c.Op, Seq: uint64(c.Seq), By: c.By, TS: e.TS,
+		Emoji: c.Emoji, Why: c.Why,
 	}
 }
 

@@ -94,7 +94,7 @@ const listPage = 256
 func (s *Store) eachRelation(ctx context.Context, filter bson.D, after accounts.Name, visit func(*relationDoc) bool) error {
 	for {
 		var page []*relationDoc
-		here := append(filter[:len(filter):len(filter)], bson.E{Key: "p", Value: bson.D{{Key: "$gt", Value: after}}})
+		here := slices.Concat(filter, bson.D{{Key: "p", Value: bson.D{{Key: "$gt", Value: after}}}})
 		if err := s.findAll(ctx, relationsCollection, here, &page, sortedBy("p", 1), limitedTo(listPage)); err != nil {
 			return err
 		}
@@ -163,7 +163,8 @@ func (c chatStore) Changes(ctx context.Context, user accounts.Name, version uint
 		return nil, uint64(newest), err
 	}
 	var page []*relationDoc
-	filter := bson.D{{Key: "u", Value: user}, {Key: "ver", Value: bson.D{{Key: "$gt", Value: int64(version)}, {Key: "$lte", Value: newest}}}}
+	since := bson.D{{Key: "$gt", Value: int64(version)}, {Key: "$lte", Value: newest}}
+	filter := bson.D{{Key: "u", Value: user}, {Key: "ver", Value: since}}
 	if err := s.findAll(ctx, relationsCollection, filter, &page, sortedBy("ver", 1), limitedTo(limit)); err != nil {
 		return nil, 0, err
 	}
@@ -222,7 +223,7 @@ func (c chatStore) Mutual(ctx context.Context, a, b accounts.Name, limit int) (n
 	filter := bson.D{{Key: "u", Value: a}, {Key: "state", Value: chat.ContactAccepted}}
 	for after := accounts.Name(""); ; {
 		var page []*relationDoc
-		here := append(filter[:2:2], bson.E{Key: "p", Value: bson.D{{Key: "$gt", Value: after}}})
+		here := slices.Concat(filter, bson.D{{Key: "p", Value: bson.D{{Key: "$gt", Value: after}}}})
 		if err := s.findAll(ctx, relationsCollection, here, &page, sortedBy("p", 1), limitedTo(listPage)); err != nil {
 			return 0, err
 		}
@@ -244,7 +245,8 @@ func (s *Store) countAmong(ctx context.Context, user accounts.Name, of []*relati
 		names[i] = r.P
 	}
 	filter := bson.D{
-		{Key: "u", Value: user}, {Key: "state", Value: chat.ContactAccepted}, {Key: "p", Value: bson.D{{Key: "$in", Value: names}}},
+		{Key: "u", Value: user}, {Key: "state", Value: chat.ContactAccepted},
+		{Key: "p", Value: bson.D{{Key: "$in", Value: names}}},
 	}
 	err = retried(ctx, func() error {
 		many, err := s.relations().CountDocuments(ctx, filter)

@@ -137,7 +137,8 @@ const retireSlice = 64
 // remove removes some of the messages below the floor, with what belongs to them. The last message of all stays, without content.
 func (r *retiring) remove(ctx context.Context, t *turn) error {
 	s := r.store
-	below := bson.D{{Key: "c", Value: t.Name}, {Key: "s", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lt", Value: t.Floor.Floor}}}}
+	gone := bson.D{{Key: "$gt", Value: 0}, {Key: "$lt", Value: t.Floor.Floor}}
+	below := bson.D{{Key: "c", Value: t.Name}, {Key: "s", Value: gone}}
 	all, err := s.leaving(ctx, below, "s", retireSlice)
 	if err != nil {
 		return err

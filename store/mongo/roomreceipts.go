@@ -77,7 +77,8 @@ func (r *roomTelling) take(ctx context.Context, t *turn) error {
 	if !slices.ContainsFunc(crew, func(m *memberDoc) bool { return m.moved() || m.Owed > 0 && !r.store.waits(m) }) {
 		return nil
 	}
-	if age := t.now - t.receiptsAt; age >= 0 && age < chat.RoomReceiptInterval.Milliseconds() { // a clock that went back stops nothing
+	// A clock that went back stops nothing.
+	if age := t.now - t.receiptsAt; age >= 0 && age < chat.RoomReceiptInterval.Milliseconds() {
 		r.again = true
 		return nil
 	}

@@ -74,7 +74,9 @@ func (c chatStore) ChangeOwnSide(
 	return out, head, commit, nil
 }
 
-func (c chatStore) OwnSide(ctx context.Context, name chat.Conversation, who accounts.Name) (out chat.OwnSide, head uint64, err error) {
+func (c chatStore) OwnSide(
+	ctx context.Context, name chat.Conversation, who accounts.Name,
+) (out chat.OwnSide, head uint64, err error) {
 	s := c.Store
 	if err := s.enter(); err != nil {
 		return out, 0, err

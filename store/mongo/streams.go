@@ -27,21 +27,14 @@ type pushed struct {
 	usn   uint64 // 0: it has no place yet
 }
 
-// push gives each of some users the entry, once for each (user, ref), and the usns. It may be done again.
-func (s *Store) push(ctx context.Context, ref string, to []pushed) ([]uint64, error) {
+// push gives each of some users the entry, once for each (user, ref). It may be done again.
+func (s *Store) push(ctx context.Context, ref string, to []pushed) error {
 	all := make([]*pushed, len(to))
 	for i := range to {
 		to[i].ref = ref
 		all[i] = &to[i]
 	}
-	if err := s.pushAll(ctx, all); err != nil {
-		return nil, err
-	}
-	usns := make([]uint64, len(to))
-	for i := range to {
-		usns[i] = to[i].usn
-	}
-	return usns, nil
+	return s.pushAll(ctx, all)
 }
 
 // tellAll gives what is told about entries of a conversation its places, and the usns, entry by entry.
@@ -172,8 +165,9 @@ func (p *placing) try(ctx context.Context, list []*pushed) (rest []*pushed, err 
 		docs[i] = streamDoc{User: e.user, USN: int64(next[e.user]), Ref: e.ref, Entry: e.entry}
 	}
 	_, err = p.store.stream().InsertMany(ctx, docs)
-	done, refused := len(list), false
+	done := len(list)
 	if err != nil {
+		var refused bool
 		if done, refused = insertedBefore(err); !refused {
 			return p.unsure(ctx, list, err)
 		}
@@ -192,7 +186,10 @@ func (p *placing) try(ctx context.Context, list []*pushed) (rest []*pushed, err 
 // insertedBefore gives how many documents were inserted before one that was refused for a key that there is already.
 func insertedBefore(err error) (n int, refused bool) {
 	bulk, is := asBulk(err)
-	if !is || bulk.WriteConcernError != nil || len(bulk.WriteErrors) != 1 || !mongo.IsDuplicateKeyError(bulk.WriteErrors[0].WriteError) {
+	if !is || bulk.WriteConcernError != nil || len(bulk.WriteErrors) != 1 {
+		return 0, false
+	}
+	if !mongo.IsDuplicateKeyError(bulk.WriteErrors[0].WriteError) {
 		return 0, false
 	}
 	return bulk.WriteErrors[0].Index, true

@@ -36,7 +36,8 @@ func (c chatStore) RetireMIDs(ctx context.Context, before int64, limit int) (mor
 	limit = max(limit, 1)
 	var all []*logDoc
 	used := bson.D{{Key: "mx", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lt", Value: before}}}, {Key: "open", Value: nil}}
-	if err := s.findAll(ctx, logCollection, used, &all, sortedBy("mx", 1), limitedTo(limit), only("c", "n", "k", "ts")); err != nil {
+	err = s.findAll(ctx, logCollection, used, &all, sortedBy("mx", 1), limitedTo(limit), only("c", "n", "k", "ts"))
+	if err != nil {
 		return false, err
 	}
 	if err := s.disposeOf(ctx, all, (*logDoc).forgotten); err != nil {
@@ -46,7 +47,8 @@ func (c chatStore) RetireMIDs(ctx context.Context, before int64, limit int) (mor
 	return len(all) == limit || swept, err
 }
 
-// forgotten is what becomes of an entry whose mid is not needed any more. last says whether it is the last one of its conversation.
+// forgotten is what becomes of an entry whose mid is not needed any more. last says whether it is the last one of its
+// conversation.
 func (e *logDoc) forgotten(now int64, last bool) mongo.WriteModel {
 	set := bson.D{{Key: "m", Value: minted(e.N)}}
 	switch {
@@ -74,7 +76,8 @@ func (s *Store) sweep(ctx context.Context, limit int) (more bool, err error) {
 	now := s.cfg.Clock()
 	over := bson.D{{Key: "x", Value: bson.D{{Key: "$lt", Value: now}}}}
 	var all []*logDoc
-	if err := s.findAll(ctx, logCollection, over, &all, sortedBy("x", 1), limitedTo(limit), only("c", "n", "ts", "open")); err != nil {
+	err = s.findAll(ctx, logCollection, over, &all, sortedBy("x", 1), limitedTo(limit), only("c", "n", "ts", "open"))
+	if err != nil {
 		return false, err
 	}
 	if err := s.disposeOf(ctx, all, (*logDoc).over); err != nil {
@@ -99,7 +102,9 @@ func (e *logDoc) over(now int64, last bool) mongo.WriteModel {
 }
 
 // disposeOf does to entries what becomes of them.
-func (s *Store) disposeOf(ctx context.Context, entries []*logDoc, what func(e *logDoc, now int64, last bool) mongo.WriteModel) error {
+func (s *Store) disposeOf(
+	ctx context.Context, entries []*logDoc, what func(e *logDoc, now int64, last bool) mongo.WriteModel,
+) error {
 	if len(entries) == 0 {
 		return nil
 	}

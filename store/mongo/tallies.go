@@ -107,7 +107,8 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 
 func (s *Store) convsNamed(ctx context.Context, names bson.A) (map[chat.Conversation]convDoc, error) {
 	var convs []convDoc
-	if err := s.findAll(ctx, convsCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}, &convs); err != nil {
+	these := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}
+	if err := s.findAll(ctx, convsCollection, these, &convs); err != nil {
 		return nil, err
 	}
 	at := make(map[chat.Conversation]convDoc, len(convs))

@@ -51,7 +51,7 @@ func (c chatStore) TellProfile(
 			to = append(to, pushed{user: other, entry: d.entry(c.now())})
 		}
 		ref := "profile/" + string(who) + "/" + strconv.FormatInt(d.Ver, 10) + "/" + strconv.FormatInt(d.TellN, 10)
-		if _, err := c.push(ctx, ref, to); err != nil {
+		if err := c.push(ctx, ref, to); err != nil {
 			return err
 		}
 		c.at("profile told")
@@ -138,7 +138,7 @@ func (c chatStore) TellSession(ctx context.Context, user accounts.Name, l chat.L
 	entry := entryDoc{
 		Type: chat.EntrySession, TS: s.now(), Login: l.State, LoginID: l.ID, LoginLabel: l.Label, LoginAddr: l.Addr,
 	}
-	if _, err := s.push(ctx, "session/"+rand.Text(), []pushed{{user: user, entry: entry}}); err != nil {
+	if err := s.push(ctx, "session/"+rand.Text(), []pushed{{user: user, entry: entry}}); err != nil {
 		return nil, err
 	}
 	return durable{}, nil

@@ -51,7 +51,8 @@ func (a accountStore) PutToken(ctx context.Context, t accounts.Token) error {
 		return err
 	}
 	return a.replace(ctx, a.tokens(), t.Digest[:], tokenDoc{
-		Digest: t.Digest[:], Owner: t.Owner, Label: t.Label, Created: momentOf(t.Created), Expires: momentOf(t.Expires), Epoch: epoch,
+		Digest: t.Digest[:], Owner: t.Owner, Label: t.Label, Created: momentOf(t.Created), Expires: momentOf(t.Expires),
+		Epoch: epoch,
 	})
 }
 

@@ -281,13 +281,12 @@ func (c *conversation) decide(ctx context.Context, steps []*step) (results []res
 }
 
 // begin begins an entry: the step has decided. Only then anything is changed.
-func (t *turn) begin(kind string) *logDoc {
+func (t *turn) begin(kind string) {
 	t.N++
 	t.entry = &logDoc{
 		ID: bson.NewObjectID(), Conversation: t.Name, N: t.N, V: t.N, Seq: -t.N, MID: minted(t.N),
 		Kind: kind, TS: t.now, Open: t.Name,
 	}
-	return t.entry
 }
 
 // named says whose the entry is, and gives it the name that he has given it; empty: none.
