@@ -254,7 +254,7 @@ type bulk struct {
 }
 
 func (s *Store) bulk(collection string, models []mongo.WriteModel) *bulk {
-	return &bulk{collection: s.db.Collection(collection), models: models, most: mostOperations}
+	return &bulk{collection: s.db.Collection(collection), models: models, most: s.limits.updates}
 }
 
 func (k *bulk) write(ctx context.Context) error {

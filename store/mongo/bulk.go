@@ -4,12 +4,37 @@ import (
 	"context"
 	"slices"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// mostOperations is how many operations are sent at once. FerretDB v1 keeps one of its own 100 connections for each update.
-const mostOperations = 48
+// limits are how much one command may hold.
+type limits struct {
+	updates int // and deletes
+	inserts int // in an order
+}
+
+// usual are those of MongoDB, which would bear a hundred times as much.
+var usual = limits{updates: 1000, inserts: 1000}
+
+// ferret are those of FerretDB v1: it keeps one of its own 100 connections for each update, and goes on behind the first hundred
+// documents when one of these is refused.
+var ferret = limits{updates: 48, inserts: 100}
+
+// learnLimits asks the server what it is.
+func (s *Store) learnLimits(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	defer cancel()
+	var is struct {
+		Ferret string `bson:"ferretdbVersion"`
+	}
+	err := s.db.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&is)
+	if s.limits = usual; is.Ferret != "" {
+		s.limits = ferret
+	}
+	return starting("ask what server it is", err)
+}
 
 // writeAll writes, in no order. It may be done again.
 func (s *Store) writeAll(ctx context.Context, collection string, models []mongo.WriteModel) error {
@@ -22,7 +47,7 @@ func (s *Store) writeNewer(ctx context.Context, collection string, models []mong
 }
 
 func (s *Store) writeBulk(ctx context.Context, collection string, models []mongo.WriteModel, newer bool) error {
-	for some := range slices.Chunk(models, mostOperations) {
+	for some := range slices.Chunk(models, s.limits.updates) {
 		err := retried(ctx, func() error {
 			_, err := s.db.Collection(collection).BulkWrite(ctx, some, options.BulkWrite().SetOrdered(false))
 			if newer && onlyDuplicates(err) {

@@ -20,6 +20,7 @@ type Store struct {
 	logger *slog.Logger
 	client *mongo.Client
 	db     *mongo.Database
+	limits limits
 	health *health
 	lease  *lease
 	counts *counts
@@ -108,6 +109,9 @@ func (s *Store) start() {
 // prove sees what there is, takes the database, and makes what is missing.
 func (s *Store) prove(ctx context.Context) error {
 	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	if err := s.learnLimits(ctx); err != nil {
 		return err
 	}
 	if err := s.inspect(ctx); err != nil {

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -117,7 +118,7 @@ func (s *Store) runPushes() {
 			list = append(list, c.list...)
 		}
 		ctx, cancel := context.WithTimeout(s.life, s.cfg.Timeout)
-		err := s.place(ctx, list)
+		err := s.placeAll(ctx, list)
 		cancel()
 		for _, c := range calls {
 			c.done <- err
@@ -125,7 +126,17 @@ func (s *Store) runPushes() {
 	}
 }
 
-// place writes entries, one after the other for each user.
+// placeAll writes entries, one after the other for each user.
+func (s *Store) placeAll(ctx context.Context, list []*pushed) error {
+	for some := range slices.Chunk(list, s.limits.inserts) {
+		if err := s.place(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place is placeAll of no more than are inserted together.
 func (s *Store) place(ctx context.Context, list []*pushed) error {
 	p := placing{store: s, heads: map[accounts.Name]uint64{}}
 	for pause := firstPause; ; pause.wait(ctx) {
