@@ -36,29 +36,43 @@ type Sent struct {
 // kind "sys"; ErrMuted; ErrSlow; ErrAwaitReply: a second message of a stranger; ErrConflict: the mid was used with other
 // content.
 func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Content, origin any) (Sent, Commit, error) {
-	conversation, peer, err := to.resolve(from)
-	if err != nil {
-		return Sent{}, nil, err
+	m, err := s.prepare(ctx, from, to, c, origin)
+	switch {
+	case err != nil:
+		return s.sent(ctx, m, Appended{}, nil, err)
+	case m.likes > 0:
+		return s.like(ctx, from, m.Conversation, m.likes, c, origin)
+	}
+	return s.post(ctx, m)
+}
+
+// outgoing is a message that may be stored, if its sender may write.
+type outgoing struct {
+	Draft
+	peer  accounts.Name // of a conversation of two people: the other one
+	likes uint64        // it is so many likes instead
+}
+
+// prepare makes what is stored out of what is sent.
+func (s *Service) prepare(ctx context.Context, from accounts.Name, to Target, c Content, origin any) (m outgoing, err error) {
+	if m.Conversation, m.peer, err = to.resolve(from); err != nil {
+		return m, err
 	}
 	c, text, err := c.check(s.cfg)
 	if err != nil {
-		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+		return m, err
 	}
-	if conversation.isLive() {
-		likes, err := likesOf(c.Body)
-		if err != nil {
-			return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
-		}
-		if likes > 0 {
-			return s.like(ctx, from, conversation, likes, c, origin)
+	if m.Conversation.isLive() {
+		if m.likes, err = likesOf(c.Body); err != nil || m.likes > 0 {
+			return m, err
 		}
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return Sent{}, nil, fmt.Errorf("make a message id: %w", err)
+		return m, fmt.Errorf("make a message id: %w", err)
 	}
-	d := Draft{
-		Conversation: conversation,
+	m.Draft = Draft{
+		Conversation: m.Conversation,
 		From:         from,
 		MID:          c.MID,
 		ID:           id.String(),
@@ -71,27 +85,52 @@ func (s *Service) Send(ctx context.Context, from accounts.Name, to Target, c Con
 		Fingerprint:  c.fingerprint(),
 		Origin:       origin,
 	}
-	if err := s.refer(ctx, &d, c.Fwd); err != nil {
-		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+	err = s.refer(ctx, &m.Draft, c.Fwd)
+	m.Silent = m.Conversation.isLive() || m.Conversation.Kind() == KindBoard && m.Kind == KindOp
+	return m, err
+}
+
+// post stores a message.
+func (s *Service) post(ctx context.Context, m outgoing) (Sent, Commit, error) {
+	stored, commit, err := s.store.Append(ctx, m.Draft)
+	if m.peer != "" && mayBeStranger(err) {
+		stored, commit, err = s.sendToStranger(ctx, m.Draft, m.peer)
 	}
-	d.Silent = conversation.isLive() || conversation.Kind() == KindBoard && d.Kind == KindOp
-	stored, commit, err := s.store.Append(ctx, d)
-	if peer != "" && (errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked)) {
-		stored, commit, err = s.sendToStranger(ctx, d, peer)
+	if err == nil {
+		s.tellStored(stored)
 	}
-	if err != nil {
-		return Sent{}, nil, fmt.Errorf("send to %s: %w", conversation, err)
+	return s.sent(ctx, m, stored, commit, err)
+}
+
+// mayBeStranger says whether a message to one other person was refused because the two have nothing to do with each other.
+func mayBeStranger(err error) bool {
+	return errors.Is(err, ErrNoRight) || errors.Is(err, ErrNoConversation) || errors.Is(err, ErrBlocked)
+}
+
+// tellStored wakes who gets a message that has its place. It does not block.
+func (s *Service) tellStored(a Appended) {
+	if a.Dup {
+		return
 	}
-	if !stored.Dup {
-		s.wake.Wake(stored.Members...)
-		s.posted(conversation, stored.Message.Seq)
-		if stored.Large {
-			s.wroteLarge(conversation, stored.Message.Seq)
-		}
-		s.sentTyping(ctx, from, conversation)
+	s.wake.Wake(a.Members...)
+	s.posted(a.Message.Conversation, a.Message.Seq)
+	if a.Large {
+		s.wroteLarge(a.Message.Conversation, a.Message.Seq)
 	}
-	m := stored.Message
-	return Sent{conversation, m.Seq, m.ID, m.MID, m.TS, stored.Dup}, commit, nil
+}
+
+// sent is what the sender is told.
+func (s *Service) sent(ctx context.Context, m outgoing, stored Appended, commit Commit, err error) (Sent, Commit, error) {
+	switch {
+	case err != nil && m.Conversation == "":
+		return Sent{}, nil, err
+	case err != nil:
+		return Sent{}, nil, fmt.Errorf("send to %s: %w", m.Conversation, err)
+	case !stored.Dup:
+		s.sentTyping(ctx, m.From, m.Conversation)
+	}
+	x := stored.Message
+	return Sent{m.Conversation, x.Seq, x.ID, x.MID, x.TS, stored.Dup}, commit, nil
 }
 
 // sendToStranger stores the first message to somebody who is no contact, if he hears strangers; otherwise it says what the

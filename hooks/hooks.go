@@ -182,6 +182,7 @@ type connection struct {
 	emptyWill bool
 	limiter   *rate.Limiter // nil: no limit
 	publishes uint64        // PUBLISH packets that were read; of the reader
+	sends     chat.Pipeline // messages; of the reader
 	// revision is that of the account when authentication began.
 	revision uint64
 

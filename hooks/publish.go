@@ -94,12 +94,16 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 // handle decides about one PUBLISH of a connection.
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
-	if !ok {
+	switch {
+	case !ok:
 		return g.free(ctx, c, p, origin)
+	case cmd.verb == verbSend:
+		return g.send(ctx, c, cmd, p, origin)
+	}
+	if err := c.sends.Wait(); err != nil { // it comes after them
+		return g.undecided(c, err)
 	}
 	switch cmd.verb {
-	case verbSend:
-		return g.send(ctx, c, cmd, p, origin)
 	case verbRead, verbRecv:
 		return g.mark(ctx, c, cmd, p, origin)
 	case verbOp:
@@ -125,13 +129,23 @@ func (g *Gateway) send(ctx context.Context, c *connection, cmd command, p sessio
 			content.MID = u.Value
 		}
 	}
-	sent, commit, err := g.rooms.Chat.Send(ctx, c.account, cmd.target, content, origin)
-	if err != nil {
-		return g.refused(c, p, content.MID, err)
+	outcome := func(sent chat.Sent, commit chat.Commit, err error) sessions.Outcome {
+		if err != nil {
+			return g.refused(c, p, content.MID, err)
+		}
+		return g.accepted(c, p, commit, ackEvent{
+			MID: content.MID, Conversation: sent.Conversation, Seq: sent.Seq, ID: sent.ID, TS: sent.TS, Dup: sent.Dup,
+		})
 	}
-	return g.accepted(c, p, commit, ackEvent{
-		MID: content.MID, Conversation: sent.Conversation, Seq: sent.Seq, ID: sent.ID, TS: sent.TS, Dup: sent.Dup,
-	})
+	if p.QoS < 2 && origin == nil {
+		if finish := g.rooms.Chat.Begin(ctx, c.account, cmd.target, content, &c.sends); finish != nil {
+			return sessions.Outcome{Later: func() sessions.Outcome { return outcome(finish()) }}
+		}
+	}
+	if err := c.sends.Wait(); err != nil {
+		return g.undecided(c, err)
+	}
+	return outcome(g.rooms.Chat.Send(ctx, c.account, cmd.target, content, origin))
 }
 
 // op changes a message.

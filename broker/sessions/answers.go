@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // answer is what one packet of the client is answered with, once its commit is durable.
@@ -16,7 +17,32 @@ type answer struct {
 	codes   []byte   // of a SUBACK or UNSUBACK
 	deliver func()   // called when the commit is durable, before the answer is written; nil: nothing
 	done    func(error)
+	later   func() Outcome // gives what is not known yet; nil: everything is
 }
+
+// ended is an answer that has become the end of the connection, because nothing was decided.
+func (a answer) ended(o Outcome, err error) answer {
+	a.kind, a.reply, a.commit, a.deliver, a.done = answerEnd, Reply{Reason: o.Fatal}, nil, nil, nil
+	if o.Done != nil {
+		a.done = func(error) { o.Done(err) }
+	}
+	return a
+}
+
+// settled is an answer when the outcome is known that was to come later.
+func (a answer) settled() answer {
+	if a.later == nil {
+		return a
+	}
+	o := a.later()
+	if o.Fatal != 0 {
+		return a.ended(o, undecided(o))
+	}
+	a.commit, a.reply, a.deliver, a.done = o.Commit, o.Reply, o.Deliver, o.Done
+	return a
+}
+
+func undecided(o Outcome) error { return fmt.Errorf("not decided, reason %#x: %w", o.Fatal, ErrClosed) }
 
 type answerKind byte
 
@@ -73,14 +99,15 @@ func (l *Link) answer(a answer) {
 	if a.counted {
 		l.unacked++
 	}
-	if a.commit == nil && !l.answers.writing && a.deliver != nil {
+	known := a.commit == nil && a.later == nil
+	if known && !l.answers.writing && a.deliver != nil {
 		// Only the reader adds to the FIFO, so that nothing overtakes while the lock is given up.
 		l.mu.Unlock()
 		a.deliver()
 		a.deliver = nil
 		l.mu.Lock()
 	}
-	if a.commit == nil && !l.answers.writing && !l.closed && !l.overfullLocked() {
+	if known && !l.answers.writing && !l.closed && !l.overfullLocked() {
 		reason := l.writeLocked(a, nil)
 		l.mu.Unlock()
 		l.finish(a, nil, reason)
@@ -119,6 +146,7 @@ func (l *Link) writeAnswers() {
 	for l.answers.len() > 0 {
 		a := *l.answers.front()
 		l.mu.Unlock()
+		a = a.settled()
 		err := wait(context.Background(), a.commit) // the store ends it, one way or the other
 		if err == nil && a.deliver != nil {
 			a.deliver()

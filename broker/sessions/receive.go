@@ -116,6 +116,11 @@ func (l *Link) inheritedLocked(p Publish, print [32]byte) (Reply, bool) {
 
 // decide puts what the handler decided into the FIFO.
 func (l *Link) decide(ctx context.Context, o Outcome, a answer) error {
+	if o.Later != nil {
+		a.later = o.Later
+		l.answer(a)
+		return nil
+	}
 	a.done, a.deliver = o.Done, o.Deliver
 	if o.Fatal != 0 {
 		return l.fatal(ctx, o)
@@ -171,11 +176,8 @@ func (l *Link) holdLocked(id uint16, x receipt) {
 
 // fatal disconnects after the answers that come before.
 func (l *Link) fatal(ctx context.Context, o Outcome) error {
-	err := fmt.Errorf("not decided, reason %#x: %w", o.Fatal, ErrClosed)
-	end := answer{kind: answerEnd, reply: Reply{Reason: o.Fatal}}
-	if o.Done != nil {
-		end.done = func(error) { o.Done(err) }
-	}
+	err := undecided(o)
+	end := answer{}.ended(o, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.draining = true

@@ -176,6 +176,9 @@ type Outcome struct {
 	Deliver func()
 	// Done, if not nil, is called after the answer was written or dropped; err is that of Commit. It must not block.
 	Done func(err error)
+	// Later, if not nil, gives the outcome itself, and nothing else is set. It is called once, not by the reader, after those
+	// of earlier packets, and may block; what it gives has no Later. Not for QoS 2, where the reader has to know what to keep.
+	Later func() Outcome
 }
 
 // Handler decides about one inbound PUBLISH. It is called on the connection's reader, one call at a time for each Link,

@@ -3,6 +3,7 @@ package mongo
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,16 +14,10 @@ import (
 )
 
 // chatStore implements chat.Store.
-type chatStore struct {
-	*Store
-	unwritten
-}
-
-// unwritten is what is still to be written.
-type unwritten struct{ chat.Store }
+type chatStore struct{ *Store }
 
 // Chat is the store of chat.
-func (s *Store) Chat() chat.Store { return chatStore{Store: s} }
+func (s *Store) Chat() chat.Store { return chatStore{s} }
 
 // kindSys is what the server itself says in a conversation.
 const kindSys = "sys"
@@ -43,17 +38,46 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (out chat.Appended,
 	if a.origin, err = s.originOf(d.Origin); err != nil {
 		return out, nil, err
 	}
-	who := []accounts.Name{d.From}
-	for _, name := range d.At {
-		if !slices.Contains(who, name) {
-			who = append(who, name)
-		}
-	}
-	err = s.take(ctx, d.Conversation, &step{who: who, take: a.take, again: a.again})
+	err = s.take(ctx, d.Conversation, &step{who: a.who(), take: a.take, again: a.again})
 	if err != nil {
 		return chat.Appended{}, nil, err
 	}
 	return out, durable{}, nil
+}
+
+// Begin implements chat.Pipelined.
+func (c chatStore) Begin(d chat.Draft, p *chat.Pipeline, done func(chat.Appended, error)) {
+	s := c.Store
+	if err := s.enterWrite(); err != nil {
+		p.Note(err)
+		done(chat.Appended{}, err)
+		return
+	}
+	var out chat.Appended
+	a := appending{store: s, draft: d, out: &out}
+	settled := func(err error) {
+		p.Note(err)
+		if err != nil {
+			out = chat.Appended{}
+		}
+		done(out, err)
+		s.leave()
+	}
+	if d.Conversation.Kind() == chat.KindNone {
+		settled(chat.ErrNoConversation)
+		return
+	}
+	take := func(ctx context.Context, t *turn) error {
+		if err := p.Pass(); err != nil {
+			return err
+		}
+		err := a.take(ctx, t)
+		if !errors.Is(err, errLater) {
+			p.Note(err) // before the next step is taken
+		}
+		return err
+	}
+	s.begin(d.Conversation, &step{who: a.who(), take: take, again: a.again, settled: settled})
 }
 
 // appending is one message on its way to its place.
@@ -62,6 +86,17 @@ type appending struct {
 	draft  chat.Draft
 	origin *originDoc
 	out    *chat.Appended
+}
+
+// who are the sender and those whom he mentions.
+func (a *appending) who() []accounts.Name {
+	who := []accounts.Name{a.draft.From}
+	for _, name := range a.draft.At {
+		if !slices.Contains(who, name) {
+			who = append(who, name)
+		}
+	}
+	return who
 }
 
 // take gives the message its place, if its sender may write.

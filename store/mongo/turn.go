@@ -39,7 +39,18 @@ type step struct {
 	// after is called when everything has followed, with the usns of what was told, in the order of that.
 	after func(usns []uint64)
 
-	taken chan error // gets what became of it
+	// settled is called with what became of it, before any later step is taken. nil: taken gets that.
+	settled func(err error)
+	taken   chan error
+}
+
+// settle says what became of a step.
+func (st *step) settle(err error) {
+	if st.settled != nil {
+		st.settled(err)
+		return
+	}
+	st.taken <- err
 }
 
 // turn is a step that is being taken.
@@ -158,7 +169,7 @@ func (c *conversation) withdraw(st *step) bool {
 func (c *conversation) run() {
 	for {
 		c.mu.Lock()
-		steps := c.queue[:min(len(c.queue), maxTurns)]
+		steps := c.queue[:min(len(c.queue), maxTurns, c.store.limits.inserts)]
 		c.queue = c.queue[len(steps):]
 		if len(steps) == 0 {
 			c.running, c.queue = false, nil
@@ -180,7 +191,7 @@ func (c *conversation) takeAll(steps []*step) {
 		if err != nil {
 			c.state = nil
 			for _, st := range steps {
-				st.taken <- c.store.cannot(err)
+				st.settle(c.store.cannot(err))
 			}
 			return
 		}
@@ -233,21 +244,16 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 	for i, r := range results {
 		switch {
 		case r.turn == nil:
-			steps[i].taken <- r.err
+			steps[i].settle(r.err)
 		case written < done:
 			if followErr == nil && steps[i].after != nil {
 				steps[i].after(usns[written])
 			}
 			written++
-			steps[i].taken <- followErr
+			steps[i].settle(followErr)
 		case repeat != nil:
-			if repeat.Open != "" { // who has written it may not have told anybody yet
-				if _, err := c.store.finish(ctx, c.name); err != nil {
-					return i, err
-				}
-			}
-			steps[i].taken <- steps[i].again(repeat)
-			return i + 1, nil
+			n, err := c.repeat(ctx, steps[i:], results[i:], repeat)
+			return i + n, err
 		case errors.Is(err, errBehind):
 			return i, nil
 		default:
@@ -255,6 +261,41 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 		}
 	}
 	return len(results), nil
+}
+
+// repeat answers the first of some steps, which has the name of an entry, and those next to it that somebody repeats as well. It
+// says how many they were.
+func (c *conversation) repeat(ctx context.Context, steps []*step, results []result, first *logDoc) (n int, err error) {
+	var mids bson.A
+	for _, r := range results {
+		if r.turn == nil || r.turn.entry.From != first.From || r.turn.entry.given() == "" {
+			break
+		}
+		mids = append(mids, r.turn.entry.MID)
+	}
+	var all []*logDoc
+	these := bson.D{{Key: "c", Value: c.name}, {Key: "f", Value: first.From}, {Key: "m", Value: bson.D{{Key: "$in", Value: mids}}}}
+	if err := c.store.findAll(ctx, logCollection, these, &all); err != nil {
+		return 0, err
+	}
+	there, open := map[string]*logDoc{}, false
+	for _, e := range all {
+		there[e.MID], open = e, open || e.Open != ""
+	}
+	if open { // who has written them may not have told anybody yet
+		if _, err := c.store.finish(ctx, c.name); err != nil {
+			return 0, err
+		}
+	}
+	for i := range mids {
+		e := there[results[i].turn.entry.MID]
+		if e == nil {
+			break
+		}
+		steps[i].settle(steps[i].again(e))
+		n++
+	}
+	return n, nil
 }
 
 // decide lets steps decide, as many as can be taken together.
@@ -269,6 +310,9 @@ func (c *conversation) decide(ctx context.Context, steps []*step) (results []res
 		err := st.take(ctx, t)
 		if errors.Is(err, errLater) && writes {
 			break
+		}
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			err = c.store.cannot(err)
 		}
 		r := result{err: err}
 		if err == nil && t.entry != nil {
