@@ -78,6 +78,9 @@ func New(cfg Config, store Store, dir Directory, wake Waker, log *slog.Logger) *
 	s.live.init()
 	s.stages.init()
 	s.crowds.init(runtime.GOMAXPROCS(0) / 2)
+	if mends, is := store.(Mending); is {
+		mends.OnLate(s.arrived)
+	}
 	return s
 }
 

@@ -306,7 +306,11 @@ func (s *Store) changePerson(
 			if next.Open == "" {
 				return true, nil
 			}
-			return true, s.finishPerson(ctx, next)
+			err := s.finishPerson(ctx, next)
+			if err != nil {
+				s.leaveOpen()
+			}
+			return true, err
 		}
 	}
 }
@@ -417,6 +421,7 @@ func (s *Store) finishPeople(ctx context.Context) error {
 			if err := s.finishPerson(ctx, d); err != nil {
 				return err
 			}
+			s.lateFor(d.User)
 			after = d.User
 		}
 		if len(open) < openPage {

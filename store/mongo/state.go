@@ -67,7 +67,8 @@ const maxPeople = 20_000
 
 // know reads what steps need, unless it is known.
 func (c *conversation) know(ctx context.Context, steps []*step) error {
-	if c.state != nil && len(c.people) > maxPeople+c.crewSize() {
+	again := slices.ContainsFunc(steps, func(st *step) bool { return st.anew })
+	if c.state != nil && (again || len(c.people) > maxPeople+c.crewSize()) {
 		c.state = nil
 	}
 	if c.state != nil && !c.store.cfg.Alone {
@@ -140,7 +141,9 @@ func (s *Store) finish(ctx context.Context, name chat.Conversation) (bool, error
 			return true, fmt.Errorf("what follows from entry %d of %s: %w: %w", e.N, name, accounts.ErrUnavailable, err)
 		}
 	}
-	_, err = s.follow(ctx, open, all)
+	if _, err = s.follow(ctx, open, all); err == nil {
+		s.late(open, all)
+	}
 	return true, err
 }
 

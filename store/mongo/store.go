@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -27,6 +28,8 @@ type Store struct {
 	id     string // of the database
 	epoch  int64  // grows with each Open of the database
 	stop   func() // what runs in the background
+
+	stopMending func() // nil: it does not
 
 	seq        *sequencer
 	tender     *tender
@@ -55,6 +58,9 @@ type Store struct {
 	heads  map[accounts.Name]streamHead
 
 	people people
+
+	left   chan struct{} // has a value when something may have been left open
+	onLate atomic.Pointer[func(chat.Late)]
 }
 
 // Open connects to the database, sees that it is one that can be used, and makes what is missing there.
@@ -67,7 +73,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		cfg: cfg, logger: log, counts: newCounts(),
 		convs: map[chat.Conversation]*conversation{}, heads: map[accounts.Name]streamHead{},
-		flights: map[chat.Conversation]chan struct{}{},
+		flights: map[chat.Conversation]chan struct{}{}, left: make(chan struct{}, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.health = newHealth(log, s.ping, cfg.Timeout/2)
@@ -89,6 +95,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err := s.finishPeople(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	mending, stopMending := context.WithCancel(s.life)
+	s.stopMending = stopMending
+	s.running.Go(func() { s.mend(mending) })
 	return s, nil
 }
 
@@ -156,6 +165,9 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	if was {
 		return nil
+	}
+	if s.stopMending != nil {
+		s.stopMending()
 	}
 	s.users.Wait()
 	s.running.Wait()

@@ -31,6 +31,7 @@ type conversation struct {
 type step struct {
 	who   []accounts.Name // of whom it has to know, besides all members of a conversation that is not large
 	reads bool            // take reads what other steps write
+	anew  bool            // the conversation is read again, and what is open finished
 	// take decides. Before it has begun an entry it changes nothing; if it begins none, nothing is written. It may be called
 	// again, when somebody else was faster, or it has said errLater.
 	take func(ctx context.Context, t *turn) error
@@ -190,6 +191,7 @@ func (c *conversation) takeAll(steps []*step) {
 		steps = steps[n:]
 		if err != nil {
 			c.state = nil
+			c.store.leaveOpen()
 			for _, st := range steps {
 				st.settle(c.store.cannot(err))
 			}
@@ -238,6 +240,7 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 		c.store.at("inserted")
 		if usns, followErr = c.store.follow(ctx, entries[:done], follows[:done]); followErr != nil {
 			c.state = nil // whoever reads it finds the entries open
+			c.store.leaveOpen()
 		}
 	}
 	written := 0
