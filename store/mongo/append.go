@@ -154,6 +154,11 @@ func (s *Store) unlessRepeated(
 	switch {
 	case err != nil:
 		return err
+	case e != nil && e.Open != "": // who has written it may not have told anybody yet
+		if _, err := s.finish(ctx, t.Name); err != nil {
+			return err
+		}
+		return again(e)
 	case e != nil:
 		return again(e)
 	case t.N > t.written: // the first one may be among what is being written

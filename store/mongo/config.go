@@ -43,7 +43,7 @@ type Config struct {
 	Unfinished bool
 	// Clock tells the time; nil: time.Now.
 	Clock func() time.Time
-	// Conversations is how many are kept in memory, about. Default 10,000.
+	// Conversations is how many are kept in memory, about; large ones count as several. Default 10,000.
 	Conversations int
 	// Hook is called at named points between the steps of a change; nil: nobody is. Tests end the process there.
 	Hook func(point string)

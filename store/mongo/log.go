@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -87,10 +88,40 @@ type document struct {
 	Doc        bson.Raw      `bson:"doc,omitempty"` // nil: it is removed, of the log only
 }
 
-// told is an entry of somebody's stream.
+// told is an entry of somebody's stream, or, as it is kept, of those of several people.
 type told struct {
-	User  accounts.Name `bson:"u"`
-	Entry entryDoc      `bson:"e"`
+	User  accounts.Name   `bson:"u,omitempty"`
+	Users []accounts.Name `bson:"us,omitempty"`
+	Entry entryDoc        `bson:"e"`
+}
+
+// kept is what follows as it is kept: what several people are told, one after the other, is there once.
+func (f following) kept() []byte {
+	var all []told
+	for _, t := range f.Told {
+		if n := len(all); n > 0 && reflect.DeepEqual(all[n-1].Entry, t.Entry) {
+			all[n-1].Users = append(all[n-1].Users, t.User)
+			continue
+		}
+		all = append(all, told{Users: []accounts.Name{t.User}, Entry: t.Entry})
+	}
+	f.Told = all
+	return marshal(f)
+}
+
+// followingOf is what is kept by an entry.
+func followingOf(kept []byte) (f following, err error) {
+	if err := bson.Unmarshal(kept, &f); err != nil {
+		return f, err
+	}
+	all := f.Told
+	f.Told = nil
+	for _, t := range all {
+		for _, user := range t.Users {
+			f.Told = append(f.Told, told{User: user, Entry: t.Entry})
+		}
+	}
+	return f, nil
 }
 
 var errBehind = errors.New("somebody else has written to the conversation")

@@ -73,6 +73,7 @@ var indexes = slices.Concat([]index{
 	{streamCollection, "usn", fields("u", "n"), true, false, "Stream"},
 	{streamCollection, "ref", fields("u", "ref"), true, false, "what was told already"},
 	{asksCollection, "user", fields("u", "at"), false, false, "how many strangers were approached"},
+	{asksCollection, "age", fields("at"), false, false, "sweeps"},
 
 	{sessionsCollection, "number", fields("n"), false, true, "sizes of queues, sweeps"},
 	{sessionsCollection, "dropped", fields("x"), false, true, "Open"},

@@ -137,7 +137,7 @@ func (s *Store) finish(ctx context.Context, name chat.Conversation) (bool, error
 	}
 	all := make([]following, len(open))
 	for i, e := range open {
-		if err := bson.Unmarshal(e.Follows, &all[i]); err != nil {
+		if all[i], err = followingOf(e.Follows); err != nil {
 			return true, fmt.Errorf("what follows from entry %d of %s: %w: %w", e.N, name, accounts.ErrUnavailable, err)
 		}
 	}

@@ -45,6 +45,8 @@ type Store struct {
 
 	convMu sync.Mutex
 	convs  map[chat.Conversation]*conversation
+	// convWeight is what those weigh that are in memory.
+	convWeight atomic.Int64
 
 	following sync.RWMutex // held while something follows; by who needs all of one moment, alone
 	flightMu  sync.Mutex

@@ -87,7 +87,20 @@ func (s *Store) sweep(ctx context.Context, limit int) (more bool, err error) {
 		_, err := s.db.Collection(outdatedCollection).DeleteMany(ctx, over)
 		return err
 	})
-	return len(all) == limit, failed(ctx, "write "+outdatedCollection, err)
+	if err != nil {
+		return false, failed(ctx, "write "+outdatedCollection, err)
+	}
+	return len(all) == limit, s.sweepAsks(ctx, now)
+}
+
+// sweepAsks removes when somebody has approached strangers, long after it has counted. What an import has marked stays.
+func (s *Store) sweepAsks(ctx context.Context, now time.Time) error {
+	old := bson.D{{Key: "at", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lt", Value: now.Add(-2 * fenceLife).UnixMilli()}}}}
+	err := retried(ctx, func() error {
+		_, err := s.db.Collection(asksCollection).DeleteMany(ctx, old)
+		return err
+	})
+	return failed(ctx, "write "+asksCollection, err)
 }
 
 // over is what becomes of an entry that was there as a fence only, long enough. One that has to stay is looked at again when it is

@@ -23,6 +23,7 @@ type conversation struct {
 	queue   []*step
 	running bool
 	dead    bool // it is not to be used any more: another one has its place
+	weight  int  // of what it keeps in memory while nothing waits
 
 	*state // nil: it has to be read. Of who runs only
 }
@@ -71,6 +72,9 @@ type turn struct {
 	follows following
 }
 
+// peopleWeight is how many people of a conversation weigh as much as a conversation of two.
+const peopleWeight = 4
+
 // maxTurns is how many steps are taken together.
 const maxTurns = 128
 
@@ -81,8 +85,9 @@ func (s *Store) conversation(name chat.Conversation) *conversation {
 	c := s.convs[name]
 	if c == nil {
 		s.forgetIdle()
-		c = &conversation{store: s, name: name}
+		c = &conversation{store: s, name: name, weight: 1}
 		s.convs[name] = c
+		s.convWeight.Add(1)
 	}
 	return c
 }
@@ -90,12 +95,13 @@ func (s *Store) conversation(name chat.Conversation) *conversation {
 // forgetIdle makes room for one more. convMu is held.
 func (s *Store) forgetIdle() {
 	for name, c := range s.convs { // in no order
-		if len(s.convs) < s.cfg.Conversations {
+		if s.convWeight.Load() < int64(s.cfg.Conversations) {
 			return
 		}
 		c.mu.Lock()
 		if c.dead = !c.running && len(c.queue) == 0; c.dead {
 			delete(s.convs, name)
+			s.convWeight.Add(int64(-c.weight))
 		}
 		c.mu.Unlock()
 	}
@@ -174,12 +180,23 @@ func (c *conversation) run() {
 		c.queue = c.queue[len(steps):]
 		if len(steps) == 0 {
 			c.running, c.queue = false, nil
+			c.weighLocked()
 			c.mu.Unlock()
 			return
 		}
 		c.mu.Unlock()
 		c.takeAll(steps)
 	}
+}
+
+// weighLocked says how much the conversation keeps in memory, now that nothing waits.
+func (c *conversation) weighLocked() {
+	weight := 1
+	if c.state != nil {
+		weight += len(c.people) / peopleWeight
+	}
+	c.store.convWeight.Add(int64(weight - c.weight))
+	c.weight = weight
 }
 
 // takeAll takes steps, which wait no longer than the database may take.
@@ -360,7 +377,9 @@ func (t *turn) put(collection string, id, doc any) {
 }
 
 // tell adds an entry to somebody's stream.
-func (t *turn) tell(who accounts.Name, e entryDoc) { t.told = append(t.told, told{who, e}) }
+func (t *turn) tell(who accounts.Name, e entryDoc) {
+	t.told = append(t.told, told{User: who, Entry: e})
+}
 
 // finish makes what follows from the entry a part of it.
 func (t *turn) finish() {
@@ -371,7 +390,7 @@ func (t *turn) finish() {
 	}
 	t.put(convsCollection, t.Name, t.convDoc)
 	t.follows = following{Docs: t.docs, Told: t.told, Origin: t.origin, Gone: t.gone}
-	t.entry.Follows = marshal(t.follows)
+	t.entry.Follows = t.follows.kept()
 }
 
 func documentOf(collection string, id any, n int64, doc any) document {
