@@ -49,7 +49,7 @@ type batch struct {
 
 func newBatch(q *sequencer) *batch {
 	return &batch{
-		seq: q, most: mostInserts, keys: map[string]struct{}{}, latest: map[string]*sessionChange{},
+		seq: q, most: q.store.limits.inserts, keys: map[string]struct{}{}, latest: map[string]*sessionChange{},
 		inserted: make(chan struct{}), done: make(chan struct{}), late: make(chan struct{}),
 	}
 }
@@ -118,9 +118,6 @@ func (b *batch) finally(collection string, m mongo.WriteModel) {
 }
 
 func (s *Store) publications() *mongo.Collection { return s.db.Collection(publicationsCollection) }
-
-// mostInserts is how many publications are inserted at once.
-const mostInserts = 1000
 
 // insert adds the publications. What is there already was added by a try of which nothing was heard: nobody else has these
 // places.
