@@ -39,6 +39,9 @@ func (c chatStore) Append(ctx context.Context, d chat.Draft) (out chat.Appended,
 		return out, nil, err
 	}
 	err = s.take(ctx, d.Conversation, &step{who: a.who(), take: a.take, again: a.again})
+	if err == nil || !errors.Is(err, accounts.ErrUnavailable) && ctx.Err() == nil {
+		s.attempts.forget(a.origin)
+	}
 	if err != nil {
 		return chat.Appended{}, nil, err
 	}
@@ -109,8 +112,12 @@ func (a *appending) take(ctx context.Context, t *turn) error {
 	if err != nil {
 		return a.store.unlessRepeated(ctx, t, a.draft.From, a.draft.MID, err, a.again)
 	}
+	if done, err := a.attempted(ctx, t); done || err != nil {
+		return err
+	}
 	t.origin = a.origin
 	t.begin(entryIsMessage)
+	a.store.attempts.note(a.origin, attempt{t.entry.ID, a.draft.Fingerprint})
 	adm.write(t)
 	m := t.append(a.draft, from)
 	t.undraft(from)
@@ -119,6 +126,25 @@ func (a *appending) take(ctx context.Context, t *turn) error {
 		a.out.Members = append(a.out.Members, q.U)
 	}
 	return nil
+}
+
+// attempted answers a message that a client sends again, because it was not told what became of it, if that was stored.
+func (a *appending) attempted(ctx context.Context, t *turn) (done bool, err error) {
+	is := a.store.attempts.of(a.origin)
+	if is.entry.IsZero() || is.fingerprint != a.draft.Fingerprint {
+		return false, nil
+	}
+	e, err := a.store.entry(ctx, bson.D{{Key: "c", Value: t.Name}, {Key: "_id", Value: is.entry}})
+	if e == nil || err != nil {
+		return false, err
+	}
+	if e.Open != "" {
+		if _, err := a.store.finish(ctx, t.Name); err != nil {
+			return false, err
+		}
+	}
+	*a.out = chat.Appended{Message: a.store.first(e), Dup: true}
+	return true, nil
 }
 
 // again answers by the entry that has the message's mid.

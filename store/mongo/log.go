@@ -242,10 +242,11 @@ func (s *Store) lastN(ctx context.Context, c chat.Conversation) (int64, error) {
 
 // follow does what follows from entries of one conversation, in their order, and closes them. It may be done again. It gives the
 // usns of what was told, entry by entry.
-func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) ([][]uint64, error) {
+func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) (usns [][]uint64, err error) {
 	s.following.RLock()
 	defer s.following.RUnlock()
-	defer s.inFlight(entries[0].Conversation)()
+	landed := s.inFlight(entries[0].Conversation)
+	defer func() { landed(err == nil) }()
 	var docs []document
 	at := map[string]int{}
 	for _, f := range all {
@@ -269,8 +270,7 @@ func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) 
 		return nil, err
 	}
 	s.at("followers written")
-	usns, err := s.tellAll(ctx, entries, all)
-	if err != nil {
+	if usns, err = s.tellAll(ctx, entries, all); err != nil {
 		return nil, err
 	}
 	for i, f := range all {
@@ -287,31 +287,48 @@ func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) 
 	return usns, s.closeEntries(ctx, entries)
 }
 
-// inFlight says that things follow in a conversation, until done is called: what is read of it meanwhile is of no one moment.
-func (s *Store) inFlight(c chat.Conversation) (done func()) {
+// inFlight says that things follow in a conversation, until done is called: what is read of it meanwhile is of no one moment, and
+// neither is what is read later, until somebody has finished it, if not all has followed.
+func (s *Store) inFlight(c chat.Conversation) (done func(all bool)) {
 	s.flightMu.Lock()
 	defer s.flightMu.Unlock()
 	landed := make(chan struct{})
 	s.flights[c] = landed
-	return func() {
+	return func(all bool) {
 		s.flightMu.Lock()
 		defer s.flightMu.Unlock()
 		delete(s.flights, c)
+		if !all {
+			s.torn[c] = true
+		}
 		close(landed)
 	}
 }
 
-// flight gives what is closed when things have followed in one of some conversations; nil: nothing follows there now. In large
-// ones something follows all the time, and nobody's stream knows of it: see settleLarge.
-func (s *Store) flight(of []*side) chan struct{} {
+// flight gives what is closed when things have followed in one of some conversations, nil if nothing follows there now, and those
+// in which not all has followed. In large ones something follows all the time, and nobody's stream knows of it: see settleLarge.
+func (s *Store) flight(of []*side) (landed chan struct{}, torn []chat.Conversation) {
 	s.flightMu.Lock()
 	defer s.flightMu.Unlock()
 	for _, x := range of {
-		if landed := s.flights[x.Name]; landed != nil && !x.large() {
-			return landed
+		if x.large() {
+			continue
+		}
+		if is := s.flights[x.Name]; is != nil {
+			landed = is
+		}
+		if s.torn[x.Name] {
+			torn = append(torn, x.Name)
 		}
 	}
-	return nil
+	return landed, torn
+}
+
+// mended notes that everything has followed in a conversation.
+func (s *Store) mended(c chat.Conversation) {
+	s.flightMu.Lock()
+	defer s.flightMu.Unlock()
+	delete(s.torn, c)
 }
 
 // relate writes the relations that follow from an entry, and says in what is told of them which versions that made.

@@ -62,13 +62,21 @@ func (s *Store) mendAll(ctx context.Context) error {
 	defer s.leave()
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	err := s.eachOpen(ctx, func(name chat.Conversation) error {
-		return s.take(ctx, name, &step{anew: true, take: func(context.Context, *turn) error { return nil }})
-	})
+	err := s.eachOpen(ctx, func(name chat.Conversation) error { return s.mendThese(ctx, []chat.Conversation{name}) })
 	if err != nil {
 		return err
 	}
 	return s.finishPeople(ctx)
+}
+
+// mendThese finishes what is open in some conversations, each in its turn.
+func (s *Store) mendThese(ctx context.Context, names []chat.Conversation) error {
+	for _, name := range names {
+		if err := s.take(ctx, name, &step{anew: true, take: func(context.Context, *turn) error { return nil }}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finishAll does what may not have followed from entries of any conversation: whoever has written them may have died.

@@ -132,8 +132,12 @@ func (s *Store) readState(ctx context.Context, name chat.Conversation) (*state, 
 // finish does what may not have followed from entries of a conversation, and says whether there were such.
 func (s *Store) finish(ctx context.Context, name chat.Conversation) (bool, error) {
 	open, err := s.openEntries(ctx, name)
-	if err != nil || len(open) == 0 {
+	if err != nil {
 		return false, err
+	}
+	if len(open) == 0 {
+		s.mended(name)
+		return false, nil
 	}
 	all := make([]following, len(open))
 	for i, e := range open {
@@ -142,6 +146,7 @@ func (s *Store) finish(ctx context.Context, name chat.Conversation) (bool, error
 		}
 	}
 	if _, err = s.follow(ctx, open, all); err == nil {
+		s.mended(name)
 		s.late(open, all)
 	}
 	return true, err

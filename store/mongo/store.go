@@ -51,6 +51,7 @@ type Store struct {
 	following sync.RWMutex // held while something follows; by who needs all of one moment, alone
 	flightMu  sync.Mutex
 	flights   map[chat.Conversation]chan struct{} // where things follow, until they have
+	torn      map[chat.Conversation]bool          // where not all has followed, because the database has failed
 
 	pushMu      sync.Mutex
 	pushQueue   []*pushing
@@ -60,6 +61,8 @@ type Store struct {
 	heads  map[accounts.Name]streamHead
 
 	people people
+
+	attempts attempts
 
 	left   chan struct{} // has a value when something may have been left open
 	onLate atomic.Pointer[func(chat.Late)]
@@ -75,7 +78,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		cfg: cfg, logger: log, counts: newCounts(),
 		convs: map[chat.Conversation]*conversation{}, heads: map[accounts.Name]streamHead{},
-		flights: map[chat.Conversation]chan struct{}{}, left: make(chan struct{}, 1),
+		flights: map[chat.Conversation]chan struct{}{}, torn: map[chat.Conversation]bool{}, left: make(chan struct{}, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.health = newHealth(log, s.ping, cfg.Timeout/2)

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 
@@ -132,11 +133,18 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) (out []chat.
 			s.following.Lock()
 			defer s.following.Unlock()
 		}
-		sides, asOf, settled, err := s.sidesAsOf(ctx, user)
-		if err != nil {
+		sides, asOf, torn, settled, err := s.sidesAsOf(ctx, user)
+		switch {
+		case err != nil:
 			return nil, 0, err
-		}
-		if !settled && try < maxTries {
+		case len(torn) > 0 && try == maxTries:
+			return nil, 0, unavailable("count what is unread", errTorn)
+		case len(torn) > 0:
+			if err := s.mendThese(ctx, torn); err != nil {
+				return nil, 0, err
+			}
+			continue
+		case !settled && try < maxTries:
 			continue
 		}
 		for _, x := range sides {
@@ -148,24 +156,28 @@ func (c chatStore) Tallies(ctx context.Context, user accounts.Name) (out []chat.
 	}
 }
 
+var errTorn = errors.New("not all has followed from what was written")
+
 // sidesAsOf reads all conversations of a user, and where his stream ended then. It is not settled, and has waited, if something
-// came meanwhile.
-func (s *Store) sidesAsOf(ctx context.Context, user accounts.Name) (sides []*side, asOf uint64, settled bool, err error) {
+// came meanwhile; what is torn has to be mended first.
+func (s *Store) sidesAsOf(ctx context.Context, user accounts.Name) (
+	sides []*side, asOf uint64, torn []chat.Conversation, settled bool, err error,
+) {
 	if asOf, err = s.headNow(ctx, user); err != nil {
-		return nil, 0, false, err
+		return nil, 0, nil, false, err
 	}
 	if sides, err = s.sidesOf(ctx, user, bson.D{{Key: "in", Value: true}}); err != nil {
-		return nil, 0, false, err
+		return nil, 0, nil, false, err
 	}
-	landed := s.flight(sides) // before the head: what has landed until then is in that
+	landed, torn := s.flight(sides) // before the head: what has landed until then is in that
 	after, err := s.headNow(ctx, user)
 	if err != nil || landed == nil {
-		return sides, asOf, after == asOf, err
+		return sides, asOf, torn, after == asOf, err
 	}
 	select {
 	case <-landed:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	return sides, asOf, false, err
+	return sides, asOf, nil, false, err
 }
