@@ -170,12 +170,16 @@ func (s *Store) readTheirs(ctx context.Context, st *state) error {
 }
 
 func (s *Store) readRelations(ctx context.Context, st *state, a, b accounts.Name) error {
-	for _, key := range []relationKey{{a, b}, {b, a}} {
-		r := &relationDoc{Key: key, U: key.User, P: key.Other}
-		if err := s.get(ctx, relationsCollection, key, r); err != nil {
-			return err
-		}
-		st.between[key.User] = r
+	keys := []relationKey{{a, b}, {b, a}}
+	var there []*relationDoc
+	if err := s.findAll(ctx, relationsCollection, bson.D{{Key: "_id", Value: in(keys)}}, &there); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		st.between[key.User] = &relationDoc{Key: key, U: key.User, P: key.Other}
+	}
+	for _, r := range there {
+		st.between[r.U] = r
 	}
 	return nil
 }

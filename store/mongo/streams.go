@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -253,19 +254,36 @@ func (s *Store) placeOf(ctx context.Context, user accounts.Name, ref string) (ui
 	return uint64(at.USN), err
 }
 
+// knowAtOnce is how many heads are read at the same time.
+const knowAtOnce = 16
+
 // know reads the heads of the streams of those who are to be told something.
-func (p *placing) know(ctx context.Context, list []*pushed) error {
+func (p *placing) know(ctx context.Context, list []*pushed) (err error) {
+	var unknown []accounts.Name
 	for _, e := range list {
-		if _, known := p.heads[e.user]; known {
-			continue
+		if _, known := p.heads[e.user]; !known {
+			p.heads[e.user] = 0
+			unknown = append(unknown, e.user)
 		}
-		head, err := p.store.head(ctx, e.user)
-		if err != nil {
-			return err
-		}
-		p.heads[e.user] = head
 	}
-	return nil
+	heads, errs := make([]uint64, len(unknown)), make([]error, len(unknown))
+	var reading sync.WaitGroup
+	places := make(chan struct{}, knowAtOnce)
+	for i, user := range unknown {
+		places <- struct{}{}
+		reading.Go(func() {
+			defer func() { <-places }()
+			heads[i], errs[i] = p.store.head(ctx, user)
+		})
+	}
+	reading.Wait()
+	for i, user := range unknown {
+		if p.heads[user] = heads[i]; errs[i] != nil {
+			delete(p.heads, user)
+			err = errs[i]
+		}
+	}
+	return err
 }
 
 // head gives the last usn of a stream; 0: it is empty.
