@@ -15,10 +15,15 @@ func readRetained(ctx context.Context, s *Store, p *page, after *transfer.Retain
 		return err
 	}
 	filter := bson.D{{Key: "r", Value: bson.D{{Key: "$gt", Value: plain(string(after.Topic))}}}}
-	w := openWalk[publicationDoc](ctx, s, publicationsCollection, filter, fields("r", "p"))
+	w := openWalk[publicationDoc](ctx, s, publicationsCollection, filter, fields("r"))
 	for w.at != nil && !p.full() {
 		d, size := w.at, w.size
-		if w.next(); !d.Clear && (w.at == nil || w.at.Topic != d.Topic) {
+		for w.next(); w.at != nil && w.at.Topic == d.Topic; w.next() {
+			if w.at.Pos > d.Pos {
+				d, size = w.at, w.size
+			}
+		}
+		if !d.Clear {
 			p.add(retainedOf(d.message()), size)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // retentionIndexes are those by which it is found what is too old.
 var retentionIndexes = []index{
 	{logCollection, "forget", fields("mx"), false, true, "RetireMIDs"},
-	{outdatedCollection, "due", fields("due", "c"), false, true, "Outdated"},
+	{outdatedCollection, "due", fields("due", "c", "s"), false, false, "Outdated; exports"},
 	{outdatedCollection, "ends", fields("x"), false, true, "snapshots that are done with"},
 	{hiddenCollection, "conversation", fields("c", "s"), false, false, "Retire"},
 }

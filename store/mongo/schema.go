@@ -48,11 +48,11 @@ type index struct {
 
 // indexes are all that there have to be besides those of _id.
 var indexes = slices.Concat([]index{
-	{usersCollection, "leaving", bson.D{{Key: "leaving", Value: 1}, {Key: "_id", Value: 1}}, false, false, "Leaving"},
-	{tokensCollection, "owner", bson.D{{Key: "owner", Value: 1}}, false, false, "Tokens, DeleteTokens"},
-	{tokensCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, false, "PurgeTokens"},
-	{invitationsCollection, "expires", bson.D{{Key: "expires", Value: 1}}, false, false, "PurgeTokens"},
-	{seenCollection, "there", bson.D{{Key: "there", Value: 1}, {Key: "_id", Value: 1}}, false, false, "Settle"},
+	{usersCollection, "leaving", fields("leaving", "_id"), false, false, "Leaving"},
+	{tokensCollection, "owner", fields("owner", "_id"), false, false, "Tokens, DeleteTokens, Recover"},
+	{tokensCollection, "expires", fields("expires.t"), false, true, "PurgeTokens"},
+	{invitationsCollection, "expires", fields("expires.t"), false, true, "PurgeTokens"},
+	{seenCollection, "there", fields("there"), false, true, "Settle"},
 
 	{logCollection, "n", fields("c", "n"), true, false, "the fence of writers; the last entry"},
 	{logCollection, "seq", fields("c", "s"), true, false, "messages by seq"},
