@@ -75,6 +75,15 @@ func StartOn(t testing.TB, disk pebble.Config, change ...func(*broker.Config)) *
 	return n
 }
 
+// StartIn is Start with everything in a database, whatever MAGPIE_TEST_STORE says.
+func StartIn(t testing.TB, uri string, change ...func(*broker.Config)) *Node {
+	t.Helper()
+	n := &Node{t: t, dir: t.TempDir(), uri: uri, change: change}
+	n.start()
+	t.Cleanup(n.Stop)
+	return n
+}
+
 func (n *Node) start() {
 	n.t.Helper()
 	cfg := broker.Default()

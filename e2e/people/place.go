@@ -47,6 +47,13 @@ func InsideOn(t testing.TB, disk pebble.Config, change ...func(*broker.Config)) 
 	return &Place{t: t, addresses: func() (string, string, error) { return n.MQTT(), n.HTTP(), nil }}, n
 }
 
+// InsideIn is Inside with everything in a database.
+func InsideIn(t testing.TB, uri string, change ...func(*broker.Config)) (*Place, *brokertest.Node) {
+	t.Helper()
+	n := brokertest.StartIn(t, uri, append([]func(*broker.Config){cheap}, change...)...)
+	return &Place{t: t, addresses: func() (string, string, error) { return n.MQTT(), n.HTTP(), nil }}, n
+}
+
 // cheap lets everybody register, with a password hash that costs nothing.
 func cheap(c *broker.Config) {
 	c.Accounts.Registration, c.Limits.Registrations = "open", 0

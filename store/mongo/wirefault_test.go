@@ -264,4 +264,11 @@ func TestAProxyOfTheDatabaseCountsRoundTrips(t *testing.T) {
 	if got := p.Trips(); len(got) != 0 {
 		t.Errorf("they are counted again: %v", got)
 	}
+	p.Ignore(func(request bson.Raw) bool { _, err := request.LookupErr("find"); return err == nil })
+	if err := behind.FindOne(t.Context(), bson.D{}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Trips(); len(got) != 0 {
+		t.Errorf("what is ignored is counted: %v", got)
+	}
 }

@@ -141,7 +141,7 @@ func (l *link) ask(request message, c command) (message, error) {
 	}
 	reply, err := readMessage(l.server)
 	if err == nil {
-		l.answered(c)
+		l.answered(request, c)
 	}
 	return reply, err
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // Proxy passes messages on between drivers and a server. Safe for concurrent use.
@@ -28,6 +30,7 @@ type Proxy struct {
 	servers map[net.Conn]bool // outlive their clients when a message is late
 	done    map[Fault]int
 	trips   map[string]int
+	ignored func(request bson.Raw) bool
 	closed  bool
 }
 
@@ -136,6 +139,13 @@ func (p *Proxy) Trips() map[string]int {
 	return trips
 }
 
+// Ignore says what Trips does not count, by the document of a request.
+func (p *Proxy) Ignore(which func(request bson.Raw) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ignored = which
+}
+
 // Close ends all connections, and waits until nothing of the proxy is left: a message that is late never comes.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
@@ -237,12 +247,15 @@ func (p *Proxy) decide(c command) plan {
 }
 
 // answered counts a round trip.
-func (p *Proxy) answered(c command) {
+func (p *Proxy) answered(request message, c command) {
 	if slices.Contains(handshake, c.name) {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if body, err := request.body(); err == nil && p.ignored != nil && p.ignored(body) {
+		return
+	}
 	p.trips[strings.TrimSpace(c.name+" "+c.collection)]++
 }
 
