@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -47,6 +48,8 @@ type Config struct {
 	Conversations int
 	// Hook is called at named points between the steps of a change; nil: nobody is. Tests end the process there.
 	Hook func(point string)
+	// Watch is told each command before it is sent; nil: nobody is. Tests see there what is asked.
+	Watch func(command bson.Raw)
 }
 
 const defaultDatabase = "magpie"

@@ -165,6 +165,11 @@ func doubtful(err error) bool {
 // commands hears of every operation.
 func (s *Store) commands() *event.CommandMonitor {
 	return &event.CommandMonitor{
+		Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if s.cfg.Watch != nil {
+				s.cfg.Watch(e.Command)
+			}
+		},
 		Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) {
 			s.health.heard.Store(true)
 			s.counts.command(e.CommandName, "ok", e.Duration)

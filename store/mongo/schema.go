@@ -46,39 +46,53 @@ type collection struct {
 
 // collections are all that there may be.
 var collections = []collection{
-	{usersCollection, "name", "password hash, role, suspension, recovery code (SHA-256), created; of a deleted one: when, and " +
-		"`leaving` as long as something is left of it. `epoch` grows when all its tokens become worthless at once", ""},
-	{tokensCollection, "SHA-256 of a token", "owner, label, end, and the `epoch` of the owner: of another one it is no token", ""},
+	{usersCollection, "name",
+		"password hash, role, suspension, recovery code (SHA-256), created; of a deleted one: when, and " +
+		"`leaving` as long as something is left of it. `epoch` grows when all its tokens become worthless at " +
+		"once", ""},
+	{tokensCollection, "SHA-256 of a token",
+		"owner, label, end, and the `epoch` of the owner: of another one it is no token", ""},
 	{invitationsCollection, "SHA-256 of a code", "uses left and made, label, who made it, end", ""},
 	{actsCollection, "id (sorts by time)", "the audit log: time, who, from where, method, target, outcome", ""},
 	{peopleCollection, "name", "profile, settings, place; up to whom contacts were told; `open` and `fx` as in `log`", ""},
-	{handlesCollection, "kind and value", "phone numbers and e-mail addresses: whose, or who claims it, or until when nobody gets it", ""},
+	{handlesCollection, "kind and value",
+		"phone numbers and e-mail addresses: whose, or who claims it, or until when nobody gets it", ""},
 	{foundCollection, "kind, value, user", "what somebody is found by: words, the list, the cell of his place", ""},
 	{seenCollection, "name", "when somebody was there last, and since when he is there", ""},
-	{logCollection, "", "the entries of all conversations, in each 1, 2, 3 ... (`n`): messages (`s` is the seq), changes of messages " +
-		"(`r` is the rev), likes, and everything else (`s` is -`n`)", "c"},
-	{convsCollection, "conversation", "its state as of an entry `n`: head, counts, floor, pins, what a room is, whether two people may write", ""},
-	{membersCollection, "user, conversation", "what somebody is to a conversation: marks and their ordinals, what was told, role, " +
-		"mentions, own side", ""},
-	{relationsCollection, "user, other", "state, greeting, since, end, blocked, ignored, refused until, remark, tags; `ver` is the " +
-		"version of the user's list", ""},
-	{streamCollection, "", "entries of streams: user, usn (`n`), what it follows from (`ref`), and a pointer, a receipt, a change of a " +
-		"contact, of a profile or of one's own side of a conversation, a login", "u"},
-	{reactionsCollection, "conversation, seq, emoji, user", "since when; of no user: how many there are. `on` is false if it was taken back", ""},
-	{hiddenCollection, "user, conversation, seq", "what somebody has deleted for himself; of seq 0: up to which all is", ""},
-	{asksCollection, "", "when somebody has approached a stranger; after an import -1 and 0 as marks (below)", ""},
+	{logCollection, "",
+		"the entries of all conversations, in each 1, 2, 3 ... (`n`): messages (`s` is the seq), changes of " +
+		"messages (`r` is the rev), likes, and everything else (`s` is -`n`)", "c"},
+	{convsCollection, "conversation",
+		"its state as of an entry `n`: head, counts, floor, pins, what a room is, whether two people may write", ""},
+	{membersCollection, "user, conversation",
+		"what somebody is to a conversation: marks and their ordinals, what was told, role, mentions, own side", ""},
+	{relationsCollection, "user, other",
+		"state, greeting, since, end, blocked, ignored, refused until, remark, tags; `ver` is the version of the " +
+		"user's list", ""},
+	{streamCollection, "",
+		"entries of streams: user, usn (`n`), what it follows from (`ref`), and a pointer, a receipt, a change " +
+		"of a contact, of a profile or of one's own side of a conversation, a login", "u"},
+	{reactionsCollection, "conversation, seq, emoji, user",
+		"since when; of no user: how many there are. `on` is false if it was taken back", ""},
+	{hiddenCollection, "user, conversation, seq",
+		"what somebody has deleted for himself; of seq 0: up to which all is", ""},
+	{asksCollection, "", "when somebody has approached a stranger; after an import -1 and 0 as marks (Moving, above)", ""},
 	{snapshotsCollection, "conversation", "the newest snapshot of a board", ""},
 	{outdatedCollection, "conversation, seq", "up to where operations of a board are to be removed, and when", ""},
-	{ownsCollection, "conversation, user, seq", "of what was removed before an import: how many of the messages that count were whose", ""},
-	{sessionsCollection, "account, client id", "options, subscriptions, expiry, open or left, cursors in the stream and in the queue, what is " +
-		"in flight, inbound QoS 2, retained messages still to be sent; `v` is the last change", ""},
-	{publicationsCollection, "position", "messages on free topics: the content once, the numbers of the queues that it is in (`q`), whether it " +
-		"is retained (`r`) or delayed (`due`), what it came out of (`o`)", ""},
+	{ownsCollection, "conversation, user, seq",
+		"of what was removed before an import: how many of the messages that count were whose", ""},
+	{sessionsCollection, "account, client id",
+		"options, subscriptions, expiry, open or left, cursors in the stream and in the queue, what is in " +
+		"flight, inbound QoS 2, retained messages still to be sent; `v` is the last change", ""},
+	{publicationsCollection, "position",
+		"messages on free topics: the content once, the numbers of the queues that it is in (`q`), whether it is " +
+		"retained (`r`) or delayed (`due`), what it came out of (`o`)", ""},
 	{queuesCollection, "number", "up to which position entries of a queue were dropped", ""},
 	{willsCollection, "account, client id", "what is published, delay, due", ""},
 	{groupsCollection, "name", "the number of a shared group's queue", ""},
-	{nodesCollection, "`node`, `queues`", "which node has the database, and how often it was opened (the epoch); how far everything has " +
-		"followed from publications, and when the process last lived", ""},
+	{nodesCollection, "`node`, `queues`",
+		"which node has the database, and how often it was opened (the epoch); how far everything has followed " +
+		"from publications, and when the process last lived", ""},
 	{metaCollection, "`schema`", "the version, and an id of the database", ""},
 	{importsCollection, "`import`", "how far an import has come. As long as it is there nothing else opens the store", ""},
 }

@@ -50,7 +50,7 @@ func tables() (ofCollections, ofIndexes string) {
 			ofIndexes += fmt.Sprintf("| `%s` | `%s` | %s | %s | %s |\n", x.collection, x.name, keysOf(x.keys), strings.Join(is, ", "), x.serves)
 		}
 	}
-	return ofCollections, ofIndexes
+	return strings.ReplaceAll(ofCollections, "|  |", "| |"), strings.ReplaceAll(ofIndexes, "|  |", "| |")
 }
 
 // With MAGPIE_TEST_UPDATE the tables are written.

@@ -22,7 +22,8 @@ func newHarness(t *testing.T) storetest.Harness { return &harness{uri: mongotest
 func (h *harness) Open(t *testing.T, clock func() time.Time) storetest.Store {
 	t.Helper()
 	cfg := mongo.Config{URI: h.uri, Clock: clock, Alone: true, Node: "harness", Unfinished: true,
-		StartTimeout: time.Minute, Timeout: time.Minute, // the server is slow
+		StartTimeout: time.Minute, Timeout: time.Minute, Lease: time.Minute, // the server is slow
+		Watch: mongo.Watched,
 	}
 	store, err := mongo.Open(context.Background(), cfg, quiet)
 	if err != nil {
