@@ -148,7 +148,7 @@ func (f *fakeStore) Queue(ctx context.Context, n Number, after uint64, limit int
 func (f *fakeStore) QueueSize(ctx context.Context, n Number, after uint64) (count int, bytes int64, at time.Time, err error) {
 	es, err := f.Queue(ctx, n, after, 1<<30, 0)
 	for _, e := range es {
-		bytes += int64(e.Message.size())
+		bytes += int64(e.Message.weight())
 	}
 	if len(es) > 0 {
 		at = es[0].Message.Time

@@ -89,7 +89,7 @@ type Delivery struct {
 
 func (d *Delivery) size() int {
 	if d.Message != nil {
-		return d.Message.size()
+		return d.Message.weight()
 	}
 	return len(d.Payload)
 }

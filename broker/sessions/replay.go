@@ -129,7 +129,7 @@ func (l *Link) sendReplayLocked(p Replay, found []Retained, before uint64) (queu
 		}
 		qos := min(x.Message.QoS, p.QoS)
 		if qos > 0 {
-			if bytes += x.Message.size(); bytes > l.tail.bytes && len(queued) > 0 || len(queued) == l.tail.count {
+			if bytes += x.Message.weight(); bytes > l.tail.bytes && len(queued) > 0 || len(queued) == l.tail.count {
 				return queued, i, true
 			}
 			to := Target{Number: l.number, QoS: qos, Retain: true, IDs: p.ids()}

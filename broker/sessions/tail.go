@@ -38,19 +38,19 @@ func (q *tail) push(e tailEntry) (ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := q.entries.len()
-	over := n >= q.count || n > 0 && q.size+e.m.size() > q.bytes
+	over := n >= q.count || n > 0 && q.size+e.m.weight() > q.bytes
 	if q.whole {
 		if over {
 			return false
 		}
 		e.pos = q.from + uint64(n) + 1
 	} else {
-		for ; over; over = q.entries.len() > 0 && q.size+e.m.size() > q.bytes {
+		for ; over; over = q.entries.len() > 0 && q.size+e.m.weight() > q.bytes {
 			q.dropLocked()
 		}
 	}
 	q.entries.push(e)
-	q.size += e.m.size()
+	q.size += e.m.weight()
 	return true
 }
 
@@ -58,7 +58,7 @@ func (q *tail) push(e tailEntry) (ok bool) {
 func (q *tail) dropLocked() {
 	e := q.entries.front()
 	q.from = e.pos
-	q.size -= e.m.size()
+	q.size -= e.m.weight()
 	q.entries.pop(64)
 }
 
@@ -93,7 +93,7 @@ func (q *tail) pull(read, durable uint64, limit, bytes int, into []Delivery) []D
 			into = append(into, Delivery{
 				Pos: e.pos, QoS: e.qos, Retain: e.retain, IDs: e.ids, Message: e.m, Expires: e.m.Expires,
 			})
-			bytes -= e.m.size()
+			bytes -= e.m.weight()
 		}
 		q.dropLocked()
 	}
@@ -112,14 +112,8 @@ func (q *tail) skip(read *uint64, durable uint64) bool {
 	return true
 }
 
-// size is what a message counts for in bounds by bytes.
-func (m *Message) size() int {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.Correlation) + 64
-	for _, u := range m.User {
-		n += len(u.Name) + len(u.Value)
-	}
-	return n
-}
+// weight is what a message counts for in a tail, where it takes memory.
+func (m *Message) weight() int { return int(m.Size()) + 64 }
 
 // pullLocked takes from the tail what comes next for the session's queue.
 func (l *Link) pullLocked(s *feed) {

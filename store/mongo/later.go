@@ -121,16 +121,16 @@ func (st sessionStore) Delayed(
 	for i := range docs {
 		d := &docs[i]
 		if len(due) >= limit {
-			return due, timeOf(d.Due), nil
+			return due, sessions.TimeOf(d.Due), nil
 		}
-		due = append(due, sessions.Delayed{Due: timeOf(d.Due), Pos: uint64(d.Pos), Message: d.message()})
+		due = append(due, sessions.Delayed{Due: sessions.TimeOf(d.Due), Pos: uint64(d.Pos), Message: d.message()})
 	}
 	docs, err = st.published(ctx, bson.D{{Key: "due", Value: bson.D{{Key: "$gt", Value: until}}}},
 		finding().SetSort(bson.D{{Key: "due", Value: 1}}).SetLimit(1).SetProjection(bson.D{{Key: "due", Value: 1}}))
 	if err != nil || len(docs) == 0 {
 		return due, time.Time{}, err
 	}
-	return due, timeOf(docs[0].Due), nil
+	return due, sessions.TimeOf(docs[0].Due), nil
 }
 
 // DelayedCount is how many delayed messages there are. Shortly after Open it may be too low.
@@ -228,7 +228,7 @@ func (st sessionStore) LastBeat(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	d, err := st.queuesDoc(ctx)
-	return timeOf(d.Beat), err
+	return sessions.TimeOf(d.Beat), err
 }
 
 // queuesDoc reads what is known of the order.

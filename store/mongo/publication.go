@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/magpie-im/magpie/broker/sessions"
 )
@@ -78,6 +77,10 @@ func contentDocOf(m *sessions.Message) *contentDoc {
 	}
 }
 
+func (d *publicationDoc) stamp() sessions.Stamp {
+	return sessions.Stamp{Time: d.Time, Expires: d.Expires, Size: d.Size}
+}
+
 // message gives the message of a publication.
 func (d *publicationDoc) message() *sessions.Message {
 	c := d.Message
@@ -94,15 +97,15 @@ func (d *publicationDoc) message() *sessions.Message {
 		PayloadFormat: byte(c.Format), HasPayloadFormat: c.HasFormat,
 		ContentType: unplain(c.Type), EmptyContentType: c.EmptyType, ResponseTopic: unplain(c.ResponseTopic),
 		Correlation: correlation, User: properties(c.User),
-		Time: timeOf(d.Time), Expires: timeOf(d.Expires),
+		Time: sessions.TimeOf(d.Time), Expires: sessions.TimeOf(d.Expires),
 	}
 }
 
 // publicationOf makes a document of a step, but for its place and its queues.
 func publicationOf(s *sessions.Step) (*publicationDoc, error) {
-	m := s.Message
+	m, at := s.Message, sessions.StampOf(s.Message)
 	d := &publicationDoc{
-		Time: millis(m.Time), Expires: millis(m.Expires), Due: millis(s.Due), Size: sizeOf(m), Message: contentDocOf(m),
+		Time: at.Time, Expires: at.Expires, Due: sessions.Millis(s.Due), Size: at.Size, Message: contentDocOf(m),
 	}
 	if s.Retain {
 		d.Topic, d.Clear = plain(m.Topic), len(m.Payload) == 0
@@ -178,27 +181,4 @@ func cutUvarint(b []byte) (v uint64, rest []byte, ok bool) {
 		return 0, nil, false
 	}
 	return v, b[n:], true
-}
-
-// sizeOf is what a message counts for in Bounds.
-func sizeOf(m *sessions.Message) int64 {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.Correlation)
-	for _, u := range m.User {
-		n += len(u.Name) + len(u.Value)
-	}
-	return int64(n)
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func timeOf(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

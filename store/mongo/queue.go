@@ -248,7 +248,7 @@ func (st sessionStore) QueueSize(
 			return 0, 0, time.Time{}, err
 		}
 	}
-	return int(t.count), t.bytes, timeOf(first[0].Time), nil
+	return int(t.count), t.bytes, sessions.TimeOf(first[0].Time), nil
 }
 
 // tally counts publications, by their sizes: FerretDB v1 can sum up one thing only.

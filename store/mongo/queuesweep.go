@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -226,11 +225,8 @@ func (s *sweeping) look(d *publicationDoc) {
 
 // dead gives the queues of a publication that it is nothing for any more.
 func (s *sweeping) dead(d *publicationDoc) (dead []int64) {
-	oldest := int64(math.MinInt64)
-	if s.cfg.QueueAge > 0 {
-		oldest = s.now.Add(-s.cfg.QueueAge).UnixMilli()
-	}
-	if len(d.Queues) > 0 && (d.Expires != 0 && d.Expires <= s.now.Add(-sessions.ExpiryGrace).UnixMilli() || d.Time < oldest) {
+	now, before := sessions.Overdue(s.now, s.cfg.QueueAge)
+	if len(d.Queues) > 0 && d.stamp().IsOver(now-sessions.ExpiryGrace.Milliseconds(), before) {
 		s.over = append(s.over, *d)
 		return d.Queues
 	}
@@ -254,7 +250,7 @@ func (s *sweeping) retains(d *publicationDoc) bool {
 		s.clears = append(s.clears, *d)
 		return true
 	}
-	return d.Expires == 0 || d.Expires > s.now.UnixMilli() || !q.retained.forgetLocked(d)
+	return !d.stamp().HasExpired(s.now.UnixMilli()) || !q.retained.forgetLocked(d)
 }
 
 // flush removes what was found.

@@ -181,7 +181,7 @@ func (st sessionStore) retainedFrom(
 			}
 		}
 		topic := unplain(d.Topic)
-		if !d.Clear && (d.Expires == 0 || d.Expires > now) && sessions.Matches(filter, topic) {
+		if !d.Clear && !d.stamp().HasExpired(now) && sessions.Matches(filter, topic) {
 			found = append(found, sessions.Retained{Pos: uint64(d.Pos), Message: d.message()})
 		}
 		next = topic

@@ -36,7 +36,7 @@ func retainedOf(m *sessions.Message) *transfer.Retained {
 		Account: m.From.Account, Client: transfer.Text(m.From.Client),
 		PayloadFormat: m.PayloadFormat, HasPayloadFormat: m.HasPayloadFormat,
 		ContentType: transfer.Text(m.ContentType), EmptyContentType: m.EmptyContentType,
-		ResponseTopic: transfer.Text(m.ResponseTopic), Time: millis(m.Time), Expires: millis(m.Expires),
+		ResponseTopic: transfer.Text(m.ResponseTopic), Time: sessions.Millis(m.Time), Expires: sessions.Millis(m.Expires),
 	}
 	if m.Correlation != nil {
 		correlation := transfer.Bytes(m.Correlation)
@@ -54,7 +54,7 @@ func messageRetained(r *transfer.Retained) *sessions.Message {
 		From:          sessions.Key{Account: r.Account, Client: string(r.Client)},
 		PayloadFormat: r.PayloadFormat, HasPayloadFormat: r.HasPayloadFormat,
 		ContentType: string(r.ContentType), EmptyContentType: r.EmptyContentType,
-		ResponseTopic: string(r.ResponseTopic), Time: timeOf(r.Time), Expires: timeOf(r.Expires),
+		ResponseTopic: string(r.ResponseTopic), Time: sessions.TimeOf(r.Time), Expires: sessions.TimeOf(r.Expires),
 	}
 	if r.Correlation != nil {
 		m.Correlation = append([]byte{}, *r.Correlation...)

@@ -330,14 +330,14 @@ func (t *tender) read(
 		}
 		switch {
 		case pos <= acked:
-			f.finished.add(h.stamp.size)
+			f.finished.add(h.stamp.Size)
 			if len(f.points) < manyFinished {
 				f.points = append(f.points, pos)
 			}
 		case len(f.front) < limit:
-			f.front = append(f.front, mark{pos, h.stamp.size})
+			f.front = append(f.front, mark{pos, h.stamp.Size})
 		case all:
-			f.rest.add(h.stamp.size)
+			f.rest.add(h.stamp.Size)
 		default:
 			f.whole = false
 		}

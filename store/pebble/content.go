@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
@@ -45,56 +44,10 @@ const (
 	flagUser        = 128
 )
 
-// stamp is what is known of a message without its content.
-type stamp struct {
-	time, expires int64
-	size          int64 // as Bounds counts it
-}
-
-func stampOf(m *sessions.Message) stamp {
-	return stamp{time: millis(m.Time), expires: millis(m.Expires), size: sizeOf(m)}
-}
-
-// over says that a message is worth nothing any more. before is the time of the oldest one that is.
-func (s stamp) over(now, before int64) bool {
-	return s.expires != 0 && s.expires <= now || s.time < before
-}
-
-// overdue gives what over wants: nothing is too old if age is 0.
-func overdue(now time.Time, age time.Duration) (at, before int64) {
-	if age <= 0 {
-		return now.UnixMilli(), math.MinInt64
-	}
-	return now.UnixMilli(), now.Add(-age).UnixMilli()
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func timeOf(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
-}
-
-// sizeOf is what a message counts in the bounds of a queue.
-func sizeOf(m *sessions.Message) int64 {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.Correlation)
-	for _, u := range m.User {
-		n += len(u.Name) + len(u.Value)
-	}
-	return int64(n)
-}
-
-func appendStamp(b []byte, s stamp) []byte {
-	b = binary.AppendVarint(b, s.time)
-	b = binary.AppendVarint(b, s.expires)
-	return binary.AppendUvarint(b, uint64(s.size))
+func appendStamp(b []byte, s sessions.Stamp) []byte {
+	b = binary.AppendVarint(b, s.Time)
+	b = binary.AppendVarint(b, s.Expires)
+	return binary.AppendUvarint(b, uint64(s.Size))
 }
 
 func flagsOf(qos byte, retain bool) byte {
@@ -106,7 +59,7 @@ func flagsOf(qos byte, retain bool) byte {
 }
 
 // appendEntry writes a row of a queue up to its content.
-func appendEntry(b []byte, kind byte, t sessions.Target, s stamp) []byte {
+func appendEntry(b []byte, kind byte, t sessions.Target, s sessions.Stamp) []byte {
 	b = append(b, kind, flagsOf(t.QoS, t.Retain))
 	b = binary.AppendUvarint(b, uint64(len(t.IDs)))
 	for _, id := range t.IDs {
@@ -219,9 +172,9 @@ func (c *cutter) text() (from, to int) {
 	return c.at - n, c.at
 }
 
-func (c *cutter) stamp() stamp {
-	s := stamp{time: c.varint(), expires: c.varint(), size: int64(c.uvarint())}
-	if s.size < 0 {
+func (c *cutter) stamp() sessions.Stamp {
+	s := sessions.Stamp{Time: c.varint(), Expires: c.varint(), Size: int64(c.uvarint())}
+	if s.Size < 0 {
 		c.fail()
 	}
 	return s
@@ -234,7 +187,7 @@ type entryHead struct {
 	kind  byte
 	flags byte
 	ids   []int
-	stamp stamp
+	stamp sessions.Stamp
 }
 
 // parseEntry reads a row of a queue up to its content. What it gives shares no memory with row.
@@ -268,7 +221,7 @@ func (h entryHead) target(n sessions.Number) sessions.Target {
 }
 
 // parseContent reads the content of a message. What it gives shares no memory with row.
-func parseContent(row []byte, s stamp) (*sessions.Message, error) {
+func parseContent(row []byte, s sessions.Stamp) (*sessions.Message, error) {
 	c := cutter{row: row}
 	version, flags := c.octet(), c.octet()
 	payload := c.count()
@@ -279,7 +232,7 @@ func parseContent(row []byte, s stamp) (*sessions.Message, error) {
 		return texts[from:to]
 	}
 	m := &sessions.Message{
-		Topic: text(), QoS: flags & flagQoS, Retain: flags&flagRetain != 0, Time: timeOf(s.time), Expires: timeOf(s.expires),
+		Topic: text(), QoS: flags & flagQoS, Retain: flags&flagRetain != 0, Time: sessions.TimeOf(s.Time), Expires: sessions.TimeOf(s.Expires),
 	}
 	if flags&flagFormat != 0 {
 		m.HasPayloadFormat, m.PayloadFormat = true, c.octet()

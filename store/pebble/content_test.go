@@ -31,14 +31,14 @@ func someMessages() []*sessions.Message {
 
 func TestContentComesBack(t *testing.T) {
 	for _, m := range someMessages() {
-		got, err := parseContent(appendContent(nil, m), stampOf(m))
+		got, err := parseContent(appendContent(nil, m), sessions.StampOf(m))
 		if err != nil || !reflect.DeepEqual(got, m) {
 			t.Errorf("content: got %+v, %v, want %+v", got, err, m)
 		}
 		target := sessions.Target{Number: 7, QoS: 2, Retain: true, IDs: []int{1, 268435455}}
-		row := appendContent(appendEntry(nil, entryInline, target, stampOf(m)), m)
+		row := appendContent(appendEntry(nil, entryInline, target, sessions.StampOf(m)), m)
 		h, content, err := parseEntry(row, true)
-		if err != nil || !reflect.DeepEqual(h.target(7), target) || h.stamp != stampOf(m) {
+		if err != nil || !reflect.DeepEqual(h.target(7), target) || h.stamp != sessions.StampOf(m) {
 			t.Errorf("entry: got %+v, %v, want %+v", h, err, target)
 		}
 		if got, err := parseContent(content, h.stamp); err != nil || !reflect.DeepEqual(got, m) {
@@ -65,8 +65,8 @@ func TestContentStaysAsItIs(t *testing.T) {
 func FuzzRows(f *testing.F) {
 	for _, m := range someMessages() {
 		target := sessions.Target{Number: 7, QoS: 1, IDs: []int{5}}
-		f.Add(appendContent(appendEntry(nil, entryInline, target, stampOf(m)), m))
-		f.Add(appendEntry(nil, entryReference, target, stampOf(m)))
+		f.Add(appendContent(appendEntry(nil, entryInline, target, sessions.StampOf(m)), m))
+		f.Add(appendEntry(nil, entryReference, target, sessions.StampOf(m)))
 		f.Add(appendContent(nil, m))
 	}
 	f.Fuzz(func(t *testing.T, row []byte) {
@@ -76,11 +76,11 @@ func FuzzRows(f *testing.F) {
 				t.Errorf("entry: got %+v, %v, want %+v", h2, err, h)
 			}
 		}
-		m, err := parseContent(row, stamp{})
+		m, err := parseContent(row, sessions.Stamp{})
 		if err != nil {
 			return
 		}
-		again, err := parseContent(appendContent(nil, m), stamp{})
+		again, err := parseContent(appendContent(nil, m), sessions.Stamp{})
 		if err != nil || !bytes.Equal(m.Payload, again.Payload) || m.Topic != again.Topic {
 			t.Errorf("content: got %+v, %v, want %+v", again, err, m)
 		}

@@ -52,7 +52,7 @@ func (s *Store) loadPosition() error {
 // written is a step ready to be put into a batch.
 type written struct {
 	*sessions.Step
-	stamp    stamp
+	stamp    sessions.Stamp
 	from, to int // of the content in the buffer
 	origin   origin
 }
@@ -85,7 +85,7 @@ func (w *writing) release() {
 
 // add prepares a step, without any lock.
 func (w *writing) add(step *sessions.Step) (err error) {
-	s := written{Step: step, stamp: stampOf(step.Message), from: len(w.content)}
+	s := written{Step: step, stamp: sessions.StampOf(step.Message), from: len(w.content)}
 	w.content = appendContent(w.content, step.Message)
 	s.to = len(w.content)
 	if s.origin, err = originOf(step.Origin); err != nil {
@@ -99,7 +99,7 @@ func originOf(from any) (o origin, err error) {
 	switch from := from.(type) {
 	case nil:
 	case sessions.DelayedOrigin:
-		o.remove, o.undelays = delayedKey(millis(from.Due), from.Pos), true
+		o.remove, o.undelays = delayedKey(sessions.Millis(from.Due), from.Pos), true
 	case sessions.MoveOrigin:
 		o.move = from
 	case sessions.ReplayOrigin:
@@ -181,18 +181,18 @@ func (s *Store) putStepLocked(c *commit, bounds sessions.Bounds, w *written, con
 	b, pos, content := c.batch, s.seq.position, contents[w.from:w.to]
 	shared := len(w.To) > 1
 	for _, t := range w.To {
-		if bounds.Bytes > 0 && w.stamp.size > bounds.Bytes {
+		if bounds.Bytes > 0 && w.stamp.Size > bounds.Bytes {
 			dropped++ // has no room in the emptiest queue
 			continue
 		}
 		l := s.backlogs.useLocked(t.Number)
-		dropped += s.backlogs.makeRoomLocked(b, l, bounds, w.stamp.size)
+		dropped += s.backlogs.makeRoomLocked(b, l, bounds, w.stamp.Size)
 		kind := byte(entryInline)
 		if shared {
 			kind = entryReference
 		}
 		putEntry(b, pos, kind, t, w.stamp, content)
-		s.backlogs.addLocked(l, pos, w.stamp.size, c)
+		s.backlogs.addLocked(l, pos, w.stamp.Size, c)
 	}
 	if shared {
 		put(b, contentKey(pos), content)
@@ -204,7 +204,7 @@ func (s *Store) putStepLocked(c *commit, bounds sessions.Bounds, w *written, con
 	}
 	if !w.Due.IsZero() {
 		value := appendStamp(make([]byte, 0, len(content)+32), w.stamp)
-		put(b, delayedKey(millis(w.Due), pos), append(value, content...))
+		put(b, delayedKey(sessions.Millis(w.Due), pos), append(value, content...))
 		s.delayed.Add(1)
 	}
 	s.putStepOriginLocked(b, w)
@@ -212,7 +212,7 @@ func (s *Store) putStepLocked(c *commit, bounds sessions.Bounds, w *written, con
 }
 
 // putEntry writes a row of a queue.
-func putEntry(b *pebble.Batch, pos uint64, kind byte, t sessions.Target, s stamp, content []byte) {
+func putEntry(b *pebble.Batch, pos uint64, kind byte, t sessions.Target, s sessions.Stamp, content []byte) {
 	var scratch [128]byte
 	head := appendEntry(scratch[:0], kind, t, s)
 	if kind != entryInline {
@@ -240,7 +240,7 @@ func (s *Store) putStepOriginLocked(b *pebble.Batch, w *written) {
 	if o.move != (sessions.MoveOrigin{}) {
 		removeEntry(b, o.move.Number, o.move.Pos)
 		if l := s.backlogs.byNumber[o.move.Number]; l != nil {
-			s.backlogs.takeLocked(l, o.move.Pos, w.stamp.size)
+			s.backlogs.takeLocked(l, o.move.Pos, w.stamp.Size)
 		}
 	}
 }
@@ -249,7 +249,7 @@ func (s *Store) putStepOriginLocked(b *pebble.Batch, w *written) {
 func (g *backlogs) fitLocked(bounds sessions.Bounds, steps []written) bool {
 	if len(steps) == 1 {
 		for _, t := range steps[0].To {
-			if g.useLocked(t.Number).exceeds(bounds, tally{1, steps[0].stamp.size}) {
+			if g.useLocked(t.Number).exceeds(bounds, tally{1, steps[0].stamp.Size}) {
 				return false
 			}
 		}
@@ -259,7 +259,7 @@ func (g *backlogs) fitLocked(bounds sessions.Bounds, steps []written) bool {
 	for _, s := range steps {
 		for _, t := range s.To {
 			m := more[t.Number]
-			m.add(s.stamp.size)
+			m.add(s.stamp.Size)
 			more[t.Number] = m
 			if g.useLocked(t.Number).exceeds(bounds, m) {
 				return false
@@ -325,7 +325,7 @@ func (s *Store) entries(n sessions.Number, after, until uint64, limit int, age t
 		return nil, nil
 	}
 	var out []sessions.Entry
-	_, before := overdue(s.cfg.Clock(), age)
+	_, before := sessions.Overdue(s.cfg.Clock(), age)
 	from, to := queueRange(n, after, until)
 	err := s.scan(from, to, "queue", func(key, value []byte) (bool, error) {
 		_, pos, err := parseQueueKey(key)
@@ -336,7 +336,7 @@ func (s *Store) entries(n sessions.Number, after, until uint64, limit int, age t
 		if err != nil {
 			return false, err
 		}
-		if h.stamp.time < before {
+		if h.stamp.Time < before {
 			return true, nil
 		}
 		e := sessions.Entry{Pos: pos, Target: h.target(n)}
@@ -355,7 +355,7 @@ func (s *Store) entries(n sessions.Number, after, until uint64, limit int, age t
 }
 
 // content reads what several queues share.
-func (s *Store) content(pos uint64, h stamp) (*sessions.Message, error) {
+func (s *Store) content(pos uint64, h sessions.Stamp) (*sessions.Message, error) {
 	if m := s.contents.get(pos); m != nil {
 		return m, nil
 	}
@@ -392,10 +392,10 @@ func (st sessionStore) QueueSize(
 			return false, err
 		}
 		if count == 0 {
-			oldest = timeOf(h.stamp.time)
+			oldest = sessions.TimeOf(h.stamp.Time)
 		}
 		count++
-		bytes += h.stamp.size
+		bytes += h.stamp.Size
 		return !known && (count%1024 != 0 || ctx.Err() == nil), nil
 	})
 	if err == nil {
@@ -459,7 +459,7 @@ func (s *Store) entrySize(n sessions.Number, pos uint64) (int64, error) {
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return 0, unavailable("read entry", err)
 	}
-	return h.stamp.size, nil
+	return h.stamp.Size, nil
 }
 
 func (st sessionStore) FlyQueue(
@@ -515,8 +515,8 @@ func (c *contentCache) add(pos uint64, m *sessions.Message) {
 	}
 	c.byPos[pos] = m
 	c.order = append(c.order, pos)
-	for c.room -= sizeOf(m) + messageWeight; c.room < 0; {
-		c.room += sizeOf(c.byPos[c.order[0]]) + messageWeight
+	for c.room -= m.Size() + messageWeight; c.room < 0; {
+		c.room += c.byPos[c.order[0]].Size() + messageWeight
 		delete(c.byPos, c.order[0])
 		c.order = c.order[1:]
 	}

@@ -75,7 +75,7 @@ func retainedAt(value []byte, now int64) (r sessions.Retained, err error) {
 	if c.bad {
 		return r, fmt.Errorf("retained message: %w", ErrDamaged)
 	}
-	if s.expires != 0 && s.expires <= now {
+	if s.HasExpired(now) {
 		return r, nil
 	}
 	r.Message, err = parseContent(c.rest(), s)

@@ -516,7 +516,7 @@ func readRetained(_ source, _, value []byte) (*transfer.Retained, bool, error) {
 		Account: m.From.Account, Client: transfer.Text(m.From.Client),
 		PayloadFormat: m.PayloadFormat, HasPayloadFormat: m.HasPayloadFormat,
 		ContentType: transfer.Text(m.ContentType), EmptyContentType: m.EmptyContentType,
-		ResponseTopic: transfer.Text(m.ResponseTopic), Time: millis(m.Time), Expires: millis(m.Expires),
+		ResponseTopic: transfer.Text(m.ResponseTopic), Time: sessions.Millis(m.Time), Expires: sessions.Millis(m.Expires),
 	}
 	if m.Correlation != nil {
 		correlation := transfer.Bytes(m.Correlation)
@@ -535,7 +535,7 @@ func putRetained(r *transfer.Retained, put putter) error {
 		From:          sessions.Key{Account: r.Account, Client: string(r.Client)},
 		PayloadFormat: r.PayloadFormat, HasPayloadFormat: r.HasPayloadFormat,
 		ContentType: string(r.ContentType), EmptyContentType: r.EmptyContentType,
-		ResponseTopic: string(r.ResponseTopic), Time: timeOf(r.Time), Expires: timeOf(r.Expires),
+		ResponseTopic: string(r.ResponseTopic), Time: sessions.TimeOf(r.Time), Expires: sessions.TimeOf(r.Expires),
 	}
 	if r.Correlation != nil {
 		m.Correlation = append([]byte{}, *r.Correlation...)
@@ -543,7 +543,7 @@ func putRetained(r *transfer.Retained, put putter) error {
 	for _, u := range r.User {
 		m.User = append(m.User, sessions.UserProperty{Name: string(u.Name), Value: string(u.Value)})
 	}
-	value := appendStamp(binary.AppendUvarint(nil, 0), stampOf(m))
+	value := appendStamp(binary.AppendUvarint(nil, 0), sessions.StampOf(m))
 	put(retainedRecordKey(r), appendContent(value, m))
 	return nil
 }

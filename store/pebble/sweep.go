@@ -193,7 +193,7 @@ type overdueEntry struct {
 
 // sweepQueues removes entries that are over, and notes which content the others refer to.
 func (t *tender) sweepQueues(ctx context.Context, r pebble.Reader, used bitmap) error {
-	now, before := overdue(t.cfg.Clock(), t.cfg.QueueAge)
+	now, before := sessions.Overdue(t.cfg.Clock(), t.cfg.QueueAge)
 	var over []overdueEntry
 	flush := func() error {
 		if len(over) == 0 {
@@ -221,8 +221,8 @@ func (t *tender) sweepQueues(ctx context.Context, r pebble.Reader, used bitmap) 
 		if err != nil {
 			return err
 		}
-		if h.stamp.over(now-sessions.ExpiryGrace.Milliseconds(), before) {
-			if over = append(over, overdueEntry{n, pos, h.stamp.size}); len(over) == sweepSlice {
+		if h.stamp.IsOver(now-sessions.ExpiryGrace.Milliseconds(), before) {
+			if over = append(over, overdueEntry{n, pos, h.stamp.Size}); len(over) == sweepSlice {
 				return flush()
 			}
 			return nil
@@ -345,5 +345,5 @@ func retainedIsOver(value []byte, now int64) (bool, error) {
 	if c.bad {
 		return false, fmt.Errorf("retained message: %w", ErrDamaged)
 	}
-	return s.expires != 0 && s.expires <= now, nil
+	return s.HasExpired(now), nil
 }
