@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
-	"transfer":                  {"accounts", "chat"},
+	"transfer":                  {"accounts", "chat", "broker/sessions"},
 	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer"},
 	"store/mongo":               {"accounts", "chat", "broker/sessions", "transfer"},
 	"store/mongo/mongotest":     {},

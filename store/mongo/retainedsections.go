@@ -24,45 +24,10 @@ func readRetained(ctx context.Context, s *Store, p *page, after *transfer.Retain
 			}
 		}
 		if !d.Clear {
-			p.add(retainedOf(d.message()), size)
+			p.add(transfer.RetainedOf(d.message()), size)
 		}
 	}
 	return w.close()
-}
-
-func retainedOf(m *sessions.Message) *transfer.Retained {
-	r := &transfer.Retained{
-		Topic: transfer.Text(m.Topic), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain,
-		Account: m.From.Account, Client: transfer.Text(m.From.Client),
-		PayloadFormat: m.PayloadFormat, HasPayloadFormat: m.HasPayloadFormat,
-		ContentType: transfer.Text(m.ContentType), EmptyContentType: m.EmptyContentType,
-		ResponseTopic: transfer.Text(m.ResponseTopic), Time: sessions.Millis(m.Time), Expires: sessions.Millis(m.Expires),
-	}
-	if m.Correlation != nil {
-		correlation := transfer.Bytes(m.Correlation)
-		r.Correlation = &correlation
-	}
-	for _, u := range m.User {
-		r.User = append(r.User, transfer.UserProperty{Name: transfer.Text(u.Name), Value: transfer.Text(u.Value)})
-	}
-	return r
-}
-
-func messageRetained(r *transfer.Retained) *sessions.Message {
-	m := &sessions.Message{
-		Topic: string(r.Topic), Payload: r.Payload, QoS: r.QoS, Retain: r.Retain,
-		From:          sessions.Key{Account: r.Account, Client: string(r.Client)},
-		PayloadFormat: r.PayloadFormat, HasPayloadFormat: r.HasPayloadFormat,
-		ContentType: string(r.ContentType), EmptyContentType: r.EmptyContentType,
-		ResponseTopic: string(r.ResponseTopic), Time: sessions.TimeOf(r.Time), Expires: sessions.TimeOf(r.Expires),
-	}
-	if r.Correlation != nil {
-		m.Correlation = append([]byte{}, *r.Correlation...)
-	}
-	for _, u := range r.User {
-		m.User = append(m.User, sessions.UserProperty{Name: string(u.Name), Value: string(u.Value)})
-	}
-	return m
 }
 
 // writeRetained gives messages positions before all others: whoever subscribes gets them.
@@ -73,7 +38,7 @@ func writeRetained(ctx context.Context, s *Store, records []*transfer.Retained) 
 	}
 	var docs []any
 	for _, r := range records {
-		m := messageRetained(r)
+		m := r.Message()
 		if there[plain(m.Topic)] {
 			continue
 		}

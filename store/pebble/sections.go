@@ -510,39 +510,12 @@ func readRetained(_ source, _, value []byte) (*transfer.Retained, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	m := found.Message
-	r := &transfer.Retained{
-		Topic: transfer.Text(m.Topic), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain,
-		Account: m.From.Account, Client: transfer.Text(m.From.Client),
-		PayloadFormat: m.PayloadFormat, HasPayloadFormat: m.HasPayloadFormat,
-		ContentType: transfer.Text(m.ContentType), EmptyContentType: m.EmptyContentType,
-		ResponseTopic: transfer.Text(m.ResponseTopic), Time: sessions.Millis(m.Time), Expires: sessions.Millis(m.Expires),
-	}
-	if m.Correlation != nil {
-		correlation := transfer.Bytes(m.Correlation)
-		r.Correlation = &correlation
-	}
-	for _, u := range m.User {
-		r.User = append(r.User, transfer.UserProperty{Name: transfer.Text(u.Name), Value: transfer.Text(u.Value)})
-	}
-	return r, true, nil
+	return transfer.RetainedOf(found.Message), true, nil
 }
 
 // putRetained gives the message a position before all others: whoever subscribes gets it.
 func putRetained(r *transfer.Retained, put putter) error {
-	m := &sessions.Message{
-		Topic: string(r.Topic), Payload: r.Payload, QoS: r.QoS, Retain: r.Retain,
-		From:          sessions.Key{Account: r.Account, Client: string(r.Client)},
-		PayloadFormat: r.PayloadFormat, HasPayloadFormat: r.HasPayloadFormat,
-		ContentType: string(r.ContentType), EmptyContentType: r.EmptyContentType,
-		ResponseTopic: string(r.ResponseTopic), Time: sessions.TimeOf(r.Time), Expires: sessions.TimeOf(r.Expires),
-	}
-	if r.Correlation != nil {
-		m.Correlation = append([]byte{}, *r.Correlation...)
-	}
-	for _, u := range r.User {
-		m.User = append(m.User, sessions.UserProperty{Name: string(u.Name), Value: string(u.Value)})
-	}
+	m := r.Message()
 	value := appendStamp(binary.AppendUvarint(nil, 0), sessions.StampOf(m))
 	put(retainedRecordKey(r), appendContent(value, m))
 	return nil
