@@ -17,7 +17,7 @@ TEST_LIMIT   ?= 15m
 .PHONY: help build web run deps test test-mongo check bench soak fuzz clean
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 build: web ## bin/magpie, one static file
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/magpie ./cmd/magpie
@@ -34,20 +34,34 @@ run: build ## a server to play with, and what to type into two terminals
 deps: ## what the tests need: Debian packages (as root) and npm ones
 	.ci/deps
 
-test: deps ## every test, with real clients
-	MAGPIE_TEST_ALL=1 timeout --kill-after=30s $(TEST_LIMIT) go test -count=1 -timeout $(TEST_TIMEOUT) ./...
+test: deps ## every test, with real clients; those of whole nodes on both stores
+	timeout --kill-after=30s $(TEST_LIMIT) $(MAKE) --no-print-directory test-embedded test-nodes
 
-# Packages whose tests run whole nodes, and do not need the embedded store.
-MONGO_PACKAGES ?= ./broker ./e2e/people ./e2e/conversations ./e2e/promises
-MONGO_TIMEOUT  ?= 30m
+# The packages whose tests run whole nodes.
+NODES         ?= ./broker ./cmd/magpie ./hooks ./e2e/...
+MONGO_TIMEOUT ?= 30m
 
-test-mongo: ## the tests of the store and of whole nodes on MongoDB: MAGPIE_TEST_MONGO_URI, or tools/mongotest
-	@if [ -n "$${MAGPIE_TEST_MONGO_URI:-}" ]; then echo "store: the server of MAGPIE_TEST_MONGO_URI"; \
-		else echo "store: tools/mongotest (FerretDB v1, not MongoDB)"; fi
+.PHONY: mongotest test-embedded test-nodes
+# Built before tests want it, so that it is built once, and not on their time.
+mongotest:
+	@test -n "$${MAGPIE_TEST_MONGO_URI:-}" || go run -C tools/mongotest . </dev/null >/dev/null
+
+test-embedded: mongotest
+	@echo "store: the embedded one; and package store/mongo on $(MONGO)"
+	MAGPIE_TEST_ALL=1 go test -count=1 -timeout $(TEST_TIMEOUT) ./...
+
+test-nodes: mongotest
+	@echo "store: $(MONGO)"
+	MAGPIE_TEST_ALL=1 MAGPIE_TEST_STORE=mongo go test -count=1 -timeout $(TEST_TIMEOUT) $(NODES)
+
+MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
+
+test-mongo: mongotest ## the tests of the store and of whole nodes on MongoDB: MAGPIE_TEST_MONGO_URI, or tools/mongotest
+	@echo "store: $(MONGO)"
 	go test -count=1 -timeout $(MONGO_TIMEOUT) ./store/mongo/...
-	MAGPIE_TEST_STORE=mongo go test -count=1 -p 1 -timeout $(MONGO_TIMEOUT) $(MONGO_PACKAGES)
+	MAGPIE_TEST_STORE=mongo go test -count=1 -p 1 -timeout $(MONGO_TIMEOUT) $(NODES)
 
-check: ## format, vet, lint and the quick tests, in a few minutes
+check: mongotest ## format, vet, lint and the quick tests, in a few minutes
 	@files=$$(git ls-files --cached --others --exclude-standard -- '*.go' | xargs -r gofmt -l); \
 		test -z "$$files" || { echo "not in gofmt's format:" $$files; exit 1; }
 	go mod tidy -diff
@@ -59,7 +73,7 @@ bench: ## the numbers of docs/benchmarks.md
 	go run ./bench
 	go test ./bench -run - -bench . -benchtime 20x -timeout 30m
 
-soak: deps fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m
+soak: deps mongotest fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m
 	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h ./...
 
 fuzz: ## every fuzz target for FUZZTIME=1m

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
 )
@@ -26,6 +27,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
 	dir := flag.String("dir", "", "where SQLite keeps its files (empty: in a directory that is removed at the end)")
 	flag.Parse()
+	debug.SetGCPercent(400) // it makes much garbage, and has little else
 	if err := run(*addr, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "mongotest:", err)
 		os.Exit(1)

@@ -23,8 +23,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// ServerEnv names the variable with the address of the server to use. A process that has started one sets it for its children.
-const ServerEnv = "MAGPIE_TEST_MONGO_URI"
+// ServerEnv names the variable with the address of the server to use. A process that has started one sets it for its children,
+// and smallEnv with it.
+const (
+	ServerEnv = "MAGPIE_TEST_MONGO_URI"
+	smallEnv  = "MAGPIE_TEST_MONGO_SMALL"
+)
 
 // StoreEnv names the variable that says which store tests of whole nodes use: mongo, or the embedded one.
 const StoreEnv = "MAGPIE_TEST_STORE"
@@ -45,7 +49,7 @@ func Small() bool { return small }
 
 var (
 	alive     io.Closer // the pipe to the server that was started
-	small     = os.Getenv(ServerEnv) == ""
+	small     = os.Getenv(ServerEnv) == "" || os.Getenv(smallEnv) != ""
 	databases atomic.Int64
 )
 
@@ -58,29 +62,20 @@ var server = sync.OnceValues(func() (string, error) {
 	uri, err := start()
 	if err == nil {
 		say("tools/mongotest (FerretDB v1, not MongoDB)")
-		err = os.Setenv(ServerEnv, uri)
+		err = errors.Join(os.Setenv(ServerEnv, uri), os.Setenv(smallEnv, "1"))
 	}
 	return uri, err
 })
 
 func say(which string) { fmt.Fprintln(os.Stderr, "tests use a database of", which) }
 
-// start builds and starts the server of tools/mongotest.
+// start starts the server of tools/mongotest. What go run builds is kept by go, for all packages whose tests want a server.
 func start() (string, error) {
-	dir, err := os.MkdirTemp("", "mongotest")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // what runs does not need its file
-	program := filepath.Join(dir, "mongotest")
 	_, here, _, _ := runtime.Caller(0)
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Dir = filepath.Join(filepath.Dir(here), "..", "..", "..", "tools", "mongotest")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build tools/mongotest: %w: %s", err, out)
-	}
-	run := exec.Command(program)
+	run := exec.Command("go", "run", ".")
+	run.Dir = filepath.Join(filepath.Dir(here), "..", "..", "..", "tools", "mongotest")
 	run.Stderr = os.Stderr
+	var err error
 	if alive, err = run.StdinPipe(); err != nil {
 		return "", err
 	}
