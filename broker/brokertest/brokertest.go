@@ -133,10 +133,14 @@ func (n *Node) open(cfg broker.Config, log *slog.Logger) (store, error) {
 	return pebble.Open(disk, log)
 }
 
-// Scale gives how many of something a test uses that wants n, at least least: the server of tools/mongotest looks at every
-// document of a collection for each query, and bears a tenth, and a few hundred.
+// Small says whether nodes have a database of the server of tools/mongotest, which looks at every document of a collection for
+// each query.
+func Small() bool { return mongotest.Wanted() && mongotest.Small() }
+
+// Scale gives how many of something a test uses that wants n, at least least: a tenth where little is borne, and at
+// most a few hundred.
 func Scale(n, least int) int {
-	if mongotest.Wanted() && mongotest.Small() {
+	if Small() {
 		return max(min(n/10, 300), least)
 	}
 	return n

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/server"
 	"github.com/magpie-im/magpie/e2e/wire"
@@ -86,7 +87,7 @@ func TestLikesAreExactThoughTheProcessIsKilled(t *testing.T) {
 	var sum, sent atomic.Int64
 	for round := range 3 {
 		var liking sync.WaitGroup
-		enough := int64(100 + d.IntN(400))
+		enough := int64(brokertest.Scale(100+d.IntN(400), 10))
 		killed := make(chan struct{})
 		for _, p := range fans {
 			liking.Go(func() {
@@ -159,7 +160,7 @@ func TestARoomDoesNotWaitForWhoDoesNotRead(t *testing.T) {
 		viewers[i] = place.Join(fmt.Sprint("v", i), people.Ways[i%2])
 		watch(t, viewers[i], c, byte(i/2%2))
 	}
-	const messages = 300
+	messages := brokertest.Scale(300, 60)
 	fill := strings.Repeat("x", 8<<10)
 	for i := range messages {
 		message := fmt.Sprintf(`{"body":{"text":"%d","fill":%q}}`, i, fill)
@@ -274,16 +275,17 @@ func TestABoardIsTheSameWithoutItsOldOperations(t *testing.T) {
 			}
 		}
 	}
-	draw(alice, 0, 150)
-	draw(bob, 150, 300)
+	drawn := brokertest.Scale(300, 60)
+	draw(alice, 0, drawn/2)
+	draw(bob, drawn/2, drawn)
 	_, want := read(alice)
 	page, _ := alice.Must("history", people.M{"c": c, "limit": 1})["msgs"].([]any)
 	seq := page[0].(map[string]any)["seq"]
 	alice.Must("board.snapshot", people.M{"c": c, "seq": seq, "body": []string{want}})
-	draw(bob, 300, 310)
+	draw(bob, drawn, drawn+10)
 	until(t, "old operations are removed", func() bool {
 		first, _ := alice.Must("history", people.M{"c": c, "after": 0, "limit": 100})["msgs"].([]any)
-		return len(first) < 100
+		return len(first) < drawn/3
 	})
 	for _, p := range []*people.Person{alice, bob} {
 		base, ops := read(p)

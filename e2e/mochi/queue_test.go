@@ -24,7 +24,8 @@ func TestASubscriberThatIsSlowerThanItsPublishersGetsEveryQoS1(t *testing.T) {
 		t.Skip("many messages")
 	}
 	try(t, func(w *world) {
-		const publishers, each = 8, 250
+		const publishers = 8
+		each := w.many(250)
 		slow := w.connect(wire.V311, "slow").subscribe(1, "t/#")
 		stop := w.noise(3)
 		var failed atomic.Pointer[error]
@@ -102,7 +103,7 @@ func (w *world) noise(connections int) (stop func()) {
 // Against bare mochi v2.7.9: 808 of 9000 lost.
 func TestAnOfflineSessionGetsAllThatWasAcknowledged(t *testing.T) {
 	try(t, func(w *world) {
-		const n = 9000
+		n := w.many(9000)
 		w.connect(wire.V311, "reader").subscribe(1, "t/#").leave()
 		if err := w.connect(wire.V311, "publisher", clean).flood(n, numbered("t/x")); err != nil {
 			w.Fatal(err)
@@ -119,7 +120,7 @@ func TestAnOfflineSessionGetsAllThatWasAcknowledged(t *testing.T) {
 // Against bare mochi v2.7.9: 808 of 9000 lost.
 func TestASessionThatAcknowledgesLateGetsAllThatWasAcknowledged(t *testing.T) {
 	try(t, func(w *world) {
-		const n = 9000
+		n := w.many(9000)
 		reader := w.connect(wire.V311, "reader").subscribe(1, "t/#")
 		published := make(chan error, 1)
 		publisher := w.connect(wire.V311, "publisher", clean)
@@ -157,7 +158,7 @@ func TestAQueueIsNotBoundedByTheNumberOfPacketIDs(t *testing.T) {
 		t.Skip("many messages")
 	}
 	try(t, func(w *world) {
-		const n = 66_000
+		n := w.many(66_000)
 		w.connect(wire.V311, "reader").subscribe(1, "t/#").leave()
 		if err := w.connect(wire.V311, "publisher", clean).flood(n, numbered("t/x")); err != nil {
 			w.Fatal(err)
@@ -175,7 +176,7 @@ func TestAQueueIsNotBoundedByTheNumberOfPacketIDs(t *testing.T) {
 // Against bare mochi v2.7.9: 982 of 2000 messages came after a later one.
 func TestWhatWaitedComesInOrder(t *testing.T) {
 	try(t, func(w *world) {
-		const n = 2000
+		n := w.many(2000)
 		w.connect(wire.V311, "reader").subscribe(1, "t/#").leave()
 		if err := w.connect(wire.V311, "publisher", clean).flood(n, numbered("t/x")); err != nil {
 			w.Fatal(err)
@@ -397,7 +398,7 @@ func TestAMessageWithoutExpiryIsNotDeletedByAndBy(t *testing.T) {
 // Against bare mochi v2.7.9: everything was lost: the session, 500 messages, the retained one.
 func TestACrashLosesNothingThatWasAcknowledged(t *testing.T) {
 	try(t, func(w *world) {
-		const n = 500
+		n := w.many(500)
 		w.connect(wire.V311, "reader").subscribe(1, "t/+/x").leave()
 		publisher := w.connect(wire.V311, "publisher", clean)
 		keep := message("t/kept", "keep me", 1)
@@ -465,7 +466,7 @@ func TestASharedSubscriptionGivesWhatAMemberLeftBehindToAnother(t *testing.T) {
 // and the CONNECT no answer.
 func TestAStalledSubscriberStallsNobodyElse(t *testing.T) {
 	try(t, func(w *world) {
-		const n = 2000
+		n := w.many(2000)
 		stalled := w.connect(wire.V311, "stalled").subscribe(1, "t/#")
 		healthy := w.connect(wire.V311, "healthy").subscribe(1, "t/#")
 		publisher := w.connect(wire.V311, "publisher", clean)

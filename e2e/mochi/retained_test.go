@@ -34,7 +34,7 @@ func TestARetainedMessageWithoutExpiryIsNotDeletedByAndBy(t *testing.T) {
 // Against bare mochi v2.7.9: 8192 of 9000 came.
 func TestASubscriptionGetsEveryRetainedMessage(t *testing.T) {
 	try(t, func(w *world) {
-		const n = 9000
+		n := w.many(9000)
 		err := w.connect(wire.V311, "publisher", clean).flood(n, func(i int) wire.Packet {
 			return retained(fmt.Sprint("t/", i), "keep me")
 		})

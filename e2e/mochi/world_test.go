@@ -14,6 +14,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/server"
 )
 
@@ -50,6 +51,14 @@ func (w *world) lost(format string, args ...any) {
 	} else {
 		w.Errorf(format, args...)
 	}
+}
+
+// many gives how many of something there are: n where bare mochi loses some, and fewer where the store bears no more.
+func (w *world) many(n int) int {
+	if w.bare {
+		return n
+	}
+	return brokertest.Scale(n, 1)
 }
 
 // setup is how the brokers of a scenario are run.

@@ -27,6 +27,9 @@ func TestSessionsGetWhatTheModelSays(t *testing.T) {
 		seed = s
 	}
 	rounds := 200
+	if brokertest.Small() {
+		rounds = 5
+	}
 	if n, err := strconv.Atoi(os.Getenv("MAGPIE_TEST_ROUNDS")); err == nil {
 		rounds = n
 	}
