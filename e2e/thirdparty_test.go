@@ -339,7 +339,7 @@ func TestClientsThatReconnectLoseNothingWhenTheServerIsKilled(t *testing.T) {
 
 // rideOverACrash kills the server while a client sends and another one receives.
 func rideOverACrash(t *third) {
-	const n = 4000
+	n := brokertest.Scale(4000, 1)
 	session := t.session()
 	session.Reconnect = true
 	reader := t.listen(session, 2, t.topic)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,17 @@ func dice(t *testing.T) *rand.Rand {
 	}
 	t.Logf("MAGPIE_TEST_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 8))
+}
+
+// some gives a few of these, others in each run, where little is borne, and all of them elsewhere.
+func some(t *testing.T, names []string) []string {
+	t.Helper()
+	if !brokertest.Small() {
+		return names
+	}
+	names = slices.Clone(names)
+	dice(t).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	return names[:min(5, len(names))]
 }
 
 // couple is two people who get to know each other while the server is killed.

@@ -161,7 +161,7 @@ func roomTable(t *testing.T) map[string]map[string]string {
 func TestEveryOperationAboutARoomHasARow(t *testing.T) {
 	rows := roomTable(t)
 	known := map[string]bool{}
-	for _, name := range append(aboutRooms(), sortedKeys(roomTopics)...) {
+	for _, name := range some(t, append(aboutRooms(), sortedKeys(roomTopics)...)) {
 		known[name] = true
 		if rows[name] == nil {
 			t.Errorf("the matrix of rooms has no row for %s", name)
@@ -263,7 +263,7 @@ func TestEveryCellOfTheMatrixOfRooms(t *testing.T) {
 	for _, name := range []string{"owner", "other", "caller", "third"} {
 		tokens[name] = place.Register(name)
 	}
-	for _, name := range append(aboutRooms(), sortedKeys(roomTopics)...) {
+	for _, name := range some(t, append(aboutRooms(), sortedKeys(roomTopics)...)) {
 		t.Run(name, func(t *testing.T) {
 			var line strings.Builder
 			for _, standing := range standings {
