@@ -19,6 +19,7 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/clients"
 	"github.com/magpie-im/magpie/e2e/peers"
 	"github.com/magpie-im/magpie/e2e/server"

@@ -161,7 +161,7 @@ func roomTable(t *testing.T) map[string]map[string]string {
 func TestEveryOperationAboutARoomHasARow(t *testing.T) {
 	rows := roomTable(t)
 	known := map[string]bool{}
-	for _, name := range some(t, append(aboutRooms(), sortedKeys(roomTopics)...)) {
+	for _, name := range append(aboutRooms(), sortedKeys(roomTopics)...) {
 		known[name] = true
 		if rows[name] == nil {
 			t.Errorf("the matrix of rooms has no row for %s", name)
