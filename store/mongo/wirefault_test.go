@@ -99,6 +99,9 @@ func TestAProxyOfTheDatabaseMakesTrouble(t *testing.T) {
 		"shutting down":   {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.ShuttingDown}, code: 11600},
 		"disk full":       {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.DiskFull}, code: 14031},
 		"not replicated":  {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.NotReplicated}, code: 64, done: true},
+		"stepped down":    {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.SteppedDown}, code: 189},
+		"interrupted":     {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.Interrupted}, code: 11602},
+		"abandoned":       {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.Abandoned}, code: 91, done: true},
 		"unknown":         {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.Unknown}, code: 7_654_321},
 		"a write fails":   {rule: wirefault.Rule{Do: wirefault.Refuse, Answer: wirefault.Answer{Code: 9, Form: wirefault.Write}}, code: 9},
 		"done and refused": {
@@ -256,6 +259,9 @@ func TestAProxyOfTheDatabaseCountsRoundTrips(t *testing.T) {
 	var all []bson.D
 	if err := cursor.All(t.Context(), &all); err != nil {
 		t.Fatal(err)
+	}
+	if load := p.Load(); load.Connections < 1 || load.Requests < 13 {
+		t.Errorf("the driver has asked for %+v, want a connection, its handshake and 13 requests", load)
 	}
 	got := p.Trips()
 	if got["insert things"] != 10 || got["find things"] != 1 || got["getMore things"] != 2 || len(got) != 3 {

@@ -31,7 +31,14 @@ type Proxy struct {
 	done    map[Fault]int
 	trips   map[string]int
 	ignored func(request bson.Raw) bool
+	load    Load
 	closed  bool
+}
+
+// Load is what drivers have wanted of the server, whatever became of it.
+type Load struct {
+	Connections int // that were made, or not let in
+	Requests    int // those by which the driver gets to know the server, too
 }
 
 // New starts a proxy for the server of a URI, on a port of its own on the loopback interface. It passes everything on until it is
@@ -146,6 +153,13 @@ func (p *Proxy) Ignore(which func(request bson.Raw) bool) {
 	p.ignored = which
 }
 
+// Load says what drivers have wanted since the proxy was started.
+func (p *Proxy) Load() Load {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.load
+}
+
 // Close ends all connections, and waits until nothing of the proxy is left: a message that is late never comes.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
@@ -180,6 +194,7 @@ func (p *Proxy) serve() {
 func (p *Proxy) admit(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.load.Connections++
 	if p.away || p.closed {
 		p.done[Away]++
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -223,6 +238,7 @@ type plan struct {
 func (p *Proxy) decide(c command) plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.load.Requests++
 	pl := plan{changed: p.changed, where: p.dice.Float64()}
 	for _, r := range p.rules {
 		isDelay := r.Do == DelayRequest || r.Do == DelayReply

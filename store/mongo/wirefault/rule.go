@@ -74,10 +74,14 @@ type Answer struct {
 // Errors as servers give them.
 var (
 	NotPrimary    = Answer{Code: 10107, Name: "NotWritablePrimary", Text: "not primary"}
+	SteppedDown   = Answer{Code: 189, Name: "PrimarySteppedDown", Text: "primary stepped down while waiting for replication"}
+	Interrupted   = Answer{Code: 11602, Name: "InterruptedDueToReplStateChange", Text: "operation was interrupted"}
 	ShuttingDown  = Answer{Code: 11600, Name: "InterruptedAtShutdown", Text: "interrupted at shutdown"}
 	DiskFull      = Answer{Code: 14031, Name: "OutOfDiskSpace", Text: "available disk space is less than required"}
-	NotReplicated = Answer{Code: 64, Name: "WriteConcernFailed", Text: "waiting for replication timed out", Form: WriteConcern}
-	Unknown       = Answer{Code: 7_654_321, Name: "Location7654321", Text: "nobody knows"}
+	NotReplicated = Answer{Code: 64, Name: "WriteConcernTimeout", Text: "waiting for replication timed out", Form: WriteConcern}
+	// Abandoned is of a primary that goes before others have what it has written.
+	Abandoned = Answer{Code: 91, Name: "ShutdownInProgress", Text: "replication is being shut down", Form: WriteConcern}
+	Unknown   = Answer{Code: 7_654_321, Name: "Location7654321", Text: "nobody knows"}
 )
 
 // handshake are the commands by which the driver gets to know the server, and tells it that it goes.
