@@ -239,19 +239,26 @@ func (d *Device) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if err := d.connection(ctx, addr, boot); errors.Is(err, errRefused) {
+		pause := 2 * time.Millisecond // the server may be about to die, and Up does not know it yet
+		switch err := d.connection(ctx, addr, boot); {
+		case errors.Is(err, errRefused):
 			d.err = fmt.Errorf("device %s: %w", d.Session(), err)
 			return
+		case errors.Is(err, errUnavailable):
+			pause = 200 * time.Millisecond
 		}
-		select { // the server may be about to die, and Up does not know it yet
+		select {
 		case <-ctx.Done():
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
 
 // errRefused means that the server does not want the device, or does what no server may do.
 var errRefused = errors.New("refused")
+
+// errUnavailable means that the server cannot serve now, or is about to stop.
+var errUnavailable = errors.New("the server is unavailable")
 
 // connection is one connection from CONNECT to its end.
 func (d *Device) connection(ctx context.Context, addr string, boot int) error {
@@ -269,6 +276,9 @@ func (d *Device) connection(ctx context.Context, addr string, boot int) error {
 		return err
 	}
 	defer func() { _ = c.Close() }()
+	if ack.Reason == wire.Unavailable(d.cfg.Version) {
+		return errUnavailable
+	}
 	if ack.Reason != 0 {
 		return fmt.Errorf("CONNACK %#x: %w", ack.Reason, errRefused)
 	}
@@ -341,6 +351,9 @@ func (d *Device) handleLocked(c *wire.Client, p wire.Packet) error {
 		d.subscribed = true
 		d.writeLocked(journal.Entry{Do: journal.Subscribed, QoS: p.Codes[0]})
 	case wire.DISCONNECT:
+		if p.Reason == wire.ServerBusy {
+			return errUnavailable
+		}
 		return fmt.Errorf("DISCONNECT %#x", p.Reason)
 	}
 	return nil

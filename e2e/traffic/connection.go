@@ -142,20 +142,27 @@ func (c *Client) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if err := c.connection(addr, int32(boot)); err != nil {
+		pause := 2 * time.Millisecond // the server may be about to die, and Up does not know it yet
+		switch err := c.connection(addr, int32(boot)); {
+		case errors.Is(err, errUnavailable):
+			pause = 200 * time.Millisecond
+		case err != nil:
 			c.mu.Lock()
 			c.err = fmt.Errorf("client %s: %w", c.session, err)
 			c.mu.Unlock()
 			return
 		}
-		select { // the server may be about to die, and Up does not know it yet
+		select {
 		case <-ctx.Done():
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
 
-// connection is one connection from CONNECT to its end. The error is a refusal; that a connection ends is none.
+// errUnavailable means that the server cannot serve now, or is about to stop.
+var errUnavailable = errors.New("the server is unavailable")
+
+// connection is one connection from CONNECT to its end. The error is a refusal, or errUnavailable; that a connection ends is none.
 func (c *Client) connection(addr string, boot int32) error {
 	w, err := wire.Dial(addr, c.cfg.Version)
 	if err != nil {
@@ -166,9 +173,9 @@ func (c *Client) connection(addr string, boot int32) error {
 		_ = w.Close()
 		return nil //nolint:nilerr // it died before it answered
 	}
-	if ack.Reason == unavailable[c.cfg.Version] {
+	if ack.Reason == wire.Unavailable(c.cfg.Version) {
 		_ = w.Close()
-		return nil
+		return errUnavailable
 	}
 	if ack.Reason != 0 {
 		return errors.Join(fmt.Errorf("CONNACK %#x", ack.Reason), w.Close())
@@ -177,11 +184,11 @@ func (c *Client) connection(addr string, boot int32) error {
 	c.begin(conn, ack)
 	reason, err := c.read(conn)
 	c.end(conn, reason, err)
+	if reason == wire.ServerBusy {
+		return errUnavailable
+	}
 	return nil
 }
-
-// unavailable is the reason of a server that is about to stop, for each version.
-var unavailable = map[byte]byte{wire.V311: 3, wire.V5: 0x88}
 
 // open sends CONNECT and waits for CONNACK.
 func (c *Client) open(w *wire.Client, boot int32) (wire.Packet, error) {

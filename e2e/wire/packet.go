@@ -39,6 +39,17 @@ const (
 	V5   byte = 5
 )
 
+// ServerBusy is the reason of a DISCONNECT of MQTT 5 when the server cannot decide about something now.
+const ServerBusy byte = 0x89
+
+// Unavailable gives the reason of a CONNACK when the server cannot serve now.
+func Unavailable(version byte) byte {
+	if version == V5 {
+		return 0x88
+	}
+	return 3
+}
+
 // Packet is one control packet. Which fields mean something depends on Type; the others are ignored.
 type Packet struct {
 	Type    Type
