@@ -104,6 +104,9 @@ func (c Config) client() (*options.ClientOptions, string, error) {
 		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journaled}).
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary())
+	if !parsed.ConnectTimeoutSet { // the driver's 30 s pass before it gives up a server that says nothing, and looks again
+		o.SetConnectTimeout(c.Timeout / 2)
+	}
 	if err := o.Validate(); err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrConfig, err)
 	}
