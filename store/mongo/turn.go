@@ -255,7 +255,7 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 	var followErr error
 	if done > 0 {
 		c.store.at("inserted")
-		if usns, followErr = c.store.follow(ctx, entries[:done], follows[:done]); followErr != nil {
+		if usns, followErr = c.store.followed(entries[:done], follows[:done]); followErr != nil {
 			c.state = nil // whoever reads it finds the entries open
 			c.store.leaveOpen()
 		}
@@ -281,6 +281,14 @@ func (c *conversation) takeSome(ctx context.Context, steps []*step) (n int, err 
 		}
 	}
 	return len(results), nil
+}
+
+// followed does what follows from entries that were inserted just now. It has a time of its own: if a slow database left it none,
+// each try would have to begin by reading everything again, and get no further than the one before.
+func (s *Store) followed(entries []*logDoc, all []following) ([][]uint64, error) {
+	ctx, cancel := context.WithTimeout(s.life, s.cfg.Timeout)
+	defer cancel()
+	return s.follow(ctx, entries, all)
 }
 
 // repeat answers the first of some steps, which has the name of an entry, and those next to it that somebody repeats as well. It
