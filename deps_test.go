@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"e2e/clients":       anything,
 	"e2e/conformance":   anything,
 	"e2e/conversations": anything,
+	"e2e/database":      anything,
 	"e2e/device":        anything,
 	"e2e/journal":       anything,
 	"e2e/live":          anything,

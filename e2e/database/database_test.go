@@ -1,0 +1,123 @@
+package database
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/e2e/server"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if err := server.Cleanup(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// FaultEnv says for how long there is trouble of each kind.
+const FaultEnv = "MAGPIE_TEST_FAULT"
+
+func lasting(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv(FaultEnv)
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestNothingAcknowledgedIsLostWhenTheDatabaseIsInTrouble(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	if d := lasting(t); d > 0 {
+		for _, f := range troubles() {
+			t.Run(f.name, func(t *testing.T) {
+				n, w := open(t, 10*time.Second)
+				n.suffer(w, f, d)
+				n.finish()
+			})
+		}
+		return
+	}
+	n, w := open(t, 4*time.Second)
+	for _, f := range troubles() {
+		n.suffer(w, f, 3*time.Second)
+	}
+	n.finish()
+}
+
+// open begins a scene in which everybody is busy.
+func open(t *testing.T, timeout time.Duration) (*scene, *watch) {
+	n, w := begin(t, timeout), newWatch(t)
+	n.readers(w)
+	n.work.Go(func() { n.probe(w, 3*timeout+20*time.Second) })
+	return n, w
+}
+
+// most is how much a node may want of a database that does not answer: connections made or refused, and requests, in a second.
+const most = 20
+
+// suffer has trouble for a while, and waits until all goes on by itself.
+func (n *scene) suffer(w *watch, f trouble, d time.Duration) {
+	n.t.Helper()
+	w.taken()
+	before, began := n.proxy.Load(), time.Now()
+	phase := time.NewTicker(min(d/time.Duration(2*len(f.does)), 5*time.Second))
+	defer phase.Stop()
+	over := time.After(d)
+	unready := func() bool { status, _ := n.ready(); return status == http.StatusServiceUnavailable }
+	seen, first := false, time.Duration(0)
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	n.proxy.Set(f.does[0]...)
+	for i, ended := 0, false; !ended; {
+		select {
+		case <-phase.C:
+			if i++; len(f.does) > 1 {
+				n.proxy.Set(f.does[i%len(f.does)]...)
+			}
+		case <-look.C:
+			if !seen && unready() {
+				seen, first = true, time.Since(began)
+			}
+		case <-over:
+			ended = true
+		}
+	}
+	if f.unready && !seen {
+		server.Eventually(n.t, f.name+": /readyz says so", unready)
+		seen, first = true, time.Since(began)
+	}
+	if f.unready && !unready() {
+		n.t.Errorf("%s: at the end of it, /readyz says that all is well", f.name)
+	}
+	lasted, after := time.Since(began), n.proxy.Load()
+	n.proxy.Set()
+	ended := time.Now()
+	said := w.taken()
+	server.Eventually(n.t, "the node is ready after it was "+f.name, func() bool { return !unready() })
+	ready := time.Since(ended)
+	server.Eventually(n.t, "everybody has an answer after it was "+f.name, func() bool { return w.acknowledged() && n.idle() })
+	connections, requests := after.Connections-before.Connections, after.Requests-before.Requests
+	n.t.Logf("%s for %s: unready %t after %s; ready %s after it, all acknowledged %s after it; %d connections, %d requests; %s",
+		f.name, round(lasted), seen, round(first), round(ready), round(time.Since(ended)), connections, requests, said)
+	if f.unready && !f.reads {
+		if per := float64(connections+requests) / lasted.Seconds(); per > most {
+			n.t.Errorf("%s: %.1f connections and requests in a second, want %d at most", f.name, per, most)
+		}
+	}
+}
+
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
