@@ -9,6 +9,8 @@ LINT    := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # make soak ROUNDS=2000 FUZZTIME=5m for a longer night.
 ROUNDS   ?= 300
 FUZZTIME ?= 1m
+# For how long a database is in trouble, of each kind.
+FAULT    ?= 60s
 # How long one package's tests, and all of them together, may take.
 TEST_TIMEOUT ?= 10m
 TEST_LIMIT   ?= 15m
@@ -73,8 +75,8 @@ bench: ## the numbers of docs/benchmarks.md
 	go run ./bench
 	go test ./bench -run - -bench . -benchtime 20x -timeout 30m
 
-soak: deps mongotest fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m
-	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h ./...
+soak: deps mongotest fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m FAULT=60s
+	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) MAGPIE_TEST_FAULT=$(FAULT) go test -count=1 -timeout 12h ./...
 
 fuzz: ## every fuzz target for FUZZTIME=1m
 	.ci/fuzz $(FUZZTIME)

@@ -11,6 +11,6 @@
 //   - /readyz says so when the database does not serve, and recovers by itself when it does again;
 //   - the node does not storm the database meanwhile.
 //
-// MAGPIE_TEST_FAULT says for how long there is trouble of each kind, as 60s; then each has a node of its own. Without, all of
-// them come one after the other, for a few seconds each. MAGPIE_TEST_ROUNDS in a long run has the same effect as 60s.
+// MAGPIE_TEST_FAULT=60s says for how long there is trouble of each kind; then each has a node of its own. Without, all of them
+// come one after the other, for a few seconds each.
 package database

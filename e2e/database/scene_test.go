@@ -23,6 +23,9 @@ import (
 // people chat with each other.
 var people = []string{"alice", "bob", "carol"}
 
+// stranger only ever sends one message, to himself.
+const stranger = "dave"
+
 const rights = `
 [[acl]]
 topic = "t/#"
@@ -70,7 +73,7 @@ func begin(t *testing.T, timeout time.Duration) *scene {
 	n.stop = sync.OnceFunc(func() { close(n.over) })
 	n.s = server.Start(t, server.Config(rights), server.Env("MAGPIE_STORE_URI="+proxy.URI(), "MAGPIE_STORE=", "MAGPIE_STORE_TIMEOUT="+timeout.String()))
 	t.Cleanup(n.leave)
-	n.s.AddUsers(people...)
+	n.s.AddUsers(append([]string{stranger}, people...)...)
 	for i, a := range people {
 		for _, b := range people[i+1:] {
 			n.s.Befriend(a, b)
@@ -249,6 +252,9 @@ func counted(faults []journal.Fault) string {
 func (n *scene) judgePeople() {
 	n.t.Helper()
 	n.s.Settled(people...)
+	if messages, head := n.s.History(stranger, "s."+stranger); len(messages) != 1 || head != 1 {
+		n.t.Errorf("what was sent again and again with the same mid is there %d times, up to seq %d", len(messages), head)
+	}
 	for i, user := range people {
 		n.write(user, people[i+1:])
 	}

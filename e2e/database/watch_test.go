@@ -66,7 +66,7 @@ func (w *watch) taken() string {
 
 // probe connects again and again, sends one message, and waits until it is told something: never for longer than bound.
 func (n *scene) probe(w *watch, bound time.Duration) {
-	token := n.s.Token("carol")
+	token := n.s.Token(stranger)
 	n.every(500*time.Millisecond, func(i int) {
 		began := time.Now()
 		answer, err := n.knock(token, began.Add(bound))
@@ -84,7 +84,7 @@ func (n *scene) knock(token string, deadline time.Time) (answer string, err erro
 		return "", err
 	}
 	defer func() { _ = c.Close() }()
-	connect := wire.Packet{Type: wire.CONNECT, Connect: wire.Connect{ClientID: "probe", User: "carol", Password: token, Clean: true}}
+	connect := wire.Packet{Type: wire.CONNECT, Connect: wire.Connect{ClientID: "probe", User: stranger, Password: token, Clean: true}}
 	if err := c.Send(connect); err != nil {
 		return "", err
 	}
@@ -97,8 +97,8 @@ func (n *scene) knock(token string, deadline time.Time) (answer string, err erro
 	case ack.Type != wire.CONNACK || ack.Reason != 0:
 		return "", fmt.Errorf("the answer to CONNECT is %s %#x", ack.Type, ack.Reason)
 	}
-	// To the notes of carol, with a mid that is always the same: what is stored once is acknowledged.
-	err = c.Send(wire.Packet{Type: wire.PUBLISH, Topic: "im/c/s.carol/send", QoS: 1, ID: 1, Payload: []byte("here"),
+	// To his notes, with a mid that is always the same: what is stored once is acknowledged.
+	err = c.Send(wire.Packet{Type: wire.PUBLISH, Topic: "im/c/s." + stranger + "/send", QoS: 1, ID: 1, Payload: []byte("here"),
 		Props: wire.Properties{wire.Str(wire.ContentType, "text/plain"), wire.User("mid", "probe")}})
 	if err != nil {
 		return "", err
