@@ -62,7 +62,8 @@ func TestNothingAcknowledgedIsLostWhenTheDatabaseIsInTrouble(t *testing.T) {
 func open(t *testing.T, timeout time.Duration) (*scene, *watch) {
 	n, w := begin(t, timeout), newWatch(t)
 	n.readers(w)
-	n.work.Go(func() { n.probe(w, 3*timeout+20*time.Second) })
+	token := n.s.Token(stranger)
+	n.work.Go(func() { n.probe(w, token, 3*timeout+20*time.Second) })
 	return n, w
 }
 

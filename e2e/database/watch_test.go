@@ -65,8 +65,7 @@ func (w *watch) taken() string {
 }
 
 // probe connects again and again, sends one message, and waits until it is told something: never for longer than bound.
-func (n *scene) probe(w *watch, bound time.Duration) {
-	token := n.s.Token(stranger)
+func (n *scene) probe(w *watch, token string, bound time.Duration) {
 	n.every(500*time.Millisecond, func(i int) {
 		began := time.Now()
 		answer, err := n.knock(token, began.Add(bound))
