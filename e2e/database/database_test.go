@@ -3,7 +3,6 @@ package database
 import (
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -75,11 +74,30 @@ func (n *scene) suffer(w *watch, f trouble, d time.Duration) {
 	n.t.Helper()
 	w.taken()
 	before, began := n.proxy.Load(), time.Now()
+	seen := n.endure(f, d)
+	lasted, after := time.Since(began), n.proxy.Load()
+	n.proxy.Set()
+	ended := time.Now()
+	said := w.taken()
+	server.Eventually(n.t, "the node is ready after it was "+f.name, n.ready)
+	ready := time.Since(ended)
+	server.Eventually(n.t, "everybody has an answer after it was "+f.name, func() bool { return w.acknowledged() && n.idle() })
+	connections, requests := after.Connections-before.Connections, after.Requests-before.Requests
+	n.t.Logf("%s for %s: unready after %s; afterwards ready in %s, all acknowledged in %s; %d connections, %d requests; %s",
+		f.name, round(lasted), round(seen), round(ready), round(time.Since(ended)), connections, requests, said)
+	if f.unready && !f.reads {
+		if per := float64(connections+requests) / lasted.Seconds(); per > most {
+			n.t.Errorf("%s: %.1f connections and requests in a second, want %d at most", f.name, per, most)
+		}
+	}
+}
+
+// endure is the trouble. It says after how long /readyz said so; 0: it did not.
+func (n *scene) endure(f trouble, d time.Duration) (seen time.Duration) {
+	n.t.Helper()
+	began, over := time.Now(), time.After(d)
 	phase := time.NewTicker(min(d/time.Duration(2*len(f.does)), 5*time.Second))
 	defer phase.Stop()
-	over := time.After(d)
-	unready := func() bool { status, _ := n.ready(); return status == http.StatusServiceUnavailable }
-	seen, first := false, time.Duration(0)
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	n.proxy.Set(f.does[0]...)
@@ -90,35 +108,21 @@ func (n *scene) suffer(w *watch, f trouble, d time.Duration) {
 				n.proxy.Set(f.does[i%len(f.does)]...)
 			}
 		case <-look.C:
-			if !seen && unready() {
-				seen, first = true, time.Since(began)
+			if seen == 0 && !n.ready() {
+				seen = time.Since(began)
 			}
 		case <-over:
 			ended = true
 		}
 	}
-	if f.unready && !seen {
-		server.Eventually(n.t, f.name+": /readyz says so", unready)
-		seen, first = true, time.Since(began)
+	if f.unready && seen == 0 {
+		server.Eventually(n.t, f.name+": /readyz says so", func() bool { return !n.ready() })
+		seen = time.Since(began)
 	}
-	if f.unready && !unready() {
+	if f.unready && n.ready() {
 		n.t.Errorf("%s: at the end of it, /readyz says that all is well", f.name)
 	}
-	lasted, after := time.Since(began), n.proxy.Load()
-	n.proxy.Set()
-	ended := time.Now()
-	said := w.taken()
-	server.Eventually(n.t, "the node is ready after it was "+f.name, func() bool { return !unready() })
-	ready := time.Since(ended)
-	server.Eventually(n.t, "everybody has an answer after it was "+f.name, func() bool { return w.acknowledged() && n.idle() })
-	connections, requests := after.Connections-before.Connections, after.Requests-before.Requests
-	n.t.Logf("%s for %s: unready %t after %s; ready %s after it, all acknowledged %s after it; %d connections, %d requests; %s",
-		f.name, round(lasted), seen, round(first), round(ready), round(time.Since(ended)), connections, requests, said)
-	if f.unready && !f.reads {
-		if per := float64(connections+requests) / lasted.Seconds(); per > most {
-			n.t.Errorf("%s: %.1f connections and requests in a second, want %d at most", f.name, per, most)
-		}
-	}
+	return seen
 }
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }

@@ -1,6 +1,6 @@
 // Package database has people and things go on using a node while its database is in trouble: it is slow, away, or silent, loses
-// answers, breaks off in the middle of messages, has no primary, no majority or no room, or says what nobody understands. The node
-// is the real binary, and package wirefault stands between it and the server of package mongotest.
+// answers, breaks off in the middle of messages, has no primary, no majority or no room, or says what nobody understands. The
+// node is the real binary, and package wirefault stands between it and the server of package mongotest.
 //
 // For each fault it is seen that
 //

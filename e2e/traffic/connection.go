@@ -162,7 +162,8 @@ func (c *Client) run(ctx context.Context) {
 // errUnavailable means that the server cannot serve now, or is about to stop.
 var errUnavailable = errors.New("the server is unavailable")
 
-// connection is one connection from CONNECT to its end. The error is a refusal, or errUnavailable; that a connection ends is none.
+// connection is one connection from CONNECT to its end. The error is a refusal or errUnavailable; that a connection ends is
+// none.
 func (c *Client) connection(addr string, boot int32) error {
 	w, err := wire.Dial(addr, c.cfg.Version)
 	if err != nil {
