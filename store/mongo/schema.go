@@ -48,8 +48,8 @@ type collection struct {
 var collections = []collection{
 	{usersCollection, "name",
 		"password hash, role, suspension, recovery code (SHA-256), created; of a deleted one: when, and " +
-		"`leaving` as long as something is left of it. `epoch` grows when all its tokens become worthless at " +
-		"once", ""},
+			"`leaving` as long as something is left of it. `epoch` grows when all its tokens become worthless at " +
+			"once", ""},
 	{tokensCollection, "SHA-256 of a token",
 		"owner, label, end, and the `epoch` of the owner: of another one it is no token", ""},
 	{invitationsCollection, "SHA-256 of a code", "uses left and made, label, who made it, end", ""},
@@ -61,17 +61,17 @@ var collections = []collection{
 	{seenCollection, "name", "when somebody was there last, and since when he is there", ""},
 	{logCollection, "",
 		"the entries of all conversations, in each 1, 2, 3 ... (`n`): messages (`s` is the seq), changes of " +
-		"messages (`r` is the rev), likes, and everything else (`s` is -`n`)", "c"},
+			"messages (`r` is the rev), likes, and everything else (`s` is -`n`)", "c"},
 	{convsCollection, "conversation",
 		"its state as of an entry `n`: head, counts, floor, pins, what a room is, whether two people may write", ""},
 	{membersCollection, "user, conversation",
 		"what somebody is to a conversation: marks and their ordinals, what was told, role, mentions, own side", ""},
 	{relationsCollection, "user, other",
 		"state, greeting, since, end, blocked, ignored, refused until, remark, tags; `ver` is the version of the " +
-		"user's list", ""},
+			"user's list", ""},
 	{streamCollection, "",
 		"entries of streams: user, usn (`n`), what it follows from (`ref`), and a pointer, a receipt, a change " +
-		"of a contact, of a profile or of one's own side of a conversation, a login", "u"},
+			"of a contact, of a profile or of one's own side of a conversation, a login", "u"},
 	{reactionsCollection, "conversation, seq, emoji, user",
 		"since when; of no user: how many there are. `on` is false if it was taken back", ""},
 	{hiddenCollection, "user, conversation, seq",
@@ -83,16 +83,16 @@ var collections = []collection{
 		"of what was removed before an import: how many of the messages that count were whose", ""},
 	{sessionsCollection, "account, client id",
 		"options, subscriptions, expiry, open or left, cursors in the stream and in the queue, what is in " +
-		"flight, inbound QoS 2, retained messages still to be sent; `v` is the last change", ""},
+			"flight, inbound QoS 2, retained messages still to be sent; `v` is the last change", ""},
 	{publicationsCollection, "position",
 		"messages on free topics: the content once, the numbers of the queues that it is in (`q`), whether it is " +
-		"retained (`r`) or delayed (`due`), what it came out of (`o`)", ""},
+			"retained (`r`) or delayed (`due`), what it came out of (`o`)", ""},
 	{queuesCollection, "number", "up to which position entries of a queue were dropped", ""},
 	{willsCollection, "account, client id", "what is published, delay, due", ""},
 	{groupsCollection, "name", "the number of a shared group's queue", ""},
 	{nodesCollection, "`node`, `queues`",
 		"which node has the database, and how often it was opened (the epoch); how far everything has followed " +
-		"from publications, and when the process last lived", ""},
+			"from publications, and when the process last lived", ""},
 	{metaCollection, "`schema`", "the version, and an id of the database", ""},
 	{importsCollection, "`import`", "how far an import has come. As long as it is there nothing else opens the store", ""},
 }
