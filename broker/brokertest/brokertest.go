@@ -121,9 +121,11 @@ func (n *Node) start() {
 // open opens the store.
 func (n *Node) open(cfg broker.Config, log *slog.Logger) (store, error) {
 	if n.uri != "" {
-		return mongo.Open(context.Background(), mongo.Config{
-			URI: n.uri, Alone: true, Node: n.dir, QueueAge: time.Duration(cfg.Sessions.QueueAge), Clock: n.disk.Clock,
-		}, log)
+		c := mongo.Config{URI: n.uri, Alone: true, Node: n.dir, QueueAge: time.Duration(cfg.Sessions.QueueAge), Clock: n.disk.Clock}
+		if Small() { // and slow
+			c.StartTimeout, c.Timeout = time.Minute, time.Minute
+		}
+		return mongo.Open(context.Background(), c, log)
 	}
 	disk := n.disk
 	if disk.Dir == "" {

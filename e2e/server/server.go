@@ -137,6 +137,9 @@ func New(t testing.TB, options ...Option) *Server {
 	s.users.init(s)
 	if mongotest.Wanted() {
 		s.env = append(s.env, "MAGPIE_STORE="+mongotest.Database(t))
+		if mongotest.Small() { // and slow
+			s.env = append(s.env, "MAGPIE_STORE_START_TIMEOUT=1m", "MAGPIE_STORE_TIMEOUT=1m")
+		}
 	}
 	for _, o := range options {
 		o(s)
