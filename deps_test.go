@@ -31,8 +31,9 @@ var mayImport = map[string][]string{
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
 	"transfer":                  {"accounts", "chat", "broker/sessions"},
-	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer"},
-	"store/mongo":               {"accounts", "chat", "broker/sessions", "transfer"},
+	"store/backlogs":            {"broker/sessions"},
+	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer", "store/backlogs"},
+	"store/mongo":               {"accounts", "chat", "broker/sessions", "transfer", "store/backlogs"},
 	"store/mongo/mongotest":     {},
 	"store/storetest":           {"accounts", "chat", "broker/sessions", "transfer"},
 	"broker": {

@@ -15,7 +15,7 @@ func (s *Store) Kill() error {
 	s.running.Wait()
 	if s.tender != nil {
 		s.stopTender()
-		<-s.tender.ended
+		<-s.tender.sweeps.Ended()
 		s.seq.kill()
 	}
 	s.stop()

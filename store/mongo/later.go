@@ -200,7 +200,7 @@ func (st sessionStore) DropGroup(ctx context.Context, name string, n sessions.Nu
 	defer st.leave()
 	b, err := st.seq.join(ctx, func(b *batch, at int64) {
 		b.drop(n, at)
-		b.seq.backlogs.dropLocked(n)
+		b.seq.backlogs.Drop(n)
 		b.finally(groupsCollection, mongo.NewReplaceOneModel().
 			SetFilter(before(plain(name), at)).SetReplacement(goneDoc{plain(name), at, true}))
 	})

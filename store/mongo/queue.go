@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/store/backlogs"
 )
 
 func (st sessionStore) Room(ctx context.Context) error {
@@ -41,7 +42,7 @@ func (st sessionStore) Append(bounds sessions.Bounds, steps ...sessions.Step) (a
 	if err := q.refusalLocked(); err != nil {
 		return a, err
 	}
-	if bounds.Refuse && !q.backlogs.fitLocked(bounds, steps, docs) {
+	if bounds.Refuse && !q.fitLocked(bounds, steps, docs) {
 		return a, sessions.ErrQueueFull
 	}
 	return q.appendLocked(bounds, steps, docs), nil
@@ -102,8 +103,8 @@ func (q *sequencer) targetLocked(
 			dropped++ // has no room in the emptiest queue
 			continue
 		}
-		l := q.backlogs.boundLocked(t.Number, bounds)
-		dropped += q.backlogs.makeRoomLocked(b, l, bounds, d.Size)
+		l := q.boundLocked(t.Number, bounds)
+		dropped += b.makeRoom(l, bounds, d.Size)
 		if len(into.Queues) == maxQueues {
 			into = &publicationDoc{
 				ID: q.tickLocked(), Pos: d.Pos, Time: d.Time, Expires: d.Expires, Size: d.Size, Message: d.Message,
@@ -111,7 +112,7 @@ func (q *sequencer) targetLocked(
 			*parts = append(*parts, into)
 		}
 		into.add(t)
-		q.backlogs.addLocked(l, d.Pos, d.Size, b)
+		b.count(l, d.Pos, d.Size)
 	}
 	return dropped
 }
@@ -134,8 +135,8 @@ func (q *sequencer) followsLocked(b *batch, d *publicationDoc) bool {
 	case originDelayed:
 		q.delayed.Add(-1)
 	case originMove:
-		if l := q.backlogs.byNumber[sessions.Number(o.Number)]; l != nil {
-			q.backlogs.takeLocked(l, o.Pos, d.Size)
+		if l := q.backlogs.Known(sessions.Number(o.Number)); l != nil {
+			l.Take(uint64(o.Pos), d.Size)
 		}
 	}
 	b.joinOrigin(o)
@@ -153,7 +154,7 @@ func (st sessionStore) Queue(
 		return nil, nil
 	}
 	q := st.seq
-	from, last, ends := q.backlogs.reach(n, int64(after))
+	from, last, ends := q.reach(n, int64(after))
 	if ends {
 		return nil, nil
 	}
@@ -227,7 +228,7 @@ func (st sessionStore) QueueSize(
 		return 0, 0, time.Time{}, err
 	}
 	defer st.leave()
-	from, last, ends := st.seq.backlogs.reach(n, int64(after))
+	from, last, ends := st.seq.reach(n, int64(after))
 	if ends {
 		return 0, 0, time.Time{}, nil
 	}
@@ -242,17 +243,17 @@ func (st sessionStore) QueueSize(
 	if err != nil || len(first) == 0 {
 		return 0, 0, time.Time{}, err
 	}
-	t, known := st.seq.backlogs.sizeAfter(n, from)
+	t, known := st.seq.sizeAfter(n, from)
 	if !known {
 		if t, err = st.tally(ctx, entriesOf(n, from, until)); err != nil {
 			return 0, 0, time.Time{}, err
 		}
 	}
-	return int(t.count), t.bytes, sessions.TimeOf(first[0].Time), nil
+	return int(t.Count), t.Bytes, sessions.TimeOf(first[0].Time), nil
 }
 
 // tally counts publications, by their sizes: FerretDB v1 can sum up one thing only.
-func (s *Store) tally(ctx context.Context, filter bson.D) (t tally, err error) {
+func (s *Store) tally(ctx context.Context, filter bson.D) (t backlogs.Tally, err error) {
 	cursor, err := s.publications().Aggregate(ctx, []bson.D{
 		{{Key: "$match", Value: filter}},
 		{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$s"}, {Key: "count", Value: bson.D{{Key: "$sum", Value: 1}}}}}},
@@ -268,8 +269,7 @@ func (s *Store) tally(ctx context.Context, filter bson.D) (t tally, err error) {
 		return t, failed(ctx, "count publications", err)
 	}
 	for _, x := range sizes {
-		t.count += x.Count
-		t.bytes += x.Count * x.Size
+		t = t.Plus(backlogs.Tally{Count: x.Count, Bytes: x.Count * x.Size})
 	}
 	return t, nil
 }
@@ -289,9 +289,9 @@ func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions 
 	}
 	_, err = st.seq.joinAnyway(func(b *batch, _ int64) {
 		b.remove(int64(n), at...)
-		if l := st.seq.backlogs.byNumber[n]; l != nil {
+		if l := st.seq.backlogs.Known(n); l != nil {
 			for pos, size := range sizes {
-				st.seq.backlogs.takeLocked(l, pos, size)
+				l.Take(uint64(pos), size)
 			}
 		}
 	})
@@ -300,7 +300,7 @@ func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions 
 
 // entrySizes gives the sizes of those entries which have to be known, because they are counted and not known one by one.
 func (st sessionStore) entrySizes(ctx context.Context, n sessions.Number, positions []int64) (map[int64]int64, error) {
-	sizes, unknown := st.seq.backlogs.sizes(n, positions)
+	sizes, unknown := st.seq.sizes(n, positions)
 	if len(unknown) == 0 {
 		return sizes, nil
 	}

@@ -14,16 +14,10 @@ import (
 // A sweep removes publications that nobody will read any more: those which all queues that they are for have come past, and
 // that are neither retained nor delayed. Others it takes out of the queues that have come past them, if that is most of them.
 
-// sweepRequest asks for a sweep; done gets its result.
-type sweepRequest struct{ done chan error }
-
 const (
 	// firstSweep is when the first sweep is after Open, and sweepEvery when the next one is after each.
 	firstSweep = time.Minute
 	sweepEvery = time.Hour
-	// minSweep is how much is published at least between two sweeps that are not due by time; it is as much as there was after the
-	// last one if that is more.
-	minSweep = 64 << 20
 	// sweepSlice is how many publications are removed at once.
 	sweepSlice = 1000
 )
@@ -34,39 +28,20 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	r := sweepRequest{done: make(chan error, 1)}
-	select {
-	case s.tender.sweeps <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.tender.ended:
-		return errClosed
-	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.tender.ended:
-		return errClosed
-	}
+	return s.tender.sweeps.Ask(ctx, errClosed)
 }
 
 // isSweepDue says whether so much was published that a sweep is due.
 func (q *sequencer) isSweepDue() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.unswept > q.sweepAt
+	return q.pace.IsDue()
 }
 
 // countLocked counts what is published, which has to be swept one day.
 func (q *sequencer) countLocked(b *batch, size int64) {
-	q.unswept += size
-	if q.unswept > q.sweepAt {
-		select {
-		case q.backlogs.wake <- struct{}{}:
-		default:
-		}
+	if q.pace.Wrote(size) {
+		q.backlogs.WakeTender()
 	}
 	if q.unnoted > manyUnnoted {
 		b.note = true
@@ -109,8 +84,7 @@ func (t *tender) sweep(ctx context.Context) error {
 	q := t.seq
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.unswept -= written
-	q.sweepAt = max(minSweep, s.live)
+	q.pace.Swept(written, s.live)
 	return nil
 }
 
@@ -119,7 +93,7 @@ func (s *sweeping) begin(ctx context.Context) (written int64, err error) {
 	q := s.seq
 	b, err := q.joinAnyway(func(b *batch, _ int64) {
 		b.note = true
-		written = q.unswept
+		written = q.pace.Written()
 		s.kept = make(map[sessions.Number]int64, len(q.floors))
 		for n, floor := range q.floors {
 			s.kept[n] = floor
@@ -148,8 +122,9 @@ func (s *sweeping) begin(ctx context.Context) (written int64, err error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for n, l := range q.backlogs.byNumber {
-		s.floors[int64(n)] = max(s.floors[int64(n)], l.floor)
+	for l := range q.backlogs.All() {
+		n := int64(l.Number)
+		s.floors[n] = max(s.floors[n], int64(l.Floor))
 	}
 	for n, floor := range s.kept {
 		s.floors[int64(n)] = max(s.floors[int64(n)], floor)
@@ -259,8 +234,8 @@ func (s *sweeping) flush(ctx context.Context) error {
 		s.seq.mu.Lock()
 		for i := range s.over {
 			for _, n := range s.over[i].Queues {
-				if l := s.seq.backlogs.byNumber[sessions.Number(n)]; l != nil {
-					s.seq.backlogs.takeLocked(l, s.over[i].Pos, s.over[i].Size)
+				if l := s.seq.backlogs.Known(sessions.Number(n)); l != nil {
+					l.Take(uint64(s.over[i].Pos), s.over[i].Size)
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/store/backlogs"
 )
 
 // openQueues takes up the order of sessions and queues where it was left, and does what had not followed from it.
@@ -25,7 +26,7 @@ func (s *Store) openQueues(ctx context.Context) error {
 		return err
 	}
 	q.recovered()
-	s.tender = &tender{Store: s, sweeps: make(chan sweepRequest), ended: make(chan struct{})}
+	s.tender = &tender{Store: s, sweeps: backlogs.NewRequests()}
 	tending, cancel := context.WithCancel(context.Background())
 	s.stopTender = cancel
 	go s.tender.run(tending)
@@ -45,7 +46,7 @@ func (s *Store) closeQueues() {
 		return
 	}
 	s.stopTender()
-	<-s.tender.ended
+	<-s.tender.sweeps.Ended()
 	s.seq.close()
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/store/backlogs"
 )
 
 // sequencer gives everything that happens to sessions and queues its place in one order, in memory, and has it written in that
@@ -42,14 +43,14 @@ type sequencer struct {
 
 	flown    map[string]*flown
 	floors   map[sessions.Number]int64 // of queues from which was dropped, and of dropped queues, since the sweep before last
-	backlogs *backlogs
+	backlogs *backlogs.Shelf[appended]
 	retained *retained
 
 	followedTo int64 // everything up to here has followed from publications
 	unnoted    int   // how many publications there were, of which something follows, since that was noted in the database
 
-	sweptTo          int64 // the last sweep began then; only the tender has it
-	unswept, sweepAt int64 // how much was published since a sweep began, and after how much the next one is due
+	sweptTo int64         // the last sweep began then; only the tender has it
+	pace    backlogs.Pace // of sweeps, by the bytes that are published
 }
 
 // epochBits is where the epoch is in a place: the places of a store come after those of all that had the database before.
@@ -66,12 +67,11 @@ const (
 func newSequencer(s *Store) *sequencer {
 	q := &sequencer{
 		store: s, wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		clock: s.epoch << epochBits, sweepAt: minSweep, flown: map[string]*flown{}, floors: map[sessions.Number]int64{},
-		retained: newRetained(),
+		clock: s.epoch << epochBits, flown: map[string]*flown{}, floors: map[sessions.Number]int64{},
+		retained: newRetained(), backlogs: newBacklogs(),
 	}
 	q.position, q.sweptTo = q.clock, q.clock
 	q.reached.Store(q.clock)
-	q.backlogs = newBacklogs(q)
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q
 }

@@ -124,7 +124,7 @@ func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commi
 func (b *batch) dropSession(id string, n sessions.Number, at int64) {
 	if n != 0 {
 		b.drop(n, at)
-		b.seq.backlogs.dropLocked(n)
+		b.seq.backlogs.Drop(n)
 	}
 	b.finally(sessionsCollection, mongo.NewUpdateOneModel().
 		SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: at}}).SetUpdate(bson.D{unset("x", "n")}))
@@ -169,7 +169,7 @@ func (st sessionStore) AdvanceQueue(ctx context.Context, k sessions.Key, n sessi
 	_, err := st.write(ctx, k, func(c *sessionChange) {
 		c.fields = append(st.seq.landLocked(c.key, queueFlightsField, acked), field{"qa", int64(acked)})
 		if n != 0 {
-			st.seq.backlogs.advanceLocked(st.seq.backlogs.useLocked(n), int64(acked))
+			st.seq.backlogLocked(n).Advance(acked)
 		}
 	})
 	return err

@@ -8,18 +8,18 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/store/backlogs"
 )
 
 // tender keeps backlogs right and, from time to time, sweeps (sweep.go). One goroutine runs it.
 type tender struct {
 	*Store
-	sweeps chan sweepRequest
-	ended  chan struct{} // closed when the goroutine has ended
+	sweeps *backlogs.Requests
 }
 
 // run looks after queues until ctx ends.
 func (t *tender) run(ctx context.Context) {
-	defer close(t.ended)
+	defer t.sweeps.End()
 	t.untroubled(ctx, t.countDelayed)
 	t.untroubled(ctx, t.loadRetained)
 	timer := time.NewTimer(firstSweep)
@@ -28,11 +28,11 @@ func (t *tender) run(ctx context.Context) {
 		sweep := false
 		select {
 		case <-ctx.Done():
-		case r := <-t.sweeps:
-			r.done <- t.sweep(ctx)
+		case r := <-t.sweeps.Asked():
+			r.Done(t.sweep(ctx))
 		case <-timer.C:
 			sweep = true
-		case <-t.seq.backlogs.wake:
+		case <-t.seq.backlogs.Wake():
 			t.untroubled(ctx, t.tend)
 			sweep = t.seq.isSweepDue()
 		}
@@ -61,20 +61,14 @@ func (t *tender) tend(ctx context.Context) error {
 	q := t.seq
 	for {
 		q.mu.Lock()
-		var l *backlog
-		if g := q.backlogs; len(g.waiting) > 0 {
-			l = g.waiting[0]
-			g.waiting[0] = nil
-			g.waiting = g.waiting[1:]
-			l.queued = false
-		}
+		l := q.backlogs.Next()
 		q.mu.Unlock()
 		if l == nil {
 			return nil
 		}
 		if err := t.look(ctx, l); err != nil {
 			q.mu.Lock()
-			q.backlogs.tendLocked(l)
+			q.backlogs.Tend(l)
 			q.mu.Unlock()
 			return err
 		}
@@ -84,32 +78,34 @@ func (t *tender) tend(ctx context.Context) error {
 // found is what a look at a queue has found.
 type found struct {
 	acked int64
-	front []mark
-	rest  tally
+	front []backlogs.Entry
+	rest  backlogs.Tally
 }
 
 // look reads how much is in a queue.
 func (t *tender) look(ctx context.Context, l *backlog) error {
 	q := t.seq
 	q.mu.Lock()
-	if q.closed || !q.backlogs.knownLocked(l) || l.loaded && l.rest.count == 0 {
+	if q.closed || !q.backlogs.Has(l) || l.Loaded && l.Rest.Count == 0 {
 		q.mu.Unlock()
 		return nil
 	}
-	l.busy, l.since, l.more, l.gone = true, nil, tally{}, map[int64]int64{}
-	floor, until := l.floor, q.position
-	limit := q.backlogs.frontLimitLocked()
+	l.Busy, l.Gone = true, map[uint64]int64{}
+	l.More.since, l.More.later = nil, backlogs.Tally{}
+	floor, until := int64(l.Floor), q.position
+	limit := q.backlogs.FrontLimit()
 	q.mu.Unlock()
 
-	f, err := t.read(ctx, l.number, floor, until, limit)
+	f, err := t.read(ctx, l.Number, floor, until, limit)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err == nil && q.backlogs.knownLocked(l) {
-		q.backlogs.settleLocked(l, f, until)
+	known := err == nil && q.backlogs.Has(l)
+	if known {
+		settle(l, f, until)
 	}
-	l.busy, l.since, l.gone = false, nil, nil
-	if err == nil && q.backlogs.knownLocked(l) {
-		q.backlogs.advanceLocked(l, l.floor)
+	l.Busy, l.Gone, l.More.since = false, nil, nil
+	if known {
+		l.Advance(l.Floor)
 	}
 	return err
 }
@@ -129,10 +125,10 @@ func (t *tender) read(ctx context.Context, n sessions.Number, after, until int64
 		return f, err
 	}
 	for i := range docs {
-		f.front = append(f.front, mark{docs[i].Pos, docs[i].Size})
+		f.front = append(f.front, backlogs.Entry{Pos: uint64(docs[i].Pos), Size: docs[i].Size})
 	}
 	if len(f.front) == limit {
-		f.rest, err = t.tally(ctx, entriesOf(n, f.front[limit-1].pos, until))
+		f.rest, err = t.tally(ctx, entriesOf(n, int64(f.front[limit-1].Pos), until))
 	}
 	return f, err
 }
@@ -148,40 +144,28 @@ func (t *tender) acked(ctx context.Context, n sessions.Number) (int64, error) {
 	return d.QueueAcked, failed(ctx, "read session", err)
 }
 
-// settleLocked puts what was found into a backlog, with what has happened since. What was taken out in the meantime may have been
-// found or not: if it lies behind the front, the backlog counts too little then, until it is read the next time.
-func (g *backlogs) settleLocked(l *backlog, f found, until int64) {
-	g.fronts -= len(l.front)
-	l.front, l.bytes, l.loaded, l.rest = nil, 0, true, f.rest
-	l.floor = max(l.floor, f.acked)
-	whole := f.rest.count == 0
-	l.end = until
-	if !whole {
-		l.end = f.front[len(f.front)-1].pos
+// settle puts what was found into a backlog, with what has happened since. What was taken out in the meantime may have been found
+// or not: if it lies behind the front, the backlog counts too little then, until it is read the next time.
+func settle(l *backlog, f found, until int64) {
+	l.Unlist()
+	l.Loaded, l.Rest = true, f.rest
+	l.Floor = max(l.Floor, uint64(f.acked))
+	whole, since := f.rest.Count == 0, l.More.since
+	if l.End = uint64(until); !whole {
+		l.End = f.front[len(f.front)-1].Pos
 	}
 	list := f.front
-	if whole && len(list)+len(l.since) <= maxFront && l.more.count == 0 {
-		list = append(list, l.since...)
-		if len(l.since) > 0 {
-			l.end = l.since[len(l.since)-1].pos
+	if whole && len(list)+len(since) <= backlogs.MaxFront && l.More.later.Count == 0 {
+		list = append(list, since...)
+		if len(since) > 0 {
+			l.End = since[len(since)-1].Pos
 		}
 	} else {
-		for _, m := range l.since {
-			l.rest.add(m.size)
+		for _, e := range since {
+			l.Rest.Add(e.Size)
 		}
-		l.rest.count += l.more.count
-		l.rest.bytes += l.more.bytes
+		l.Rest = l.Rest.Plus(l.More.later)
 	}
-	for _, m := range list {
-		if _, is := l.gone[m.pos]; !is && m.pos > l.floor {
-			l.front = append(l.front, m)
-			l.bytes += m.size
-		}
-	}
-	g.fronts += len(l.front)
-	for pos, size := range l.gone {
-		if pos > l.end {
-			l.rest.take(1, size)
-		}
-	}
+	l.List(list)
+	l.TakeGone()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/store/backlogs"
 )
 
 func (st sessionStore) Room(ctx context.Context) error {
@@ -160,7 +161,7 @@ func (s *Store) appendSteps(bounds sessions.Bounds, w *writing) (a sessions.Appe
 	if q.closed {
 		return a, errClosed
 	}
-	if bounds.Refuse && !s.backlogs.fitLocked(bounds, w.steps) {
+	if bounds.Refuse && !s.fitLocked(bounds, w.steps) {
 		return a, sessions.ErrQueueFull
 	}
 	c := q.openLocked()
@@ -185,14 +186,16 @@ func (s *Store) putStepLocked(c *commit, bounds sessions.Bounds, w *written, con
 			dropped++ // has no room in the emptiest queue
 			continue
 		}
-		l := s.backlogs.useLocked(t.Number)
-		dropped += s.backlogs.makeRoomLocked(b, l, bounds, w.stamp.Size)
+		l := s.backlogLocked(t.Number)
+		over := l.MakeRoom(bounds, w.stamp.Size)
+		removeEntries(b, t.Number, over)
+		dropped += len(over)
 		kind := byte(entryInline)
 		if shared {
 			kind = entryReference
 		}
 		putEntry(b, pos, kind, t, w.stamp, content)
-		s.backlogs.addLocked(l, pos, w.stamp.Size, c)
+		c.countLocked(l, pos, w.stamp.Size)
 	}
 	if shared {
 		put(b, contentKey(pos), content)
@@ -239,29 +242,26 @@ func (s *Store) putStepOriginLocked(b *pebble.Batch, w *written) {
 	}
 	if o.move != (sessions.MoveOrigin{}) {
 		removeEntry(b, o.move.Number, o.move.Pos)
-		if l := s.backlogs.byNumber[o.move.Number]; l != nil {
-			s.backlogs.takeLocked(l, o.move.Pos, w.stamp.Size)
+		if l := s.backlogs.Known(o.move.Number); l != nil {
+			l.Take(o.move.Pos, w.stamp.Size)
 		}
 	}
 }
 
 // fitLocked says whether every queue has room for what steps add to it.
-func (g *backlogs) fitLocked(bounds sessions.Bounds, steps []written) bool {
+func (s *Store) fitLocked(bounds sessions.Bounds, steps []written) bool {
 	if len(steps) == 1 {
 		for _, t := range steps[0].To {
-			if g.useLocked(t.Number).exceeds(bounds, tally{1, steps[0].stamp.Size}) {
+			if s.backlogLocked(t.Number).Exceeds(bounds, backlogs.Tally{Count: 1, Bytes: steps[0].stamp.Size}) {
 				return false
 			}
 		}
 		return true
 	}
-	more := map[sessions.Number]tally{}
-	for _, s := range steps {
-		for _, t := range s.To {
-			m := more[t.Number]
-			m.add(s.stamp.Size)
-			more[t.Number] = m
-			if g.useLocked(t.Number).exceeds(bounds, m) {
+	more := backlogs.Additions{}
+	for _, w := range steps {
+		for _, t := range w.To {
+			if s.backlogLocked(t.Number).Exceeds(bounds, more.Add(t.Number, w.stamp.Size)) {
 				return false
 			}
 		}
@@ -282,7 +282,7 @@ func (st sessionStore) Queue(
 	}
 	// Positions are durable in their order: what is not durable yet is left out, and waited for only if there is nothing
 	// else to show.
-	if s.backlogs.endsAt(n, after) {
+	if s.endsAt(n, after) {
 		return nil, nil
 	}
 	reached := s.seq.reached.Load()
@@ -290,7 +290,7 @@ func (st sessionStore) Queue(
 	if len(out) > 0 || err != nil {
 		return out, err
 	}
-	if last := s.backlogs.lastCommit(n); last != nil {
+	if last := s.lastCommit(n); last != nil {
 		if err := last.Wait(ctx); err != nil {
 			return nil, err
 		}
@@ -302,19 +302,19 @@ func (st sessionStore) Queue(
 }
 
 // endsAt says whether it is known that a queue has nothing after a position.
-func (g *backlogs) endsAt(n sessions.Number, after uint64) bool {
-	g.store.seq.mu.Lock()
-	defer g.store.seq.mu.Unlock()
-	l := g.byNumber[n]
-	return l != nil && l.tail != 0 && l.tail <= after
+func (s *Store) endsAt(n sessions.Number, after uint64) bool {
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	l := s.backlogs.Known(n)
+	return l != nil && l.EndsAt(after)
 }
 
 // lastCommit gives what to wait for to see all of a queue; nil: nothing.
-func (g *backlogs) lastCommit(n sessions.Number) *commit {
-	g.store.seq.mu.Lock()
-	defer g.store.seq.mu.Unlock()
-	if l := g.byNumber[n]; l != nil {
-		return l.last
+func (s *Store) lastCommit(n sessions.Number) *commit {
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	if l := s.backlogs.Known(n); l != nil {
+		return l.More.last
 	}
 	return nil
 }
@@ -379,12 +379,12 @@ func (st sessionStore) QueueSize(
 		return 0, 0, time.Time{}, err
 	}
 	defer s.leave()
-	if last := s.backlogs.lastCommit(n); last != nil {
+	if last := s.lastCommit(n); last != nil {
 		if err := last.Wait(ctx); err != nil {
 			return 0, 0, time.Time{}, err
 		}
 	}
-	known, total := s.backlogs.sizeAfter(n, after)
+	total, known := s.sizeAfter(n, after)
 	from, to := queueRange(n, after, s.seq.reached.Load())
 	err = s.scan(from, to, "queue", func(_, value []byte) (bool, error) {
 		h, _, err := parseEntry(value, false)
@@ -402,20 +402,19 @@ func (st sessionStore) QueueSize(
 		err = ctx.Err()
 	}
 	if known && count > 0 && err == nil {
-		count, bytes = int(total.count), total.bytes
+		count, bytes = int(total.Count), total.Bytes
 	}
 	return count, bytes, oldest, err
 }
 
 // sizeAfter gives what a queue has if that is known and all of it comes after after.
-func (g *backlogs) sizeAfter(n sessions.Number, after uint64) (known bool, t tally) {
-	g.store.seq.mu.Lock()
-	defer g.store.seq.mu.Unlock()
-	l := g.byNumber[n]
-	if l == nil || !l.loaded || l.acked > after || len(l.front) == 0 || l.front[0].pos <= after {
-		return false, t
+func (s *Store) sizeAfter(n sessions.Number, after uint64) (t backlogs.Tally, known bool) {
+	s.seq.mu.Lock()
+	defer s.seq.mu.Unlock()
+	if l := s.backlogs.Known(n); l != nil {
+		return l.After(after)
 	}
-	return true, tally{l.count(), l.size()}
+	return t, false
 }
 
 func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions []uint64) error {
@@ -432,14 +431,14 @@ func (st sessionStore) Remove(ctx context.Context, n sessions.Number, positions 
 		}
 	}
 	_, err := s.seq.joinAnyway(ctx, func(c *commit) {
-		l := s.backlogs.byNumber[n]
+		l := s.backlogs.Known(n)
 		for i, pos := range positions {
 			if sizes[i] < 0 {
 				continue
 			}
 			removeEntry(c.batch, n, pos)
 			if l != nil {
-				s.backlogs.takeLocked(l, pos, sizes[i])
+				l.Take(pos, sizes[i])
 			}
 		}
 	})
@@ -486,7 +485,7 @@ func (st sessionStore) AdvanceQueue(ctx context.Context, k sessions.Key, n sessi
 		}
 		put(c.batch, cursor, value)
 		if n != 0 {
-			s.backlogs.advanceLocked(c.batch, s.backlogs.useLocked(n), acked)
+			removeEntries(c.batch, n, s.backlogLocked(n).Advance(acked))
 		}
 	})
 	return err

@@ -273,7 +273,7 @@ func (st sessionStore) writeDrop(
 	}
 	st.seq.mu.Lock()
 	defer st.seq.mu.Unlock()
-	st.backlogs.dropLocked(*n)
+	st.backlogs.Drop(*n)
 	return commit, nil
 }
 
@@ -284,7 +284,7 @@ func (st sessionStore) dropQueue(b *pebble.Batch, n sessions.Number) error {
 	}
 	s := st.Store
 	s.seq.mu.Lock()
-	used := s.backlogs.byNumber[n] != nil
+	used := s.backlogs.Known(n) != nil
 	s.seq.mu.Unlock()
 	from, to := queueRange(n, 0, math.MaxUint64)
 	if !used {

@@ -29,6 +29,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/store/backlogs"
 )
 
 // Store is an open data directory. It is safe for concurrent use.
@@ -51,10 +52,9 @@ type Store struct {
 	members       *cache[chat.Member, *member] // of rooms
 	streams       *cache[accounts.Name, *stream]
 	people        *cache[accounts.Name, *person]
-	backlogs      *backlogs
+	backlogs      *backlogs.Shelf[appended]
 	retained      *retained
-	unswept       int64 // bytes of content written since the last sweep
-	sweepAt       int64 // and how many of them make the next one due
+	pace          backlogs.Pace // of sweeps, by the bytes of content that are written
 	mids          map[mid]*claimedMID
 	endingMIDs    atomic.Bool   // somebody is removing mids
 	appendedMIDs  []*claimedMID // applied, oldest first; those that are durable are dropped as new ones come
@@ -104,9 +104,9 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	s.members = newCache(&s.seq.mu, cfg.Streams, s.loadMember)
 	s.streams = newCache(&s.seq.mu, cfg.Streams, s.loadStream)
 	s.people = newCache(&s.seq.mu, cfg.People, s.loadPerson)
-	s.backlogs, s.retained, s.sweepAt = newBacklogs(s, cfg.Queues), newRetained(), minSweep
+	s.backlogs, s.retained = newBacklogs(cfg.Queues), newRetained()
 	s.contents = newContentCache(contentRoom)
-	s.tender = &tender{Store: s, sweeps: make(chan sweepRequest), ended: make(chan struct{})}
+	s.tender = &tender{Store: s, sweeps: backlogs.NewRequests()}
 	if err := errors.Join(s.loadPosition(), s.countDelayed()); err != nil {
 		s.seq.close()
 		return nil, fmt.Errorf("open store: %w", errors.Join(err, db.Close(), lock.Close()))
@@ -170,7 +170,7 @@ func (s *Store) Close() error {
 
 func (s *Store) closeNow() error {
 	<-s.calls.idle
-	<-s.tender.ended
+	<-s.tender.sweeps.Ended()
 	s.seq.close()
 	if err := s.health.err(); err != nil {
 		return err

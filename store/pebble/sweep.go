@@ -17,13 +17,7 @@ import (
 // refers to, and retained messages that have expired. References to content are not counted when they come and go: a
 // sweep reads all queues, as of one moment, and what they do not refer to then is never referred to again.
 
-// sweepRequest asks for a sweep; done gets its result.
-type sweepRequest struct{ done chan error }
-
 const (
-	// minSweep is how much content is written at least between two sweeps that are not due by time; it is as much as there
-	// was after the last one if that is more.
-	minSweep = 64 << 20
 	// sweepSlice is how many rows are looked at before others get their turn.
 	sweepSlice = 1024
 	// manySwept is from where on neighbouring content is removed as a range.
@@ -36,27 +30,12 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	r := sweepRequest{done: make(chan error, 1)}
-	select {
-	case s.tender.sweeps <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.tender.ended:
-		return errClosed
-	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.tender.ended:
-		return errClosed
-	}
+	return s.tender.sweeps.Ask(ctx, errClosed)
 }
 
 // run is the tender's goroutine.
 func (t *tender) run(ctx context.Context) {
-	defer close(t.ended)
+	defer t.sweeps.End()
 	t.complain(ctx, t.countRetained(ctx))
 	timer := time.NewTimer(min(t.cfg.SweepEvery, time.Minute))
 	defer timer.Stop()
@@ -65,11 +44,11 @@ func (t *tender) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-t.health.failed:
-		case r := <-t.sweeps:
-			r.done <- t.sweep(ctx)
+		case r := <-t.sweeps.Asked():
+			r.Done(t.sweep(ctx))
 		case <-timer.C:
 			sweep = true
-		case <-t.backlogs.wake:
+		case <-t.backlogs.Wake():
 			t.complain(ctx, t.tend(ctx))
 			sweep = t.isSweepDue()
 		}
@@ -89,17 +68,13 @@ func (t *tender) complain(ctx context.Context, err error) {
 func (t *tender) isSweepDue() bool {
 	t.seq.mu.Lock()
 	defer t.seq.mu.Unlock()
-	return t.unswept > t.sweepAt
+	return t.pace.IsDue()
 }
 
 // wroteContentLocked counts content that has to be swept one day.
 func (s *Store) wroteContentLocked(size int) {
-	s.unswept += int64(size)
-	if s.unswept > s.sweepAt {
-		select {
-		case s.backlogs.wake <- struct{}{}:
-		default:
-		}
+	if s.pace.Wrote(int64(size)) {
+		s.backlogs.WakeTender()
 	}
 }
 
@@ -120,7 +95,7 @@ func (t *tender) moment(ctx context.Context, and func()) (*pebble.Snapshot, erro
 func (t *tender) sweep(ctx context.Context) error {
 	var until uint64
 	var written int64
-	snapshot, err := t.moment(ctx, func() { until, written = t.seq.position, t.unswept })
+	snapshot, err := t.moment(ctx, func() { until, written = t.seq.position, t.pace.Written() })
 	if err != nil {
 		return err
 	}
@@ -134,8 +109,7 @@ func (t *tender) sweep(ctx context.Context) error {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	t.seq.mu.Lock()
-	t.unswept -= written
-	t.sweepAt = max(minSweep, live)
+	t.pace.Swept(written, live)
 	t.seq.mu.Unlock()
 	if err := t.sweepRetained(ctx); err != nil {
 		return fmt.Errorf("sweep: %w", err)
@@ -202,8 +176,8 @@ func (t *tender) sweepQueues(ctx context.Context, r pebble.Reader, used bitmap) 
 		_, err := t.seq.joinAnyway(ctx, func(c *commit) {
 			for _, e := range over {
 				removeEntry(c.batch, e.number, e.pos)
-				if l := t.backlogs.byNumber[e.number]; l != nil {
-					t.backlogs.takeLocked(l, e.pos, e.size)
+				if l := t.backlogs.Known(e.number); l != nil {
+					l.Take(e.pos, e.size)
 				}
 			}
 		})
