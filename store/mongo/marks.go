@@ -18,8 +18,16 @@ func (m *memberDoc) since() int64 { return max(m.Read, m.Base) }
 
 func (m *memberDoc) marks() chat.Marks { return chat.Marks{Recv: uint64(m.Recv), Read: uint64(m.Read)} }
 
+// reader is how far others may know that he has come.
+func (m *memberDoc) reader() chat.Reader {
+	return chat.Reader{
+		Recv: uint64(m.Recv), Read: uint64(m.public()), ToldRecv: uint64(m.ToldRecv), ToldRead: uint64(m.ToldRead),
+		Joined: uint64(m.Joined),
+	}
+}
+
 // moved says that the marks have moved past what was told of them.
-func (m *memberDoc) moved() bool { return m.Recv > m.ToldRecv || m.public() > m.ToldRead }
+func (m *memberDoc) moved() bool { return m.reader().Moved() }
 
 // private says whether he tells nobody what he has read there.
 func (m *memberDoc) private() bool { return m.Side != nil && m.Side.Private }
@@ -219,7 +227,8 @@ func (t *turn) early(s *Store, m *memberDoc, peer accounts.Name) bool {
 
 // quiet says whether nobody is told in a room how far others have come.
 func (st *state) quiet(receiptsTo int) bool {
-	return st.large() || st.kind == chat.KindChannel || st.kind == chat.KindLive || st.Room.Members > receiptsTo
+	r := chat.Room{Conversation: st.Name, Large: st.Room.Large, Members: st.Room.Members}
+	return r.Quiet(receiptsTo)
 }
 
 func (c chatStore) Tell(ctx context.Context, name chat.Conversation, who accounts.Name) (

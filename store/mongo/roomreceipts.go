@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"math"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -32,11 +31,6 @@ func (m *memberDoc) noteUntold() {
 
 // untoldKey is the place of a member among those of whom something is untold.
 func untoldKey(c chat.Conversation, who accounts.Name) string { return string(c) + " " + string(who) }
-
-// movedPast says whether a message was received, or read, since that was told.
-func (m *memberDoc) movedPast(seq int64) bool {
-	return m.Joined <= seq && (m.ToldRecv < seq && seq <= m.Recv || m.ToldRead < seq && seq <= m.public())
-}
 
 // waits says whether the last receipt for a member waits in his stream still.
 func (s *Store) waits(m *memberDoc) bool { return m.ToldUSN != 0 && !s.seen(m.U, uint64(m.ToldUSN)) }
@@ -130,55 +124,28 @@ func (r *roomTelling) after(usns []uint64) {
 
 // news looks for the newest message of each sender of which something is to be told; 0: there is none.
 func (r *roomTelling) news(ctx context.Context, name chat.Conversation, crew []*memberDoc) ([]int64, error) {
-	first := int64(math.MaxInt64) // what was told to all who have moved since
-	for _, m := range crew {
-		if m.moved() {
-			first = min(first, m.ToldRecv, m.ToldRead)
-		}
-	}
-	out := make([]int64, len(crew))
+	news := make(chat.Readers, len(crew))
 	for i, m := range crew {
-		if m.Own == 0 || m.Wrote != 0 && m.Wrote <= first {
+		news[i] = m.reader()
+	}
+	told, out := int64(news.Told()), make([]int64, len(crew))
+	for i, m := range crew {
+		if m.Own == 0 || m.Wrote != 0 && m.Wrote <= told {
 			continue
 		}
-		var err error
-		if out[i], err = r.newest(ctx, name, crew, m); err != nil {
+		seq, err := news.Newest(i, func(seq uint64) (uint64, error) {
+			if m.Wrote != 0 && m.Wrote <= int64(seq) {
+				return uint64(m.Wrote), nil
+			}
+			last, err := r.store.lastOwn(ctx, name, m.U, int64(seq))
+			return uint64(last), err
+		})
+		if err != nil {
 			return nil, err
 		}
+		out[i] = int64(seq)
 	}
 	return out, nil
-}
-
-// newest gives the newest message of a member that somebody else has received or read since that was told.
-func (r *roomTelling) newest(ctx context.Context, name chat.Conversation, crew []*memberDoc, of *memberDoc) (int64, error) {
-	for below := int64(math.MaxInt64); ; {
-		most := int64(0) // the highest mark that has moved and is not above what was looked at
-		for _, m := range crew {
-			if m == of {
-				continue
-			}
-			if m.Recv > m.ToldRecv && m.Recv < below {
-				most = max(most, m.Recv)
-			}
-			if m.public() > m.ToldRead && m.public() < below {
-				most = max(most, m.public())
-			}
-		}
-		if most == 0 {
-			return 0, nil
-		}
-		seq := of.Wrote
-		if seq == 0 || seq > most || seq >= below {
-			var err error
-			if seq, err = r.store.lastOwn(ctx, name, of.U, most); err != nil || seq == 0 {
-				return 0, err
-			}
-		}
-		if slices.ContainsFunc(crew, func(m *memberDoc) bool { return m != of && m.movedPast(seq) }) {
-			return seq, nil
-		}
-		below = seq
-	}
 }
 
 // lastOwn gives the last counting message up to seq that somebody has sent in a room; 0: there is none.
@@ -199,15 +166,8 @@ func (s *Store) lastOwn(ctx context.Context, c chat.Conversation, who accounts.N
 func (st *state) countMarks(of *memberDoc, seq int64) (n chat.ReceiptCounts) {
 	n.Seq = uint64(seq)
 	for _, m := range st.people {
-		if m == of || !st.in(m) || m.Joined > seq {
-			continue
-		}
-		n.Of++
-		if m.Recv >= seq {
-			n.Recv++
-		}
-		if m.public() >= seq {
-			n.Read++
+		if m != of && st.in(m) {
+			n.Count(m.reader())
 		}
 	}
 	return n

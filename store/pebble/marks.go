@@ -157,7 +157,7 @@ func (s *Store) markNothingLocked(
 // rooms TellRoom does. The caller writes the member's row.
 func (p *parties) tellLocked(b *pebble.Batch, i, receiptsTo int, now int64) (told bool) {
 	c := p.conv.value
-	if c.room != nil && !c.quiet(receiptsTo) {
+	if c.room != nil && !c.room.Quiet(receiptsTo) {
 		return !p.people[i].member.row.moved()
 	}
 	if c.direct == nil {

@@ -17,11 +17,6 @@ import (
 // what was read or received, with numbers that are counted from the marks of the members. So what that costs depends on the
 // number of members and of senders, and not on how many have read how many messages.
 
-// quiet says whether nobody is told in a room how far others have come.
-func (c *conversation) quiet(receiptsTo int) bool {
-	return c.large() || c.kind == chat.KindChannel || c.kind == chat.KindLive || c.room.Members > receiptsTo
-}
-
 // settleReceiptsLocked has one of the people leave nothing untold, without telling.
 func (p *parties) settleReceiptsLocked(b *pebble.Batch, i int) {
 	m := p.people[i].member
@@ -31,24 +26,12 @@ func (p *parties) settleReceiptsLocked(b *pebble.Batch, i int) {
 	m.row.ToldRecv, m.row.ToldRead, m.row.Owed = m.row.Recv, m.row.public(), 0
 }
 
-// reader is how far a member had come at a moment.
-type reader struct {
-	recv, read         uint64 // that others may know of
-	toldRecv, toldRead uint64
-	joined             uint64
-}
-
-// moved says whether a message was received, or read, since that was told.
-func (r *reader) moved(seq uint64) bool {
-	return r.joined <= seq && (r.toldRecv < seq && seq <= r.recv || r.toldRead < seq && seq <= r.read)
-}
-
 // roomTelling is one round of receipts.
 type roomTelling struct {
 	parties parties
-	readers []reader // of the people
-	wrote   []uint64 // the last seq that each has sent, if that is known
-	targets []uint64 // for each the newest of his messages of which something is to be told; 0: none
+	readers chat.Readers // of the people
+	wrote   []uint64     // the last seq that each has sent, if that is known
+	targets []uint64     // for each the newest of his messages of which something is to be told; 0: none
 }
 
 func (c chatStore) TellRoom(
@@ -109,12 +92,10 @@ func (t *roomTelling) look() (pending, young bool) {
 	if c.room == nil || c.large() {
 		return false, false
 	}
-	t.readers, t.wrote = make([]reader, len(p.people)), make([]uint64, len(p.people))
+	t.readers, t.wrote = make(chat.Readers, len(p.people)), make([]uint64, len(p.people))
 	for i, q := range p.people {
 		r := &q.member.row
-		t.readers[i] = reader{
-			recv: r.Recv, read: r.public(), toldRecv: r.ToldRecv, toldRead: r.ToldRead, joined: r.Joined,
-		}
+		t.readers[i] = r.reader()
 		t.wrote[i] = q.wrote
 		pending = pending || r.moved() || r.Owed > 0 && !p.owesLocked(i)
 	}
@@ -129,54 +110,18 @@ func (p *parties) owesLocked(i int) bool { return p.people[i].member.row.ToldUSN
 func (t *roomTelling) find() error {
 	p := &t.parties
 	t.targets = make([]uint64, len(p.people))
-	first := uint64(1<<64 - 1) // what was told to all who have moved since
-	for _, r := range t.readers {
-		if r.recv > r.toldRecv || r.read > r.toldRead {
-			first = min(first, r.toldRecv, r.toldRead)
-		}
-	}
+	told := t.readers.Told()
 	for i, q := range p.people {
-		if t.wrote[i] != 0 && t.wrote[i] <= first {
+		if t.wrote[i] != 0 && t.wrote[i] <= told {
 			continue
 		}
-		seq, err := t.newest(i, q.who)
+		var err error
+		t.targets[i], err = t.readers.Newest(i, func(seq uint64) (uint64, error) { return p.store.lastOwn(p.conv.key, q.who, seq) })
 		if err != nil {
 			return err
 		}
-		t.targets[i] = seq
 	}
 	return nil
-}
-
-// newest gives the newest message of one of the people that somebody else has received or read since that was told.
-func (t *roomTelling) newest(i int, who accounts.Name) (uint64, error) {
-	p := &t.parties
-	for below := uint64(1<<64 - 1); ; {
-		most := uint64(0) // the highest mark that has moved and is not above what was looked at
-		for j := range t.readers {
-			if r := &t.readers[j]; j != i {
-				if r.recv > r.toldRecv && r.recv < below {
-					most = max(most, r.recv)
-				}
-				if r.read > r.toldRead && r.read < below {
-					most = max(most, r.read)
-				}
-			}
-		}
-		if most == 0 {
-			return 0, nil
-		}
-		seq, err := p.store.lastOwn(p.conv.key, who, most)
-		if err != nil || seq == 0 {
-			return 0, err
-		}
-		for j := range t.readers {
-			if j != i && t.readers[j].moved(seq) {
-				return seq, nil
-			}
-		}
-		below = seq
-	}
 }
 
 // lastOwn gives the last counting message up to seq that somebody has sent in a room; 0: there is none.
@@ -204,7 +149,7 @@ func (t *roomTelling) tellLocked(b *pebble.Batch) (told []accounts.Name, again b
 	for i, q := range p.people {
 		r := &q.member.row
 		was[i] = *r
-		r.ToldRecv, r.ToldRead = max(r.ToldRecv, t.readers[i].recv), max(r.ToldRead, t.readers[i].read)
+		r.ToldRecv, r.ToldRead = max(r.ToldRecv, t.readers[i].Recv), max(r.ToldRead, t.readers[i].Read)
 		again = again || r.moved()
 		if seq := max(t.targets[i], r.Owed); seq != 0 {
 			if p.owesLocked(i) {
@@ -240,16 +185,8 @@ func (t *roomTelling) tellLocked(b *pebble.Batch) (told []accounts.Name, again b
 func (c *conversation) countLocked(p *parties, of int, seq uint64) (n chat.ReceiptCounts) {
 	n.Seq = seq
 	for i, q := range p.people {
-		r := &q.member.row
-		if i == of || !c.in(q.member) || r.Joined > seq {
-			continue
-		}
-		n.Of++
-		if r.Recv >= seq {
-			n.Recv++
-		}
-		if r.public() >= seq {
-			n.Read++
+		if i != of && c.in(q.member) {
+			n.Count(q.member.row.reader())
 		}
 	}
 	return n

@@ -231,8 +231,13 @@ func (r *memberRow) since() uint64 { return max(r.Read, r.Base) }
 
 func (r *memberRow) marks() chat.Marks { return chat.Marks{Recv: r.Recv, Read: r.Read} }
 
+// reader is how far others may know that he has come.
+func (r *memberRow) reader() chat.Reader {
+	return chat.Reader{Recv: r.Recv, Read: r.public(), ToldRecv: r.ToldRecv, ToldRead: r.ToldRead, Joined: r.Joined}
+}
+
 // moved says that the marks have moved past what was told of them.
-func (r *memberRow) moved() bool { return r.Recv > r.ToldRecv || r.public() > r.ToldRead }
+func (r *memberRow) moved() bool { return r.reader().Moved() }
 
 // untold says that something is to be told, of him or to him.
 func (r *memberRow) untold() bool { return r.moved() || r.Owed > 0 }
