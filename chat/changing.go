@@ -73,7 +73,7 @@ func (s *Service) checkEdit(ctx context.Context, d *OpDraft) error {
 		return err
 	}
 	c := Content{Kind: "x.unknown", Body: d.Body, At: d.At}
-	if found && m.From == d.By && m.Kind != KindGone && m.Kind != kindSys {
+	if found && m.From == d.By && m.Kind != KindGone && m.Kind != KindSys {
 		c.Kind = m.Kind
 	}
 	c, text, err := c.check(s.cfg)

@@ -36,7 +36,7 @@ type Source struct {
 const (
 	kindText = "text"
 	kindMD   = "md"
-	kindSys  = "sys" // what the server itself says
+	KindSys  = "sys" // what the server itself says
 
 	// KindOp is the kind of what somebody does on a board.
 	KindOp = "op"
@@ -210,7 +210,7 @@ func (c Content) check(cfg Config) (checked Content, text string, err error) {
 	if c.Kind == "" {
 		c.Kind = kindText
 	}
-	if c.Kind == kindSys || c.Kind == KindGone {
+	if c.Kind == KindSys || c.Kind == KindGone {
 		return c, "", fmt.Errorf("kind %s is the server's: %w", c.Kind, ErrNoRight)
 	}
 	if !validKind(c.Kind) {

@@ -117,7 +117,7 @@ func (c *OpCase) Decide(d *OpDraft) (changes bool, err error) {
 	switch {
 	case m.Seq == 0 || m.From != d.By && c.Room != nil && !c.Room.Of(d.By).Reads(m.Seq) && !c.watches(d.By):
 		return false, ErrNoMessage
-	case m.Kind == kindSys:
+	case m.Kind == KindSys:
 		return false, ErrNoRight
 	case d.Op == OpRecall:
 		return c.recall(d)

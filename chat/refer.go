@@ -78,7 +78,7 @@ func (s *Service) readOne(ctx context.Context, who accounts.Name, at Source) (Me
 	switch {
 	case err != nil:
 		return Message{}, err
-	case !found || !reads(periods, at.Seq) || m.Kind == KindGone || m.Kind == kindSys:
+	case !found || !reads(periods, at.Seq) || m.Kind == KindGone || m.Kind == KindSys:
 		return Message{}, fmt.Errorf("message %d of %s: %w", at.Seq, at.Conversation, ErrNoMessage)
 	}
 	return m, nil

@@ -67,7 +67,7 @@ func (e Event) by(who accounts.Name) string {
 // messageText is the line of a message.
 func (e Event) messageText() string {
 	from := e.by(e.Message.From)
-	if e.Message.Kind == kindSys {
+	if e.Message.Kind == KindSys {
 		return "* " + from + " " + oneLine(e.Message.line())
 	}
 	return from + ": " + oneLine(e.Message.line())

@@ -36,7 +36,7 @@ func (e Event) Text() (line string, ok bool) {
 
 // line is what a message says: the text of a text, otherwise the fallback, or the kind.
 func (m Message) line() string {
-	if m.Kind == kindSys {
+	if m.Kind == KindSys {
 		return m.roomLine()
 	}
 	if m.Kind == kindText {

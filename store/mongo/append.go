@@ -20,7 +20,7 @@ type chatStore struct{ *Store }
 func (s *Store) Chat() chat.Store { return chatStore{s} }
 
 // kindSys is what the server itself says in a conversation.
-const kindSys = "sys"
+const kindSys = chat.KindSys
 
 // durable is the commit of what is durable when the call returns.
 type durable struct{}

@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -42,12 +41,7 @@ func (c chatStore) ChangeRoom(ctx context.Context, change chat.RoomChange) (chat
 	if err != nil {
 		return chat.RoomChanged{}, nil, fmt.Errorf("make an id: %w: %w", accounts.ErrUnavailable, err)
 	}
-	r := roomChanging{change: change, id: id.String(), who: []accounts.Name{change.By}}
-	for _, who := range change.Who {
-		if !slices.Contains(r.who, who) {
-			r.who = append(r.who, who)
-		}
-	}
+	r := roomChanging{change: change, id: id.String(), who: change.Concerned()}
 	if r.origin, err = s.originOf(change.Origin); err != nil {
 		return chat.RoomChanged{}, nil, err
 	}
@@ -66,47 +60,37 @@ type roomChanging struct {
 	who    []accounts.Name // those whom the step sees
 	origin *originDoc
 	id     string // of the line
-	before chat.Room
-	after  chat.Room
+	is     chat.RoomTaken
 	out    chat.RoomChanged
 	wrote  bool
 }
 
-func (r *roomChanging) take(_ context.Context, t *turn) error {
-	r.before = t.room(r.who, t.now)
-	r.after = r.before.Clone()
-	told, err := r.change.Step(&r.after)
-	if err != nil {
+func (r *roomChanging) take(_ context.Context, t *turn) (err error) {
+	r.wrote = false
+	if r.is, err = r.change.Take(t.room(r.who, t.now)); err != nil {
 		return err
 	}
-	if r.after.Parted(&r.before) {
-		r.after.Partings++
-	}
-	r.out, r.wrote = chat.RoomChanged{Room: r.after}, false
-	if !r.changes() && told.Line == nil && len(told.Tells) == 0 {
+	if r.out = r.is.Changed(); !r.is.Says() {
 		return nil
 	}
-	line, kind := told.Line, entryIsMessage
-	if r.after.Large {
-		line = nil
-	}
-	if line == nil {
-		kind = entryIsState
+	line, says := r.is.Line(r.id)
+	kind := entryIsState
+	if says {
+		kind = entryIsMessage
 	}
 	t.begin(kind)
 	t.origin, r.wrote = r.origin, true
 	r.save(t)
-	if line != nil {
-		r.out.Line = t.append(r.line(line), t.people[r.change.By])
+	if says {
+		r.out.Line = t.append(line, t.people[r.change.By])
 	}
-	for _, tell := range told.Tells {
+	for _, tell := range r.is.Told.Tells {
 		t.tell(tell.To, entryDoc{
 			Type: chat.EntryConv, TS: t.now, Conversation: t.Name, Room: tell.State, By: r.change.By, Who: tell.Who,
-			Title: r.after.Info.Title, Role: tell.Role, Until: tell.Until, Text: tell.Text,
+			Title: r.is.After.Info.Title, Role: tell.Role, Until: tell.Until, Text: tell.Text,
 		})
 	}
 	r.out.Told = t.hearers()
-	r.out.Grew, r.out.Parted = r.after.Large && !r.before.Large, r.after.Partings != r.before.Partings
 	return nil
 }
 
@@ -122,26 +106,16 @@ func (t *turn) hearers() (who []accounts.Name) {
 	return who
 }
 
-// changes says whether the step has changed anything.
-func (r *roomChanging) changes() bool {
-	for _, who := range r.who {
-		if !r.after.Of(who).Equal(*r.before.Of(who)) {
-			return true
-		}
-	}
-	was, is := &r.before, &r.after
-	return *roomDocOf(is) != *roomDocOf(was) || is.Link != was.Link || is.Created != was.Created
-}
-
 // save makes the room and the people what they are after the step.
 func (r *roomChanging) save(t *turn) {
-	t.Room, t.Link, t.Created = roomDocOf(&r.after), r.after.Link, r.after.Created
+	is := &r.is.After
+	t.Room, t.Link, t.Created = roomDocOf(is), is.Link, is.Created
 	for _, who := range r.who {
-		if is := r.after.Of(who); !is.Equal(*r.before.Of(who)) {
-			t.set(t.people[who], *is)
+		if r.is.Changes(who) {
+			t.set(t.people[who], *is.Of(who))
 		}
 	}
-	if r.after.Large && !r.before.Large {
+	if r.is.Grew() {
 		t.grow()
 	}
 }
@@ -171,13 +145,6 @@ func (t *turn) grow() {
 			m.settleReceipts()
 			t.save(m)
 		}
-	}
-}
-
-// line is what the server says of the change in the conversation.
-func (r *roomChanging) line(body json.RawMessage) chat.Draft {
-	return chat.Draft{
-		Conversation: r.change.Conversation, From: r.change.By, ID: r.id, Kind: kindSys, Body: body, Silent: true,
 	}
 }
 

@@ -241,7 +241,7 @@ func (p *parties) sentLocked(b *pebble.Batch, from int, d chat.Draft, now int64)
 		m.wrote = c.head
 		put(b, ownKey(c.name, m.who, c.head), binary.BigEndian.AppendUint64(nil, m.own))
 	}
-	if m.row.Own = m.own; d.Kind != kindSys {
+	if m.row.Own = m.own; d.Kind != chat.KindSys {
 		m.row.Sent = now
 	}
 	p.saveLocked(b, from)

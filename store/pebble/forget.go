@@ -100,7 +100,7 @@ func (s *Store) said(name chat.Conversation, from accounts.Name, start []byte) (
 		if err := decode("message", rest, &content); err != nil {
 			return false, err
 		}
-		if content.From != from || content.Kind == chat.KindGone || content.Kind == kindSys {
+		if content.From != from || content.Kind == chat.KindGone || content.Kind == chat.KindSys {
 			return true, nil
 		}
 		seq, err := cutNumber(key[len(key)-8:])

@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,9 +12,6 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 )
-
-// kindSys is what the server itself says in a conversation.
-const kindSys = "sys"
 
 func (s *Store) loadRoom(ctx context.Context, c *conversation, row conversationRow) error {
 	var r roomRow
@@ -122,12 +118,7 @@ func (c chatStore) ChangeRoom(ctx context.Context, change chat.RoomChange) (chat
 	if err != nil {
 		return chat.RoomChanged{}, nil, unavailable("make an id", err)
 	}
-	r := roomChange{change: change, id: id.String(), who: []accounts.Name{change.By}}
-	for _, who := range change.Who {
-		if !slices.Contains(r.who, who) {
-			r.who = append(r.who, who)
-		}
-	}
+	r := roomChange{change: change, id: id.String(), who: change.Concerned()}
 	if r.origin, err = originKey(change.Origin); err != nil {
 		return chat.RoomChanged{}, nil, err
 	}
@@ -150,8 +141,7 @@ type roomChange struct {
 	who     []accounts.Name
 	origin  originRow
 	id      string // of the line
-	before  chat.Room
-	after   chat.Room
+	is      chat.RoomTaken
 	told    map[accounts.Name]struct{}
 }
 
@@ -170,27 +160,21 @@ func (r *roomChange) take(ctx context.Context) (changed chat.RoomChanged, commit
 		s.seq.release()
 		return changed, nil, true, nil
 	}
-	r.before = r.parties.roomLocked(r.who)
-	r.after = r.before.Clone()
-	told, err := r.change.Step(&r.after)
-	if err != nil {
+	if r.is, err = r.change.Take(r.parties.roomLocked(r.who)); err != nil {
 		s.seq.release()
 		return changed, nil, false, err
 	}
-	if r.after.Parted(&r.before) {
-		r.after.Partings++
-	}
-	if !r.changes() && told.Line == nil && len(told.Tells) == 0 {
+	if changed = r.is.Changed(); !r.is.Says() {
 		s.seq.release()
-		return chat.RoomChanged{Room: r.after}, r.parties.pendingLocked(), false, nil
+		return changed, r.parties.pendingLocked(), false, nil
 	}
 	b := s.batch()
 	r.told = map[accounts.Name]struct{}{}
 	r.saveLocked(b)
-	if told.Line != nil && !r.after.Large {
-		changed.Line = r.lineLocked(b, told.Line)
+	if d, says := r.is.Line(r.id); says {
+		changed.Line = r.lineLocked(b, d)
 	}
-	for _, t := range told.Tells {
+	for _, t := range r.is.Told.Tells {
 		r.tellLocked(b, t)
 	}
 	putOrigin(b, r.origin)
@@ -201,49 +185,37 @@ func (r *roomChange) take(ctx context.Context) (changed chat.RoomChanged, commit
 	for who := range r.told {
 		changed.Told = append(changed.Told, who)
 	}
-	changed.Room = r.after
-	changed.Grew, changed.Parted = r.after.Large && !r.before.Large, r.after.Partings != r.before.Partings
 	return changed, written, false, nil
-}
-
-// changes says whether the step has changed anything.
-func (r *roomChange) changes() bool {
-	for _, who := range r.who {
-		if !r.after.Of(who).Equal(*r.before.Of(who)) {
-			return true
-		}
-	}
-	return roomRowOf(&r.after) != roomRowOf(&r.before) || r.after.Info != r.before.Info || r.after.Created != r.before.Created
 }
 
 // saveLocked writes what the step has changed, and keeps it in mind.
 func (r *roomChange) saveLocked(b *pebble.Batch) {
 	conv := r.parties.conv.value
-	kept := r.after
+	was, kept := &r.is.Before, r.is.After
 	kept.People, kept.Head, kept.Now = nil, 0, 0
 	conv.room = &room{kept}
 	conv.created = kept.Created
-	if r.after.Info != r.before.Info || r.after.Created != r.before.Created {
+	if kept.Info != was.Info || kept.Created != was.Created {
 		info := infoRow(kept.Info)
 		put(b, key1(tableConversations, conv.name), encode(conversationRow{Created: kept.Created, Info: &info}))
 	}
-	if row := roomRowOf(&r.after); row != roomRowOf(&r.before) {
+	if row := roomRowOf(&kept); row != roomRowOf(was) {
 		put(b, key1(tableRooms, conv.name), encode(row))
 	}
-	if r.after.Link != r.before.Link {
-		if r.before.Link != "" {
-			remove(b, key1(tableLinks, r.before.Link))
+	if kept.Link != was.Link {
+		if was.Link != "" {
+			remove(b, key1(tableLinks, was.Link))
 		}
-		if r.after.Link != "" {
-			put(b, key1(tableLinks, r.after.Link), []byte(conv.name))
+		if kept.Link != "" {
+			put(b, key1(tableLinks, kept.Link), []byte(conv.name))
 		}
 	}
 	for i, who := range r.who {
-		if was, is := r.before.Of(who), r.after.Of(who); !is.Equal(*was) {
-			r.setLocked(b, i, *is)
+		if r.is.Changes(who) {
+			r.setLocked(b, i, *r.is.After.Of(who))
 		}
 	}
-	if r.after.Large && !r.before.Large {
+	if r.is.Grew() {
 		r.growLocked(b)
 	}
 }
@@ -322,11 +294,8 @@ func (r *roomChange) growLocked(b *pebble.Batch) {
 }
 
 // lineLocked adds what the server says of the change to the conversation.
-func (r *roomChange) lineLocked(b *pebble.Batch, body json.RawMessage) chat.Message {
-	d := chat.Draft{
-		Conversation: r.change.Conversation, From: r.change.By, ID: r.id, Kind: kindSys, Body: body, Silent: true,
-	}
-	m := r.parties.appendLocked(b, d, encode(contentOf(d)), r.after.Now)
+func (r *roomChange) lineLocked(b *pebble.Batch, d chat.Draft) chat.Message {
+	m := r.parties.appendLocked(b, d, encode(contentOf(d)), r.is.After.Now)
 	for _, q := range r.parties.people {
 		if r.parties.conv.value.in(q.member) {
 			r.told[q.who] = struct{}{}
@@ -342,8 +311,8 @@ func (r *roomChange) tellLocked(b *pebble.Batch, t chat.RoomTell) {
 		panic("an event for somebody whom the step did not ask for")
 	}
 	r.parties.pushLocked(b, i, encode(entryRow{
-		Type: entryConv, TS: r.after.Now, Conversation: r.change.Conversation, Room: t.State, By: r.change.By, Who: t.Who,
-		Title: r.after.Info.Title, Role: t.Role, Until: t.Until, Text: t.Text,
+		Type: entryConv, TS: r.is.After.Now, Conversation: r.change.Conversation, Room: t.State, By: r.change.By, Who: t.Who,
+		Title: r.is.After.Info.Title, Role: t.Role, Until: t.Until, Text: t.Text,
 	}))
 	r.told[t.To] = struct{}{}
 }
