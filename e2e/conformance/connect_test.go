@@ -9,6 +9,7 @@ import (
 
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/e2e/wire"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 )
 
 // Connect flags.
@@ -457,6 +458,8 @@ func TestPingreqIsAnswered(t *testing.T) {
 }
 
 func TestAnErrorOfTheStoreEndsTheConnectionAndPromisesNothing(t *testing.T) {
+	shows(t, wire.V311, "4.8.0-2")
+	mongotest.Embedded(t, "its disk is too full")
 	var full bool
 	n := start(t, func(cfg *broker.Config) {
 		if full {
@@ -465,7 +468,6 @@ func TestAnErrorOfTheStoreEndsTheConnectionAndPromisesNothing(t *testing.T) {
 	})
 	full = true
 	n.Restart()
-	shows(t, wire.V311, "4.8.0-2")
 	for _, version := range []byte{wire.V311, wire.V5} {
 		p := n.connect(t, version)
 		p.send(publish("t/a", "x", 1, 1))

@@ -16,7 +16,11 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "4"); err != nil { // much of a test here is waiting
+	parallel := "4" // much of a test here is waiting
+	if brokertest.Small() {
+		parallel = "2" // for the one server
+	}
+	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}
 	code := m.Run()
@@ -67,12 +71,14 @@ func rounds(usual int) int {
 // when only quick ones are.
 func many(usual, promised int) int {
 	switch {
+	case brokertest.Small():
+		return brokertest.Scale(usual, 1)
 	case os.Getenv("MAGPIE_TEST_ALL") != "":
-		return brokertest.Scale(promised, min(promised, usual/5+1))
+		return promised
 	case testing.Short():
 		return usual / 5
 	}
-	return brokertest.Scale(usual, 1)
+	return usual
 }
 
 // long skips what takes some seconds when only quick tests are wanted.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/server"
@@ -170,7 +171,7 @@ func row743(t *testing.T) {
 		}
 		for range min(rounds(3), 50) { // the stream is read whole after each
 			tablet.Cut()
-			for range 30 {
+			for range brokertest.Scale(30, 10) {
 				deeds[d.IntN(len(deeds))]()
 			}
 			amend(t, town.Place, bob, group)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/server"
@@ -154,9 +155,12 @@ func row732(t *testing.T) {
 	})
 }
 
-// stride is the distance between two cuts: every byte, unless only quick tests are wanted.
+// stride is the distance between two cuts: every byte, unless only quick tests are wanted or little is borne.
 func stride() int {
-	if testing.Short() {
+	switch {
+	case brokertest.Small():
+		return 29
+	case testing.Short():
 		return 7
 	}
 	return 1
@@ -228,7 +232,7 @@ func answers(p wire.Packet) bool { return p.Type == wire.PUBACK || p.Type == wir
 // answer names it.
 func row734(t *testing.T) {
 	each(t, func(t *testing.T, version byte) {
-		const times = 100
+		times := brokertest.Scale(100, 20)
 		town := found(t)
 		both := absent(t, town.Place, version, "alice", "bob")
 		alice := both[0]

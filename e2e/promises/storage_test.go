@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/journal"
 	"github.com/magpie-im/magpie/e2e/people"
@@ -141,7 +142,7 @@ func row75a3(t *testing.T) {
 		town := found(t)
 		all := friends(t, town.Place, version, "alice", "bob", "carol")
 		alice := all[0]
-		for i := range 120 {
+		for i := range brokertest.Scale(120, 30) {
 			from, to := all[d.IntN(3)], all[d.IntN(3)]
 			if from == alice || to == alice {
 				from.Send(to.Name, fmt.Sprint("message ", i)) // to himself it is another conversation
