@@ -48,7 +48,7 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// each runs a test once for each version, at the same time.
+// each runs a test once for each version, at the same time; where little is borne, for one of them.
 func each(t *testing.T, test func(t *testing.T, version byte)) {
 	t.Helper()
 	for name, version := range map[string]byte{"v3.1.1": wire.V311, "v5": wire.V5} {
@@ -56,6 +56,9 @@ func each(t *testing.T, test func(t *testing.T, version byte)) {
 			t.Parallel()
 			test(t, version)
 		})
+		if brokertest.Small() {
+			break // the order of a map is another one each time
+		}
 	}
 }
 

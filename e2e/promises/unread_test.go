@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/server"
@@ -104,7 +105,7 @@ func row762(t *testing.T) {
 		group := room(t, place, all[0], "group", "bob", "carol")
 		book := recount(t, place, all, group)
 		for round := range rounds(2) {
-			for range 15 {
+			for range brokertest.Scale(15, 6) {
 				act(d, all, group, book)()
 				for _, p := range all {
 					compare(t, place, p, book)
@@ -272,7 +273,7 @@ func row763(t *testing.T) {
 		tablet := bob.Another("tablet", people.V311)
 		laptop := bob.Another("laptop", people.V5)
 		c := device.Direct("alice", "bob")
-		for round := range 12 {
+		for round := range brokertest.Scale(12, 3) {
 			for range 10 {
 				if _, word := alice.Send("bob", "something"); word != "" {
 					t.Fatal(word)

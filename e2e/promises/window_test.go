@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/device"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/wire"
@@ -83,7 +84,8 @@ func row721(t *testing.T) {
 // events at a time; nothing is missing in either.
 func row723(t *testing.T) {
 	each(t, func(t *testing.T, version byte) {
-		const rooms, burst, room64 = 60, 150, 64 << 10
+		const room64 = 64 << 10
+		rooms, burst := brokertest.Scale(60, 12), brokertest.Scale(150, 40)
 		town := found(t)
 		both := absent(t, town.Place, version, "alice", "bob")
 		alice, bob := both[0], both[1]
