@@ -114,7 +114,7 @@ func TestConversationsAreWhatTheOracleSays(t *testing.T) {
 	shapes := []shape{crash, brief, crash, reconnect, restart, crash}
 	g := outside(t)
 	n := rounds(2)
-	if testing.Short() {
+	if testing.Short() || brokertest.Small() {
 		n, shapes = 1, shapes[:2]
 	}
 	for i := range n {
@@ -135,7 +135,7 @@ func TestConversationsAreWhatTheOracleSaysAtAnyTime(t *testing.T) {
 	d, steps := dice(t), 0
 	shapes := []shape{brief, step, step, restart, retire, step, quiet}
 	n := rounds(1)
-	if testing.Short() {
+	if testing.Short() || brokertest.Small() {
 		shapes = []shape{step, retire, quiet}
 	}
 	for i := range n {

@@ -273,7 +273,8 @@ func row763(t *testing.T) {
 		tablet := bob.Another("tablet", people.V311)
 		laptop := bob.Another("laptop", people.V5)
 		c := device.Direct("alice", "bob")
-		for round := range brokertest.Scale(12, 3) {
+		times := brokertest.Scale(12, 3)
+		for round := range times {
 			for range 10 {
 				if _, word := alice.Send("bob", "something"); word != "" {
 					t.Fatal(word)
@@ -312,8 +313,8 @@ func row763(t *testing.T) {
 					last = e.Seq
 				}
 			}
-			if s := paint(t, events(p)); last != 120 || s["unread "+c] != "0" || s["total"] != "0" {
-				t.Errorf("a device shows that %d of 120 were read, and %s unread of %s", last, s["unread "+c], s["total"])
+			if s := paint(t, events(p)); last != uint64(10*times) || s["unread "+c] != "0" || s["total"] != "0" {
+				t.Errorf("a device shows that %d of %d were read, and %s unread of %s", last, 10*times, s["unread "+c], s["total"])
 			}
 		}
 	})
