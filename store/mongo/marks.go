@@ -215,9 +215,10 @@ func (t *turn) receipt(s *Store, m *memberDoc, receiptsTo int, of *receipt) (tol
 	return true
 }
 
-// early says whether the last receipt about a member is too young for another one, or still waits.
+// early says whether the last receipt about a member is too young for another one, or still waits. Where that is in the stream
+// is known only when all has followed, and written with the next change: to who has read the member meanwhile nothing waits.
 func (t *turn) early(s *Store, m *memberDoc, peer accounts.Name) bool {
-	if m.ToldUSN == 0 {
+	if m.ToldTS == 0 {
 		return false
 	}
 	age := t.now - m.ToldTS
