@@ -63,7 +63,7 @@ func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
 }
 
 func (a accountStore) User(ctx context.Context, name accounts.Name) (accounts.User, error) {
-	if err := a.enterWrite(); err != nil {
+	if err := a.enter(); err != nil {
 		return accounts.User{}, err
 	}
 	defer a.leave()
