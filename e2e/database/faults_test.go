@@ -13,8 +13,7 @@ type trouble struct {
 	does [][]wirefault.Rule
 	// unready says that /readyz says so before it ends.
 	unready bool
-
-	// reads says that what only reads is served all the while.
+	// reads says that what only reads is served all the while, so that there is no bound of how much is asked.
 	reads bool
 }
 
