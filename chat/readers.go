@@ -2,6 +2,22 @@ package chat
 
 import "math"
 
+// Progress is how far a member has come in a conversation. Hid is how much of what he has read others are not to know.
+type Progress struct{ Recv, Read, Hid uint64 }
+
+// Move gives how far he has come with marks, which never go back, in a conversation whose last seq is head. private says that he
+// tells nobody what he reads there.
+func (p Progress) Move(to Marks, head uint64, private bool) (next Progress) {
+	read, public := min(to.Read, head), p.Read-p.Hid
+	next.Read = max(p.Read, read)
+	next.Recv = max(p.Recv, min(to.Recv, head), next.Read)
+	if !to.Private && !private {
+		public = max(public, read)
+	}
+	next.Hid = next.Read - public
+	return next
+}
+
 // Reader is how far a member of a room has come, as far as others may know, and what of that was told.
 type Reader struct {
 	Recv, Read         uint64

@@ -58,3 +58,31 @@ func TestAMessageIsForThoseWhoWereThere(t *testing.T) {
 		t.Errorf("got %+v, want %+v", n, want)
 	}
 }
+
+func TestMarksNeverGoBack(t *testing.T) {
+	const head = 9
+	is := chat.Progress{Recv: 6, Read: 4, Hid: 1} // others know of 3
+	tests := map[string]struct {
+		to      chat.Marks
+		private bool
+		want    chat.Progress
+	}{
+		"nothing":             {chat.Marks{}, false, is},
+		"back":                {chat.Marks{Recv: 5, Read: 2}, false, is},
+		"received":            {chat.Marks{Recv: 8}, false, chat.Progress{Recv: 8, Read: 4, Hid: 1}},
+		"read":                {chat.Marks{Read: 7}, false, chat.Progress{Recv: 7, Read: 7}},
+		"read, told late":     {chat.Marks{Read: 4}, false, chat.Progress{Recv: 6, Read: 4}},
+		"more than there is":  {chat.Marks{Recv: 20, Read: 20}, false, chat.Progress{Recv: 9, Read: 9}},
+		"read for oneself":    {chat.Marks{Read: 7, Private: true}, false, chat.Progress{Recv: 7, Read: 7, Hid: 4}},
+		"read in private":     {chat.Marks{Read: 7}, true, chat.Progress{Recv: 7, Read: 7, Hid: 4}},
+		"back, for oneself":   {chat.Marks{Read: 1, Private: true}, false, is},
+		"up to what he hides": {chat.Marks{Recv: 6, Read: 3}, false, is},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := is.Move(tt.to, head, tt.private); got != tt.want {
+				t.Errorf("%+v with %+v, private %t: got %+v, want %+v", is, tt.to, tt.private, got, tt.want)
+			}
+		})
+	}
+}

@@ -118,13 +118,9 @@ func (r *receipt) after(usns []uint64) {
 // next gives what the marks become, with the ordinals of the message that is read then.
 func (k *marking) next(ctx context.Context, t *turn, m *memberDoc) (next memberDoc, read bool, err error) {
 	next = *m
-	to := min(int64(min(k.marks.Read, 1<<62)), t.Head)
-	next.Read = max(m.Read, to)
-	next.Recv = max(m.Recv, min(int64(min(k.marks.Recv, 1<<62)), t.Head), next.Read)
-	next.Hid = next.Read - m.public()
-	if !k.marks.Private && !m.private() {
-		next.Hid = next.Read - max(m.public(), to)
-	}
+	is := chat.Progress{Recv: uint64(m.Recv), Read: uint64(m.Read), Hid: uint64(m.Hid)}
+	to := is.Move(k.marks, uint64(t.Head), m.private())
+	next.Recv, next.Read, next.Hid = int64(to.Recv), int64(to.Read), int64(to.Hid)
 	switch {
 	case next.Read == m.Read:
 		return next, false, nil

@@ -78,12 +78,8 @@ func (s *Store) tryMark(
 	}
 	was := p.people[i].member.row
 	next := was
-	next.Read = max(was.Read, min(m.Read, conv.head))
-	next.Recv = max(was.Recv, min(m.Recv, conv.head), next.Read)
-	next.Hid = next.Read - was.public()
-	if !m.Private && !p.stream(i).sides.all[conv.name].Private {
-		next.Hid = next.Read - max(was.public(), min(m.Read, conv.head))
-	}
+	to := chat.Progress{Recv: was.Recv, Read: was.Read, Hid: was.Hid}.Move(m, conv.head, p.stream(i).sides.all[conv.name].Private)
+	next.Recv, next.Read, next.Hid = to.Recv, to.Read, to.Hid
 	switch {
 	case next.Read == was.Read:
 		if next.Recv == was.Recv && next.Hid == was.Hid {
