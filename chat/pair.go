@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -141,4 +142,15 @@ type Change struct {
 	Who, Other accounts.Name
 	Step       Step
 	Origin     any // opaque: made durable together with the change; nil: nothing
+}
+
+// Opening is the first message of the conversation of two people: what the requester wrote.
+func Opening(from, to accounts.Name, id, text string) Draft {
+	body, err := json.Marshal(struct {
+		Text string `json:"text"`
+	}{text})
+	if err != nil {
+		panic(err) // a string can always be written
+	}
+	return Draft{Conversation: Direct(from, to), From: from, ID: id, Kind: "text", Body: body}
 }

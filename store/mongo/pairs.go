@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -157,22 +156,9 @@ func (r *relating) take(ctx context.Context, t *turn) (err error) {
 		t.talk(after.Talk)
 	}
 	if told.Greeting != "" {
-		t.append(r.greeting(told.Greeting), t.people[them])
+		t.append(chat.Opening(them, me, r.id, told.Greeting), t.people[them])
 	}
 	return nil
-}
-
-// greeting is the first message of a conversation: what the requester wrote.
-func (r *relating) greeting(text string) chat.Draft {
-	body, err := json.Marshal(struct {
-		Text string `json:"text"`
-	}{text})
-	if err != nil {
-		panic(err) // a string can always be written
-	}
-	return chat.Draft{
-		Conversation: chat.Direct(r.change.Who, r.change.Other), From: r.change.Other, ID: r.id, Kind: "text", Body: body,
-	}
 }
 
 // relate makes the other one to somebody what he is now, and tells him. away is of [chat.Told]. The version of his list is given

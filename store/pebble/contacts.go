@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -122,7 +121,7 @@ func (r *relating) takeLocked(step chat.Step) (chat.Pair, chat.Commit, error) {
 		r.parties.talkLocked(b, after.Talk, r.now)
 	}
 	if told.Greeting != "" {
-		d := r.greeting(told.Greeting)
+		d := chat.Opening(after.Them, after.Me, r.id, told.Greeting)
 		r.parties.appendLocked(b, d, encode(contentOf(d)), r.now)
 		s.counts.messages.Inc()
 	}
@@ -132,18 +131,6 @@ func (r *relating) takeLocked(step chat.Step) (chat.Pair, chat.Commit, error) {
 		return chat.Pair{}, nil, err
 	}
 	return after, commit, nil
-}
-
-// greeting is the first message of a conversation: what the requester wrote.
-func (r *relating) greeting(text string) chat.Draft {
-	conv := r.parties.conv.value
-	body, err := json.Marshal(struct {
-		Text string `json:"text"`
-	}{text})
-	if err != nil {
-		panic(err) // a string can always be written
-	}
-	return chat.Draft{Conversation: conv.name, From: conv.members[r.them].who, ID: r.id, Kind: "text", Body: body}
 }
 
 // setLocked writes what the other one is to member i, as a new version of his list, and tells him. away is of [chat.Told].
