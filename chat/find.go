@@ -266,3 +266,13 @@ func anyName() accounts.Name {
 	const letters = "0123456789abcdefghijklmnopqrstuvwxyz"
 	return accounts.Name([]byte{letters[rand.IntN(len(letters))], letters[rand.IntN(len(letters))]})
 }
+
+// EndArea is a change of a person: whoever is not found nearby any more at a time is nowhere.
+func EndArea(now time.Time) func(*Person) (bool, error) {
+	return func(p *Person) (tell bool, err error) {
+		if p.Settings.Find.Nearby.Until < now.UnixMilli() {
+			p.Settings.Find.Nearby = Area{}
+		}
+		return false, nil
+	}
+}

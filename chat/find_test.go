@@ -269,3 +269,17 @@ func TestAQuotaFillsAgain(t *testing.T) {
 		t.Errorf("after the clock went back: got %v, want %v", err, chat.ErrQuota)
 	}
 }
+
+func TestAnAreaThatHasEndedIsForgotten(t *testing.T) {
+	now := time.UnixMilli(1000)
+	for until, stays := range map[int64]bool{999: false, 1000: true, 1001: true} {
+		var p chat.Person
+		p.Settings.Find.Nearby = chat.Area{Cell: 1, Until: until}
+		if tell, err := chat.EndArea(now)(&p); tell || err != nil {
+			t.Errorf("until %d: got %t, %v, want false and no error", until, tell, err)
+		}
+		if got := p.Settings.Find.Nearby != (chat.Area{}); got != stays {
+			t.Errorf("until %d: it stays: got %t, want %t", until, got, stays)
+		}
+	}
+}

@@ -151,13 +151,7 @@ func (c chatStore) PurgePeople(ctx context.Context, now time.Time, limit int) (i
 		return 0, err
 	}
 	for _, d := range over {
-		_, _, err := c.ChangePerson(ctx, d.User, func(p *chat.Person) (bool, error) {
-			if p.Settings.Find.Nearby.Until < now.UnixMilli() {
-				p.Settings.Find.Nearby = chat.Area{}
-			}
-			return false, nil
-		}, nil)
-		if err != nil {
+		if _, _, err := c.ChangePerson(ctx, d.User, chat.EndArea(now), nil); err != nil {
 			return 0, err
 		}
 	}

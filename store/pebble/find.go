@@ -177,13 +177,7 @@ func (c chatStore) PurgePeople(ctx context.Context, now time.Time, limit int) (i
 		return 0, err
 	}
 	for _, user := range users {
-		_, _, err := c.ChangePerson(ctx, user, func(p *chat.Person) (bool, error) {
-			if p.Settings.Find.Nearby.Until < now.UnixMilli() {
-				p.Settings.Find.Nearby = chat.Area{}
-			}
-			return false, nil
-		}, nil)
-		if err != nil {
+		if _, _, err := c.ChangePerson(ctx, user, chat.EndArea(now), nil); err != nil {
 			return 0, err
 		}
 	}
