@@ -36,7 +36,9 @@ type Source struct {
 const (
 	kindText = "text"
 	kindMD   = "md"
-	KindSys  = "sys" // what the server itself says
+
+	// KindSys is the kind of what the server itself says.
+	KindSys = "sys"
 
 	// KindOp is the kind of what somebody does on a board.
 	KindOp = "op"

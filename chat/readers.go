@@ -33,8 +33,8 @@ func (r Reader) MovedPast(seq uint64) bool {
 	return r.Joined <= seq && (r.ToldRecv < seq && seq <= r.Recv || r.ToldRead < seq && seq <= r.Read)
 }
 
-// Readers are how far the members of a room have come, one by one. They say for whose messages something has changed, so that their
-// senders are told.
+// Readers are how far the members of a room have come, one by one. They say for whose messages something has changed, so that
+// their senders are told.
 type Readers []Reader
 
 // Told is up to where everything was told of all who have moved since: whose last message is not after that hears nothing new.
@@ -100,8 +100,8 @@ func (n *ReceiptCounts) Count(r Reader) {
 	}
 }
 
-// Quiet says whether nobody is told in a room how far others have come: it is one in which few write for many, or has more members
-// than receipts are for.
+// Quiet says whether nobody is told in a room how far others have come: it is one in which few write for many, or has more
+// members than receipts are for.
 func (r *Room) Quiet(receiptsTo int) bool {
 	k := r.Conversation.Kind()
 	return r.Large || k == KindChannel || k == KindLive || r.Members > receiptsTo

@@ -189,8 +189,8 @@ func (q *Queue[X]) TakeGone() {
 	}
 }
 
-// Advance counts the entries up to a position out, and gives those of them that were known one by one. What it gives is good until
-// the queue changes.
+// Advance counts the entries up to a position out, and gives those of them that were known one by one. What it gives is good
+// until the queue changes.
 func (q *Queue[X]) Advance(floor uint64) (finished []Entry) {
 	q.Floor = max(q.Floor, floor)
 	n := sort.Search(len(q.Front), func(i int) bool { return q.Front[i].Pos > q.Floor })

@@ -232,7 +232,8 @@ func parseContent(row []byte, s sessions.Stamp) (*sessions.Message, error) {
 		return texts[from:to]
 	}
 	m := &sessions.Message{
-		Topic: text(), QoS: flags & flagQoS, Retain: flags&flagRetain != 0, Time: sessions.TimeOf(s.Time), Expires: sessions.TimeOf(s.Expires),
+		Topic: text(), QoS: flags & flagQoS, Retain: flags&flagRetain != 0,
+		Time: sessions.TimeOf(s.Time), Expires: sessions.TimeOf(s.Expires),
 	}
 	if flags&flagFormat != 0 {
 		m.HasPayloadFormat, m.PayloadFormat = true, c.octet()

@@ -116,7 +116,9 @@ func (t *roomTelling) find() error {
 			continue
 		}
 		var err error
-		t.targets[i], err = t.readers.Newest(i, func(seq uint64) (uint64, error) { return p.store.lastOwn(p.conv.key, q.who, seq) })
+		t.targets[i], err = t.readers.Newest(i, func(seq uint64) (uint64, error) {
+			return p.store.lastOwn(p.conv.key, q.who, seq)
+		})
 		if err != nil {
 			return err
 		}
