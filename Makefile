@@ -76,7 +76,8 @@ bench: ## the numbers of docs/benchmarks.md
 	go test ./bench -run - -bench . -benchtime 20x -timeout 30m
 
 soak: deps mongotest fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m FAULT=60s
-	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) MAGPIE_TEST_FAULT=$(FAULT) go test -count=1 -timeout 12h ./...
+	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h ./...
+	MAGPIE_TEST_ALL=1 MAGPIE_TEST_STORE=mongo MAGPIE_TEST_FAULT=$(FAULT) go test -count=1 -p 1 -timeout 12h $(NODES)
 
 fuzz: ## every fuzz target for FUZZTIME=1m
 	.ci/fuzz $(FUZZTIME)

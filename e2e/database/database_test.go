@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/e2e/server"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 )
 
 func TestMain(m *testing.M) {
@@ -40,6 +41,7 @@ func TestNothingAcknowledgedIsLostWhenTheDatabaseIsInTrouble(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
+	mongotest.Only(t)
 	if d := lasting(t); d > 0 {
 		for _, f := range troubles() {
 			t.Run(f.name, func(t *testing.T) {

@@ -44,6 +44,14 @@ func Embedded(t testing.TB, why string) {
 	}
 }
 
+// Only skips a test that is about MongoDB, if that is not the store in use: such a test runs once, among those of whole nodes.
+func Only(t testing.TB) {
+	t.Helper()
+	if !Wanted() {
+		t.Skipf("this is about MongoDB: %s=mongo runs it", StoreEnv)
+	}
+}
+
 // Small says whether the server is the one of tools/mongotest, which looks at every document of a collection for each query.
 func Small() bool { return small }
 
