@@ -123,7 +123,7 @@ func (n *Node) open(cfg broker.Config, log *slog.Logger) (store, error) {
 	if n.uri != "" {
 		c := mongo.Config{URI: n.uri, Alone: true, Node: n.dir, QueueAge: time.Duration(cfg.Sessions.QueueAge), Clock: n.disk.Clock}
 		if Small() { // and slow
-			c.StartTimeout, c.Timeout = time.Minute, time.Minute
+			c.StartTimeout, c.Timeout, c.Lease = time.Minute, time.Minute, time.Minute
 		}
 		return mongo.Open(context.Background(), c, log)
 	}

@@ -179,7 +179,8 @@ func (l *lease) giveBack() error {
 // keep renews the lease until ctx ends or somebody else has it.
 func (s *Store) keep(ctx context.Context) {
 	l, complained := s.lease, false
-	next := time.NewTimer(l.length / 3)
+	held := time.Duration(l.until.Load()) - time.Since(l.began) // less than after a renewal: Open may have taken long
+	next := time.NewTimer(max(0, held-l.length*5/12))
 	defer next.Stop()
 	for {
 		select {

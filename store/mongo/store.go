@@ -135,6 +135,9 @@ func (s *Store) prove(ctx context.Context) error {
 		return err
 	}
 	err := s.prepare(ctx)
+	if err == nil && s.lease != nil && s.lease.holds() != nil { // that took long
+		err = starting("say that the database is still ours", s.lease.renew(ctx))
+	}
 	if err != nil {
 		s.giveBack()
 	}
