@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/server"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
@@ -18,7 +19,7 @@ const storm = 6
 
 func TestOfSixConnectsOfOneSessionOneIsLeft(t *testing.T) {
 	long(t)
-	rounds := 1000
+	rounds := brokertest.Scale(1000, 1)
 	if os.Getenv(server.RaceEnv) != "" {
 		rounds = 200
 	}

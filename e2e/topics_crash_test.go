@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/journal"
 	"github.com/magpie-im/magpie/e2e/server"
 	"github.com/magpie-im/magpie/e2e/traffic"
@@ -95,7 +96,7 @@ func TestTheTrafficOfARealCrashIsSeenThroughWhenItIsDoctored(t *testing.T) {
 	long(t)
 	n := startTown(t, 7)
 	for range 3 {
-		n.live(3000)
+		n.live(int64(brokertest.Scale(3000, 1)))
 		n.crash()
 	}
 	if faults := n.finish(); len(faults) > 0 {
