@@ -37,7 +37,7 @@ deps: ## what the tests need: Debian packages (as root) and npm ones
 	.ci/deps
 
 test: deps ## every test, with real clients; those of whole nodes on both stores
-	timeout --kill-after=30s $(TEST_LIMIT) $(MAKE) --no-print-directory test-embedded test-nodes
+	timeout --kill-after=30s $(TEST_LIMIT) $(MAKE) -j2 --output-sync=target --no-print-directory test-embedded test-nodes
 
 # The packages whose tests run whole nodes.
 NODES         ?= ./broker ./cmd/magpie ./hooks ./e2e/...
@@ -48,13 +48,16 @@ MONGO_TIMEOUT ?= 30m
 mongotest:
 	@test -n "$${MAGPIE_TEST_MONGO_URI:-}" || go run -C tools/mongotest . </dev/null >/dev/null
 
-test-embedded: mongotest
-	@echo "store: the embedded one; and package store/mongo on $(MONGO)"
-	MAGPIE_TEST_ALL=1 go test -count=1 -timeout $(TEST_TIMEOUT) ./...
+test-embedded:
+	@echo "store: the embedded one"
+	MAGPIE_TEST_ALL=1 go test -count=1 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /store/mongo)
 
+# At sizes that the test server bears in a few minutes, and beside the tests of the embedded store, which wait much; make
+# test-mongo and make soak do more.
 test-nodes: mongotest
 	@echo "store: $(MONGO)"
-	MAGPIE_TEST_ALL=1 MAGPIE_TEST_STORE=mongo go test -count=1 -timeout $(TEST_TIMEOUT) $(NODES)
+	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p 1 -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
+		$(filter-out ./hooks,$(NODES))
 
 MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
 

@@ -38,9 +38,6 @@ func lasting(t *testing.T) time.Duration {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheDatabaseIsInTrouble(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	mongotest.Only(t)
 	if d := lasting(t); d > 0 {
 		for _, f := range troubles() {

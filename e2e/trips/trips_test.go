@@ -12,9 +12,6 @@ import (
 )
 
 func TestAnOperationTakesNoMoreRoundTripsThanItMay(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits after everything until nothing is asked any more")
-	}
 	mongotest.Only(t)
 	t.Run("sessions", sessions)
 	t.Run("messages", messages)

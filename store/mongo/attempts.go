@@ -8,8 +8,8 @@ import (
 )
 
 // attempts remember messages of QoS 2 of which the client was not told what became of them, because the database has failed, by
-// the packet that they came in. It sends them again, and they may be stored: that the packet id was received follows from that, and
-// the client may be quicker. After a crash that has followed before anybody is let in.
+// the packet that they came in. It sends them again, and they may be stored: that the packet id was received follows from that,
+// and the client may be quicker. After a crash that has followed before anybody is let in.
 type attempts struct {
 	mu   sync.Mutex
 	last map[string]attempt

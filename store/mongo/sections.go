@@ -54,8 +54,8 @@ var sections = map[transfer.Kind]section{
 	transfer.KindRetained:     sectionOf(readRetained, writeRetained),
 }
 
-// sectionOf makes a section of functions that know what their records are. read is given the record after which it is to begin; an
-// empty one: from the first on.
+// sectionOf makes a section of functions that know what their records are. read is given the record after which it is to begin;
+// an empty one: from the first on.
 func sectionOf[R any, P interface {
 	*R
 	transfer.Record

@@ -13,8 +13,8 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 )
 
-// sessionStore implements sessions.Store and sessions.Queues. Nothing of a session is kept in memory here but the positions of its
-// flights: who uses it has it there.
+// sessionStore implements sessions.Store and sessions.Queues. Nothing of a session is kept in memory here but the positions of
+// its flights: who uses it has it there.
 type sessionStore struct{ *Store }
 
 var (
