@@ -85,8 +85,9 @@ func (st sessionStore) Save(ctx context.Context, state sessions.State) (sessions
 	})
 }
 
-// Drop leaves the will: it is published when the session has ended. What decides is that the document says that it is dropped. The
-// queue follows, and one day a sweep removes the document: as long as it is there, no older Save that comes late makes it again.
+// Drop leaves the will: it is published when the session has ended. What decides is that the document says that it is dropped.
+// The queue follows, and one day a sweep removes the document: as long as it is there, no older Save that comes late makes it
+// again.
 func (st sessionStore) Drop(ctx context.Context, k sessions.Key) (sessions.Commit, error) {
 	if err := st.enterWrite(); err != nil {
 		return nil, err

@@ -61,8 +61,8 @@ func (t *turn) message(ctx context.Context, s *Store, seq int64) (e *logDoc, err
 	return e, nil
 }
 
-// maxPeople is of how many people, besides those who have to be, a conversation knows before it forgets all and reads again who is
-// asked for.
+// maxPeople is of how many people, besides those who have to be, a conversation knows before it forgets all and reads again who
+// is asked for.
 const maxPeople = 20_000
 
 // know reads what steps need, unless it is known.

@@ -103,8 +103,8 @@ func (s *Store) sweepAsks(ctx context.Context, now time.Time) error {
 	return failed(ctx, "write "+asksCollection, err)
 }
 
-// over is what becomes of an entry that was there as a fence only, long enough. One that has to stay is looked at again when it is
-// twice as old: most conversations end with such a one.
+// over is what becomes of an entry that was there as a fence only, long enough. One that has to stay is looked at again when it
+// is twice as old: most conversations end with such a one.
 func (e *logDoc) over(now int64, last bool) mongo.WriteModel {
 	if e.Open == "" && !last {
 		return mongo.NewDeleteOneModel().SetFilter(e.itself())
