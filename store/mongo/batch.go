@@ -330,6 +330,7 @@ type queuesDoc struct {
 	ID       string `bson:"_id"`
 	Followed int64  `bson:"followed,omitempty"` // everything up to here has followed from publications
 	Beat     int64  `bson:"beat,omitempty"`     // Unix milliseconds
+	Voids    []void `bson:"voids,omitempty"`
 }
 
 // notes is what is noted of the order.

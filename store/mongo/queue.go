@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -218,6 +219,7 @@ func (s *Store) published(
 	if err == nil {
 		err = cursor.All(ctx, &docs)
 	}
+	docs = slices.DeleteFunc(docs, func(d publicationDoc) bool { return s.seq.isVoid(d.ID) })
 	return docs, failed(ctx, "read publications", err)
 }
 

@@ -67,6 +67,9 @@ type sweeping struct {
 }
 
 func (t *tender) sweep(ctx context.Context) error {
+	if err := t.sweepVoids(ctx); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
 	s := &sweeping{tender: t, now: t.cfg.Clock()}
 	written, err := s.begin(ctx)
 	if err != nil {

@@ -20,6 +20,7 @@ func (s *Store) openQueues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	q.voids = is.Voids
 	go q.run()
 	if err := s.recover(ctx, is.Followed); err != nil {
 		q.kill()
@@ -73,9 +74,13 @@ func (s *Store) recover(ctx context.Context, followed int64) error {
 	if err != nil {
 		return err
 	}
-	there := make(map[int64]bool, len(docs))
+	there, last := make(map[int64]bool, len(docs)), followed
 	for i := range docs {
 		there[docs[i].ID] = true
+		last = max(last, docs[i].ID)
+	}
+	if err := s.noteVoid(ctx, last); err != nil {
+		return err
 	}
 	var torn []int64
 	var origins []*originDoc

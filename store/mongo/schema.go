@@ -92,7 +92,7 @@ var collections = []collection{
 	{groupsCollection, "name", "the number of a shared group's queue", ""},
 	{nodesCollection, "`node`, `queues`",
 		"which node has the database, and how often it was opened (the epoch); how far everything has followed " +
-			"from publications, and when the process last lived", ""},
+			"from publications, which places are void, and when the process last lived", ""},
 	{metaCollection, "`schema`", "the version, and an id of the database", ""},
 	{importsCollection, "`import`", "how far an import has come. As long as it is there nothing else opens the store", ""},
 }

@@ -49,6 +49,8 @@ type sequencer struct {
 	followedTo int64 // everything up to here has followed from publications
 	unnoted    int   // how many publications there were, of which something follows, since that was noted in the database
 
+	voids []void // where nothing counts
+
 	sweptTo int64         // the last sweep began then; only the tender has it
 	pace    backlogs.Pace // of sweeps, by the bytes that are published
 }
