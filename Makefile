@@ -56,7 +56,7 @@ test-embedded:
 # test-mongo and make soak do more.
 test-nodes: mongotest
 	@echo "store: $(MONGO)"
-	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p 1 -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
+	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p 2 -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
 		$(filter-out ./hooks,$(NODES))
 
 MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
