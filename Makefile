@@ -52,12 +52,12 @@ test-embedded:
 	@echo "store: the embedded one"
 	MAGPIE_TEST_ALL=1 go test -count=1 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /store/mongo)
 
-# At sizes that the test server bears in a few minutes, and beside the tests of the embedded store, which wait much; make
-# test-mongo and make soak do more.
+# At sizes that the test server bears in a few minutes, and beside the tests of the embedded store, which wait much. What it does
+# not bear beside them, hooks and conversations, and all sizes, are for make test-mongo and make soak.
 test-nodes: mongotest
 	@echo "store: $(MONGO)"
 	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p 2 -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
-		$(filter-out ./hooks,$(NODES))
+		$$(go list $(filter-out ./hooks,$(NODES)) | grep -v /e2e/conversations)
 
 MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
 
