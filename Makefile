@@ -37,7 +37,7 @@ deps: ## what the tests need: Debian packages (as root) and npm ones
 	.ci/deps
 
 test: deps ## every test, with real clients; those of whole nodes on both stores
-	timeout --kill-after=30s $(TEST_LIMIT) $(MAKE) -j2 --output-sync=target --no-print-directory test-embedded test-nodes
+	timeout --kill-after=30s $(TEST_LIMIT) $(MAKE) --no-print-directory test-embedded test-nodes
 
 # The packages whose tests run whole nodes.
 NODES         ?= ./broker ./cmd/magpie ./hooks ./e2e/...
@@ -52,12 +52,14 @@ test-embedded:
 	@echo "store: the embedded one"
 	MAGPIE_TEST_ALL=1 go test -count=1 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /store/mongo)
 
-# At sizes that the test server bears in a few minutes, and beside the tests of the embedded store, which wait much. What it does
-# not bear beside them, hooks and conversations, and all sizes, are for make test-mongo and make soak.
+# The packages of whole nodes that are tested on the test server as well each time, at sizes that it bears in a few minutes. What it
+# does not bear so quickly, and all sizes, are for make test-mongo and make soak.
+QUICK_NODES ?= ./broker ./cmd/magpie ./e2e/conformance ./e2e/database ./e2e/live ./e2e/mochi ./e2e/promises
+
 test-nodes: mongotest
 	@echo "store: $(MONGO)"
 	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p 2 -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
-		$$(go list $(filter-out ./hooks,$(NODES)) | grep -v /e2e/conversations)
+		$(QUICK_NODES)
 
 MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
 
