@@ -2,8 +2,8 @@ package chat
 
 import "github.com/magpie-im/magpie/accounts"
 
-// Late is that something was stored of which its sender was told that nothing is known, and has reached others only now.
-type Late struct {
+// Arrival is that something has reached others.
+type Arrival struct {
 	Told         []accounts.Name // in whose streams it is
 	Conversation Conversation    // empty: it is in none
 	Seq          uint64          // of a message; 0: it is none
@@ -13,18 +13,19 @@ type Late struct {
 // Mending is a Store that finishes by itself what it could not finish when it was called.
 type Mending interface {
 	Store
-	// OnLate has f called for each thing that is finished so. f must not block.
-	OnLate(f func(Late))
+	// OnLate has f called for each thing that is finished so, after its sender was told that nothing is known of it. f must not
+	// block.
+	OnLate(f func(Arrival))
 }
 
-// arrived wakes those who get something late.
-func (s *Service) arrived(l Late) {
-	s.wake.Wake(l.Told...)
-	if l.Seq == 0 {
+// arrived wakes those who get something.
+func (s *Service) arrived(a Arrival) {
+	s.wake.Wake(a.Told...)
+	if a.Seq == 0 {
 		return
 	}
-	s.posted(l.Conversation, l.Seq)
-	if l.Large {
-		s.wroteLarge(l.Conversation, l.Seq)
+	s.posted(a.Conversation, a.Seq)
+	if a.Large {
+		s.wroteLarge(a.Conversation, a.Seq)
 	}
 }

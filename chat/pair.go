@@ -152,5 +152,5 @@ func Opening(from, to accounts.Name, id, text string) Draft {
 	if err != nil {
 		panic(err) // a string can always be written
 	}
-	return Draft{Conversation: Direct(from, to), From: from, ID: id, Kind: "text", Body: body}
+	return Draft{Conversation: Direct(from, to), From: from, ID: id, Kind: kindText, Body: body}
 }

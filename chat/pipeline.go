@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -13,17 +12,31 @@ import (
 // Pipeline is what one sender sends, one message after the other, without waiting for what becomes of each: see [Service.Begin].
 // Its zero value is ready. Begin and Wait are for one goroutine, the rest is safe for concurrent use.
 type Pipeline struct {
-	failed  atomic.Bool    // the store could not serve: what comes later must not overtake what the sender will send again
-	careful atomic.Bool    // a message was refused that may yet be let in: what comes later waits for what becomes of it
-	begun   sync.WaitGroup // what is not finished
-	open    atomic.Int64   // how much that is
+	failed  atomic.Bool   // the store could not serve: what comes later must not overtake what the sender will send again
+	careful atomic.Bool   // a message was refused that may yet be let in: what comes later waits for what becomes of it
+	last    chan struct{} // is closed when everything that was begun is finished; nil: nothing was
 }
 
 // Wait waits until everything that was begun is finished, and says whether the pipeline has failed: an error that wraps
 // ErrUnavailable.
 func (p *Pipeline) Wait() error {
-	p.begun.Wait()
+	if p.last != nil {
+		<-p.last
+	}
 	return p.broken()
+}
+
+// idle says whether nothing is under way.
+func (p *Pipeline) idle() bool {
+	if p.last == nil {
+		return true
+	}
+	select {
+	case <-p.last:
+		return true
+	default:
+		return false
+	}
 }
 
 func (p *Pipeline) broken() error {
@@ -82,10 +95,11 @@ func (s *Service) Begin(ctx context.Context, from accounts.Name, to Target, c Co
 	if m.likes > 0 {
 		return nil
 	}
-	if p.open.Add(1) == 1 { // nothing else is under way
+	if p.idle() {
 		p.careful.Store(false)
 	}
-	p.begun.Add(1)
+	finished := make(chan struct{})
+	p.last = finished
 	known := make(chan error, 1)
 	var stored Appended
 	if err != nil {
@@ -100,8 +114,7 @@ func (s *Service) Begin(ctx context.Context, from accounts.Name, to Target, c Co
 		})
 	}
 	return func() (sent Sent, commit Commit, err error) {
-		defer p.begun.Done()
-		defer p.open.Add(-1)
+		defer close(finished)
 		err = <-known
 		if again := errors.Is(err, errHeld) || m.peer != "" && mayBeStranger(err); !again {
 			return s.sent(ctx, m, stored, nil, err)

@@ -109,13 +109,8 @@ func mayBeStranger(err error) bool {
 
 // tellStored wakes who gets a message that has its place. It does not block.
 func (s *Service) tellStored(a Appended) {
-	if a.Dup {
-		return
-	}
-	s.wake.Wake(a.Members...)
-	s.posted(a.Message.Conversation, a.Message.Seq)
-	if a.Large {
-		s.wroteLarge(a.Message.Conversation, a.Message.Seq)
+	if !a.Dup {
+		s.arrived(Arrival{Told: a.Members, Conversation: a.Message.Conversation, Seq: a.Message.Seq, Large: a.Large})
 	}
 }
 

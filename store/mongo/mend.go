@@ -105,7 +105,7 @@ func (s *Store) eachOpen(ctx context.Context, do func(chat.Conversation) error) 
 }
 
 // OnLate implements chat.Mending.
-func (c chatStore) OnLate(f func(chat.Late)) { c.onLate.Store(&f) }
+func (c chatStore) OnLate(f func(chat.Arrival)) { c.onLate.Store(&f) }
 
 // late tells that things have followed from entries that were open.
 func (s *Store) late(entries []*logDoc, all []following) {
@@ -114,7 +114,7 @@ func (s *Store) late(entries []*logDoc, all []following) {
 		return
 	}
 	for i, e := range entries {
-		l := chat.Late{Conversation: e.Conversation}
+		l := chat.Arrival{Conversation: e.Conversation}
 		for _, t := range all[i].Told {
 			if !slices.Contains(l.Told, t.User) {
 				l.Told = append(l.Told, t.User)
@@ -130,6 +130,6 @@ func (s *Store) late(entries []*logDoc, all []following) {
 // lateFor tells that somebody was told something that was open.
 func (s *Store) lateFor(user accounts.Name) {
 	if f := s.onLate.Load(); f != nil {
-		(*f)(chat.Late{Told: []accounts.Name{user}})
+		(*f)(chat.Arrival{Told: []accounts.Name{user}})
 	}
 }

@@ -19,7 +19,7 @@ func TestWhatIsLeftOpenIsFinishedByItself(t *testing.T) {
 	store, p := ownNode(t, time.Minute)
 	var mu sync.Mutex
 	var woken []accounts.Name
-	store.Chat().(chat.Mending).OnLate(func(l chat.Late) {
+	store.Chat().(chat.Mending).OnLate(func(l chat.Arrival) {
 		mu.Lock()
 		defer mu.Unlock()
 		if l.Seq == 1 && l.Conversation == "d.alice.bob" {

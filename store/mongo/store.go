@@ -65,7 +65,7 @@ type Store struct {
 	attempts attempts
 
 	left   chan struct{} // has a value when something may have been left open
-	onLate atomic.Pointer[func(chat.Late)]
+	onLate atomic.Pointer[func(chat.Arrival)]
 }
 
 // Open connects to the database, sees that it is one that can be used, and makes what is missing there.
