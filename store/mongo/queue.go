@@ -184,8 +184,23 @@ func entriesOf(n sessions.Number, after, until int64) bson.D {
 // byPosition sorts entries.
 var byPosition = bson.D{{Key: "p", Value: 1}}
 
-// entries reads a queue.
+// entries reads a queue, over the voids that are in it.
 func (st sessionStore) entries(
+	ctx context.Context, n sessions.Number, after, until int64, limit int, age time.Duration,
+) (out []sessions.Entry, err error) {
+	for after < until && len(out) < limit {
+		end, next := st.seq.upToVoid(after, until)
+		page, err := st.page(ctx, n, after, end, limit-len(out), age)
+		if err != nil {
+			return nil, err
+		}
+		out, after = append(out, page...), next
+	}
+	return out, nil
+}
+
+// page reads a part of a queue in which there is no void.
+func (st sessionStore) page(
 	ctx context.Context, n sessions.Number, after, until int64, limit int, age time.Duration,
 ) (out []sessions.Entry, err error) {
 	if after >= until {
@@ -240,8 +255,7 @@ func (st sessionStore) QueueSize(
 		}
 	}
 	until := st.seq.reached.Load()
-	first, err := st.published(ctx, entriesOf(n, from, until), finding().SetSort(byPosition).SetLimit(1).
-		SetProjection(bson.D{{Key: "ts", Value: 1}}))
+	first, err := st.entries(ctx, n, from, until, 1, 0)
 	if err != nil || len(first) == 0 {
 		return 0, 0, time.Time{}, err
 	}
@@ -251,7 +265,7 @@ func (st sessionStore) QueueSize(
 			return 0, 0, time.Time{}, err
 		}
 	}
-	return int(t.Count), t.Bytes, sessions.TimeOf(first[0].Time), nil
+	return int(t.Count), t.Bytes, first[0].Message.Time, nil
 }
 
 // tally counts publications, by their sizes: FerretDB v1 can sum up one thing only.

@@ -120,7 +120,7 @@ func (t *tender) read(ctx context.Context, n sessions.Number, after, until int64
 	}
 	after = max(after, f.acked)
 	docs, err := t.published(ctx, entriesOf(n, after, until), finding().SetSort(byPosition).SetLimit(int64(limit)).
-		SetProjection(bson.D{{Key: "_id", Value: 0}, {Key: "p", Value: 1}, {Key: "s", Value: 1}}))
+		SetProjection(bson.D{{Key: "p", Value: 1}, {Key: "s", Value: 1}}))
 	if err != nil {
 		return f, err
 	}

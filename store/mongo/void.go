@@ -53,6 +53,19 @@ func (q *sequencer) isVoid(id int64) bool {
 	return slices.ContainsFunc(q.voids, func(v void) bool { return v.After < id && id < v.Before })
 }
 
+// upToVoid gives up to where things count that come after a place, and from where on they do again, none of which is after until.
+func (q *sequencer) upToVoid(after, until int64) (end, next int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	end, next = until, until
+	for _, v := range q.voids {
+		if v.Before-1 > after && v.After < end {
+			end, next = max(after, v.After), min(until, v.Before-1)
+		}
+	}
+	return end, next
+}
+
 // sweepVoids removes what has come too late. After a day nothing does any more.
 func (s *Store) sweepVoids(ctx context.Context) error {
 	q := s.seq

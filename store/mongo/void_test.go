@@ -56,7 +56,7 @@ func TestWhatComesTooLateIsNotThere(t *testing.T) {
 	p.Set(wirefault.Rule{
 		Do: wirefault.Late, Commands: []string{"insert"}, Collection: "publications", Times: 1, Delay: 2 * time.Second,
 	}, wirefault.Rule{Do: wirefault.CutRequest, Commands: []string{"insert"}, Collection: "publications"})
-	if _, err := first.Sessions().Append(sessions.Bounds{}, step("2", 2)); err != nil {
+	if _, err := first.Sessions().Append(sessions.Bounds{}, step("2", 2), step("3", 3)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "an insert on its way", func() bool { return p.Done(wirefault.Late) == 1 })
@@ -72,21 +72,27 @@ func TestWhatComesTooLateIsNotThere(t *testing.T) {
 	all := client.Database(nameOf(uri)).Collection("publications")
 	eventually(t, "what comes too late", func() bool {
 		n, err := all.CountDocuments(t.Context(), bson.D{})
-		return err == nil && n == 2
+		return err == nil && n == 3
 	})
 	publish(second, step("2", 2)) // again
+	publish(second, step("3", 3))
 	see := func(store *mongo.Store) {
 		t.Helper()
-		entries, err := store.Sessions().Queue(t.Context(), 7, 0, 10, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, e := range entries {
-			got = append(got, string(e.Message.Payload))
-		}
-		if !slices.Equal(got, []string{"1", "2"}) {
-			t.Errorf("in the queue are %v", got)
+		for _, limit := range []int{1, 2, 10} { // a page ends in a void, or behind it
+			var got []string
+			for pos, more := uint64(0), true; more; {
+				entries, err := store.Sessions().Queue(t.Context(), 7, pos, limit, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range entries {
+					got, pos = append(got, string(e.Message.Payload)), e.Pos
+				}
+				more = len(entries) == limit
+			}
+			if !slices.Equal(got, []string{"1", "2", "3"}) {
+				t.Errorf("in the queue are %v, by pages of %d", got, limit)
+			}
 		}
 	}
 	see(second)
@@ -103,7 +109,7 @@ func TestWhatComesTooLateIsNotThere(t *testing.T) {
 	if err := third.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := all.CountDocuments(t.Context(), bson.D{}); err != nil || n != 2 {
+	if n, err := all.CountDocuments(t.Context(), bson.D{}); err != nil || n != 3 {
 		t.Errorf("after a sweep there are %d publications, %v", n, err)
 	}
 	see(third)
