@@ -57,7 +57,6 @@ type scene struct {
 // begin has everybody come.
 func begin(t *testing.T, timeout time.Duration) *scene {
 	t.Helper()
-	t.Setenv(mongotest.StoreEnv, "mongo") // what is waited for is as slow as the test server
 	proxy, err := wirefault.New(mongotest.Database(t), 1)
 	if err != nil {
 		t.Fatal(err)
