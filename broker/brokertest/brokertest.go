@@ -121,7 +121,9 @@ func (n *Node) start() {
 // open opens the store.
 func (n *Node) open(cfg broker.Config, log *slog.Logger) (store, error) {
 	if n.uri != "" {
-		c := mongo.Config{URI: n.uri, Alone: true, Node: n.dir, QueueAge: time.Duration(cfg.Sessions.QueueAge), Clock: n.disk.Clock}
+		c := mongo.Config{
+			URI: n.uri, Alone: true, Node: n.dir, QueueAge: time.Duration(cfg.Sessions.QueueAge), Clock: n.disk.Clock,
+		}
 		if Small() { // and slow
 			c.StartTimeout, c.Timeout, c.Lease = time.Minute, time.Minute, time.Minute
 		}

@@ -61,7 +61,7 @@ func (a accountStore) PurgeActs(ctx context.Context, before string, limit int) (
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	done, err := a.acts().DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	done, err := a.acts().DeleteMany(ctx, bson.D{{Key: "_id", Value: in(ids)}})
 	if err != nil {
 		return 0, failed(ctx, "purge acts", err)
 	}

@@ -138,10 +138,8 @@ func (a *appending) attempted(ctx context.Context, t *turn) (done bool, err erro
 	if e == nil || err != nil {
 		return false, err
 	}
-	if e.Open != "" {
-		if _, err := a.store.finish(ctx, t.Name); err != nil {
-			return false, err
-		}
+	if err := a.store.seeThrough(ctx, e); err != nil {
+		return false, err
 	}
 	*a.out = chat.Appended{Message: a.store.first(e), Dup: true}
 	return true, nil
@@ -180,12 +178,10 @@ func (s *Store) unlessRepeated(
 	switch {
 	case err != nil:
 		return err
-	case e != nil && e.Open != "": // who has written it may not have told anybody yet
-		if _, err := s.finish(ctx, t.Name); err != nil {
+	case e != nil:
+		if err := s.seeThrough(ctx, e); err != nil {
 			return err
 		}
-		return again(e)
-	case e != nil:
 		return again(e)
 	case t.N > t.written: // the first one may be among what is being written
 		return errLater

@@ -86,7 +86,7 @@ func addToConversations[R any](
 		}
 	}
 	var all []*convDoc
-	if err := s.findAll(ctx, convsCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}, &all); err != nil {
+	if err := s.findAll(ctx, convsCollection, bson.D{{Key: "_id", Value: in(names)}}, &all); err != nil {
 		return err
 	}
 	docs := make(map[chat.Conversation]*convDoc, len(all))
@@ -209,7 +209,7 @@ func (s *Store) pinTimes(ctx context.Context, c chat.Conversation, pins []int64)
 	var changes []*logDoc
 	filter := bson.D{
 		{Key: "c", Value: c}, {Key: "r", Value: positive}, {Key: "op.op", Value: chat.OpPin},
-		{Key: "op.s", Value: bson.D{{Key: "$in", Value: pins}}},
+		{Key: "op.s", Value: in(pins)},
 	}
 	if err := s.findAll(ctx, logCollection, filter, &changes, sortedBy("r", 1), only("ts", "op")); err != nil {
 		return nil, err

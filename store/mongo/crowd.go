@@ -25,7 +25,7 @@ func (c chatStore) Large(ctx context.Context, user accounts.Name) (out []chat.At
 		names[i] = m.C
 	}
 	var large []convDoc
-	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}, {Key: "room.large", Value: true}}
+	filter := bson.D{{Key: "_id", Value: in(names)}, {Key: "room.large", Value: true}}
 	if err := s.findAll(ctx, convsCollection, filter, &large, only("head")); err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (s *Store) settleLarge(ctx context.Context, user accounts.Name, sides []*si
 			at[x.Name], names = x, append(names, x.Name)
 		}
 		var members []*memberDoc
-		filter := bson.D{{Key: "c", Value: bson.D{{Key: "$in", Value: names}}}, {Key: "u", Value: user}}
+		filter := bson.D{{Key: "c", Value: in(names)}, {Key: "u", Value: user}}
 		if err := s.findAll(ctx, membersCollection, filter, &members); err != nil {
 			return err
 		}

@@ -104,7 +104,7 @@ func (r *trimming) take(ctx context.Context, t *turn) error {
 		}
 	}
 	if len(seqs) > 0 {
-		which = append(which, bson.D{{Key: "s", Value: bson.D{{Key: "$in", Value: seqs}}}})
+		which = append(which, bson.D{{Key: "s", Value: in(seqs)}})
 	}
 	entries, err := r.store.leaving(ctx, bson.D{{Key: "c", Value: t.Name}, {Key: "$or", Value: which}}, "s", trimSlice)
 	if err != nil {

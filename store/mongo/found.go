@@ -111,7 +111,7 @@ func (s *Store) hits(ctx context.Context, kind chat.TermKind, page []*foundDoc) 
 		users = append(users, user)
 	}
 	var people []*personDoc
-	them := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: users}}}}
+	them := bson.D{{Key: "_id", Value: in(users)}}
 	if err := s.findAll(ctx, peopleCollection, them, &people, only("terms")); err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func (c chatStore) Hidden(ctx context.Context, name chat.Conversation, seq uint6
 			keys = append(keys, hiddenKey{person, name, 0}, hiddenKey{person, name, int64(seq)})
 		}
 		var all []hiddenDoc
-		err := s.findAll(ctx, hiddenCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, &all)
+		err := s.findAll(ctx, hiddenCollection, bson.D{{Key: "_id", Value: in(keys)}}, &all)
 		if err != nil {
 			return nil, err
 		}

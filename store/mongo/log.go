@@ -180,7 +180,7 @@ func (s *Store) inserted(ctx context.Context, entries []*logDoc) (n int, err err
 		ids[i] = e.ID
 	}
 	err = retried(ctx, func() error {
-		filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}
+		filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "_id", Value: in(ids)}}
 		cursor, err := s.log().Find(ctx, filter, finding().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			return err
@@ -360,7 +360,7 @@ func (s *Store) closeEntries(ctx context.Context, entries []*logDoc) error {
 	for i, e := range entries {
 		ns[i] = e.N
 	}
-	filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "n", Value: bson.D{{Key: "$in", Value: ns}}}}
+	filter := bson.D{{Key: "c", Value: entries[0].Conversation}, {Key: "n", Value: in(ns)}}
 	err := retried(ctx, func() error {
 		_, err := s.log().UpdateMany(ctx, filter, bson.D{unset("open", "fx")})
 		return err

@@ -125,7 +125,7 @@ func writeEdits(ctx context.Context, s *Store, records []*transfer.Edit) error {
 		ids = append(ids, messageEntryID(r.C, r.Seq))
 	}
 	var all []*logDoc
-	if err := s.findAll(ctx, logCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, &all); err != nil {
+	if err := s.findAll(ctx, logCollection, bson.D{{Key: "_id", Value: in(ids)}}, &all); err != nil {
 		return err
 	}
 	docs := make(map[bson.ObjectID]*logDoc, len(all))

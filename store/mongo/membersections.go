@@ -80,7 +80,7 @@ func addToMembers[R any](ctx context.Context, s *Store, records []R, of func(R) 
 		}
 	}
 	var all []*memberDoc
-	these := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}
+	these := bson.D{{Key: "_id", Value: in(keys)}}
 	if err := s.findAll(ctx, membersCollection, these, &all); err != nil {
 		return err
 	}

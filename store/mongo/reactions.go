@@ -52,8 +52,8 @@ func (s *Store) reactionsFor(
 		return nil, nil
 	}
 	err = s.findAll(ctx, reactionsCollection, bson.D{
-		{Key: "c", Value: c}, {Key: "s", Value: bson.D{{Key: "$in", Value: seqs}}},
-		{Key: "u", Value: bson.D{{Key: "$in", Value: bson.A{"", who}}}}, {Key: "on", Value: true},
+		{Key: "c", Value: c}, {Key: "s", Value: in(seqs)},
+		{Key: "u", Value: in(bson.A{"", who})}, {Key: "on", Value: true},
 	}, &all)
 	return all, err
 }
@@ -98,7 +98,7 @@ func (s *Store) unreact(ctx context.Context, c chat.Conversation, seqs []int64) 
 	}
 	err := retried(ctx, func() error {
 		_, err := s.db.Collection(reactionsCollection).DeleteMany(ctx,
-			bson.D{{Key: "c", Value: c}, {Key: "s", Value: bson.D{{Key: "$in", Value: seqs}}}})
+			bson.D{{Key: "c", Value: c}, {Key: "s", Value: in(seqs)}})
 		return err
 	})
 	return failed(ctx, "remove reactions", err)

@@ -146,7 +146,7 @@ func (s *Store) entriesAt(ctx context.Context, field string, at map[chat.Convers
 	}
 	var either bson.A
 	for c, numbers := range at {
-		either = append(either, bson.D{{Key: "c", Value: c}, {Key: field, Value: bson.D{{Key: "$in", Value: numbers}}}})
+		either = append(either, bson.D{{Key: "c", Value: c}, {Key: field, Value: in(numbers)}})
 	}
 	var all []*logDoc
 	if err := s.findAll(ctx, logCollection, bson.D{{Key: "$or", Value: either}}, &all); err != nil {
@@ -180,7 +180,7 @@ func (s *Store) membersOf(
 		return nil, nil
 	}
 	var all []*memberDoc
-	if err := s.findAll(ctx, membersCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, &all); err != nil {
+	if err := s.findAll(ctx, membersCollection, bson.D{{Key: "_id", Value: in(keys)}}, &all); err != nil {
 		return nil, err
 	}
 	out := make(map[chat.Conversation]*memberDoc, len(all))
@@ -358,7 +358,7 @@ func (s *Store) hiddenOf(
 		return nil, nil
 	}
 	var all []hiddenDoc
-	if err := s.findAll(ctx, hiddenCollection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, &all); err != nil {
+	if err := s.findAll(ctx, hiddenCollection, bson.D{{Key: "_id", Value: in(keys)}}, &all); err != nil {
 		return nil, err
 	}
 	out := map[place]bool{}

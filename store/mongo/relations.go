@@ -246,7 +246,7 @@ func (s *Store) countAmong(ctx context.Context, user accounts.Name, of []*relati
 	}
 	filter := bson.D{
 		{Key: "u", Value: user}, {Key: "state", Value: chat.ContactAccepted},
-		{Key: "p", Value: bson.D{{Key: "$in", Value: names}}},
+		{Key: "p", Value: in(names)},
 	}
 	err = retried(ctx, func() error {
 		many, err := s.relations().CountDocuments(ctx, filter)

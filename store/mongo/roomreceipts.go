@@ -152,7 +152,8 @@ func (r *roomTelling) news(ctx context.Context, name chat.Conversation, crew []*
 func (s *Store) lastOwn(ctx context.Context, c chat.Conversation, who accounts.Name, seq int64) (int64, error) {
 	var last []*logDoc
 	filter := bson.D{
-		{Key: "c", Value: c}, {Key: "f", Value: who}, {Key: "s", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lte", Value: seq}}},
+		{Key: "c", Value: c}, {Key: "f", Value: who},
+		{Key: "s", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lte", Value: seq}}},
 		{Key: "msg.silent", Value: bson.D{{Key: "$ne", Value: true}}},
 	}
 	err := s.findAll(ctx, logCollection, filter, &last, sortedBy("s", -1), limitedTo(1), only("s"))

@@ -60,7 +60,8 @@ func sectionOf[R any, P interface {
 	*R
 	transfer.Record
 }](
-	read func(ctx context.Context, s *Store, p *page, after P) error, write func(ctx context.Context, s *Store, records []P) error,
+	read func(ctx context.Context, s *Store, p *page, after P) error,
+	write func(ctx context.Context, s *Store, records []P) error,
 ) section {
 	return section{
 		read: func(ctx context.Context, s *Store, p *page) error {
@@ -156,7 +157,7 @@ func (s *Store) epochs(ctx context.Context, of []*tokenDoc) (map[accounts.Name]i
 		names[i] = t.Owner
 	}
 	var owners []*userDoc
-	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}
+	filter := bson.D{{Key: "_id", Value: in(names)}}
 	if err := s.findAll(ctx, usersCollection, filter, &owners, only("epoch")); err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (s *Store) noteSame(ctx context.Context, same []chat.Sighting) error {
 			docs[i] = seenDoc{User: x.Who, At: x.At.UnixMilli()}
 		}
 	}
-	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: who}}}}
+	filter := bson.D{{Key: "_id", Value: in(who)}}
 	change := change(same[0])
 	if change == nil {
 		_, err := s.sightings().DeleteMany(ctx, filter)
@@ -112,7 +112,7 @@ func (c chatStore) LastSeen(ctx context.Context, who ...accounts.Name) ([]time.T
 	at := map[accounts.Name]time.Time{}
 	for rest := who; len(rest) > 0; rest = rest[min(len(rest), seenPage):] {
 		var docs []seenDoc
-		some := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: rest[:min(len(rest), seenPage)]}}}}
+		some := bson.D{{Key: "_id", Value: in(rest[:min(len(rest), seenPage)])}}
 		if err := s.findIn(ctx, s.sightings(), some, &docs, seenPage); err != nil {
 			return nil, err
 		}

@@ -129,6 +129,17 @@ func (s *Store) readState(ctx context.Context, name chat.Conversation) (*state, 
 	}
 }
 
+// seeThrough finishes entries of one conversation that answer a repeat: who has written them may not have told anybody yet.
+func (s *Store) seeThrough(ctx context.Context, entries ...*logDoc) error {
+	for _, e := range entries {
+		if e.Open != "" {
+			_, err := s.finish(ctx, e.Conversation) // all of them
+			return err
+		}
+	}
+	return nil
+}
+
 // finish does what may not have followed from entries of a conversation, and says whether there were such.
 func (s *Store) finish(ctx context.Context, name chat.Conversation) (bool, error) {
 	open, err := s.openEntries(ctx, name)
@@ -193,7 +204,7 @@ func (s *Store) readPeople(ctx context.Context, st *state, who []accounts.Name) 
 	for i, name := range who {
 		keys[i] = memberKey{name, st.Name}
 	}
-	if err := s.findMembers(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, st); err != nil {
+	if err := s.findMembers(ctx, bson.D{{Key: "_id", Value: in(keys)}}, st); err != nil {
 		return err
 	}
 	for _, name := range who {

@@ -144,7 +144,7 @@ func (s *Store) lastOfAll(ctx context.Context, of []*logDoc) (map[chat.Conversat
 		}
 	}
 	var all []convDoc
-	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}
+	filter := bson.D{{Key: "_id", Value: in(names)}}
 	if err := s.findAll(ctx, convsCollection, filter, &all, only("n")); err != nil {
 		return nil, err
 	}

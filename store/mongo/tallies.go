@@ -108,7 +108,7 @@ func (s *Store) sidesOf(ctx context.Context, user accounts.Name, filter bson.D) 
 
 func (s *Store) convsNamed(ctx context.Context, names bson.A) (map[chat.Conversation]convDoc, error) {
 	var convs []convDoc
-	these := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: names}}}}
+	these := bson.D{{Key: "_id", Value: in(names)}}
 	if err := s.findAll(ctx, convsCollection, these, &convs); err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (s *Store) whoHears(ctx context.Context, user accounts.Name, contacts []acc
 		keys[i] = relationKey{other, user}
 	}
 	var theirs []*relationDoc
-	back := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}
+	back := bson.D{{Key: "_id", Value: in(keys)}}
 	if err := s.findAll(ctx, relationsCollection, back, &theirs); err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func (a accountStore) removeTokens(ctx context.Context, filter bson.D) (gone []a
 	if err != nil || len(gone) == 0 {
 		return nil, err
 	}
-	_, err = a.tokens().DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	_, err = a.tokens().DeleteMany(ctx, bson.D{{Key: "_id", Value: in(ids)}})
 	if err != nil {
 		return nil, failed(ctx, "delete tokens", err)
 	}
@@ -180,7 +180,7 @@ func (a accountStore) purge(ctx context.Context, c *mongo.Collection, now time.T
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	over = append(over, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}) // one may have got another end
+	over = append(over, bson.E{Key: "_id", Value: in(ids)}) // one may have got another end
 	done, err := c.DeleteMany(ctx, over)
 	if err != nil {
 		return 0, failed(ctx, "purge "+c.Name(), err)

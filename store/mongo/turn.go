@@ -302,18 +302,16 @@ func (c *conversation) repeat(ctx context.Context, steps []*step, results []resu
 		mids = append(mids, r.turn.entry.MID)
 	}
 	var all []*logDoc
-	these := bson.D{{Key: "c", Value: c.name}, {Key: "f", Value: first.From}, {Key: "m", Value: bson.D{{Key: "$in", Value: mids}}}}
+	these := bson.D{{Key: "c", Value: c.name}, {Key: "f", Value: first.From}, {Key: "m", Value: in(mids)}}
 	if err := c.store.findAll(ctx, logCollection, these, &all); err != nil {
 		return 0, err
 	}
-	there, open := map[string]*logDoc{}, false
-	for _, e := range all {
-		there[e.MID], open = e, open || e.Open != ""
+	if err := c.store.seeThrough(ctx, all...); err != nil {
+		return 0, err
 	}
-	if open { // who has written them may not have told anybody yet
-		if _, err := c.store.finish(ctx, c.name); err != nil {
-			return 0, err
-		}
+	there := map[string]*logDoc{}
+	for _, e := range all {
+		there[e.MID] = e
 	}
 	for i := range mids {
 		e := there[results[i].turn.entry.MID]

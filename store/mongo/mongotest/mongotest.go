@@ -56,7 +56,6 @@ func Only(t testing.TB) {
 func Small() bool { return small }
 
 var (
-	alive     io.Closer // the pipe to the server that was started
 	small     = os.Getenv(ServerEnv) == "" || os.Getenv(smallEnv) != ""
 	databases atomic.Int64
 )
@@ -83,8 +82,8 @@ func start() (string, error) {
 	run := exec.Command("go", "run", ".")
 	run.Dir = filepath.Join(filepath.Dir(here), "..", "..", "..", "tools", "mongotest")
 	run.Stderr = os.Stderr
-	var err error
-	if alive, err = run.StdinPipe(); err != nil {
+	stdin, err := run.StdinPipe()
+	if err != nil {
 		return "", err
 	}
 	stdout, err := run.StdoutPipe()
@@ -98,7 +97,10 @@ func start() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("tools/mongotest: %w", err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, stdout) }()
+	go func() {
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = stdin.Close() // only now: the server ends with it
+	}()
 	return strings.TrimSpace(line), nil
 }
 
