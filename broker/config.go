@@ -254,6 +254,9 @@ type StoreConfig struct {
 	// How long one operation of the database may take. Who has asked for it is told then that the store is unavailable, and
 	// comes back later. At least 1s.
 	Timeout Duration `toml:"timeout"`
+	// For how long a node keeps the database that does not say anything: after a crash another one waits for so long, and a node
+	// whose database is as slow as that accepts nothing. At least 1s.
+	Lease Duration `toml:"lease"`
 	// Memory for blocks read from the disk; at least 1MiB. Without uri only.
 	Cache Bytes `toml:"cache"`
 	// With less than this free on the disk, nothing new is accepted until there is more again: clients are disconnected
@@ -368,7 +371,7 @@ func Default() Config {
 			Memory:               Ceiling{Percent: 75},
 		},
 		Store: StoreConfig{
-			StartTimeout: 10 * second, Timeout: 10 * second, Cache: 64 * mebibyte, MinFree: 128 * mebibyte,
+			StartTimeout: 10 * second, Timeout: 10 * second, Lease: 15 * second, Cache: 64 * mebibyte, MinFree: 128 * mebibyte,
 		},
 		Metrics: MetricsConfig{SysInterval: 10 * second},
 		Log:     LogConfig{Level: "info", Format: "text"},
@@ -461,6 +464,7 @@ func (c StoreConfig) validate(v *violations) {
 	v.check(c.Password.Reveal() == "" || c.URI.Reveal() != "", "store.password", "without store.uri")
 	atLeast(v, "store.start_timeout", c.StartTimeout, second/10)
 	atLeast(v, "store.timeout", c.Timeout, second)
+	atLeast(v, "store.lease", c.Lease, second)
 	atLeast(v, "store.cache", c.Cache, mebibyte)
 	atLeast(v, "store.min_free", c.MinFree, Bytes(0))
 }

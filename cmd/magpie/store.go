@@ -102,6 +102,7 @@ func mongoConfig(cfg broker.Config) mongo.Config {
 		Password:     cfg.Store.Password.Reveal(),
 		StartTimeout: time.Duration(cfg.Store.StartTimeout),
 		Timeout:      time.Duration(cfg.Store.Timeout),
+		Lease:        time.Duration(cfg.Store.Lease),
 		QueueAge:     time.Duration(cfg.Sessions.QueueAge),
 		Alone:        true,
 	}

@@ -138,7 +138,7 @@ func New(t testing.TB, options ...Option) *Server {
 	if mongotest.Wanted() {
 		s.env = append(s.env, "MAGPIE_STORE="+mongotest.Database(t))
 		if mongotest.Small() { // and slow
-			s.env = append(s.env, "MAGPIE_STORE_START_TIMEOUT=1m", "MAGPIE_STORE_TIMEOUT=1m")
+			s.env = append(s.env, "MAGPIE_STORE_START_TIMEOUT=1m", "MAGPIE_STORE_TIMEOUT=1m", "MAGPIE_STORE_LEASE=1m")
 		}
 	}
 	for _, o := range options {
