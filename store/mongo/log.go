@@ -245,7 +245,7 @@ func (s *Store) lastN(ctx context.Context, c chat.Conversation) (int64, error) {
 func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) (usns [][]uint64, err error) {
 	s.following.RLock()
 	defer s.following.RUnlock()
-	landed := s.inFlight(entries[0].Conversation)
+	landed := s.inFlight(entries[0].Conversation, all)
 	defer func() { landed(err == nil) }()
 	var docs []document
 	at := map[string]int{}
@@ -287,38 +287,53 @@ func (s *Store) follow(ctx context.Context, entries []*logDoc, all []following) 
 	return usns, s.closeEntries(ctx, entries)
 }
 
+// flight is that things follow in a conversation.
+type flight struct {
+	landed chan struct{}          // closed when they have
+	told   map[accounts.Name]bool // whom the conversation may be no more of, and who has not been told
+}
+
 // inFlight says that things follow in a conversation, until done is called: what is read of it meanwhile is of no one moment, and
 // neither is what is read later, until somebody has finished it, if not all has followed.
-func (s *Store) inFlight(c chat.Conversation) (done func(all bool)) {
+func (s *Store) inFlight(c chat.Conversation, all []following) (done func(all bool)) {
+	is := flight{landed: make(chan struct{}), told: map[accounts.Name]bool{}}
+	for _, f := range all {
+		for _, t := range f.Told {
+			is.told[t.User] = true
+		}
+	}
 	s.flightMu.Lock()
 	defer s.flightMu.Unlock()
-	landed := make(chan struct{})
-	s.flights[c] = landed
+	s.flights[c] = is
 	return func(all bool) {
 		s.flightMu.Lock()
 		defer s.flightMu.Unlock()
 		delete(s.flights, c)
 		if !all {
-			s.torn[c] = true
+			s.torn[c] = is.told
 		}
-		close(landed)
+		close(is.landed)
 	}
 }
 
-// flight gives what is closed when things have followed in one of some conversations, nil if nothing follows there now, and those
-// in which not all has followed. In large ones something follows all the time, and nobody's stream knows of it: see settleLarge.
-func (s *Store) flight(of []*side) (landed chan struct{}, torn []chat.Conversation) {
+// flight gives what is closed when things have followed in one of some conversations, or where a user is to be told something: he
+// may have left it; nil if nothing follows there now. And it gives those in which not all has followed. In large ones something
+// follows all the time of which nobody's stream knows: see settleLarge.
+func (s *Store) flight(user accounts.Name, of []*side) (landed chan struct{}, torn []chat.Conversation) {
+	small := make(map[chat.Conversation]bool, len(of))
+	for _, x := range of {
+		small[x.Name] = !x.large()
+	}
 	s.flightMu.Lock()
 	defer s.flightMu.Unlock()
-	for _, x := range of {
-		if x.large() {
-			continue
+	for c, is := range s.flights {
+		if small[c] || is.told[user] {
+			landed = is.landed
 		}
-		if is := s.flights[x.Name]; is != nil {
-			landed = is
-		}
-		if s.torn[x.Name] {
-			torn = append(torn, x.Name)
+	}
+	for c, told := range s.torn {
+		if small[c] || told[user] {
+			torn = append(torn, c)
 		}
 	}
 	return landed, torn

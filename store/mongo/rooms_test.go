@@ -1,9 +1,13 @@
 package mongo_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -145,5 +149,39 @@ func TestWhatIsNotKeptOfALargeRoomIsUnreadNoMore(t *testing.T) {
 	tallies, _, err := store.Chat().Tallies(t.Context(), "bob")
 	if err != nil || len(tallies) != 0 {
 		t.Errorf("tallies are %+v, %v, want none", tallies, err)
+	}
+}
+
+// What somebody has not read in a room that he is put out of is unread until his stream says that he is.
+func TestWhoIsPutOutOfARoomIsToldBeforeItCountsNoMore(t *testing.T) {
+	t.Parallel()
+	var store *mongo.Store
+	var leaves atomic.Bool
+	looked := "nobody has looked"
+	store = open(t, mongo.Config{URI: mongotest.Database(t), Alone: true, Hook: func(point string) {
+		if point != "followers written" || !leaves.Load() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		tallies, asOf, err := store.Chat().Tallies(ctx, "bob")
+		if looked = ""; !errors.Is(err, context.DeadlineExceeded) {
+			looked = fmt.Sprintf("tallies are %+v as of %d, %v", tallies, asOf, err)
+		}
+	}})
+	room(t, store, "g.room", chat.RoomInfo{Title: "room"}, false, "alice", "bob")
+	if _, err := write(t, store, "g.room", "alice", ""); err != nil {
+		t.Fatal(err)
+	}
+	leaves.Store(true)
+	_, commit, err := store.Chat().ChangeRoom(t.Context(), chat.RoomChange{
+		Conversation: "g.room", By: "alice", Who: []accounts.Name{"bob"}, Step: func(r *chat.Room) (chat.RoomTold, error) {
+			r.Exit("bob")
+			return chat.RoomTold{Tells: []chat.RoomTell{{To: "bob", State: chat.RoomKicked}}}, nil
+		},
+	})
+	written(t, commit, err)
+	if looked != "" {
+		t.Errorf("between his place and his stream: %s", looked)
 	}
 }

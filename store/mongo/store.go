@@ -50,8 +50,8 @@ type Store struct {
 
 	following sync.RWMutex // held while something follows; by who needs all of one moment, alone
 	flightMu  sync.Mutex
-	flights   map[chat.Conversation]chan struct{} // where things follow, until they have
-	torn      map[chat.Conversation]bool          // where not all has followed, because the database has failed
+	flights   map[chat.Conversation]flight                 // where things follow, until they have
+	torn      map[chat.Conversation]map[accounts.Name]bool // where not all has followed, as the database has failed, and who is told there
 
 	pushMu      sync.Mutex
 	pushQueue   []*pushing
@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		cfg: cfg, logger: log, counts: newCounts(),
 		convs: map[chat.Conversation]*conversation{}, heads: map[accounts.Name]streamHead{},
-		flights: map[chat.Conversation]chan struct{}{}, torn: map[chat.Conversation]bool{}, left: make(chan struct{}, 1),
+		flights: map[chat.Conversation]flight{}, torn: map[chat.Conversation]map[accounts.Name]bool{}, left: make(chan struct{}, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.health = newHealth(log, s.ping, cfg.Timeout/2)

@@ -169,7 +169,7 @@ func (s *Store) sidesAsOf(ctx context.Context, user accounts.Name) (
 	if sides, err = s.sidesOf(ctx, user, bson.D{{Key: "in", Value: true}}); err != nil {
 		return nil, 0, nil, false, err
 	}
-	landed, torn := s.flight(sides) // before the head: what has landed until then is in that
+	landed, torn := s.flight(user, sides) // before the head: what has landed until then is in that
 	after, err := s.headNow(ctx, user)
 	if err != nil || landed == nil {
 		return sides, asOf, torn, after == asOf, err
