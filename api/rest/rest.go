@@ -237,7 +237,9 @@ func isJSON(r *http.Request) bool {
 
 // fail answers with what went wrong, and logs what is not the client's doing.
 func (h *handler) fail(w http.ResponseWriter, op *api.Operation, err error) {
-	if _, ok := api.FaultOf(err); !ok && !unavailable(err) {
+	if unavailable(err) {
+		h.log.Debug("request not served", "method", op.Name, "err", err)
+	} else if _, ok := api.FaultOf(err); !ok {
 		h.log.Error("request failed", "method", op.Name, "err", err)
 	}
 	fail(w, err)
