@@ -37,7 +37,10 @@ func rounds(usual int) int {
 
 // many gives how much everybody does on a device in a round, which is less when only quick tests are wanted.
 func many(usual int) int {
-	if testing.Short() {
+	switch {
+	case testing.Short() && brokertest.Small():
+		return usual / 4
+	case testing.Short():
 		return usual / 2
 	}
 	return brokertest.Scale(usual, 1)
@@ -77,18 +80,18 @@ func outside(t *testing.T) ground {
 }
 
 // inside is a node in this process, whose clock can be set. It begins ten days ago, so that all is too old to be kept when it
-// is as late as it is.
+// is as late as it is; nothing is, before that.
 func inside(t *testing.T) ground {
 	t.Helper()
 	var mu sync.Mutex // guards the offset
-	offset := -10 * 24 * time.Hour
+	offset, keep := -10*24*time.Hour, 0
 	now := func() time.Time {
 		mu.Lock()
 		defer mu.Unlock()
 		return time.Now().Add(offset)
 	}
 	place, node := people.InsideOn(t, pebble.Config{Clock: now}, func(c *broker.Config) {
-		c.Chat.LargeFrom, c.Chat.KeepMessages = largeFrom, 7
+		c.Chat.LargeFrom, c.Chat.KeepMessages = largeFrom, keep
 		c.Chat.RecallFor, c.Chat.EditFor = 0, 0 // always, whatever the time
 		c.Limits.Invitations, c.Limits.ContactRequests = 0, 0
 	})
@@ -102,6 +105,8 @@ func inside(t *testing.T) ground {
 			mu.Lock()
 			offset = 0
 			mu.Unlock()
+			keep = 7
+			node.Restart()
 			if err := node.Chat().Retire(t.Context()); err != nil {
 				t.Error(err)
 			}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/magpie-im/magpie/broker/brokertest"
 )
 
 // clone gives a recording that a doctor may change: what was asked, and what everybody sees.
@@ -393,6 +395,9 @@ func directOf(know *truth, a, b string) string {
 
 // A judge who finds nothing has to be one who could: each fault is found, and called by its name.
 func TestTheJudgeFindsWhatIsPlanted(t *testing.T) {
+	if brokertest.Small() {
+		t.Skip("the judge is the same, whatever he judges")
+	}
 	t.Parallel()
 	w := newWorld(t, inside(t), dice(t), 0)
 	left := maps.Clone(doctors)

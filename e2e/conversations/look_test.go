@@ -89,6 +89,10 @@ func (w *world) lookAt(d *people.Person, l *look, c string) {
 		if len(page) == 0 {
 			break
 		}
+		if page[0].Seq <= after {
+			w.t.Errorf("the history of %s after %d begins with %s", c, after, page[0].raw)
+			break
+		}
 		after = page[len(page)-1].Seq
 	}
 	l.changes[c] = w.changesOf(d, c)
@@ -101,13 +105,19 @@ func (w *world) lookAt(d *people.Person, l *look, c string) {
 }
 
 func (w *world) membersOf(d *people.Person, c string) []event {
-	out, _ := w.get(d, "group.members", M{"c": c})
+	out, word := w.get(d, "group.members", M{"c": c})
+	if word != "" && word != "not_member" {
+		w.t.Errorf("%s: the members of %s: %s, %v", d.Name, c, word, out)
+	}
 	return listed(out, "", "members")
 }
 
 func (w *world) changesOf(d *people.Person, c string) (all []event) {
 	for rev := uint64(0); ; {
 		out, word := w.get(d, "changes", M{"c": c, "rev": rev, "limit": 500})
+		if word != "" && word != "not_member" {
+			w.t.Errorf("%s: the changes of %s: %s, %v", d.Name, c, word, out)
+		}
 		page := listed(out, "", "changes")
 		all = append(all, page...)
 		if more, _ := out["more"].(bool); word != "" || !more {
@@ -120,7 +130,16 @@ func (w *world) changesOf(d *people.Person, c string) (all []event) {
 var client = &http.Client{Timeout: people.Deadline, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 
 // get asks for what there is much of, over HTTP, and does not hold it against what the server says of itself, which takes time.
+// As a client does, it asks again when the server cannot answer now.
 func (w *world) get(d *people.Person, method string, in M) (out M, word string) {
+	server.Becomes(func() bool {
+		out, word = w.getOnce(d, method, in)
+		return word != "unavailable"
+	})
+	return out, word
+}
+
+func (w *world) getOnce(d *people.Person, method string, in M) (out M, word string) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		panic(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/server"
 )
@@ -182,6 +183,7 @@ func (w *world) round(s shape, each int) {
 		w.settle() // so that it is known who was where
 		w.retire()
 		w.fresh = len(w.rec.asked)
+		w.insist(nil)
 	}
 	w.settle()
 }
@@ -265,8 +267,13 @@ func (w *world) settle() {
 	w.expire()
 	var looking sync.WaitGroup
 	looks := make([]*look, len(w.names))
+	turns := make(chan struct{}, brokertest.Scale(len(w.names), 2))
 	for i, who := range w.names {
-		looking.Go(func() { looks[i] = w.look(who) })
+		turns <- struct{}{}
+		looking.Go(func() {
+			looks[i] = w.look(who)
+			<-turns
+		})
 	}
 	looking.Wait()
 	w.remember(looks)
