@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"backup":                    {},
 	"broker/transport":          {},
 	"chat":                      {"accounts"},
+	"devices":                   {"accounts"},
 	"broker/sessions":           {"accounts"},
 	"api":                       {"accounts", "chat", "broker/sessions"},
 	"api/document":              {"accounts", "chat", "api"},
