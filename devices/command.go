@@ -60,6 +60,7 @@ func (s CommandState) rank() int {
 type Command struct {
 	ID      string // "cid", unique
 	Device  accounts.Name
+	Order   uint64 // grows with each command of the device
 	Name    string
 	Args    json.RawMessage // a JSON value; nil: none
 	By      accounts.Name
