@@ -1,0 +1,268 @@
+package devices
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+var (
+	// ErrNoRight means that somebody may see a device, and not do this with it.
+	ErrNoRight = errors.New("no right to do this with the device")
+	// ErrTooMany means that a bound is reached: of the things of an owner, or of the grants of a thing.
+	ErrTooMany = errors.New("too many")
+)
+
+// MaxOwned is how many things somebody may own unless [Things.LimitOwned] says otherwise.
+const MaxOwned = 1000
+
+// maxTries is how often a change is tried that others come before.
+const maxTries = 32
+
+// Things says who may do what with which thing, and changes what is known of things. Who may not even see a thing is told
+// ErrUnknown, as of one that there is not: nobody learns which devices there are. Its methods may be called concurrently.
+type Things struct {
+	store Registry
+	now   func() time.Time
+	log   *slog.Logger
+	homes Homes
+	owned int
+
+	mu        sync.Mutex // guards what follows
+	listeners []func(before, after Thing)
+}
+
+// NewThings makes Things of what a store keeps. There are no homes until SetHomes.
+func NewThings(store Registry, now func() time.Time, log *slog.Logger) *Things {
+	return &Things{store: store, now: now, log: log, owned: MaxOwned}
+}
+
+// SetHomes says who knows what people are in homes. It is called before anything else is.
+func (s *Things) SetHomes(homes Homes) { s.homes = homes }
+
+// LimitOwned says how many things somebody may own; 0: without a bound. It is called before anything else is.
+func (s *Things) LimitOwned(n int) { s.owned = n }
+
+// OnChange has f called after each change of a thing: before is zero if it was added. They are equal if the thing is what it
+// was, and what people may do with it is not: somebody has come into its home, has left it, or has another role there. It is
+// called by who makes the change, before that is told that it was made; calls for one thing may overlap, and the higher
+// Rev is the newer one. f must not wait for long.
+func (s *Things) OnChange(f func(before, after Thing)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listeners = append(s.listeners, f)
+}
+
+func (s *Things) tell(before, after Thing) {
+	s.mu.Lock()
+	listeners := slices.Clone(s.listeners)
+	s.mu.Unlock()
+	for _, f := range listeners {
+		f(before, after)
+	}
+}
+
+// Added is what somebody says of a thing that he adds.
+type Added struct {
+	ID    accounts.Name
+	Owner accounts.Name
+	ThingPatch
+}
+
+// Add adds a thing, which is its owner's at once. accounts.ErrTaken: there is, or was, one of this name; ErrTooMany: he has as
+// many as he may; and the errors of Set. Two that are added at the same moment may both be the last one that fits.
+func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
+	t := Thing{ID: a.ID, Owner: a.Owner, Created: s.now().UnixMilli(), Rev: 1}
+	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
+		return Thing{}, fmt.Errorf("add device %.80q: owner: %w", a.ID, err)
+	}
+	if _, err := accounts.ParseDevice(string(a.ID)); err != nil {
+		return Thing{}, fmt.Errorf("add device: %w", err)
+	}
+	if err := s.patch(ctx, a.Owner, &t, a.ThingPatch); err != nil {
+		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, err)
+	}
+	if err := s.roomFor(ctx, a.Owner); err != nil {
+		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, err)
+	}
+	switch err := s.store.PutThing(ctx, t); {
+	case errors.Is(err, ErrChanged):
+		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, accounts.ErrTaken)
+	case err != nil:
+		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, err)
+	}
+	s.tell(Thing{}, t)
+	return t, nil
+}
+
+// roomFor checks that somebody may own one more thing.
+func (s *Things) roomFor(ctx context.Context, owner accounts.Name) error {
+	if s.owned == 0 {
+		return nil
+	}
+	n := 0
+	for t, err := range s.of(ctx, owner, "") {
+		if err != nil {
+			return err
+		}
+		if t.Owner == owner {
+			n++
+		}
+		if n >= s.owned {
+			return fmt.Errorf("%s has %d: %w", owner, n, ErrTooMany)
+		}
+	}
+	return nil
+}
+
+// Get gives a thing to somebody who may see it. Grants that are not his he sees only if he may manage it.
+func (s *Things) Get(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	t, err := s.May(ctx, who, did, VerbSee)
+	if err != nil {
+		return Thing{}, err
+	}
+	return s.shown(ctx, who, t)
+}
+
+// shown is what somebody may know of a thing that he sees.
+func (s *Things) shown(ctx context.Context, who accounts.Name, t Thing) (Thing, error) {
+	switch ok, err := s.can(ctx, who, t, VerbManage); {
+	case err != nil:
+		return Thing{}, err
+	case !ok:
+		t.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To != who })
+	}
+	return t, nil
+}
+
+// Reset is that a thing is again what it was in the factory, because it says so itself or who may manage it: its Epoch grows,
+// and what was granted is void. Its owner remains: whoever finds a thing cannot have it by resetting it.
+func (s *Things) Reset(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	t, err := s.change(ctx, did, func(t *Thing) error {
+		if who != did {
+			if err := s.allow(ctx, who, *t, VerbManage); err != nil {
+				return err
+			}
+		}
+		t.Epoch++
+		t.Grants = nil
+		return nil
+	})
+	return t, wrap("reset device", did, err)
+}
+
+// Remove forgets a thing, but for its name, which nobody gets any more. Only its owner may.
+func (s *Things) Remove(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	t, err := s.change(ctx, did, func(t *Thing) error {
+		if err := s.allowOwner(ctx, who, *t); err != nil {
+			return err
+		}
+		*t = Thing{ID: t.ID, Type: t.Type, Model: t.Model, Owner: t.Owner, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: true}
+		return nil
+	})
+	return t, wrap("remove device", did, err)
+}
+
+// Transfer gives a thing to another owner: it leaves its home, what was granted is void, and its Epoch grows, so that the new
+// owner does not see what was before. Only its owner may. ErrTooMany.
+func (s *Things) Transfer(ctx context.Context, who, did, to accounts.Name) (Thing, error) {
+	if _, err := accounts.ParseUser(string(to)); err != nil {
+		return Thing{}, fmt.Errorf("transfer device %s: %w", did, err)
+	}
+	t, err := s.change(ctx, did, func(t *Thing) error {
+		if err := s.allowOwner(ctx, who, *t); err != nil || to == who {
+			return err
+		}
+		if err := s.roomFor(ctx, to); err != nil {
+			return err
+		}
+		t.handOver(to)
+		return nil
+	})
+	return t, wrap("transfer device", did, err)
+}
+
+// Release lets go of a thing: it has no owner, and may be claimed. Otherwise it is as Transfer.
+func (s *Things) Release(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	t, err := s.change(ctx, did, func(t *Thing) error {
+		if err := s.allowOwner(ctx, who, *t); err != nil {
+			return err
+		}
+		t.handOver("")
+		return nil
+	})
+	return t, wrap("release device", did, err)
+}
+
+// Claim gives a thing that was released to an owner. Whether he may have it is for who calls this to know. ErrUnknown also if
+// somebody has it; ErrTooMany.
+func (s *Things) Claim(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	t, err := s.change(ctx, did, func(t *Thing) error {
+		if t.Owner != "" {
+			return ErrUnknown
+		}
+		if err := s.roomFor(ctx, who); err != nil {
+			return err
+		}
+		t.Owner = who
+		return nil
+	})
+	return t, wrap("claim device", did, err)
+}
+
+// handOver makes a thing somebody else's.
+func (t *Thing) handOver(to accounts.Name) {
+	t.Owner, t.Home, t.Room, t.Tags, t.Grants = to, "", "", nil, nil
+	t.Epoch++
+}
+
+// change changes a thing that is not Gone, and tells of it. f is called again if somebody else was faster; it may replace what
+// slices hold, and not write into them.
+func (s *Things) change(ctx context.Context, did accounts.Name, f func(*Thing) error) (Thing, error) {
+	for range maxTries {
+		before, err := s.thing(ctx, did)
+		if err != nil {
+			return Thing{}, err
+		}
+		after := before
+		if err := f(&after); err != nil {
+			return Thing{}, err
+		}
+		if reflect.DeepEqual(before, after) {
+			return after, nil
+		}
+		after.Rev++
+		err = s.store.PutThing(ctx, after)
+		if errors.Is(err, ErrChanged) {
+			continue
+		}
+		if err == nil {
+			s.tell(before, after)
+		}
+		return after, err
+	}
+	return Thing{}, fmt.Errorf("%w: others change it all the time", ErrUnavailable)
+}
+
+// thing gives a thing that is not Gone.
+func (s *Things) thing(ctx context.Context, did accounts.Name) (Thing, error) {
+	t, err := s.store.Thing(ctx, did)
+	if err == nil && t.Gone {
+		err = ErrUnknown
+	}
+	return t, err
+}
+
+func wrap(what string, did accounts.Name, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", what, did, err)
+}

@@ -1,0 +1,163 @@
+package devices
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// pageOfThings is how many things are read at once.
+const pageOfThings = 100
+
+// Seen gives up to limit things that somebody may see now, in the order of their names, those after after. Fewer than limit: there
+// are no more. What he may know of them is as Get says. A device sees itself.
+func (s *Things) Seen(ctx context.Context, who, after accounts.Name, limit int) ([]Thing, error) {
+	sources := []iter.Seq2[Thing, error]{s.itself(ctx, who, after), s.of(ctx, who, after)}
+	if s.homes != nil {
+		s = &Things{store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[string]HomeRole{}}}
+		homes, err := s.homes.HomesOf(ctx, who)
+		if err != nil {
+			return nil, fmt.Errorf("homes of %s: %w", who, err)
+		}
+		for _, home := range homes {
+			sources = append(sources, s.in(ctx, home, after))
+		}
+	}
+	var all []Thing
+	for t, err := range merge(sources) {
+		if err != nil {
+			return nil, fmt.Errorf("things of %s: %w", who, err)
+		}
+		if len(all) >= limit {
+			break
+		}
+		ok, err := s.can(ctx, who, t, VerbSee)
+		if err == nil && ok {
+			t, err = s.shown(ctx, who, t)
+			all = append(all, t)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("things of %s: %w", who, err)
+		}
+	}
+	return all, nil
+}
+
+// remembered are homes for one question about one account, which is not asked twice.
+type remembered struct {
+	Homes
+	roles map[string]HomeRole
+}
+
+func (r remembered) Role(ctx context.Context, home string, who accounts.Name) (HomeRole, error) {
+	role, ok := r.roles[home]
+	if ok {
+		return role, nil
+	}
+	role, err := r.Homes.Role(ctx, home, who)
+	if err == nil {
+		r.roles[home] = role
+	}
+	return role, err
+}
+
+// itself gives the thing that somebody is.
+func (s *Things) itself(ctx context.Context, who, after accounts.Name) iter.Seq2[Thing, error] {
+	return func(yield func(Thing, error) bool) {
+		if who <= after {
+			return
+		}
+		t, err := s.thing(ctx, who)
+		if err == nil || known(err) != nil {
+			yield(t, err)
+		}
+	}
+}
+
+// of gives the things that somebody is among the seers of.
+func (s *Things) of(ctx context.Context, who, after accounts.Name) iter.Seq2[Thing, error] {
+	return pages(after, func(after accounts.Name) ([]Thing, error) { return s.store.ThingsOf(ctx, who, after, pageOfThings) })
+}
+
+// in gives the things in a home.
+func (s *Things) in(ctx context.Context, home string, after accounts.Name) iter.Seq2[Thing, error] {
+	return pages(after, func(after accounts.Name) ([]Thing, error) { return s.store.ThingsIn(ctx, home, after, pageOfThings) })
+}
+
+func pages(after accounts.Name, read func(after accounts.Name) ([]Thing, error)) iter.Seq2[Thing, error] {
+	return func(yield func(Thing, error) bool) {
+		for {
+			page, err := read(after)
+			if err != nil {
+				yield(Thing{}, err)
+				return
+			}
+			for _, t := range page {
+				if !yield(t, nil) {
+					return
+				}
+				after = t.ID
+			}
+			if len(page) < pageOfThings {
+				return
+			}
+		}
+	}
+}
+
+// merge gives what is in any of some sources, each of which is in the order of names, once and in this order. It ends after an
+// error.
+func merge(sources []iter.Seq2[Thing, error]) iter.Seq2[Thing, error] {
+	return func(yield func(Thing, error) bool) {
+		heads := make([]*head, 0, len(sources))
+		for _, source := range sources {
+			next, stop := iter.Pull2(source)
+			defer stop()
+			heads = append(heads, (&head{next: next}).step())
+		}
+		for {
+			first := least(heads)
+			if first == nil {
+				return
+			}
+			t, err := first.thing, first.err
+			if !yield(t, err) || err != nil {
+				return
+			}
+			for _, h := range heads {
+				if h.ok && h.err == nil && h.thing.ID == t.ID {
+					h.step()
+				}
+			}
+		}
+	}
+}
+
+// head is the first thing of a source that was not given yet.
+type head struct {
+	next  func() (Thing, error, bool)
+	thing Thing
+	err   error
+	ok    bool
+}
+
+func (h *head) step() *head {
+	h.thing, h.err, h.ok = h.next()
+	return h
+}
+
+// least gives the head with an error, else that with the least name; nil: all are at their end.
+func least(heads []*head) (first *head) {
+	for _, h := range heads {
+		switch {
+		case !h.ok:
+		case h.err != nil:
+			return h
+		case first == nil || h.thing.ID < first.thing.ID:
+			first = h
+		}
+	}
+	return first
+}
