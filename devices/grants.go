@@ -59,11 +59,12 @@ func (s *Things) Grant(ctx context.Context, who, did accounts.Name, g Grant) (Gr
 		if err := g.check(now); err != nil {
 			return err
 		}
-		left := slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.over(now) })
-		if len(left) >= MaxGrants {
-			return fmt.Errorf("%d grants: %w", len(left), ErrTooMany)
+		grants := slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.over(now) })
+		if len(grants) >= MaxGrants {
+			return fmt.Errorf("%d grants: %w", len(grants), ErrTooMany)
 		}
-		t.Grants = append(left, g)
+		grants = append(grants, g)
+		t.Grants = grants
 		return nil
 	})
 	return g, wrap("grant of device", did, err)
@@ -107,3 +108,16 @@ func (g Grant) check(now int64) error {
 
 // over says whether a grant will never hold again.
 func (g Grant) over(now int64) bool { return g.Until != 0 && now >= g.Until }
+
+// commands are the single commands that grants let somebody give now, in order.
+func commands(grants []Grant, now int64) (all []Verb) {
+	for _, g := range grants {
+		for _, v := range g.Verbs {
+			if g.Holds(now) && strings.HasPrefix(string(v), verbCommand) {
+				all = append(all, v)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

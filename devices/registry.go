@@ -79,18 +79,9 @@ type Added struct {
 // Add adds a thing, which is its owner's at once. accounts.ErrTaken: there is, or was, one of this name; ErrTooMany: he has as
 // many as he may; and the errors of Set. Two that are added at the same moment may both be the last one that fits.
 func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
-	t := Thing{ID: a.ID, Owner: a.Owner, Created: s.now().UnixMilli(), Rev: 1}
-	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
-		return Thing{}, fmt.Errorf("add device %.80q: owner: %w", a.ID, err)
-	}
-	if _, err := accounts.ParseDevice(string(a.ID)); err != nil {
-		return Thing{}, fmt.Errorf("add device: %w", err)
-	}
-	if err := s.patch(ctx, a.Owner, &t, a.ThingPatch); err != nil {
-		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, err)
-	}
-	if err := s.roomFor(ctx, a.Owner); err != nil {
-		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, err)
+	t, err := s.newThing(ctx, a)
+	if err != nil {
+		return Thing{}, fmt.Errorf("add device %.80s: %w", a.ID, err)
 	}
 	switch err := s.store.PutThing(ctx, t); {
 	case errors.Is(err, ErrChanged):
@@ -100,6 +91,26 @@ func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
 	}
 	s.tell(Thing{}, t)
 	return t, nil
+}
+
+// MayAdd checks all that Add checks but whether the name is free.
+func (s *Things) MayAdd(ctx context.Context, a Added) error {
+	_, err := s.newThing(ctx, a)
+	return wrap("add device", a.ID, err)
+}
+
+func (s *Things) newThing(ctx context.Context, a Added) (Thing, error) {
+	t := Thing{ID: a.ID, Owner: a.Owner, Created: s.now().UnixMilli(), Rev: 1}
+	if _, err := accounts.ParseDevice(string(a.ID)); err != nil {
+		return Thing{}, err
+	}
+	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
+		return Thing{}, fmt.Errorf("owner: %w", err)
+	}
+	if err := s.patch(ctx, a.Owner, &t, a.ThingPatch); err != nil {
+		return Thing{}, err
+	}
+	return t, s.roomFor(ctx, a.Owner)
 }
 
 // roomFor checks that somebody may own one more thing.
@@ -122,24 +133,53 @@ func (s *Things) roomFor(ctx context.Context, owner accounts.Name) error {
 	return nil
 }
 
-// Get gives a thing to somebody who may see it. Grants that are not his he sees only if he may manage it.
-func (s *Things) Get(ctx context.Context, who, did accounts.Name) (Thing, error) {
-	t, err := s.May(ctx, who, did, VerbSee)
-	if err != nil {
-		return Thing{}, err
-	}
-	return s.shown(ctx, who, t)
+// View is a thing as somebody sees it.
+type View struct {
+	Thing        // with the grants that are his alone, unless he manages it
+	May   []Verb // what he may do with it now: manage, control and see; and single commands, if he may not control it
 }
 
-// shown is what somebody may know of a thing that he sees.
-func (s *Things) shown(ctx context.Context, who accounts.Name, t Thing) (Thing, error) {
-	switch ok, err := s.can(ctx, who, t, VerbManage); {
-	case err != nil:
-		return Thing{}, err
-	case !ok:
-		t.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To != who })
+// Get gives a thing to somebody who may see it.
+func (s *Things) Get(ctx context.Context, who, did accounts.Name) (View, error) {
+	t, err := s.thing(ctx, did)
+	if err == nil {
+		err = s.allow(ctx, who, t, VerbSee)
 	}
-	return t, nil
+	if err != nil {
+		return View{}, wrap("get device", did, err)
+	}
+	return s.view(ctx, who, t)
+}
+
+// view is what somebody may know of a thing, and do with it.
+func (s *Things) view(ctx context.Context, who accounts.Name, t Thing) (View, error) {
+	v := View{Thing: t}
+	for _, verb := range []Verb{VerbManage, VerbControl, VerbSee} {
+		ok, err := s.can(ctx, who, t, verb)
+		if err != nil {
+			return View{}, err
+		}
+		if ok {
+			v.May = append(v.May, verb)
+		}
+	}
+	if slices.Contains(v.May, VerbManage) {
+		return v, nil
+	}
+	v.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To != who })
+	if !slices.Contains(v.May, VerbControl) {
+		v.May = append(v.May, commands(v.Grants, s.now().UnixMilli())...)
+	}
+	return v, nil
+}
+
+// Owned gives a thing to its owner. ErrUnknown, ErrNoRight.
+func (s *Things) Owned(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	t, err := s.thing(ctx, did)
+	if err == nil {
+		err = s.allowOwner(ctx, who, t)
+	}
+	return t, wrap("own device", did, err)
 }
 
 // Reset is that a thing is again what it was in the factory, because it says so itself or who may manage it: its Epoch grows,
@@ -164,7 +204,9 @@ func (s *Things) Remove(ctx context.Context, who, did accounts.Name) (Thing, err
 		if err := s.allowOwner(ctx, who, *t); err != nil {
 			return err
 		}
-		*t = Thing{ID: t.ID, Type: t.Type, Model: t.Model, Owner: t.Owner, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: true}
+		*t = Thing{
+			ID: t.ID, Type: t.Type, Model: t.Model, Owner: t.Owner, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: true,
+		}
 		return nil
 	})
 	return t, wrap("remove device", did, err)

@@ -34,10 +34,14 @@ func TestSetChangesWhatItIsTold(t *testing.T) {
 		"title by member": {"mary", ThingPatch{Title: ptr("Lamp")}, ErrNoRight, nil},
 		"title by itself": {"lamp", ThingPatch{Title: ptr("Lamp")}, ErrNoRight, nil},
 		"title by guest":  {"gus", ThingPatch{Title: ptr("Lamp")}, ErrUnknown, nil},
-		"all": {"olga", ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true)}, nil,
+		"all": {
+			"olga",
+			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true)},
+			nil,
 			func(t *Thing) {
 				t.Type, t.Model, t.Title, t.Room, t.Tags, t.Serial, t.Sleepy = "lamp", "L1", "Lamp", "Hall", []string{"a", "b"}, true, true
-			}},
+			},
+		},
 		"long":                 {"olga", ThingPatch{Title: &long}, ErrMalformed, nil},
 		"long room":            {"olga", ThingPatch{Room: &long}, ErrMalformed, nil},
 		"long tag":             {"olga", ThingPatch{Tags: &[]string{long}}, ErrMalformed, nil},
@@ -117,6 +121,9 @@ func TestOneNameIsAddedOnce(t *testing.T) {
 	} {
 		if _, err := v.Add(t.Context(), added); !errors.Is(err, want) {
 			t.Errorf("add %s for %q: %v, want %v", added.ID, added.Owner, err, want)
+		}
+		if err := v.MayAdd(t.Context(), added); !errors.Is(err, want) && (err != nil || !errors.Is(want, accounts.ErrTaken)) {
+			t.Errorf("may add %s for %q: %v, want %v", added.ID, added.Owner, err, want)
 		}
 	}
 	if len(v.store.things) != 2 {
@@ -228,6 +235,28 @@ func TestOthersGrantsAreForManagersToSee(t *testing.T) {
 	}
 	if n := len(v.store.things["lamp"].Grants); n != 2 {
 		t.Errorf("%d are left", n)
+	}
+}
+
+func TestAViewSaysWhatSomebodyMayDo(t *testing.T) {
+	v := newVillage()
+	v.add(t, "lamp", "olga", "h.1")
+	v.grant(t, "lamp", "sue", 0, 0, "cmd:off", "cmd:on", VerbSee)
+	v.grant(t, "lamp", "sue", 0, 0, "cmd:on")
+	v.grant(t, "lamp", "sue", 0, v.now.UnixMilli()+1, "cmd:dim")
+	v.grant(t, "lamp", "sue", v.now.UnixMilli()+1, 0, "cmd:blink")
+	v.grant(t, "lamp", "carl", 0, 0, VerbControl, "cmd:on")
+	for who, want := range map[accounts.Name][]Verb{
+		"olga": {VerbManage, VerbControl, VerbSee},
+		"adam": {VerbManage, VerbControl, VerbSee},
+		"mary": {VerbControl, VerbSee},
+		"carl": {VerbControl, VerbSee},
+		"sue":  {VerbSee, "cmd:dim", "cmd:off", "cmd:on"},
+		"lamp": {VerbSee},
+	} {
+		if got, err := v.Get(t.Context(), who, "lamp"); err != nil || !slices.Equal(got.May, want) {
+			t.Errorf("%s may %q, %v; want %q", who, got.May, err, want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -11,9 +12,19 @@ import (
 // pageOfThings is how many things are read at once.
 const pageOfThings = 100
 
-// Seen gives up to limit things that somebody may see now, in the order of their names, those after after. Fewer than limit: there
-// are no more. What he may know of them is as Get says. A device sees itself.
+// Seen gives up to limit things that somebody may see now, in the order of their names, those after after. If they are fewer than
+// limit, there are no more. A device sees itself.
 func (s *Things) Seen(ctx context.Context, who, after accounts.Name, limit int) ([]Thing, error) {
+	views, err := s.Views(ctx, who, after, limit)
+	all := make([]Thing, 0, len(views))
+	for _, v := range views {
+		all = append(all, v.Thing)
+	}
+	return all, err
+}
+
+// Views is Seen with what he may do with them.
+func (s *Things) Views(ctx context.Context, who, after accounts.Name, limit int) ([]View, error) {
 	sources := []iter.Seq2[Thing, error]{s.itself(ctx, who, after), s.of(ctx, who, after)}
 	if s.homes != nil {
 		s = &Things{store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[string]HomeRole{}}}
@@ -25,7 +36,7 @@ func (s *Things) Seen(ctx context.Context, who, after accounts.Name, limit int) 
 			sources = append(sources, s.in(ctx, home, after))
 		}
 	}
-	var all []Thing
+	var all []View
 	for t, err := range merge(sources) {
 		if err != nil {
 			return nil, fmt.Errorf("things of %s: %w", who, err)
@@ -33,13 +44,12 @@ func (s *Things) Seen(ctx context.Context, who, after accounts.Name, limit int) 
 		if len(all) >= limit {
 			break
 		}
-		ok, err := s.can(ctx, who, t, VerbSee)
-		if err == nil && ok {
-			t, err = s.shown(ctx, who, t)
-			all = append(all, t)
-		}
+		v, err := s.view(ctx, who, t)
 		if err != nil {
 			return nil, fmt.Errorf("things of %s: %w", who, err)
+		}
+		if slices.Contains(v.May, VerbSee) {
+			all = append(all, v)
 		}
 	}
 	return all, nil

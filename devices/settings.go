@@ -87,7 +87,7 @@ func (s *Things) move(ctx context.Context, who accounts.Name, t *Thing, p ThingP
 	return nil
 }
 
-// mayMove checks that somebody who may manage a thing may have it be in a home. A home that he is not in is as one that there is not.
+// mayMove checks that who manages a thing may have it be in a home. One that he is not in is as one that there is not.
 func (s *Things) mayMove(ctx context.Context, who accounts.Name, t Thing, home string) error {
 	if home == "" {
 		return nil
