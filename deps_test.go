@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"chat":                      {"accounts"},
 	"devices":                   {"accounts"},
 	"broker/sessions":           {"accounts"},
-	"api":                       {"accounts", "chat", "broker/sessions"},
+	"api":                       {"accounts", "chat", "devices", "broker/sessions"},
 	"api/document":              {"accounts", "chat", "api"},
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},

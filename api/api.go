@@ -34,6 +34,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 )
 
 // Caller is who asks, and from where.
@@ -107,6 +108,7 @@ type Rooms struct {
 	Accounts *accounts.Service
 	Chat     *chat.Service
 	Sessions *sessions.Registry
+	Things   *devices.Things
 	Store    Checkpointer // in the table of NewAdmin
 }
 
@@ -115,7 +117,7 @@ func New(r Rooms) *Table {
 	return newTable(
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
-		profileRows(r), presenceRows(r),
+		profileRows(r), presenceRows(r), deviceRows(r),
 	)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 )
 
 // Fault is what a client is told when its request is refused.
@@ -52,6 +53,11 @@ var faults = []struct {
 	{accounts.ErrThrottled, Fault{Err: "throttled", Text: "Too many attempts.", RetryAfter: time.Second}},
 	{accounts.ErrRegistrationClosed, Fault{Err: "closed", Text: "This installation does not register strangers."}},
 	{accounts.ErrInvitation, Fault{Err: "invitation", Text: "The invitation is missing or not valid any more."}},
+
+	{devices.ErrUnknown, Fault{Err: "no_device", Text: "There is no such device, or you may not see it."}},
+	{devices.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this with the device."}},
+	{devices.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{devices.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
 	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 )
 
 func TestFaultOf(t *testing.T) {
@@ -33,6 +34,10 @@ func TestFaultOf(t *testing.T) {
 		"throttled":          {accounts.ErrThrottled, "throttled"},
 		"closed":             {accounts.ErrRegistrationClosed, "closed"},
 		"invitation":         {accounts.ErrInvitation, "invitation"},
+		"no device":          {devices.ErrUnknown, "no_device"},
+		"no right over it":   {devices.ErrNoRight, "no_right"},
+		"too many":           {devices.ErrTooMany, "too_many"},
+		"malformed thing":    {devices.ErrMalformed, "bad"},
 		"no method":          {ErrNoMethod, "no_method"},
 		"no account":         {ErrNoAccount, "credentials"},
 		"body":               {ErrTooLarge, "too_big"},

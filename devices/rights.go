@@ -104,6 +104,12 @@ func (s *Things) role(ctx context.Context, home string, who accounts.Name) (Home
 	return role, nil
 }
 
+// InHome says whether somebody is in the home of a thing, also as a guest.
+func (s *Things) InHome(ctx context.Context, t Thing, who accounts.Name) (bool, error) {
+	role, err := s.role(ctx, t.Home, who)
+	return role != HomeNone, err
+}
+
 // Viewers gives the people who may see a thing now, in order: its owner, whom something is granted, and the members of its home.
 func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) {
 	if t.Gone {

@@ -29,6 +29,7 @@ var reasons = map[string]byte{
 	"no_conv":     packets.ErrTopicNameInvalid.Code,
 	"gone":        packets.ErrTopicNameInvalid.Code,
 	"no_msg":      packets.ErrTopicNameInvalid.Code,
+	"no_device":   packets.ErrTopicNameInvalid.Code,
 	"no_method":   packets.ErrTopicNameInvalid.Code,
 	"bad":         packets.ErrPayloadFormatInvalid.Code,
 	"too_big":     packets.ErrPayloadFormatInvalid.Code,

@@ -33,6 +33,7 @@ var vocabulary = map[string]word{
 	"cursor":    {"of the answer before: gives the next page; in an answer, absent: there is no more", ""},
 	"dev":       {"how many connections he has", nil},
 	"draft":     {"a message that is being written", "dear Bob"},
+	"did":       {"the name of a device", "lamp"},
 	"dup":       {"this mid had been stored before: nothing was stored now", nil},
 	"email":     {"an e-mail address", "alice@example.org"},
 	"emoji":     {"with what somebody reacts to a message", nil},
