@@ -144,7 +144,7 @@ func (p *sessionsPlugin) subscribe(cl *mqtt.Client, pk packets.Packet) (packets.
 	c := of(cl)
 	grants := make([]sessions.Grant, len(pk.Filters))
 	for i, f := range pk.Filters {
-		filter := viewed(c.canonical(f.Filter), c.account)
+		filter := c.filter(f.Filter)
 		code := c.grantFilter(filter, p.g.cfg.TopicSize)
 		if code == 0 {
 			code = p.g.mayWatch(c.ctx, c.account, filter)
@@ -182,9 +182,14 @@ func (p *sessionsPlugin) unsubscribe(cl *mqtt.Client, pk packets.Packet) (packet
 	c := of(cl)
 	filters := make([]string, len(pk.Filters))
 	for i, f := range pk.Filters {
-		filters[i] = viewed(c.canonical(f.Filter), c.account)
+		filters[i] = c.filter(f.Filter)
 	}
 	return taken(c.link.Unsubscribe(c.ctx, pk.PacketID, filters))
+}
+
+// filter gives the filter that the server knows for what the client wrote.
+func (c *connection) filter(written string) string {
+	return seenBy(viewed(c.canonical(written), c.account), c.account)
 }
 
 // disconnect notes what a DISCONNECT says; mochi then closes the connection.

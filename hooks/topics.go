@@ -66,12 +66,26 @@ func streamTopic(a accounts.Name) string { return "im/u/" + string(a) + "/in" }
 func replyTopic(a accounts.Name) string  { return "im/u/" + string(a) + "/rsp" }
 func ephTopic(a accounts.Name) string    { return "im/u/" + string(a) + "/eph" }
 
-// canonical replaces the "me" of a topic or filter under im/u by the name of self.
+// canonical replaces the "me" of a topic or filter under im/u or dev by the name of self.
 func canonical(topic string, self accounts.Name) string {
-	if rest, ok := strings.CutPrefix(topic, "im/u/me"); ok && (rest == "" || rest[0] == '/') {
-		return "im/u/" + string(self) + rest
+	for _, branch := range []string{"im/u/", "dev/"} {
+		if rest, ok := strings.CutPrefix(topic, branch+"me"); ok && (rest == "" || rest[0] == '/') {
+			return branch + string(self) + rest
+		}
 	}
 	return topic
+}
+
+// seenBy gives the filter that the server knows for what self subscribes to of things, which canonical has seen: what bob
+// writes as dev/lamp/shadow is dev/bob/lamp/shadow inside, so that each is told by himself what he may know. Other filters
+// stay as they are. It is how the topic of something for self is made too.
+func seenBy(filter string, self accounts.Name) string {
+	for _, area := range []string{"dev/", "$aws/"} {
+		if rest, ok := strings.CutPrefix(filter, area); ok {
+			return area + string(self) + "/" + rest
+		}
+	}
+	return filter
 }
 
 // grantFilter says whether the account may subscribe to a filter, which canonical has seen: 0, or the reason code of the

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 )
@@ -105,6 +106,67 @@ func TestGrantFilterCoversOnesOwnBranchOnly(t *testing.T) {
 
 // alice is a connection of an account to which no free topic is granted.
 var alice = &connection{account: "alice", grants: &Grants{}}
+
+func TestWhatOneSubscribesToOfThings(t *testing.T) {
+	tests := []struct{ written, self, want string }{
+		{"dev/lamp/shadow", "bob", "dev/bob/lamp/shadow"},
+		{"dev/+/shadow", "bob", "dev/bob/+/shadow"},
+		{"dev/#", "bob", "dev/bob/#"},
+		{"dev/", "bob", "dev/bob/"},
+		{"dev", "bob", "dev"},
+		{"device/lamp", "bob", "device/lamp"},
+		{"dev/me/cmd/+", "lamp", "dev/lamp/lamp/cmd/+"},
+		{"dev/lamp/cmd/+", "lamp", "dev/lamp/lamp/cmd/+"},
+		{"dev/me", "lamp", "dev/lamp/lamp"},
+		{"dev/mean/want", "lamp", "dev/lamp/mean/want"},
+		{"dev/bob/lamp/shadow", "carol", "dev/carol/bob/lamp/shadow"}, // written as bob's is inside: no way to it
+		{"$aws/things/lamp/shadow/get/+", "lamp", "$aws/lamp/things/lamp/shadow/get/+"},
+		{"$aws/#", "lamp", "$aws/lamp/#"},
+		{"$aws/things/me/shadow/get", "lamp", "$aws/lamp/things/me/shadow/get"}, // AWS has no alias
+		{"$awsome/x", "lamp", "$awsome/x"},
+		{"$share/g/dev/lamp/shadow", "bob", "$share/g/dev/lamp/shadow"},
+		{"im/u/me/in", "bob", "im/u/bob/in"},
+		{"im/p/alice", "bob", "im/p/alice"},
+		{"free/dev/me", "bob", "free/dev/me"},
+		{"", "bob", ""},
+	}
+	for _, tt := range tests {
+		self := accounts.Name(tt.self)
+		if got := seenBy(canonical(tt.written, self), self); got != tt.want {
+			t.Errorf("%q of %s is %q, want %q", tt.written, self, got, tt.want)
+		}
+	}
+}
+
+// Whatever one subscribes to of things, what comes has the topic that was written, or one that it matches.
+func FuzzThingsAreSpelledAsTheyWereWritten(f *testing.F) {
+	f.Add("dev/+/shadow", "lamp/shadow", "bob")
+	f.Add("dev/me/cmd/+", "lamp/cmd/c1", "lamp")
+	f.Add("dev/me/#", "lamp/event/out", "lamp")
+	f.Add("$aws/things/lamp/shadow/get/+", "things/lamp/shadow/get/accepted", "lamp")
+	f.Add("dev/+/+", "/", "lamp")
+	f.Fuzz(func(t *testing.T, written, below, name string) {
+		self := accounts.Name(name)
+		if _, err := accounts.ParseDevice(name); err != nil || !validFilter(written) || !validTopic("dev/"+below) {
+			return
+		}
+		known := canonical(written, self)
+		filter := seenBy(known, self)
+		if filter == known {
+			return
+		}
+		area, _, _ := strings.Cut(written, "/")
+		said := area + "/" + below
+		topic := seenBy(said, self)
+		if canonical(said, self) != said || !sessions.Matches(filter, topic) { // nothing has the name me
+			return
+		}
+		got := sessions.Respell(topic, filter, written)
+		if back := seenBy(canonical(got, self), self); !sessions.Matches(written, got) || back != topic {
+			t.Errorf("%q of %s is told of %q as %q, which is %q", written, self, topic, got, back)
+		}
+	})
+}
 
 func TestParseUserName(t *testing.T) {
 	tests := map[string]struct {

@@ -150,11 +150,11 @@ func (l *Link) Start() {
 		switch {
 		case l.registry.hasAudience(s.Filter):
 			l.sitDownLocked(s, true, true)
-		case shared || reserved(s.Filter): // the others are there as long as the session is
-			if _, current := l.registry.routeLocked(l, s); current { // what has changed was not sent
-				l.startReplayLocked(s, 0, false)
-			}
-		}
+		case shared:
+			l.joinLocked(s)
+		case l.registry.routeLiveLocked(l, s): // what has changed was not sent
+			l.startReplayLocked(s, 0, false)
+		} // in the other index it is as long as the session is
 	}
 	l.started = true
 	l.queue.behind = true

@@ -30,7 +30,7 @@ type Registry struct {
 	born    time.Time // a session that a crash left open counts as left then
 	unsaved unsaved
 	locks   keyLocks
-	routes  *Routes // who subscribes to free topics, connected or not
+	routes  *Routes // who subscribes to free topics, and to what is said of things, connected or not
 	lives   *Routes // who subscribes to topics of the server's own; connected ones only
 	metrics *metrics
 	census  census

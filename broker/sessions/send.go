@@ -194,13 +194,17 @@ func (l *Link) contentLocked(p *Publish, m *Message, retain bool, ids []int) {
 
 // spellLocked gives a topic as the client knows it.
 func (l *Link) spellLocked(topic string) string {
-	switch {
-	case l.spell != nil:
+	own := perViewer(topic)
+	if l.spell != nil && !own {
 		return l.spell(topic)
-	case l.subs.respelled > 0:
+	}
+	if l.subs.respelled > 0 {
 		if r := l.subs.route(topic); r.ok {
 			return r.topic
 		}
+	}
+	if own { // what it was sent for has been taken back
+		return anyones(topic)
 	}
 	return topic
 }

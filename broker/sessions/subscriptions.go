@@ -15,7 +15,7 @@ type subscriptions struct {
 	exact, wild []subscription
 	last        uint64 // order of the newest
 	bytes       int    // of all filters and spellings
-	respelled   int    // filters of free topics that are written otherwise
+	respelled   int    // filters of what comes from the queue that are written otherwise
 }
 
 // maxFilterBytes bounds the filters of one session, as written and as meant: all of them are stored anew with each change.
@@ -23,9 +23,9 @@ const maxFilterBytes = 64 << 10
 
 func (s Subscription) size() int { return len(s.Filter) + len(s.Spelling) }
 
-// respells is 1 if deliveries of a free topic have to be written otherwise.
+// respells is 1 if deliveries from the queue have to be written otherwise.
 func (s Subscription) respells() int {
-	if s.Spelling == s.Filter || reserved(s.Filter) {
+	if s.Spelling == s.Filter || !queues(s.Filter) {
 		return 0
 	}
 	return 1
@@ -33,9 +33,7 @@ func (s Subscription) respells() int {
 
 // reserved says whether the topics of a filter are the server's own: what it says there goes to those who are connected
 // (Registry.Route), or is a source of its own.
-func reserved(filter string) bool {
-	return strings.HasPrefix(filter, "im/") || strings.HasPrefix(filter, "dev/")
-}
+func reserved(filter string) bool { return strings.HasPrefix(filter, "im/") || perViewer(filter) }
 
 type subscription struct {
 	Subscription
@@ -131,16 +129,20 @@ func (s *subscriptions) route(topic string) route {
 		}
 	}
 	if r.ok {
-		r.topic = respell(topic, newest.Filter, newest.Spelling)
+		r.topic = Respell(topic, newest.Filter, newest.Spelling)
 	}
 	return r
 }
 
-// respell gives a canonical topic as a client expects it that wrote spelling for filter. The two differ in one level at
-// most ("me" for its name), or spelling lacks the last level, which says for whom the topic is.
-func respell(topic, filter, spelling string) string {
+// Respell gives a canonical topic as a client expects it that wrote spelling for filter. The two differ in one level at
+// most ("me" for its name), and spelling may lack the level that says for whom the topic is: the second one of what is said
+// of things, the last one otherwise.
+func Respell(topic, filter, spelling string) string {
 	if filter == spelling {
 		return topic
+	}
+	if perViewer(filter) {
+		topic, filter = anyones(topic), anyones(filter)
 	}
 	start := 0 // of the level in topic
 	for {
@@ -284,24 +286,36 @@ func (s Subscription) replays(known bool) bool {
 // the last position that does not come to it by that.
 func (r *Registry) routeLocked(l *Link, s Subscription) (until uint64, retained bool) {
 	who := subscriber(l.number, s)
-	if reserved(s.Filter) {
-		r.lives.Subscribe(s.Filter, who)
-		return 0, r.currents != nil && r.currents.Has(s.Filter)
-	}
 	if _, shared := splitShare(s.Filter); shared {
 		l.joinLocked(s)
 		return 0, false
 	}
+	current := r.routeLiveLocked(l, s)
+	if !queues(s.Filter) {
+		return 0, current
+	}
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.routes.Subscribe(s.Filter, who)
-	return r.store.Last(), true
+	return r.store.Last(), current || !reserved(s.Filter)
+}
+
+// routeLiveLocked puts a subscription of a link into the index of what is told at once, if that is where it belongs. current
+// says whether its topics say something now.
+func (r *Registry) routeLiveLocked(l *Link, s Subscription) (current bool) {
+	if !reserved(s.Filter) {
+		return false
+	}
+	r.lives.Subscribe(s.Filter, subscriber(l.number, s))
+	return r.currents != nil && r.currents.Has(s.Filter)
 }
 
 // unroute takes a filter of a session, which is no shared one, out of the index.
 func (r *Registry) unroute(n Number, filter string) {
 	if reserved(filter) {
 		r.lives.Unsubscribe(filter, n)
+	}
+	if !queues(filter) {
 		return
 	}
 	r.order.Lock()

@@ -118,12 +118,25 @@ func TestRespell(t *testing.T) {
 		{"a/b", "a/b", "$share/g/a/b", "$share/b"}, // not a spelling: nothing sensible comes of it, and no panic
 		{"im/p/bob/alice", "im/p/bob/alice", "im/p/bob", "im/p/bob"},
 		{"im/p/bob/alice", "im/p/+/alice", "im/p/+", "im/p/bob"},
+		{"dev/bob/lamp/shadow", "dev/bob/+/shadow", "dev/+/shadow", "dev/lamp/shadow"},
+		{"dev/bob/lamp/shadow", "dev/bob/#", "dev/#", "dev/lamp/shadow"},
+		{"dev/bob/lamp/shadow", "dev/bob/lamp/#", "dev/lamp/#", "dev/lamp/shadow"},
+		{"dev/lamp/lamp/cmd/c1", "dev/lamp/lamp/cmd/+", "dev/me/cmd/+", "dev/me/cmd/c1"},
+		{"dev/lamp/lamp/cmd/c1", "dev/lamp/lamp/cmd/+", "dev/lamp/cmd/+", "dev/lamp/cmd/c1"},
+		{"dev/lamp/lamp/want", "dev/lamp/lamp/#", "dev/me/#", "dev/me/want"},
+		{"dev/lamp/lamp", "dev/lamp/lamp/#", "dev/me/#", "dev/me"},
+		{"dev/bob/me/shadow", "dev/bob/+/shadow", "dev/+/shadow", "dev/me/shadow"},
+		{"dev/bob", "dev/bob/#", "dev/#", "dev"},
+		{"$aws/lamp/things/lamp/shadow/get/accepted", "$aws/lamp/things/lamp/shadow/get/+",
+			"$aws/things/lamp/shadow/get/+", "$aws/things/lamp/shadow/get/accepted"},
+		{"$aws/lamp/things/lamp/shadow/name/x/update/delta", "$aws/lamp/things/#", "$aws/things/#",
+			"$aws/things/lamp/shadow/name/x/update/delta"},
 		{"", "", "me", "me"},
 		{"a", "a/b/c", "a/b/d", "a"},
 	}
 	for _, tt := range tests {
-		if got := respell(tt.topic, tt.filter, tt.spelling); got != tt.want {
-			t.Errorf("respell(%q, %q, %q) = %q, want %q", tt.topic, tt.filter, tt.spelling, got, tt.want)
+		if got := Respell(tt.topic, tt.filter, tt.spelling); got != tt.want {
+			t.Errorf("Respell(%q, %q, %q) = %q, want %q", tt.topic, tt.filter, tt.spelling, got, tt.want)
 		}
 	}
 }

@@ -62,9 +62,9 @@ func (r *Registry) loadSession(ctx context.Context, st State) error {
 	return nil
 }
 
-// reroute puts a filter of a stored session into the index, unless it is a shared one or the server's own.
+// reroute puts a filter of a stored session into the index, unless it is a shared one or nothing is kept for it.
 func (r *Registry) reroute(n Number, s Subscription) {
-	if _, shared := splitShare(s.Filter); shared || reserved(s.Filter) {
+	if _, shared := splitShare(s.Filter); shared || !queues(s.Filter) {
 		return
 	}
 	r.order.Lock()

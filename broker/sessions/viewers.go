@@ -1,0 +1,25 @@
+package sessions
+
+import "strings"
+
+// What the server says of things, under dev/ and $aws/, it says to each viewer by himself: inside, the second level of such a
+// topic is the account that is told. A client neither writes nor reads that level. Some of these topics say what is so now
+// and go to who is connected (Registry.Route), others must not be missed and go through the queues (Registry.Publish): who
+// subscribes is in both indexes.
+
+// perViewer says whether the topics of a filter have a viewer.
+func perViewer(filter string) bool {
+	return strings.HasPrefix(filter, "dev/") || strings.HasPrefix(filter, "$aws/")
+}
+
+// anyones gives a topic or filter without its viewer.
+func anyones(topic string) string {
+	area, rest, _ := strings.Cut(topic, "/")
+	if _, below, more := strings.Cut(rest, "/"); more {
+		return area + "/" + below
+	}
+	return area
+}
+
+// queues says whether what is published on the topics of a filter is kept for sessions that are not connected.
+func queues(filter string) bool { return !reserved(filter) || perViewer(filter) }
