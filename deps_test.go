@@ -33,10 +33,10 @@ var mayImport = map[string][]string{
 	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
 	"transfer":                  {"accounts", "chat", "broker/sessions"},
 	"store/backlogs":            {"broker/sessions"},
-	"store/pebble":              {"accounts", "chat", "broker/sessions", "transfer", "store/backlogs"},
-	"store/mongo":               {"accounts", "chat", "broker/sessions", "transfer", "store/backlogs"},
+	"store/pebble":              {"accounts", "chat", "devices", "broker/sessions", "transfer", "store/backlogs"},
+	"store/mongo":               {"accounts", "chat", "devices", "broker/sessions", "transfer", "store/backlogs"},
 	"store/mongo/mongotest":     {},
-	"store/storetest":           {"accounts", "chat", "broker/sessions", "transfer"},
+	"store/storetest":           {"accounts", "chat", "devices", "broker/sessions", "transfer"},
 	"broker": {
 		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},

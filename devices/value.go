@@ -15,6 +15,22 @@ import (
 // changed: who changes it makes new objects on the way to what changes.
 type Object map[string]any
 
+// UnmarshalJSON implements json.Unmarshaler: numbers stay as they are written.
+func (o *Object) UnmarshalJSON(text []byte) error {
+	v, err := parseValue(text)
+	if err != nil {
+		return err
+	}
+	object, is := v.(Object)
+	if !is && v != nil {
+		return errNoObject
+	}
+	*o = object
+	return nil
+}
+
+var errNoObject = errors.New("not a JSON object")
+
 var errNotOneValue = errors.New("not one JSON value")
 
 // parseValue reads one JSON value. Of a key that is there twice the last one counts.

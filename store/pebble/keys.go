@@ -78,6 +78,22 @@ const (
 	tableDelayed      table = 'd' // due in Unix milliseconds, position -> times, content
 	tableGroups       table = 'g' // name -> 4 bytes: number
 	tableBeat         table = 'b' // -> 8 bytes: Unix milliseconds
+
+	tableThings       table = '!' // device -> thingRow
+	tableSeers        table = '$' // account, device -> nothing: the devices that somebody has in his list
+	tableHomeThings   table = '+' // conversation, device -> nothing: the devices in a home
+	tableShadows      table = '&' // device, name -> shadowRow
+	tableShadowNames  table = ',' // device, name -> nothing: named shadows that are there
+	tableCommands     table = '*' // device, order -> commandRow
+	tableCommandIDs   table = '-' // device, id -> 8 bytes: the order
+	tableOpenCommands table = ':' // device, order -> nothing: commands whose state is not final
+	tableDoneCommands table = '.' // created, device, order -> nothing: those whose state is, in the order in which they were made
+	tableEvents       table = '=' // device, order -> eventRow
+	tableEventIDs     table = '/' // device, id -> 8 bytes: the order
+	tableEventTimes   table = ';' // stored, device, order -> nothing: events in the order in which they were stored
+	tableAlarms       table = '(' // device, type -> alarmRow
+	tablePresences    table = ')' // device -> presenceRow
+	tableThere        table = '^' // device -> nothing: those that are online
 )
 
 // A string in a key ends in 0x00 0x01, and a 0x00 in it is written 0x00 0xFF: keys sort as their strings do, no string is
@@ -274,6 +290,30 @@ func parseDelayedKey(key []byte) (due int64, pos uint64, err error) {
 
 func receivedKey(k sessions.Key, id uint16) []byte {
 	return binary.BigEndian.AppendUint16(sessionKey(tableReceived, k), id)
+}
+
+// orderKey is the key of something that has a place among all of its kind that a device has.
+func orderKey(t table, did accounts.Name, order uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(t, did), order)
+}
+
+// ageKey sorts what devices have by a time in Unix milliseconds, also if it lies before 1970.
+func ageKey(t table, at int64, did accounts.Name, order uint64) []byte {
+	key := appendString(agePrefix(t, at), did)
+	return binary.BigEndian.AppendUint64(key, order)
+}
+
+func agePrefix(t table, at int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{byte(t)}, uint64(at)^1<<63)
+}
+
+// cutOrder takes what orderKey has put there off the rest of a key.
+func cutOrder(key []byte) (did accounts.Name, order uint64, err error) {
+	name, rest, err := cutString(key)
+	if err != nil || len(rest) != 8 {
+		return "", 0, errKey
+	}
+	return accounts.Name(name), binary.BigEndian.Uint64(rest), nil
 }
 
 // prefixEnd gives the first key after all that begin with prefix. Prefixes begin with a table, so there is one.

@@ -1,6 +1,6 @@
 // Package pebble keeps everything on one machine, in a CockroachDB Pebble database: an ordered map of bytes with a log.
 //
-// One [Store] is the accounts.Store, chat.Store and sessions.Store of a node. Every change of any of them is one batch
+// One [Store] is the accounts.Store, chat.Store, devices.Store and sessions.Store of a node. Every change of any of them is one batch
 // that takes its place in one order (sequencer.go) and becomes durable a moment later, together with all that wait at that
 // time. Nothing that was read is returned before it is durable. keys.go and rows.go hold the format; docs/storage.md
 // explains it.
@@ -44,6 +44,7 @@ type Store struct {
 
 	accountTurn chan struct{} // has room for one: who changes accounts
 	peopleTurn  chan struct{} // has room for one: who changes profiles and settings
+	deviceTurn  chan struct{} // has room for one: who changes what is known of devices
 
 	checkpointTurn chan struct{} // has room for one: who makes a checkpoint
 
@@ -91,6 +92,7 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 
 		accountTurn: make(chan struct{}, 1),
 		peopleTurn:  make(chan struct{}, 1),
+		deviceTurn:  make(chan struct{}, 1),
 
 		checkpointTurn: make(chan struct{}, 1),
 	}

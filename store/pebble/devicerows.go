@@ -1,0 +1,229 @@
+package pebble
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+)
+
+type thingRow struct {
+	Type    string        `cbor:"1,keyasint,omitempty"`
+	Model   string        `cbor:"2,keyasint,omitempty"`
+	Title   string        `cbor:"3,keyasint,omitempty"`
+	Owner   accounts.Name `cbor:"4,keyasint,omitempty"`
+	Home    string        `cbor:"5,keyasint,omitempty"`
+	Room    string        `cbor:"6,keyasint,omitempty"`
+	Tags    []string      `cbor:"7,keyasint,omitempty"`
+	Serial  bool          `cbor:"8,keyasint,omitempty"`
+	Sleepy  bool          `cbor:"9,keyasint,omitempty"`
+	Bridge  accounts.Name `cbor:"10,keyasint,omitempty"`
+	Grants  []grantRow    `cbor:"11,keyasint,omitempty"`
+	Created int64         `cbor:"12,keyasint,omitempty"` // Unix milliseconds, as all times of devices
+	Epoch   uint64        `cbor:"13,keyasint,omitempty"`
+	Rev     uint64        `cbor:"14,keyasint"`
+	Gone    bool          `cbor:"15,keyasint,omitempty"`
+}
+
+type grantRow struct {
+	ID    string         `cbor:"1,keyasint"`
+	To    accounts.Name  `cbor:"2,keyasint"`
+	Verbs []devices.Verb `cbor:"3,keyasint,omitempty"`
+	By    accounts.Name  `cbor:"4,keyasint,omitempty"`
+	From  int64          `cbor:"5,keyasint,omitempty"`
+	Until int64          `cbor:"6,keyasint,omitempty"`
+}
+
+func thingRowOf(t devices.Thing) thingRow {
+	r := thingRow{
+		Type: t.Type, Model: t.Model, Title: t.Title, Owner: t.Owner, Home: t.Home, Room: t.Room, Tags: t.Tags,
+		Serial: t.Serial, Sleepy: t.Sleepy, Bridge: t.Bridge, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: t.Gone,
+	}
+	for _, g := range t.Grants {
+		r.Grants = append(r.Grants, grantRow(g))
+	}
+	return r
+}
+
+func (r thingRow) thing(did accounts.Name) devices.Thing {
+	t := devices.Thing{
+		ID: did, Type: r.Type, Model: r.Model, Title: r.Title, Owner: r.Owner, Home: r.Home, Room: r.Room, Tags: r.Tags,
+		Serial: r.Serial, Sleepy: r.Sleepy, Bridge: r.Bridge, Created: r.Created, Epoch: r.Epoch, Rev: r.Rev, Gone: r.Gone,
+	}
+	for _, g := range r.Grants {
+		t.Grants = append(t.Grants, devices.Grant(g))
+	}
+	return t
+}
+
+// shadowRow has objects as JSON texts; none: there is nothing.
+type shadowRow struct {
+	Desired      []byte `cbor:"1,keyasint,omitempty"`
+	DesiredMeta  []byte `cbor:"2,keyasint,omitempty"`
+	Reported     []byte `cbor:"3,keyasint,omitempty"`
+	ReportedMeta []byte `cbor:"4,keyasint,omitempty"`
+	Version      uint64 `cbor:"5,keyasint"`
+	Deleted      bool   `cbor:"6,keyasint,omitempty"`
+}
+
+func shadowRowOf(s devices.Shadow) (r shadowRow, err error) {
+	text := func(o devices.Object) []byte {
+		if o == nil {
+			return nil
+		}
+		b, failed := json.Marshal(o)
+		err = errors.Join(err, failed)
+		return b
+	}
+	return shadowRow{
+		Desired: text(s.Desired.State), DesiredMeta: text(s.Desired.Meta),
+		Reported: text(s.Reported.State), ReportedMeta: text(s.Reported.Meta),
+		Version: s.Version, Deleted: s.Deleted,
+	}, err
+}
+
+func (r shadowRow) shadow() (devices.Shadow, error) {
+	s := devices.Shadow{Version: r.Version, Deleted: r.Deleted}
+	var err error
+	object := func(text []byte, o *devices.Object) {
+		if text != nil {
+			err = errors.Join(err, json.Unmarshal(text, o))
+		}
+	}
+	object(r.Desired, &s.Desired.State)
+	object(r.DesiredMeta, &s.Desired.Meta)
+	object(r.Reported, &s.Reported.State)
+	object(r.ReportedMeta, &s.Reported.Meta)
+	if err != nil {
+		return devices.Shadow{}, unavailable("read shadow", errors.Join(ErrDamaged, err))
+	}
+	return s, nil
+}
+
+// there says whether there is a shadow.
+func (r shadowRow) there() bool { return r.Version > 0 && !r.Deleted }
+
+type commandRow struct {
+	ID        string               `cbor:"1,keyasint"`
+	Name      string               `cbor:"2,keyasint,omitempty"`
+	Args      []byte               `cbor:"3,keyasint,omitempty"`
+	By        accounts.Name        `cbor:"4,keyasint,omitempty"`
+	MID       string               `cbor:"5,keyasint,omitempty"`
+	Key       string               `cbor:"6,keyasint,omitempty"`
+	Created   int64                `cbor:"7,keyasint,omitempty"`
+	Expires   int64                `cbor:"8,keyasint,omitempty"`
+	Timeout   int64                `cbor:"9,keyasint,omitempty"`
+	State     devices.CommandState `cbor:"10,keyasint"`
+	Rev       uint64               `cbor:"11,keyasint"`
+	Sent      int64                `cbor:"12,keyasint,omitempty"`
+	Delivered int64                `cbor:"13,keyasint,omitempty"`
+	Percent   int                  `cbor:"14,keyasint,omitempty"`
+	Outcome   outcomeRow           `cbor:"15,keyasint,omitzero"`
+	Late      *outcomeRow          `cbor:"16,keyasint,omitempty"`
+}
+
+type outcomeRow struct {
+	State  devices.CommandState `cbor:"1,keyasint,omitempty"`
+	Result []byte               `cbor:"2,keyasint,omitempty"`
+	Code   string               `cbor:"3,keyasint,omitempty"`
+	Text   string               `cbor:"4,keyasint,omitempty"`
+}
+
+func outcomeRowOf(o devices.Outcome) outcomeRow {
+	return outcomeRow{State: o.State, Result: o.Result, Code: o.Code, Text: o.Text}
+}
+
+func (r outcomeRow) outcome() devices.Outcome {
+	return devices.Outcome{State: r.State, Result: r.Result, Code: r.Code, Text: r.Text}
+}
+
+func commandRowOf(c devices.Command) commandRow {
+	r := commandRow{
+		ID: c.ID, Name: c.Name, Args: c.Args, By: c.By, MID: c.MID, Key: c.Key,
+		Created: c.Created, Expires: c.Expires, Timeout: c.Timeout,
+		State: c.State, Rev: c.Rev, Sent: c.Sent, Delivered: c.Delivered, Percent: c.Percent, Outcome: outcomeRowOf(c.Outcome),
+	}
+	if c.Late != nil {
+		late := outcomeRowOf(*c.Late)
+		r.Late = &late
+	}
+	return r
+}
+
+func (r commandRow) command(did accounts.Name, order uint64) devices.Command {
+	c := devices.Command{
+		ID: r.ID, Device: did, Order: order, Name: r.Name, Args: r.Args, By: r.By, MID: r.MID, Key: r.Key,
+		Created: r.Created, Expires: r.Expires, Timeout: r.Timeout,
+		State: r.State, Rev: r.Rev, Sent: r.Sent, Delivered: r.Delivered, Percent: r.Percent, Outcome: r.Outcome.outcome(),
+	}
+	if r.Late != nil {
+		late := r.Late.outcome()
+		c.Late = &late
+	}
+	return c
+}
+
+type eventRow struct {
+	ID       string `cbor:"1,keyasint"`
+	Type     string `cbor:"2,keyasint,omitempty"`
+	Severity string `cbor:"3,keyasint,omitempty"`
+	TS       int64  `cbor:"4,keyasint,omitempty"`
+	Stored   int64  `cbor:"5,keyasint,omitempty"`
+	Text     string `cbor:"6,keyasint,omitempty"`
+	Data     []byte `cbor:"7,keyasint,omitempty"`
+}
+
+func eventRowOf(e devices.Event) eventRow {
+	return eventRow{
+		ID: e.ID, Type: e.Type, Severity: e.Severity, TS: e.TS, Stored: e.Stored, Text: e.Text, Data: e.Data,
+	}
+}
+
+func (r eventRow) event(did accounts.Name, order uint64) devices.Event {
+	return devices.Event{
+		Device: did, Order: order, ID: r.ID, Type: r.Type, Severity: r.Severity, TS: r.TS, Stored: r.Stored, Text: r.Text,
+		Data: r.Data,
+	}
+}
+
+type alarmRow struct {
+	State    devices.AlarmState `cbor:"1,keyasint"`
+	Severity string             `cbor:"2,keyasint,omitempty"`
+	Text     string             `cbor:"3,keyasint,omitempty"`
+	Since    int64              `cbor:"4,keyasint,omitempty"`
+	Last     int64              `cbor:"5,keyasint,omitempty"`
+	Count    uint64             `cbor:"6,keyasint,omitempty"`
+	By       accounts.Name      `cbor:"7,keyasint,omitempty"`
+	Changed  int64              `cbor:"8,keyasint,omitempty"`
+	Rev      uint64             `cbor:"9,keyasint"`
+}
+
+func alarmRowOf(a devices.Alarm) alarmRow {
+	return alarmRow{
+		State: a.State, Severity: a.Severity, Text: a.Text, Since: a.Since, Last: a.Last, Count: a.Count, By: a.By,
+		Changed: a.Changed, Rev: a.Rev,
+	}
+}
+
+func (r alarmRow) alarm(did accounts.Name, kind string) devices.Alarm {
+	return devices.Alarm{
+		Device: did, Type: kind, State: r.State, Severity: r.Severity, Text: r.Text, Since: r.Since, Last: r.Last, Count: r.Count,
+		By: r.By, Changed: r.Changed, Rev: r.Rev,
+	}
+}
+
+type presenceRow struct {
+	State  devices.PresenceState `cbor:"1,keyasint"`
+	Since  int64                 `cbor:"2,keyasint,omitempty"`
+	Seen   int64                 `cbor:"3,keyasint,omitempty"`
+	Reason string                `cbor:"4,keyasint,omitempty"`
+}
+
+func presenceRowOf(p devices.Presence) presenceRow {
+	return presenceRow{State: p.State, Since: p.Since, Seen: p.Seen, Reason: p.Reason}
+}
+
+func (r presenceRow) presence(did accounts.Name) devices.Presence {
+	return devices.Presence{Device: did, State: r.State, Since: r.Since, Seen: r.Seen, Reason: r.Reason}
+}

@@ -1,0 +1,58 @@
+package pebble
+
+import (
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+)
+
+// shadowIndex are the rows by which a shadow's name is found.
+func shadowIndex(did accounts.Name, name string, there bool) [][]byte {
+	if name == "" || !there {
+		return nil
+	}
+	return [][]byte{key2(tableShadowNames, did, name)}
+}
+
+func (d deviceStore) Shadow(ctx context.Context, did accounts.Name, name string) (devices.Shadow, error) {
+	var row shadowRow
+	if _, err := d.row(ctx, key2(tableShadows, did, name), "shadow", &row); err != nil {
+		return devices.Shadow{}, err
+	}
+	return row.shadow()
+}
+
+func (d deviceStore) PutShadow(ctx context.Context, did accounts.Name, name string, s devices.Shadow) error {
+	row, err := shadowRowOf(s)
+	if err != nil {
+		return err
+	}
+	value, key := encode(row), key2(tableShadows, did, name)
+	return d.change(ctx, func(b *pebble.Batch) error {
+		var old shadowRow
+		if _, err := d.get(key, "shadow", &old); err != nil {
+			return err
+		}
+		if err := succeeds("shadow", s.Version, old.Version); err != nil {
+			return err
+		}
+		put(b, key, value)
+		exchange(b, shadowIndex(did, name, old.there()), shadowIndex(did, name, row.there()))
+		return nil
+	})
+}
+
+func (d deviceStore) ShadowNames(
+	ctx context.Context, did accounts.Name, name string, limit int,
+) (out []string, err error) {
+	prefix := key1(tableShadowNames, did)
+	err = d.page(ctx, after(prefix, name), prefixEnd(prefix), limit, "shadows", func(key, _ []byte) (bool, error) {
+		name, _, err := cutString(key[len(prefix):])
+		out = append(out, name)
+		return true, err
+	})
+	return out, err
+}
