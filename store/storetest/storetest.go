@@ -1,5 +1,5 @@
-// Package storetest is the suite that every store has to pass: what accounts.Store, chat.Store and sessions.Store promise,
-// also to concurrent callers and across crashes. A store's own tests call [Run] with a [Harness] for it.
+// Package storetest is the suite that every store has to pass: what accounts.Store, chat.Store, devices.Store and sessions.Store
+// promise, also to concurrent callers and across crashes. A store's own tests call [Run] with a [Harness] for it.
 package storetest
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/transfer"
 )
 
@@ -82,6 +83,8 @@ func Some(t *testing.T, harness func(t *testing.T) Harness, wanted func(group, n
 		{"halls", hallTests},
 		{"changes", changeTests},
 		{"seen", seenTests},
+		{"things", thingTests},
+		{"commands", commandTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
 		{"transfer", transferTests},
@@ -160,6 +163,15 @@ func (k *kit) sessions() sessions.Store { return k.store.Sessions() }
 func (k *kit) ctx() context.Context     { return k.Context() }
 
 func (k *kit) queues() sessions.Queues { return queuesOf(k.store) }
+
+// devices skips a test of a store that does not keep them yet.
+func (k *kit) devices() devices.Store {
+	s, ok := k.store.(interface{ Devices() devices.Store })
+	if !ok {
+		k.Skip("the store keeps no devices yet")
+	}
+	return s.Devices()
+}
 
 func queuesOf(s Store) sessions.Queues {
 	q, ok := s.Sessions().(sessions.Queues)
