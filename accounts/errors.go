@@ -26,8 +26,10 @@ var (
 	ErrRegistrationClosed = errors.New("registration is closed")
 	// ErrInvitation means that an invitation is missing, unknown, used up or over.
 	ErrInvitation = errors.New("no valid invitation")
-	// ErrChanged means that a password was changed meanwhile.
-	ErrChanged = errors.New("password was changed meanwhile")
+	// ErrChanged means that a password, or a device, was changed meanwhile.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrTooMany means that there is no room for more of something.
+	ErrTooMany = errors.New("too many")
 	// ErrUnavailable means that the store cannot answer or write now; nothing was decided, and a retry may succeed.
 	// Every port of the product uses this one value.
 	ErrUnavailable = errors.New("store is unavailable")

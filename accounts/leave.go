@@ -13,7 +13,7 @@ const (
 
 // Leaver has something of accounts besides what is kept here.
 type Leaver interface {
-	// Leave forgets what there is of an account that was deleted. It is called until it gives nil, in this process or, after
+	// Leave forgets what there is of an account, a user's or a device's, that was deleted. It is called until it gives nil, in this process or, after
 	// a crash, in the next one, and perhaps once more after that.
 	Leave(ctx context.Context, name Name) error
 }
@@ -28,11 +28,16 @@ func (s *Service) Delete(ctx context.Context, name Name) error {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	s.worthless(name)
+	s.goes()
+	return nil
+}
+
+// goes says that there is something to leave.
+func (s *Service) goes() {
 	select {
 	case s.left <- struct{}{}:
 	default: // it will look anyway
 	}
-	return nil
 }
 
 // runLeave lets go of what is left of deleted accounts, at once, whenever there is a new one, and again after a while if
@@ -84,6 +89,10 @@ func (s *Service) leaveOne(ctx context.Context, name Name) error {
 		if err := l.Leave(ctx, name); err != nil {
 			return err
 		}
+	}
+	// Who has things may have given them to somebody else.
+	if err := s.orphans(ctx, name); err != nil {
+		return err
 	}
 	return s.store.Left(ctx, name)
 }

@@ -27,6 +27,7 @@ type Service struct {
 	attempts  *attempts
 	registers *registrations
 	revoked   func(owner Name, tokens []Digest) // see SetRevoked
+	barred    func(did Name)                    // see SetBarred
 	leavers   []Leaver
 	left      chan struct{} // has room for one: there is something to leave
 	lastAct   atomic.Int64  // Unix nanoseconds
@@ -42,6 +43,7 @@ func New(cfg Config, store Store, log *slog.Logger) *Service {
 		now:       time.Now,
 		metrics:   newMetrics(),
 		revoked:   func(Name, []Digest) {},
+		barred:    func(Name) {},
 		revisions: newRevisions(),
 		left:      make(chan struct{}, 1),
 	}

@@ -9,9 +9,9 @@ import (
 // survives a crash. Every method is safe for concurrent use and fails with an error that wraps [ErrUnavailable] when the
 // store cannot serve.
 type Store interface {
-	// CreateUser adds u, or fails with ErrTaken if the name belongs to any account.
+	// CreateUser adds u, or fails with ErrTaken if the name belongs to any account, a device's too.
 	CreateUser(ctx context.Context, u User) error
-	// User gives an account, also one that was deleted, or ErrUnknown.
+	// User gives an account, also one that was deleted, or ErrUnknown, also if it is a device's.
 	User(ctx context.Context, name Name) (User, error)
 	// SetPassword replaces the hash old with another one; unless old is empty, it fails with ErrChanged if the hash is not
 	// old. ErrUnknown, also for an account that was deleted, as all that follows.
@@ -28,12 +28,14 @@ type Store interface {
 	// DeleteUser marks the account as deleted, forgets its password, role, suspension and recovery, and adds it to those of
 	// Leaving, all or nothing.
 	DeleteUser(ctx context.Context, name Name, now time.Time) error
-	// Leaving gives up to limit deleted accounts, those after after, of which something may be left.
+	// Leaving gives up to limit deleted accounts, of users and of devices, those after after, of which something may be left.
 	Leaving(ctx context.Context, after Name, limit int) ([]Name, error)
 	// Left takes an account out of those of Leaving; one that is not there is no error.
 	Left(ctx context.Context, name Name) error
-	// Users gives up to limit accounts in the order of their names, those after the given name, deleted ones too.
+	// Users gives up to limit accounts in the order of their names, those after the given name, deleted ones too, and no device.
 	Users(ctx context.Context, after Name, limit int) ([]User, error)
+
+	DeviceStore
 
 	// PutToken stores t.
 	PutToken(ctx context.Context, t Token) error
@@ -68,4 +70,25 @@ type Store interface {
 	Acts(ctx context.Context, before string, limit int) ([]Act, error)
 	// PurgeActs forgets up to limit of the acts before before, and says how many they were.
 	PurgeActs(ctx context.Context, before string, limit int) (int, error)
+}
+
+// DeviceStore keeps the accounts of devices. Their names and those of users are one namespace.
+type DeviceStore interface {
+	// CreateDevice adds d, whose Rev is 1, or fails with ErrTaken if the name belongs to any account, also a deleted one, or a pin to
+	// another device.
+	CreateDevice(ctx context.Context, d Device) error
+	// Device gives a device, also one that was deleted, or ErrUnknown.
+	Device(ctx context.Context, name Name) (Device, error)
+	// DeviceBySecret gives the device that has a secret with this digest, or ErrUnknown.
+	DeviceBySecret(ctx context.Context, secret Digest) (Device, error)
+	// DeviceByPin gives the device that has a pin, or ErrUnknown.
+	DeviceByPin(ctx context.Context, pin Digest) (Device, error)
+	// PutDevice replaces a device, if the Rev of d is one higher than what is stored; otherwise ErrChanged, also if there is
+	// none. ErrTaken: a pin is another device's. One that is Deleted it adds to those of Leaving, all or nothing.
+	PutDevice(ctx context.Context, d Device) error
+	// DevicesOf gives up to limit devices of an owner in the order of their names, those after after. Those that were deleted
+	// have no owner.
+	DevicesOf(ctx context.Context, owner, after Name, limit int) ([]Device, error)
+	// Devices gives up to limit devices in the order of their names, those after after, deleted ones too.
+	Devices(ctx context.Context, after Name, limit int) ([]Device, error)
 }

@@ -17,6 +17,7 @@ type memory struct {
 
 	mu          sync.Mutex
 	users       map[Name]User
+	devices     map[Name]Device
 	tokens      map[Digest]Token
 	invitations map[Digest]Invitation
 	recoveries  map[Name]Recovery
@@ -29,6 +30,7 @@ type memory struct {
 func newMemory() *memory {
 	return &memory{
 		users:       make(map[Name]User),
+		devices:     make(map[Name]Device),
 		tokens:      make(map[Digest]Token),
 		invitations: make(map[Digest]Invitation),
 		recoveries:  make(map[Name]Recovery),
@@ -62,7 +64,7 @@ func (m *memory) change(name Name, f func(*User) error) error {
 
 func (m *memory) CreateUser(_ context.Context, u User) error {
 	return m.with(func() error {
-		if _, ok := m.users[u.Name]; ok {
+		if m.takenLocked(u.Name) {
 			return ErrTaken
 		}
 		m.users[u.Name] = u

@@ -13,6 +13,7 @@ const (
 	tokenPrefix      = "mgp_"
 	invitationPrefix = "mgi_"
 	recoveryPrefix   = "mgr_"
+	devicePrefix     = "mgd_"
 )
 
 const (
@@ -29,6 +30,9 @@ func newSecret(prefix string) (string, Digest) {
 // isToken says whether secret has the form of a token. No password has it, see checkNew: so a token that has ended,
 // which some device may go on trying for weeks, never costs a password hash.
 func isToken(secret string) bool { return hasForm(secret, tokenPrefix) }
+
+// isDeviceSecret says whether secret has the form of a device's.
+func isDeviceSecret(secret string) bool { return hasForm(secret, devicePrefix) }
 
 func hasForm(secret, prefix string) bool {
 	rest, ok := strings.CutPrefix(secret, prefix)

@@ -17,6 +17,7 @@ type Kind string
 const (
 	KindUser         Kind = "user"
 	KindToken        Kind = "token"
+	KindDevice       Kind = "device"
 	KindInvitation   Kind = "invitation"
 	KindAct          Kind = "act"
 	KindPerson       Kind = "person"
@@ -64,6 +65,7 @@ var kinds = []struct {
 }{
 	{KindUser, empty[User], 1},
 	{KindToken, empty[Token], 1},
+	{KindDevice, empty[Device], 1},
 	{KindInvitation, empty[Invitation], 1},
 	{KindAct, empty[Act], 1},
 	{KindPerson, empty[Person], 1},
@@ -180,6 +182,27 @@ type Token struct {
 	Label   Text          `json:"label,omitempty"`
 	Created time.Time     `json:"created,omitzero"`
 	Expires time.Time     `json:"expires,omitzero"`
+}
+
+// Device is how a device logs in, also one that was deleted. Devices are sorted by their names, which no users have.
+type Device struct {
+	Name     accounts.Name `json:"name"`
+	Owner    accounts.Name `json:"owner,omitempty"`
+	Secrets  []Secret      `json:"secrets,omitempty"` // the newest first
+	Pins     []Hex         `json:"pins,omitempty"`    // SHA-256 of certificates
+	Disabled bool          `json:"disabled,omitempty"`
+	Reason   Text          `json:"reason,omitempty"` // of Disabled
+	Until    time.Time     `json:"until,omitzero"`   // of Disabled
+	Created  time.Time     `json:"created,omitzero"`
+	Deleted  time.Time     `json:"deleted,omitzero"`
+	Leaving  bool          `json:"leaving,omitempty"` // deleted, and something is left to be removed
+	Rev      uint64        `json:"rev"`
+}
+
+// Secret is one that a device has.
+type Secret struct {
+	Digest  Hex       `json:"digest"` // SHA-256
+	Created time.Time `json:"created,omitzero"`
 }
 
 // Invitation is one to register with. Invitations are sorted by their digests.
@@ -605,6 +628,9 @@ func (*User) Of() Kind { return KindUser }
 
 // Of implements Record.
 func (*Token) Of() Kind { return KindToken }
+
+// Of implements Record.
+func (*Device) Of() Kind { return KindDevice }
 
 // Of implements Record.
 func (*Invitation) Of() Kind { return KindInvitation }

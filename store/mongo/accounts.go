@@ -42,9 +42,9 @@ func (u *userDoc) user() accounts.User {
 
 func (a accountStore) users() *mongo.Collection { return a.db.Collection(usersCollection) }
 
-// named finds an account that was not deleted.
+// named finds a user's account that was not deleted.
 func named(name accounts.Name) bson.D {
-	return bson.D{{Key: "_id", Value: name}, {Key: "deleted", Value: bson.D{{Key: "$exists", Value: false}}}}
+	return bson.D{{Key: "_id", Value: name}, {Key: "deleted", Value: bson.D{{Key: "$exists", Value: false}}}, isUser}
 }
 
 func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
@@ -67,7 +67,7 @@ func (a accountStore) User(ctx context.Context, name accounts.Name) (accounts.Us
 		return accounts.User{}, err
 	}
 	defer a.leave()
-	u, err := a.find(ctx, bson.D{{Key: "_id", Value: name}})
+	u, err := a.find(ctx, bson.D{{Key: "_id", Value: name}, isUser})
 	return u.user(), err
 }
 
@@ -191,7 +191,7 @@ func (a accountStore) Left(ctx context.Context, name accounts.Name) error {
 }
 
 func (a accountStore) Users(ctx context.Context, after accounts.Name, limit int) (out []accounts.User, err error) {
-	err = a.list(ctx, bson.D{}, after, limit, func(u userDoc) { out = append(out, u.user()) })
+	err = a.list(ctx, bson.D{isUser}, after, limit, func(u userDoc) { out = append(out, u.user()) })
 	return out, err
 }
 

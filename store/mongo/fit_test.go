@@ -16,6 +16,7 @@ var movedDocs = []struct {
 }{
 	{userDoc{}, []any{transfer.User{}}},
 	{tokenDoc{}, []any{transfer.Token{}}},
+	{deviceAccountDoc{}, []any{transfer.Device{}}},
 	{invitationDoc{}, []any{transfer.Invitation{}}},
 	{actDoc{}, []any{transfer.Act{}}},
 	{personDoc{}, []any{transfer.Person{}}},
@@ -36,8 +37,9 @@ var movedDocs = []struct {
 
 // notFitted are fields of documents that are in no record under their names, and why.
 var notFitted = map[string]string{
-	"userDoc.Epoch":  "of tokens: those that are none are in no record",
-	"tokenDoc.Epoch": "as userDoc.Epoch",
+	"userDoc.Epoch":           "of tokens: those that are none are in no record",
+	"deviceAccountDoc.Device": "it is another kind of record",
+	"tokenDoc.Epoch":          "as userDoc.Epoch",
 
 	"personDoc.V": "what happened to the document", "personDoc.N": "as V", "personDoc.W": "as V",
 	"personDoc.Fields": "in transfer.Person, by hand", "personDoc.Phone": "as Fields", "personDoc.Email": "as Fields",

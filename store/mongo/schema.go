@@ -16,6 +16,7 @@ import (
 const (
 	usersCollection       = "users"
 	tokensCollection      = "tokens"
+	pinsCollection        = "pins"
 	invitationsCollection = "invitations"
 	actsCollection        = "acts"
 	seenCollection        = "seen"
@@ -49,9 +50,10 @@ var collections = []collection{
 	{usersCollection, "name",
 		"password hash, role, suspension, recovery code (SHA-256), created; of a deleted one: when, and " +
 			"`leaving` as long as something is left of it. `epoch` grows when all its tokens become worthless at " +
-			"once", ""},
+			"once. Devices are here too (`device`): owner, SHA-256 of their secrets and certificates, suspension, `rev`", ""},
 	{tokensCollection, "SHA-256 of a token",
 		"owner, label, end, and the `epoch` of the owner: of another one it is no token", ""},
+	{pinsCollection, "SHA-256 of a certificate", "the device that has it, if that says so", ""},
 	{invitationsCollection, "SHA-256 of a code", "uses left and made, label, who made it, end", ""},
 	{actsCollection, "id (sorts by time)", "the audit log: time, who, from where, method, target, outcome", ""},
 	{peopleCollection, "name", "profile, settings, place; up to whom contacts were told; `open` and `fx` as in `log`", ""},
@@ -110,6 +112,9 @@ type index struct {
 // indexes are all that there have to be besides those of _id.
 var indexes = slices.Concat([]index{
 	{usersCollection, "leaving", fields("leaving", "_id"), false, false, "Leaving"},
+	{usersCollection, "device", fields("device", "_id"), false, false, "Users, Devices"},
+	{usersCollection, "owner", fields("owner", "_id"), false, false, "DevicesOf"},
+	{usersCollection, "secrets", fields("secrets.digest"), false, true, "DeviceBySecret"},
 	{tokensCollection, "owner", fields("owner", "_id"), false, false, "Tokens, DeleteTokens, Recover"},
 	{tokensCollection, "expires", fields("expires.t"), false, true, "PurgeTokens"},
 	{invitationsCollection, "expires", fields("expires.t"), false, true, "PurgeTokens"},

@@ -23,6 +23,7 @@ type section struct {
 var sections = map[transfer.Kind]section{
 	transfer.KindUser:         sectionOf(readUsers, writeUsers),
 	transfer.KindToken:        sectionOf(readTokens, writeTokens),
+	transfer.KindDevice:       sectionOf(readDeviceAccounts, writeDeviceAccounts),
 	transfer.KindInvitation:   sectionOf(readInvitations, writeInvitations),
 	transfer.KindAct:          sectionOf(readActs, writeActs),
 	transfer.KindPerson:       sectionOf(readPeople, writePeople),
@@ -116,7 +117,8 @@ func afterDigest(d transfer.Hex) bson.D {
 }
 
 func readUsers(ctx context.Context, s *Store, p *page, after *transfer.User) error {
-	return visit(ctx, s, usersCollection, afterID(string(after.Name)), byID(1), func(d *userDoc, size int) bool {
+	filter := append(afterID(string(after.Name)), isUser)
+	return visit(ctx, s, usersCollection, filter, byID(1), func(d *userDoc, size int) bool {
 		return p.add(recordOf[transfer.User](d), size)
 	})
 }

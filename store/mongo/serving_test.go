@@ -30,7 +30,7 @@ var accepted = map[string][]string{
 		"members {c= own<> u<>} +c +u", "members {hides= u<>} +_id", "members {hides=} +_id", "members {mentions!} +c +u",
 		"members {side!} +_id", "members {} +c +u", "people {_id<> n<>} +_id", "people {_id<> telling!} +_id",
 		"people {n<>} +_id", "people {telling!} +_id", "reactions {on= _id<>} +_id", "reactions {on=} +_id",
-		"relations {} +u +p", "seen {} +_id", "snapshots {} +_id", "stream {} +u +n", "users {} +_id",
+		"relations {} +u +p", "seen {} +_id", "snapshots {} +_id", "stream {} +u +n",
 	},
 	"a sweep looks at everything, in the background": {
 		"convs {_id<> head<>} +_id",
@@ -47,6 +47,9 @@ var accepted = map[string][]string{
 	},
 	"messages are in the order of their times: those that are too old are passed once, and swept": {
 		"log {c= s<> ts<>} +s", "publications {q= p<> ts<>} +p",
+	},
+	"the index device has those that have none, in the order of their names": {
+		"users {_id<> device?} +_id", "users {device?} +_id",
 	},
 	"most are so": {
 		"log {c= f= s<> msg.k?} +s", "members {c= in=}",

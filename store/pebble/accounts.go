@@ -75,21 +75,29 @@ func (a accountStore) read(ctx context.Context, key []byte, what string, row any
 }
 
 func (a accountStore) CreateUser(ctx context.Context, u accounts.User) error {
-	key := key1(tableUsers, u.Name)
 	return a.change(ctx, func(b *pebble.Batch) error {
-		found, err := a.get(key, "user", &userRow{})
-		if err != nil {
-			return err
+		if err := a.free(u.Name); err != nil {
+			return fmt.Errorf("create user %s: %w", u.Name, err)
 		}
-		if found {
-			return fmt.Errorf("create user %s: %w", u.Name, accounts.ErrTaken)
-		}
-		put(b, key, encode(userRow{
+		put(b, key1(tableUsers, u.Name), encode(userRow{
 			Password: u.Password, Disabled: u.Disabled, Created: momentOf(u.Created), Role: u.Role,
 			Reason: u.Reason, Until: momentOf(u.Until),
 		}))
 		return nil
 	})
+}
+
+// free gives ErrTaken if a name belongs, or belonged, to a user or a device.
+func (a accountStore) free(name accounts.Name) error {
+	user, err := a.get(key1(tableUsers, name), "user", &userRow{})
+	if err != nil {
+		return err
+	}
+	device, err := a.get(key1(tableDevices, name), "device", &deviceAccountRow{})
+	if err == nil && (user || device) {
+		err = accounts.ErrTaken
+	}
+	return err
 }
 
 func (a accountStore) User(ctx context.Context, name accounts.Name) (accounts.User, error) {

@@ -212,6 +212,14 @@ func everythingOfLives(t *testing.T, store *pebble.Store) {
 		acc.SetRecovery(ctx, "erin", accounts.Recovery{Digest: accounts.Digest{3}, Expires: ends}),
 		acc.CreateUser(ctx, accounts.User{Name: "frank", Password: "$argon2id$", Created: ends}),
 		acc.DeleteUser(ctx, "frank", ends),
+		acc.CreateDevice(ctx, accounts.Device{
+			Name: "lamp", Owner: "erin", Pins: []accounts.Digest{{8}}, Created: ends, Rev: 1,
+			Secrets: []accounts.Secret{{Digest: accounts.Digest{6}, Created: ends}, {Digest: accounts.Digest{7}, Created: ends}},
+		}),
+		acc.CreateDevice(ctx, accounts.Device{Name: "lock", Created: ends, Rev: 1}),
+		acc.PutDevice(ctx, accounts.Device{
+			Name: "lock", Suspension: accounts.Suspension{Disabled: true, Reason: "lost", Until: ends}, Deleted: ends, Rev: 2,
+		}),
 		acc.PutInvitation(ctx, accounts.Invitation{
 			Digest: accounts.Digest{4}, Uses: 2, Made: 3, Label: "class 3b", By: "erin", Created: ends, Expires: ends,
 		}),
@@ -391,7 +399,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "0VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz512679JTHXYEc" {
+	for _, table := range "0VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz512679JTHXYEc@#%" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

@@ -45,6 +45,10 @@ const (
 	tableLeaving         table = 'l' // account -> nothing: deleted accounts of which something is left
 	tableAudit           table = 'u' // time, number -> auditRow
 
+	tableDevices table = '@' // name -> deviceRow
+	tableShown   table = '#' // digest -> name: the device that has a secret, or a pinned certificate
+	tableOwned   table = '%' // owner, name -> nothing: the devices of an account
+
 	tableOwn       table = 'O' // conversation, user, seq -> 8 bytes: in rooms, how many that count are his up to this one of his
 	tableGone      table = 'X' // conversation, seq -> goneRow: counting messages that count no more
 	tableMentions  table = 'G' // conversation, user, seq -> nothing: messages that mention him

@@ -25,6 +25,7 @@ type section struct {
 var sections = map[transfer.Kind]section{
 	transfer.KindUser:         sectionOf(tableUsers, readUser, userRecordKey, putUser),
 	transfer.KindToken:        sectionOf(tableTokens, readToken, tokenRecordKey, putTokenRows),
+	transfer.KindDevice:       sectionOf(tableDevices, readDeviceAccount, deviceAccountKey, putDeviceAccountRows),
 	transfer.KindInvitation:   sectionOf(tableInvitations, readInvitation, invitationRecordKey, putInvitation),
 	transfer.KindAct:          sectionOf(tableAudit, readAct, actRecordKey, putAct),
 	transfer.KindPerson:       sectionOf(tableProfiles, readPerson, personRecordKey, putPerson),
@@ -60,7 +61,7 @@ var sections = map[transfer.Kind]section{
 var derivedTables = []table{
 	tableOwners, tableEnds, tableUserConvs, tableUntold, tableContactVersions, tableRequests, tableFound, tableLeaving,
 	tableHandles, tableLarge, tableLinks, tablePending, tableExpiring,
-	tableMIDEnds,
+	tableMIDEnds, tableShown, tableOwned,
 }
 
 // putter takes rows.

@@ -70,6 +70,7 @@ func Some(t *testing.T, harness func(t *testing.T) Harness, wanted func(group, n
 		tests []test
 	}{
 		{"accounts", accountTests},
+		{"devices' accounts", deviceAccountTests},
 		{"contacts", contactTests},
 		{"relations", relationTests},
 		{"people", peopleTests},

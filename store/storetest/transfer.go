@@ -106,6 +106,11 @@ func (k *kit) inhabit() {
 			Digest: accounts.Digest{1, 31: 0xFF}, Owner: alice, Label: "phone \xff", Expires: ends,
 		}),
 		acc.PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{2}, Owner: alice, Created: ends, Expires: ends.Add(1)}),
+		acc.CreateDevice(k.ctx(), accounts.Device{
+			Name: "lamp", Owner: alice, Secrets: []accounts.Secret{{Digest: accounts.Digest{4}, Created: ends}, {Digest: accounts.Digest{5}}},
+			Pins: []accounts.Digest{{6}}, Suspension: accounts.Suspension{Disabled: true, Reason: "\xff", Until: ends}, Created: ends, Rev: 1,
+		}),
+		acc.CreateDevice(k.ctx(), accounts.Device{Name: "lock", Deleted: ends, Rev: 1}),
 		acc.PutInvitation(k.ctx(), accounts.Invitation{
 			Digest: accounts.Digest{3}, Uses: 2, Made: 3, Label: "3b", By: alice, Expires: ends,
 		}),
@@ -248,6 +253,14 @@ func (k *kit) everything() []any {
 	add(users, err)
 	leaving, err := k.accounts().Leaving(ctx, "", 100)
 	add(leaving, err)
+	devices, err := k.accounts().Devices(ctx, "", 100)
+	add(devices, err)
+	theirs, err := k.accounts().DevicesOf(ctx, alice, "", 100)
+	add(theirs, err)
+	lamp, err := k.accounts().DeviceByPin(ctx, accounts.Digest{6})
+	add(lamp, err)
+	lamp, err = k.accounts().DeviceBySecret(ctx, accounts.Digest{5})
+	add(lamp, err)
 	invitations, err := k.accounts().Invitations(ctx, accounts.Digest{}, 100)
 	add(invitations, err)
 	acts, err := k.accounts().Acts(ctx, "", 100)
