@@ -18,6 +18,7 @@ func (l *Link) Puback(id uint16, reason byte) {
 		l.endOrphanLocked(id)
 	case l.replies.acked(id):
 		l.countLocked(-1)
+		l.postAckedLocked(id, reason)
 	default:
 		return
 	}

@@ -28,6 +28,7 @@ func (r *Registry) Listens(topic string) bool {
 
 // replayCurrent sends some of what the topics of one of the session's subscriptions say now.
 func (l *Link) replayCurrent(ctx context.Context, p Replay) error {
+	l.registry.takePosts(l, p.Filter)
 	next, err := l.registry.currents.Give(ctx, p.Filter, p.After, func(out Publish) bool { return l.sendCurrent(p, out) })
 	if err != nil {
 		return err

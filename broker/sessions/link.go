@@ -42,7 +42,7 @@ type Link struct {
 	// while the store gives a write its place, never while that becomes durable.
 	writing sync.Mutex
 
-	running sync.WaitGroup // the pump, and what writes the answers; added to under mu while not closed
+	running sync.WaitGroup // the pump, what writes the answers, what tells of posts; added to under mu while not closed
 
 	// unloading says that End writes the session for the last time; guarded by writing.
 	unloading bool
@@ -71,6 +71,7 @@ type Link struct {
 	queue   feed // what is published on free topics
 	orphans []orphan
 	replies replies
+	posts   posts
 
 	seats     []*Seat  // in audiences
 	seatTurn  int      // of seats
@@ -171,6 +172,7 @@ func (l *Link) End(e End) {
 	l.closeLocked()
 	l.mu.Unlock()
 	l.running.Wait()
+	l.endPosts()
 	l.registry.detach(l)
 	l.leaveGroups()
 

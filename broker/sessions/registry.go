@@ -18,10 +18,10 @@ import (
 // Registry has the sessions that are loaded: those with a connection. All others are in the store and cost no memory.
 // Safe for concurrent use.
 //
-// Order of locks: the lock of a key (held from Connect to Start, over waits) comes before Link.writing, that before
-// Link.mu, that before shares.mu, that before Registry.order, that before group.mu. Registry.mu, keyLocks.mu, wills.mu and
-// those of tails and Routes are taken last, and nothing is called under them. Neither the store nor a source is called under
-// Link.mu or Registry.mu.
+// Order of locks: the lock of a key (held from Connect to Start, over waits) comes before Link.writing, that and
+// account.posting before Link.mu, that before shares.mu, that before Registry.order, that before group.mu. Registry.mu,
+// keyLocks.mu, wills.mu and those of tails and Routes are taken last, and nothing is called under them. Neither the store nor
+// a source is called under Link.mu or Registry.mu.
 type Registry struct {
 	cfg     Config
 	store   Store
@@ -77,8 +77,9 @@ type wills struct {
 
 // account is what the registry knows of one account while it has connections.
 type account struct {
-	links   []*Link
-	opening int // sessions about to be created
+	links   []*Link    // in the order in which they came
+	opening int        // sessions about to be created
+	posting sync.Mutex // makes Post, and taking posts from older links, one at a time
 }
 
 // New gives a registry. cfg has been validated.

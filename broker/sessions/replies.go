@@ -10,7 +10,7 @@ import (
 type replies struct {
 	waiting  []waiting
 	bytes    int      // of waiting
-	inFlight []uint16 // ids
+	inFlight []uint16 // ids; of lines and posts too
 }
 
 type waiting struct {

@@ -15,15 +15,18 @@ const (
 	turns
 )
 
-// flushLocked sends, without the store, everything that the window and the wire let out: replies and, if all is set, what
-// has come from the sources.
+// flushLocked sends, without the store, everything that the window and the wire let out: posts, replies and, if all is set,
+// what has come from the sources.
 func (l *Link) flushLocked(all bool) {
 	for l.started && !l.closed && !l.idleLocked() && !l.fullLocked() && l.sendNextLocked(all) {
 	}
 }
 
-// sendNextLocked sends the next thing, in turn. It says whether there was one that needs no pump.
+// sendNextLocked sends the next thing: posts first, all others in turn. It says whether there was one that needs no pump.
 func (l *Link) sendNextLocked(all bool) bool {
+	if l.sendPostLocked() {
+		return true
+	}
 	for range turns {
 		sent := false
 		switch {
@@ -50,7 +53,8 @@ func (l *Link) sendNextLocked(all bool) bool {
 
 // idleLocked says that nothing waits to be sent, or that only the pump can tell.
 func (l *Link) idleLocked() bool {
-	return len(l.replies.waiting) == 0 && l.lines == 0 && len(l.stream.ahead) == 0 && !l.stream.resuming &&
+	return len(l.posts.waiting) == 0 && len(l.replies.waiting) == 0 && l.lines == 0 &&
+		len(l.stream.ahead) == 0 && !l.stream.resuming &&
 		len(l.queue.ahead) == 0 && !l.queue.resuming && !l.queue.behind && len(l.groups) == 0
 }
 

@@ -79,7 +79,8 @@ func TestWhatIsSaidOfThingsComesAtOnceOrFromTheQueue(t *testing.T) {
 		x = open(t, r, persistent("phone", 5))
 		got := told(t, x)
 		slices.Sort(got)
-		if want := []string{"dev/lamp0/event/out kept q1", "dev/lamp0/shadow is 0 q0", "dev/lamp1/shadow is 1 q0"}; !slices.Equal(got, want) {
+		want := []string{"dev/lamp0/event/out kept q1", "dev/lamp0/shadow is 0 q0", "dev/lamp1/shadow is 1 q0"}
+		if !slices.Equal(got, want) {
 			t.Errorf("back: got %q, want %q", got, want)
 		}
 		x.close()
