@@ -67,7 +67,8 @@ func (l *Link) sendCurrent(p Replay, out Publish) (more bool) {
 	if !wanted {
 		return true
 	}
-	delete(l.background.missed, out.Topic)
+	l.background.missed.forget(out.Topic)
+	l.shed.forget(out.Topic)
 	out.Topic, out.SubscriptionIDs, out.Retain = route.topic, ids, out.Retain && p.Asked
 	_ = l.writePublishLocked(out)
 	return !l.closed && !l.fullLocked()

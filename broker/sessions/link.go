@@ -65,6 +65,7 @@ type Link struct {
 
 	subs       subscriptions
 	background background
+	shed       missed // what the client did not keep up with
 
 	turn    int  // whose turn it is to send
 	stream  feed // the user's stream

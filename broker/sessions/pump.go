@@ -75,6 +75,7 @@ func (l *Link) nextLocked() step {
 			return func(ctx context.Context) error { return next(ctx, s) }
 		}
 	}
+	l.restoreLocked()
 	switch {
 	case len(l.moves) > 0:
 		return l.storeMoves

@@ -3,7 +3,8 @@ package sessions
 import "slices"
 
 // Route sends p with QoS 0 to every connected session that subscribes to p.Topic, one of the server's own, once to each,
-// and says to how many. A client that does not keep up with reading misses it; of one in the background see SetBackground.
+// and says to how many. A client that does not keep up with reading misses it, and is told what the topic says by then, if it
+// is one that says something (Current), when it reads again; of one in the background see SetBackground.
 func (r *Registry) Route(p Publish) int {
 	found, filters := r.lives.Match(p.Topic, nil)
 	links := make([]*Link, 0, len(found))
@@ -38,7 +39,7 @@ func (l *Link) route(p Publish) bool {
 		return false
 	}
 	if l.fullLocked() {
-		l.registry.metrics.dropped(dropShed, 1)
+		l.shedLocked(p.Topic)
 		return false
 	}
 	return l.writePublishLocked(route.publish(p, 0)) == nil

@@ -307,7 +307,7 @@ func (r *Registry) routeLiveLocked(l *Link, s Subscription) (current bool) {
 		return false
 	}
 	r.lives.Subscribe(s.Filter, subscriber(l.number, s))
-	return r.currents != nil && r.currents.Has(s.Filter)
+	return r.says(s.Filter)
 }
 
 // unroute takes a filter of a session, which is no shared one, out of the index.
@@ -369,7 +369,8 @@ func (l *Link) Unsubscribe(ctx context.Context, id uint16, filters []string) err
 				l.standUpLocked(s)
 			}
 			l.stopReplayLocked(f)
-			delete(l.background.missed, f)
+			l.background.missed.forget(f)
+			l.shed.forget(f)
 			l.quitLocked(f)
 		}
 		l.coverLocked()
