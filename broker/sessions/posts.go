@@ -45,9 +45,9 @@ func (p post) expired() bool { return !p.Expires.IsZero() && !time.Now().Before(
 // Post sends p on the newest started link of an account that has a subscription for its topic, with QoS 1 if that was
 // granted, before what comes from the queue and the stream. p.Dup is kept. Posts of a link keep their order.
 //
-// It says whether the link takes it. If it does not, nothing of o is called: no link listens, too many posts wait there, or
-// it has expired. When a newer link asks for what its topics say (Current), those that have not been written on an older
-// one are lost before that.
+// It says whether the link takes it. If it does not, nothing of o is called: no link listens, too many posts wait there, it
+// has expired, or is larger than the client takes. When a newer link asks for what its topics say (Current), those that have
+// not been written on an older one are lost before that.
 func (r *Registry) Post(account accounts.Name, p Publish, o PostOptions) bool {
 	unlock, ok := r.lockPosts(account)
 	if !ok {
@@ -78,17 +78,28 @@ func (r *Registry) lockPosts(name accounts.Name) (unlock func(), ok bool) {
 func (l *Link) post(p post) (listens, taken bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.started || l.closed || l.draining || !l.subs.route(p.Topic).ok {
+	route := l.subs.route(p.Topic)
+	if !l.started || l.closed || l.draining || !route.ok {
 		return false, false
 	}
 	q := &l.posts
 	l.dropPostsLocked(post.expired)
-	if len(q.waiting) >= maxPosts || len(q.tidings) >= maxTidings || p.expired() {
+	if len(q.waiting) >= maxPosts || len(q.tidings) >= maxTidings || p.expired() || !l.fitsPostLocked(p, route) {
 		return true, false
 	}
 	q.waiting = append(q.waiting, p)
 	l.moveLocked()
 	return true, true
+}
+
+// fitsPostLocked says whether the client takes a packet of this size. It is asked first, or it would be posted again and again.
+func (l *Link) fitsPostLocked(p post, route route) bool {
+	size := packetRoom + len(route.topic) + idRoom*len(route.ids) + len(p.Payload) +
+		len(p.ContentType) + len(p.ResponseTopic) + len(p.Correlation)
+	for _, u := range p.User {
+		size += idRoom + len(u.Name) + len(u.Value)
+	}
+	return l.packet == 0 || size <= int(l.packet)
 }
 
 // takePosts gives up what waits on older links than l for the topics of a filter that l subscribes to.
@@ -191,19 +202,18 @@ func (l *Link) writePostLocked(p post, route route, qos byte) {
 	}
 }
 
-// postAckedLocked tells of the PUBACK of a post, if the id is that of one. One that refuses it does not take it.
+// postAckedLocked tells of the PUBACK of a post, if the id is that of one. A client that refuses it has it all the same, and
+// must not be sent it again (MQTT 5, 4.4).
 func (l *Link) postAckedLocked(id uint16, reason byte) {
 	q := &l.posts
 	i := slices.IndexFunc(q.inFlight, func(p post) bool { return p.ID == id })
 	if i < 0 {
 		return
 	}
-	if reason < firstFailure {
-		l.tellLocked(q.inFlight[i].Acked)
-	} else {
+	if reason >= firstFailure {
 		l.registry.metrics.dropped(dropRefused, 1)
-		l.tellLocked(q.inFlight[i].Lost)
 	}
+	l.tellLocked(q.inFlight[i].Acked)
 	q.inFlight = slices.Delete(q.inFlight, i, i+1)
 }
 
