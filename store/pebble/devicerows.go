@@ -1,9 +1,6 @@
 package pebble
 
 import (
-	"encoding/json"
-	"errors"
-
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
 )
@@ -57,7 +54,7 @@ func (r thingRow) thing(did accounts.Name) devices.Thing {
 	return t
 }
 
-// shadowRow has objects as JSON texts; none: there is nothing.
+// shadowRow is a devices.ShadowText.
 type shadowRow struct {
 	Desired      []byte `cbor:"1,keyasint,omitempty"`
 	DesiredMeta  []byte `cbor:"2,keyasint,omitempty"`
@@ -65,40 +62,6 @@ type shadowRow struct {
 	ReportedMeta []byte `cbor:"4,keyasint,omitempty"`
 	Version      uint64 `cbor:"5,keyasint"`
 	Deleted      bool   `cbor:"6,keyasint,omitempty"`
-}
-
-func shadowRowOf(s devices.Shadow) (r shadowRow, err error) {
-	text := func(o devices.Object) []byte {
-		if o == nil {
-			return nil
-		}
-		b, failed := json.Marshal(o)
-		err = errors.Join(err, failed)
-		return b
-	}
-	return shadowRow{
-		Desired: text(s.Desired.State), DesiredMeta: text(s.Desired.Meta),
-		Reported: text(s.Reported.State), ReportedMeta: text(s.Reported.Meta),
-		Version: s.Version, Deleted: s.Deleted,
-	}, err
-}
-
-func (r shadowRow) shadow() (devices.Shadow, error) {
-	s := devices.Shadow{Version: r.Version, Deleted: r.Deleted}
-	var err error
-	object := func(text []byte, o *devices.Object) {
-		if text != nil {
-			err = errors.Join(err, json.Unmarshal(text, o))
-		}
-	}
-	object(r.Desired, &s.Desired.State)
-	object(r.DesiredMeta, &s.Desired.Meta)
-	object(r.Reported, &s.Reported.State)
-	object(r.ReportedMeta, &s.Reported.Meta)
-	if err != nil {
-		return devices.Shadow{}, unavailable("read shadow", errors.Join(ErrDamaged, err))
-	}
-	return s, nil
 }
 
 // there says whether there is a shadow.

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,14 +23,15 @@ func (d deviceStore) Shadow(ctx context.Context, did accounts.Name, name string)
 	if _, err := d.row(ctx, key2(tableShadows, did, name), "shadow", &row); err != nil {
 		return devices.Shadow{}, err
 	}
-	return row.shadow()
+	s, err := devices.ShadowText(row).Shadow()
+	if err != nil {
+		return devices.Shadow{}, unavailable("read shadow", errors.Join(ErrDamaged, err))
+	}
+	return s, nil
 }
 
 func (d deviceStore) PutShadow(ctx context.Context, did accounts.Name, name string, s devices.Shadow) error {
-	row, err := shadowRowOf(s)
-	if err != nil {
-		return err
-	}
+	row := shadowRow(s.Text())
 	value, key := encode(row), key2(tableShadows, did, name)
 	return d.change(ctx, func(b *pebble.Batch) error {
 		var old shadowRow
