@@ -92,6 +92,17 @@ var collections = []collection{
 	{queuesCollection, "number", "up to which position entries of a queue were dropped", ""},
 	{willsCollection, "account, client id", "what is published, delay, due", ""},
 	{groupsCollection, "name", "the number of a shared group's queue", ""},
+	{thingsCollection, "device",
+		"what a device is besides its account: type, title, owner, home, grants; `seers` are those who have it in their lists", ""},
+	{shadowsCollection, "device, name",
+		"desired and reported state, with their metadata, as JSON texts; deleted or not; `rev` is the version", ""},
+	{commandsCollection, "device, id",
+		"what a device is told to do, in its order (`n`), how far that has come, and what the device says; `busy` until the state " +
+			"is final, then `done`", "d"},
+	{eventsCollection, "device, id",
+		"what has happened to a device, in its order (`n`); `newest` and `last` of the last one", "d"},
+	{alarmsCollection, "device, type", "how an alarm stands, since when, how often it was raised, who knows of it", ""},
+	{presencesCollection, "device", "whether a device is there, since when and why, when it was heard of last", ""},
 	{nodesCollection, "`node`, `queues`",
 		"which node has the database, and how often it was opened (the epoch); how far everything has followed " +
 			"from publications, which places are void, and when the process last lived", ""},
@@ -151,7 +162,7 @@ var indexes = slices.Concat([]index{
 }, peopleIndexes, reactionIndexes, hiddenIndexes, expiryIndexes)
 
 // allIndexes are those of all files.
-var allIndexes = slices.Concat(indexes, retentionIndexes)
+var allIndexes = slices.Concat(indexes, retentionIndexes, deviceIndexes)
 
 // fields are ascending keys.
 func fields(names ...string) (d bson.D) {

@@ -45,6 +45,12 @@ var accepted = map[string][]string{
 	"an account has few": {
 		"tokens {owner= _id?} +_id", "tokens {owner= epoch<>} +_id", "members {pending= c<>} +c", "members {spoke= c<>} +c",
 	},
+	"few commands of a device are open, and it has one last event: the index of these finds them alone": {
+		"commands {busy= d=}", "events {d= newest=}", "events {d= newest= n<>}",
+	},
+	"a device has few shadows": {
+		"shadows {d= name<> deleted?} +name",
+	},
 	"messages are in the order of their times: those that are too old are passed once, and swept": {
 		"log {c= s<> ts<>} +s", "publications {q= p<> ts<>} +p",
 	},

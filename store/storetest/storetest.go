@@ -25,6 +25,7 @@ import (
 type Store interface {
 	Accounts() accounts.Store
 	Chat() chat.Store
+	Devices() devices.Store
 	Sessions() sessions.Store // a sessions.Queues too
 	Transfer() transfer.Store
 	Close() error
@@ -159,20 +160,12 @@ func (k *kit) crash() {
 }
 
 func (k *kit) chat() chat.Store         { return k.store.Chat() }
+func (k *kit) devices() devices.Store   { return k.store.Devices() }
 func (k *kit) accounts() accounts.Store { return k.store.Accounts() }
 func (k *kit) sessions() sessions.Store { return k.store.Sessions() }
 func (k *kit) ctx() context.Context     { return k.Context() }
 
 func (k *kit) queues() sessions.Queues { return queuesOf(k.store) }
-
-// devices skips a test of a store that does not keep them yet.
-func (k *kit) devices() devices.Store {
-	s, ok := k.store.(interface{ Devices() devices.Store })
-	if !ok {
-		k.Skip("the store keeps no devices yet")
-	}
-	return s.Devices()
-}
 
 func queuesOf(s Store) sessions.Queues {
 	q, ok := s.Sessions().(sessions.Queues)
