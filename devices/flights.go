@@ -1,0 +1,124 @@
+package devices
+
+import (
+	"sync"
+
+	"github.com/magpie-im/magpie/accounts"
+)
+
+// flights is what is known of the way between the server and devices: who takes commands, which are on their way, and what has
+// become of those that were. It is in memory only: what is not known after a crash is done again. Its zero value is empty.
+type flights struct {
+	mu   sync.Mutex
+	of   map[accounts.Name]*flight
+	last uint64 // attempt
+}
+
+type flight struct {
+	ready  uint64            // counts how often the device has begun to take commands; 0: it does not
+	posts  map[string]uint64 // by cid: those on their way, with the number of the attempt
+	news   []news            // in the order in which it came
+	voided int64             // commands that were given up to then are void; Unix milliseconds, 0: none
+}
+
+// news is what has become of a command on its way.
+type news struct {
+	cid   string
+	acked int64 // when the device has acknowledged it, in Unix milliseconds; 0: it was lost
+}
+
+func (f *flights) change(did accounts.Name, do func(*flight)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.of == nil {
+		f.of = map[accounts.Name]*flight{}
+	}
+	d := f.of[did]
+	if d == nil {
+		d = &flight{posts: map[string]uint64{}}
+		f.of[did] = d
+	}
+	do(d)
+	if d.ready == 0 && len(d.posts) == 0 && len(d.news) == 0 && d.voided == 0 {
+		delete(f.of, did)
+	}
+}
+
+// begin says that a device takes commands from now on, end that it does not; end(n) only if it has not begun again since it was
+// ready for the nth time.
+func (f *flights) begin(did accounts.Name) { f.change(did, func(d *flight) { d.ready++ }) }
+
+func (f *flights) end(did accounts.Name, n uint64) {
+	f.change(did, func(d *flight) {
+		if d.ready == n || n == 0 {
+			d.ready = 0
+		}
+	})
+}
+
+// depart says that a command goes on its way, and gives what is to be called with what becomes of it: when the device has
+// acknowledged it, or 0. Only the first call counts, and none once the command has gone again.
+func (f *flights) depart(did accounts.Name, cid string) (arrive func(acked int64) (counts bool)) {
+	var attempt uint64
+	f.change(did, func(d *flight) {
+		f.last++
+		attempt, d.posts[cid] = f.last, f.last
+	})
+	return func(acked int64) (counts bool) {
+		f.change(did, func(d *flight) {
+			if counts = d.posts[cid] == attempt; counts {
+				delete(d.posts, cid)
+				d.news = append(d.news, news{cid, acked})
+			}
+		})
+		return counts
+	}
+}
+
+// recall says that a command did not go on its way after all.
+func (f *flights) recall(did accounts.Name, cid string) {
+	f.change(did, func(d *flight) { delete(d.posts, cid) })
+}
+
+// flying says whether a device takes commands, how many are on their way to it, and whether one is.
+func (f *flights) flying(did accounts.Name, cid string) (ready uint64, n int, is bool) {
+	f.change(did, func(d *flight) {
+		_, is = d.posts[cid]
+		ready, n = d.ready, len(d.posts)
+	})
+	return ready, n, is
+}
+
+// void says that no command that a device was given up to now is to be carried out.
+func (f *flights) void(did accounts.Name, now int64) {
+	f.change(did, func(d *flight) { d.voided = now })
+}
+
+// peek gives what has come since drop was called, and up to when commands are void.
+func (f *flights) peek(did accounts.Name) (all []news, voided int64) {
+	f.change(did, func(d *flight) { all, voided = append(all, d.news...), d.voided })
+	return all, voided
+}
+
+// drop says that all that peek gave is dealt with.
+func (f *flights) drop(did accounts.Name, n int, voided int64) {
+	f.change(did, func(d *flight) {
+		if d.news = d.news[n:]; len(d.news) == 0 {
+			d.news = nil
+		}
+		if d.voided == voided {
+			d.voided = 0
+		}
+	})
+}
+
+// ackedAt is when a device has acknowledged a command, if that was not dealt with; 0 otherwise.
+func (f *flights) ackedAt(did accounts.Name, cid string) (at int64) {
+	all, _ := f.peek(did)
+	for _, n := range all {
+		if n.cid == cid && n.acked != 0 {
+			return n.acked
+		}
+	}
+	return 0
+}
