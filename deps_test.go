@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
-	"transfer":                  {"accounts", "chat", "broker/sessions"},
+	"transfer":                  {"accounts", "chat", "devices", "broker/sessions"},
 	"store/backlogs":            {"broker/sessions"},
 	"store/pebble":              {"accounts", "chat", "devices", "broker/sessions", "transfer", "store/backlogs"},
 	"store/mongo":               {"accounts", "chat", "devices", "broker/sessions", "transfer", "store/backlogs"},

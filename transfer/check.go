@@ -68,6 +68,7 @@ type checker struct {
 	conversations map[chat.Conversation]*seenConversation
 	conversation  *counting // whose messages are being read; nil: none is
 	stream        *pointing // whose entries are being read; nil: none is
+	listing       listing   // what devices have, and is being read
 }
 
 // seenConversation is what has to be known of a conversation later.
@@ -130,6 +131,8 @@ func (c *checker) record(r Record) error {
 		return c.mid(r)
 	case *Entry:
 		c.entry(r)
+	default:
+		c.things(r)
 	}
 	return nil
 }

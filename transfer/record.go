@@ -47,6 +47,12 @@ const (
 	KindMID          Kind = "mid"
 	KindEntry        Kind = "entry"
 	KindRetained     Kind = "retained"
+	KindThing        Kind = "thing"
+	KindShadow       Kind = "shadow"
+	KindCommand      Kind = "command"
+	KindEvent        Kind = "event"
+	KindAlarm        Kind = "alarm"
+	KindPresence     Kind = "presence"
 )
 
 // Record is one thing that a store has: a pointer to one of the structs below. Fields that are not there are their zero
@@ -95,6 +101,12 @@ var kinds = []struct {
 	{KindMID, empty[MID], 3},
 	{KindEntry, empty[Entry], 2},
 	{KindRetained, empty[Retained], 1},
+	{KindThing, empty[Thing], 1},
+	{KindShadow, empty[Shadow], 2},
+	{KindCommand, empty[Command], 2},
+	{KindEvent, empty[Event], 2},
+	{KindAlarm, empty[Alarm], 2},
+	{KindPresence, empty[Presence], 1},
 }
 
 func empty[T any, P interface {

@@ -33,6 +33,14 @@ var movedDocs = []struct {
 	{editDoc{}, []any{transfer.Edit{}}},
 	{entryDoc{}, []any{transfer.Entry{}}},
 	{sideChangeDoc{}, []any{transfer.SideChange{}}},
+	{thingDoc{}, []any{transfer.Thing{}}},
+	{grantDoc{}, []any{transfer.Grant{}}},
+	{shadowDoc{}, []any{transfer.Shadow{}}},
+	{commandDoc{}, []any{transfer.Command{}}},
+	{outcomeDoc{}, []any{transfer.Outcome{}}},
+	{eventDoc{}, []any{transfer.Event{}}},
+	{alarmDoc{}, []any{transfer.Alarm{}}},
+	{presenceDoc{}, []any{transfer.Presence{}}},
 }
 
 // notFitted are fields of documents that are in no record under their names, and why.
@@ -57,6 +65,12 @@ var notFitted = map[string]string{
 	"memberDoc.Spoke": "computed from messages", "memberDoc.Untold": "computed", "memberDoc.Wrote": "need not be known",
 	"memberDoc.Hides": "transfer.Hidden", "memberDoc.HidCounted": "transfer.Member.Hides", "memberDoc.Hidden": "transfer.Hidden",
 	"memberDoc.Mentions": "transfer.Mention",
+
+	"thingDoc.W": "which write it was", "thingDoc.Seers": "computed", "thingDoc.In": "computed",
+	"shadowDoc.At": "Device and Name", "shadowDoc.W": "as thingDoc.W",
+	"commandDoc.At": "Device and ID", "commandDoc.W": "as thingDoc.W", "commandDoc.Busy": "computed", "commandDoc.Done": "computed",
+	"eventDoc.At": "Device and ID", "eventDoc.W": "as thingDoc.W", "eventDoc.Last": "computed from the order", "eventDoc.Newest": "as Last",
+	"alarmDoc.At": "Device and Type", "alarmDoc.W": "as thingDoc.W", "presenceDoc.Online": "computed",
 
 	"messageDoc.Out": "transfer.Own", "messageDoc.Edits": "how many they are, and transfer.Edit",
 }

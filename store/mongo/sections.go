@@ -53,6 +53,12 @@ var sections = map[transfer.Kind]section{
 	transfer.KindMID:          sectionOf(readMIDs, writeMIDs),
 	transfer.KindEntry:        sectionOf(readEntries, writeEntries),
 	transfer.KindRetained:     sectionOf(readRetained, writeRetained),
+	transfer.KindThing:        sectionOf(readThings, writeThings),
+	transfer.KindShadow:       sectionOf(readShadows, writeShadows),
+	transfer.KindCommand:      sectionOf(readCommands, writeCommands),
+	transfer.KindEvent:        sectionOf(readEvents, writeEvents),
+	transfer.KindAlarm:        sectionOf(readAlarms, writeAlarms),
+	transfer.KindPresence:     sectionOf(readPresences, writePresences),
 }
 
 // sectionOf makes a section of functions that know what their records are. read is given the record after which it is to begin;

@@ -31,6 +31,7 @@ var accepted = map[string][]string{
 		"members {side!} +_id", "members {} +c +u", "people {_id<> n<>} +_id", "people {_id<> telling!} +_id",
 		"people {n<>} +_id", "people {telling!} +_id", "reactions {on= _id<>} +_id", "reactions {on=} +_id",
 		"relations {} +u +p", "seen {} +_id", "snapshots {} +_id", "stream {} +u +n",
+		"alarms {} +d +type", "commands {} +d +n", "events {} +d +n", "presences {} +_id", "shadows {} +d +name", "things {} +_id",
 	},
 	"a sweep looks at everything, in the background": {
 		"convs {_id<> head<>} +_id",

@@ -184,6 +184,7 @@ func TestACheckFindsRowsThatAreNotAsTheyHaveToBe(t *testing.T) {
 	store := open(t, pebble.Config{FS: mem})
 	everything(t, store)
 	everythingOfLives(t, store)
+	everythingOfThings(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -202,7 +203,7 @@ func TestACheckFindsRowsThatAreNotAsTheyHaveToBe(t *testing.T) {
 	if report := check(); report.Found > 0 {
 		t.Fatalf("a store that is as it has to be: %v", report.Problems)
 	}
-	for _, table := range "keUWvohil" {
+	for _, table := range "keUWvohil$+,-:./;^" {
 		var key []byte
 		edit := func(do func(db *engine.DB) error) {
 			t.Helper()

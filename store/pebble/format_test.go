@@ -3,6 +3,7 @@ package pebble_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -335,6 +337,50 @@ func everythingQueued(t *testing.T, store *pebble.Store) {
 	}
 }
 
+// everythingOfThings does so with what devices are and do.
+func everythingOfThings(t *testing.T, store *pebble.Store) {
+	t.Helper()
+	ctx, d := t.Context(), store.Devices()
+	object := devices.Object{"a": json.Number("1.0")}
+	section := devices.Section{State: object, Meta: devices.Object{"a": devices.Object{"timestamp": json.Number("5")}}}
+	command := devices.Command{
+		ID: "c\x00", Device: "lamp", Order: 258, Name: "on", Args: json.RawMessage(`{}`), By: "alice", MID: "m", Key: "k", Created: 1,
+		Expires: 2, Timeout: 3, State: devices.CommandProgress, Rev: 1, Sent: 4, Delivered: 5, Percent: 6,
+		Outcome: devices.Outcome{State: devices.CommandFailed, Result: json.RawMessage(`1`), Code: "E", Text: "t"},
+	}
+	done := command
+	done.ID, done.Order, done.State = "d", 259, devices.CommandTimedOut
+	done.Late = &devices.Outcome{State: devices.CommandSucceeded}
+	_, _, err := d.PutEvent(ctx, devices.Event{
+		Device: "lamp", ID: "e", Order: 258, Type: "door", Severity: "warn", TS: 1, Stored: 2, Text: "t", Data: json.RawMessage(`[]`),
+	})
+	for i, err := range []error{
+		err,
+		d.PutThing(ctx, devices.Thing{
+			ID: "lamp", Type: "light", Model: "m", Title: "Lamp", Owner: "alice", Home: "h.1", Room: "r", Tags: []string{"a"}, Serial: true,
+			Sleepy: true, Bridge: "hub", Grants: []devices.Grant{
+				{ID: "g", To: "bob", Verbs: []devices.Verb{devices.VerbSee}, By: "alice", From: 1, Until: 2},
+			}, Created: 3, Epoch: 4, Rev: 1,
+		}),
+		d.PutThing(ctx, devices.Thing{ID: "old", Rev: 1, Gone: true}),
+		d.PutShadow(ctx, "lamp", "", devices.Shadow{Desired: section, Reported: section, Version: 1}),
+		d.PutShadow(ctx, "lamp", "s", devices.Shadow{Version: 1}),
+		d.PutShadow(ctx, "lamp", "t", devices.Shadow{Version: 1, Deleted: true}),
+		d.PutCommand(ctx, command), d.PutCommand(ctx, done),
+		d.PutAlarm(ctx, devices.Alarm{
+			Device: "lamp", Type: "hot", State: devices.AlarmActive, Severity: "crit", Text: "t", Since: 1, Last: 2, Count: 3, By: "alice",
+			Changed: 4, Rev: 1,
+		}),
+		d.PutPresences(ctx, []devices.Presence{
+			{Device: "lamp", State: devices.Online, Since: 1, Seen: 2, Reason: "connect"}, {Device: "old", State: devices.Unknown},
+		}),
+	} {
+		if err != nil {
+			t.Fatalf("write %d: %v", i, err)
+		}
+	}
+}
+
 // dump writes all rows of a store that is closed, for people to read.
 func dump(t *testing.T, fs vfs.FS, dir string) string {
 	t.Helper()
@@ -350,7 +396,7 @@ func dump(t *testing.T, fs vfs.FS, dir string) string {
 	for ok := iter.First(); ok; ok = iter.Next() {
 		fmt.Fprintf(&out, "%q\n", iter.Key())
 		for rest := iter.Value(); len(rest) > 0; {
-			if strings.IndexByte("PpnqmrdgbJTH", iter.Key()[0]) >= 0 { // no CBOR
+			if strings.IndexByte("PpnqmrdgbJTH-/", iter.Key()[0]) >= 0 { // no CBOR
 				fmt.Fprintf(&out, "\t%x\n", rest)
 				break
 			}
@@ -377,6 +423,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	everythingOfLives(t, store)
 	everythingOfSides(t, store)
 	everythingOfHalls(t, store)
+	everythingOfThings(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
@@ -399,7 +446,7 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 			tables[line[1]] = true
 		}
 	}
-	for _, table := range "0VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz512679JTHXYEc@#%" {
+	for _, table := range "0VAKkIeCMDBUWLRvoaSPFQNhijnqmpfyrwdgblustz512679JTHXYEc!$+&,*-:.=/;()^@#%" {
 		if !tables[byte(table)] {
 			t.Errorf("no row in table %c", table)
 		}

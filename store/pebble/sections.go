@@ -55,6 +55,12 @@ var sections = map[transfer.Kind]section{
 	transfer.KindMID:          sectionOf(tableMIDs, readMID, midRecordKey, putMID),
 	transfer.KindEntry:        sectionOf(tableStreams, readEntry, entryRecordKey, putEntryRecord),
 	transfer.KindRetained:     sectionOf(tableRetained, readRetained, retainedRecordKey, putRetained),
+	transfer.KindThing:        sectionOf(tableThings, readThing, thingRecordKey, putThing),
+	transfer.KindShadow:       sectionOf(tableShadows, readShadow, shadowRecordKey, putShadow),
+	transfer.KindCommand:      sectionOf(tableCommands, readCommand, commandRecordKey, putCommand),
+	transfer.KindEvent:        sectionOf(tableEvents, readEvent, eventRecordKey, putEvent),
+	transfer.KindAlarm:        sectionOf(tableAlarms, readAlarm, alarmRecordKey, putAlarm),
+	transfer.KindPresence:     sectionOf(tablePresences, readPresence, presenceRecordKey, putPresence),
 }
 
 // derivedTables have what the rows of records bring with them.
@@ -62,6 +68,8 @@ var derivedTables = []table{
 	tableOwners, tableEnds, tableUserConvs, tableUntold, tableContactVersions, tableRequests, tableFound, tableLeaving,
 	tableHandles, tableLarge, tableLinks, tablePending, tableExpiring,
 	tableMIDEnds, tableShown, tableOwned,
+	tableSeers, tableHomeThings, tableShadowNames, tableCommandIDs, tableOpenCommands, tableDoneCommands,
+	tableEventIDs, tableEventTimes, tableThere,
 }
 
 // putter takes rows.

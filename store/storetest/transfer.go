@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/transfer"
 )
 
@@ -125,6 +127,7 @@ func (k *kit) inhabit() {
 	k.inhabitChat()
 	k.inhabitRooms()
 	k.inhabitTopics()
+	k.inhabitThings()
 	for _, gone := range []accounts.Name{"dora", "erin"} {
 		k.ok("delete", acc.DeleteUser(k.ctx(), gone, ends))
 	}
@@ -239,6 +242,72 @@ func (k *kit) inhabitTopics() {
 	}
 }
 
+// inhabitThings makes things, one of which was removed, and what they have.
+func (k *kit) inhabitThings() {
+	k.Helper()
+	k.putThing(lamp())
+	k.putThing(devices.Thing{ID: "hub", Owner: bob, Home: "h.1", Rev: 1})
+	k.putThing(devices.Thing{ID: "old", Owner: bob, Home: "h.1", Rev: 1})
+	k.putThing(devices.Thing{ID: "old", Owner: bob, Home: "h.1", Gone: true, Rev: 2})
+	s := k.shadow(`{"state":{"desired":{"a":[1.0,"<&>"],"o":{"x":{}}},"reported":{"on":true}}}`)
+	k.ok("shadow", k.devices().PutShadow(k.ctx(), "lamp", "", s))
+	k.ok("shadow", k.devices().PutShadow(k.ctx(), "lamp", "ä", s))
+	k.ok("shadow", k.devices().PutShadow(k.ctx(), "lamp", "b", devices.Shadow{Version: 1, Deleted: true}))
+	for i, state := range []devices.CommandState{devices.CommandProgress, devices.CommandSucceeded, devices.CommandQueued} {
+		c := command(uint64(300-i), state)
+		c.Args, c.MID, c.Key, c.Timeout, c.Percent = json.RawMessage(`{"a":1.0}`), "m\x00\xff", "k", 5, i
+		k.putCommand(c)
+	}
+	c := command(299, devices.CommandTimedOut)
+	c.Rev, c.Late = 2, &devices.Outcome{State: devices.CommandFailed, Result: json.RawMessage(`[ 1 ]`), Code: "E", Text: "late"}
+	k.putCommand(c)
+	for order := range uint64(3) {
+		k.putEvent(event(order+1, fmt.Sprint("e\xff", order)))
+		e := event(order+1, fmt.Sprint(order))
+		e.Device, e.Data = "hub", json.RawMessage(`"text"`)
+		k.putEvent(e)
+	}
+	equal(k, "purged", k.purgeEvents(1002, 9), 2)
+	for _, kind := range []string{"hot", "cold"} {
+		k.ok("alarm", k.devices().PutAlarm(k.ctx(), devices.Alarm{
+			Device: "lamp", Type: kind, State: devices.AlarmAcknowledged, Severity: "crit", Text: "<hot>", Since: 1, Last: 2, Count: 3,
+			By: alice, Changed: 4, Rev: 1,
+		}))
+	}
+	k.putPresences(
+		devices.Presence{Device: "lamp", State: devices.Online, Since: 5, Seen: 6, Reason: "connect"},
+		devices.Presence{Device: "hub", State: devices.Unknown, Since: 7, Reason: "server_restart"},
+	)
+}
+
+// everyThing is what ports say of what inhabitThings has made.
+func (k *kit) everyThing() (out []any) {
+	k.Helper()
+	for _, who := range []accounts.Name{alice, bob, carol} {
+		out = append(out, k.thingsOf(who))
+	}
+	out = append(out, k.things(), k.thingsIn("h.1"), k.busy(), k.there())
+	add := func(v any, err error) {
+		k.Helper()
+		k.ok("read", err)
+		out = append(out, v)
+	}
+	for _, did := range k.things() {
+		out = append(out, k.thing(did), k.presence(did), k.shadowNames(did), k.openOrders(did), k.lastEvent(did))
+		all, err := k.devices().CommandsOf(k.ctx(), did, 0, 100)
+		add(all, err)
+		events, err := k.devices().EventsOf(k.ctx(), did, 0, 100)
+		add(events, err)
+		alarms, err := k.devices().Alarms(k.ctx(), did, "", 100)
+		add(alarms, err)
+		for _, name := range []string{"", "ä", "b"} {
+			s, err := k.devices().Shadow(k.ctx(), did, name)
+			add(s, err)
+		}
+	}
+	return out
+}
+
 // everything is what ports say of what inhabit has made.
 func (k *kit) everything() []any {
 	k.Helper()
@@ -317,6 +386,7 @@ func (k *kit) everything() []any {
 		retained[i].Pos = 0
 	}
 	add(retained, err)
+	out = append(out, k.everyThing()...)
 	return append(out, k.untold())
 }
 
@@ -340,6 +410,11 @@ func testMove(k *kit) {
 	head := uint64(len(k.stream(alice)))
 	equal(k, "seq of the next message", k.send(draft(chat.Direct(alice, bob), alice, "m3", "more")).Seq, 6)
 	equal(k, "usn of the next message", uint64(len(k.stream(alice))), head+1)
+	_, again, err := k.devices().PutEvent(k.ctx(), event(9, "e\xff2"))
+	k.ok("an event again", err)
+	equal(k, "again", again, true)
+	equal(k, "old events but the last ones", k.purgeEvents(1<<41, 9), 2)
+	equal(k, "old commands", k.purgeCommands(1<<41, 9), 1)
 }
 
 func testRecordPages(k *kit) {
