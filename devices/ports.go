@@ -43,7 +43,7 @@ type Registry interface {
 	Things(ctx context.Context, after accounts.Name, limit int) ([]Thing, error)
 }
 
-// Shadows keeps shadows; the classic one of a device has the name "".
+// Shadows keeps shadows; the classic one of a device has the name "". Names are UTF-8.
 type Shadows interface {
 	// Shadow gives a shadow; one that was never written is a zero value.
 	Shadow(ctx context.Context, did accounts.Name, name string) (Shadow, error)
@@ -58,7 +58,7 @@ type Shadows interface {
 type Commands interface {
 	// Command gives a command of a device, or ErrUnknown.
 	Command(ctx context.Context, did accounts.Name, cid string) (Command, error)
-	// PutCommand adds or replaces a command. ErrChanged.
+	// PutCommand adds or replaces a command. ErrChanged, also if there is another one of the device with its Order.
 	PutCommand(ctx context.Context, c Command) error
 	// OpenCommands gives all commands of a device whose state is not final, in their Order. Who puts them bounds how many they are.
 	OpenCommands(ctx context.Context, did accounts.Name) ([]Command, error)
@@ -70,7 +70,7 @@ type Commands interface {
 	PurgeCommands(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// Events keeps events and alarms.
+// Events keeps events and alarms. Types of alarms are UTF-8.
 type Events interface {
 	// PutEvent stores an event. One with its ID is there already: that is given, and nothing is changed. ErrChanged: there is
 	// another one with its Order.
