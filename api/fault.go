@@ -57,6 +57,12 @@ var faults = []struct {
 	{devices.ErrUnknown, Fault{Err: "no_device", Text: "There is no such device, or you may not see it."}},
 	{devices.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this with the device."}},
 	{devices.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{devices.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
+	{devices.ErrMIDConflict, Fault{Err: "mid_conflict", Text: "This mid was used before for another command."}},
+	{devices.ErrTooLate, Fault{Err: "late", Text: "It has come too far for this."}},
+	{devices.ErrNotSent, Fault{Err: "bad", Text: "The device was not given this command."}},
+	{devices.ErrVersion, Fault{Err: "version_conflict", Text: "The shadow has another version."}},
+	{devices.ErrNoShadow, Fault{Err: "no_shadow", Text: "There is no such shadow."}},
 	{devices.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},

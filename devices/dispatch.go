@@ -49,6 +49,7 @@ type round struct {
 	viewers []accounts.Name
 	known   bool // viewers are
 	open    []Command
+	again   time.Time // when something is to be posted again; zero: not known
 }
 
 // attend does what is to be done with the commands of a device now, and says when it is to be called again.
@@ -82,6 +83,7 @@ func (s *Service) attend(ctx context.Context, did accounts.Name) error {
 		r.setDue()
 	}
 	s.flights.drop(did, len(news), voided)
+	s.flights.forget(did, open)
 	return nil
 }
 
@@ -175,10 +177,13 @@ func (r *round) supersede(ctx context.Context) error {
 // post writes to the device what it may have now.
 func (r *round) post(ctx context.Context) error {
 	for i, c := range r.open {
-		ready, n, flies := r.flights.flying(c.Device, c.ID)
-		switch {
+		ready, n, flies, lost := r.flights.state(c.Device, c.ID)
+		switch next := time.UnixMilli(lost).Add(retry); {
 		case ready == 0 || n >= maxFlights:
 			return nil
+		case lost != 0 && r.now().Before(next):
+			r.again = next
+			continue
 		case flies, c.State != CommandQueued && c.State != CommandSent, r.blocked(i):
 			continue
 		}
@@ -216,7 +221,7 @@ func (r *round) blocked(i int) bool {
 func (s *Service) write(c Command, again bool) bool {
 	arrive := s.flights.depart(c.Device, c.ID)
 	came := func(acked int64) {
-		if arrive(acked) {
+		if arrive(acked, s.now().UnixMilli()) {
 			s.commands.set(c.Device, s.now())
 		}
 	}
@@ -246,6 +251,9 @@ func (r *round) setDue() {
 	}
 	if first != 0 {
 		r.commands.set(r.thing.ID, time.UnixMilli(first))
+	}
+	if !r.again.IsZero() {
+		r.commands.set(r.thing.ID, r.again)
 	}
 }
 

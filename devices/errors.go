@@ -5,6 +5,10 @@ import "errors"
 var (
 	// ErrTooLarge means that something is larger than it may be.
 	ErrTooLarge = errors.New("too large")
+	// ErrNoShadow means that a device has no such shadow.
+	ErrNoShadow = errors.New("no shadow")
+	// ErrVersion means that a shadow does not have the version that a request wants it to have.
+	ErrVersion = errors.New("the shadow has another version")
 	// ErrMIDConflict means that a mid was used before for something else.
 	ErrMIDConflict = errors.New("this mid was used for another command")
 )

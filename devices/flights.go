@@ -1,6 +1,8 @@
 package devices
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -17,8 +19,15 @@ type flights struct {
 type flight struct {
 	ready  uint64            // counts how often the device has begun to take commands; 0: it does not
 	posts  map[string]uint64 // by cid: those on their way, with the number of the attempt
+	lost   map[string]loss   // by cid: those that were, and have not gone again
 	news   []news            // in the order in which it came
 	voided int64             // commands that were given up to then are void; Unix milliseconds, 0: none
+}
+
+// loss is when a command was lost, in Unix milliseconds, and how ready the device was then.
+type loss struct {
+	at    int64
+	ready uint64
 }
 
 // news is what has become of a command on its way.
@@ -35,10 +44,13 @@ func (f *flights) change(did accounts.Name, do func(*flight)) {
 	}
 	d := f.of[did]
 	if d == nil {
-		d = &flight{posts: map[string]uint64{}}
+		d = &flight{posts: map[string]uint64{}, lost: map[string]loss{}}
 		f.of[did] = d
 	}
 	do(d)
+	if d.ready == 0 { // when it is again, all may go at once
+		clear(d.lost)
+	}
 	if d.ready == 0 && len(d.posts) == 0 && len(d.news) == 0 && d.voided == 0 {
 		delete(f.of, did)
 	}
@@ -58,17 +70,22 @@ func (f *flights) end(did accounts.Name, n uint64) {
 
 // depart says that a command goes on its way, and gives what is to be called with what becomes of it: when the device has
 // acknowledged it, or 0. Only the first call counts, and none once the command has gone again.
-func (f *flights) depart(did accounts.Name, cid string) (arrive func(acked int64) (counts bool)) {
+func (f *flights) depart(did accounts.Name, cid string) (arrive func(acked, now int64) (counts bool)) {
 	var attempt uint64
 	f.change(did, func(d *flight) {
 		f.last++
 		attempt, d.posts[cid] = f.last, f.last
+		delete(d.lost, cid)
 	})
-	return func(acked int64) (counts bool) {
+	return func(acked, now int64) (counts bool) {
 		f.change(did, func(d *flight) {
-			if counts = d.posts[cid] == attempt; counts {
-				delete(d.posts, cid)
-				d.news = append(d.news, news{cid, acked})
+			if counts = d.posts[cid] == attempt; !counts {
+				return
+			}
+			delete(d.posts, cid)
+			d.news = append(d.news, news{cid, acked})
+			if acked == 0 {
+				d.lost[cid] = loss{now, d.ready}
 			}
 		})
 		return counts
@@ -80,13 +97,26 @@ func (f *flights) recall(did accounts.Name, cid string) {
 	f.change(did, func(d *flight) { delete(d.posts, cid) })
 }
 
-// flying says whether a device takes commands, how many are on their way to it, and whether one is.
-func (f *flights) flying(did accounts.Name, cid string) (ready uint64, n int, is bool) {
+// state says whether a device takes commands, how many are on their way to it, whether one is, and when that was lost by the
+// connection that takes them: it may have refused it, and is not to be asked all the time.
+func (f *flights) state(did accounts.Name, cid string) (ready uint64, n int, flies bool, lost int64) {
 	f.change(did, func(d *flight) {
-		_, is = d.posts[cid]
+		_, flies = d.posts[cid]
 		ready, n = d.ready, len(d.posts)
+		if l := d.lost[cid]; l.ready == d.ready {
+			lost = l.at
+		}
 	})
-	return ready, n, is
+	return ready, n, flies, lost
+}
+
+// forget says that nothing is to be known of commands but of those that are open.
+func (f *flights) forget(did accounts.Name, open []Command) {
+	f.change(did, func(d *flight) {
+		maps.DeleteFunc(d.lost, func(cid string, _ loss) bool {
+			return !slices.ContainsFunc(open, func(c Command) bool { return c.ID == cid && !c.State.Final() })
+		})
+	})
 }
 
 // void says that no command that a device was given up to now is to be carried out.

@@ -46,6 +46,19 @@ type ShadowError struct {
 
 func (r *ShadowError) Error() string { return fmt.Sprintf("%d %s", r.Code, r.Message) }
 
+// Is says which of the errors of this package it is: ErrNoShadow, ErrVersion, ErrTooLarge or ErrMalformed.
+func (r *ShadowError) Is(target error) bool {
+	switch r.Code {
+	case 404:
+		return target == ErrNoShadow
+	case 409:
+		return target == ErrVersion
+	case 413:
+		return target == ErrTooLarge
+	}
+	return target == ErrMalformed
+}
+
 func rejected(code int, message string) *ShadowError {
 	return &ShadowError{Code: code, Message: message}
 }

@@ -33,6 +33,7 @@ var statuses = map[string]int{
 	"no_method":     http.StatusNotFound,
 	"no_msg":        http.StatusNotFound,
 	"no_device":     http.StatusNotFound,
+	"no_shadow":     http.StatusNotFound,
 	"full":          http.StatusConflict,
 	"too_many":      http.StatusConflict,
 	"last_owner":    http.StatusConflict,
@@ -40,10 +41,13 @@ var statuses = map[string]int{
 	"taken":         http.StatusConflict,
 	"mid_conflict":  http.StatusConflict,
 	"rid_conflict":  http.StatusConflict,
-	"too_big":       http.StatusRequestEntityTooLarge,
-	"throttled":     http.StatusTooManyRequests,
-	"quota":         http.StatusTooManyRequests,
-	"slow":          http.StatusTooManyRequests,
+
+	"version_conflict": http.StatusConflict,
+
+	"too_big":   http.StatusRequestEntityTooLarge,
+	"throttled": http.StatusTooManyRequests,
+	"quota":     http.StatusTooManyRequests,
+	"slow":      http.StatusTooManyRequests,
 }
 
 // problem is RFC 9457, with err and retry_ms of our own.
