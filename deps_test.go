@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"api/document":              {"accounts", "chat", "api"},
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
-	"hooks":                     {"accounts", "chat", "broker/sessions", "broker/transport", "api"},
+	"hooks":                     {"accounts", "chat", "devices", "broker/sessions", "broker/transport", "api"},
 	"transfer":                  {"accounts", "chat", "devices", "broker/sessions"},
 	"store/backlogs":            {"broker/sessions"},
 	"store/pebble":              {"accounts", "chat", "devices", "broker/sessions", "transfer", "store/backlogs"},
@@ -38,9 +38,9 @@ var mayImport = map[string][]string{
 	"store/mongo/mongotest":     {},
 	"store/storetest":           {"accounts", "chat", "devices", "broker/sessions", "transfer"},
 	"broker": {
-		"accounts", "chat", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
+		"accounts", "chat", "devices", "broker/sessions", "broker/transport", "api", "api/rest", "hooks",
 	},
-	"broker/brokertest": {"accounts", "chat", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
+	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
 	"cmd/magpie":        {"accounts", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,

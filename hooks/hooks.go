@@ -35,6 +35,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 )
 
 // maxClientID bounds client ids, which become part of keys, in bytes. MQTT asks for 23 at least (MQTT 5, 3.1.3.1).
@@ -92,6 +93,8 @@ type Rooms struct {
 	Chat     *chat.Service
 	Table    *api.Table
 	Sessions *sessions.Registry
+	Devices  *devices.Service // nil: there are none
+	Things   *devices.Things
 }
 
 // Gateway runs MQTT connections.

@@ -30,6 +30,7 @@ var reasons = map[string]byte{
 	"gone":        packets.ErrTopicNameInvalid.Code,
 	"no_msg":      packets.ErrTopicNameInvalid.Code,
 	"no_device":   packets.ErrTopicNameInvalid.Code,
+	"no_shadow":   packets.ErrTopicNameInvalid.Code,
 	"no_method":   packets.ErrTopicNameInvalid.Code,
 	"bad":         packets.ErrPayloadFormatInvalid.Code,
 	"too_big":     packets.ErrPayloadFormatInvalid.Code,
@@ -135,12 +136,17 @@ func (g *Gateway) undecided(c *connection, err error) sessions.Outcome {
 	return sessions.Outcome{Fatal: packets.ErrServerBusy.Code}
 }
 
-// event encodes an ack event for those who get one: 3.1.1, and who asked for it; never for QoS 0.
+// event encodes an ack event for those who get one.
 func (g *Gateway) event(c *connection, p sessions.Publish, e ackEvent) []byte {
+	e.Type, e.PacketID = "ack", p.ID
+	return g.ackPayload(c, p, e)
+}
+
+// ackPayload encodes what a client is told on rsp beside its ack: 3.1.1, and who asked for it; never for QoS 0.
+func (g *Gateway) ackPayload(c *connection, p sessions.Publish, e any) []byte {
 	if p.QoS == 0 || c.version == 5 && !c.options.AckEvents {
 		return nil
 	}
-	e.Type, e.PacketID = "ack", p.ID
 	payload, err := json.Marshal(e)
 	if err != nil { // strings and numbers
 		panic(err)

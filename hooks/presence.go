@@ -52,6 +52,9 @@ func (g *Gateway) mayWatch(ctx context.Context, self accounts.Name, filter strin
 	if conversation, ok := parseLive(filter); ok {
 		return g.mayWatchLive(ctx, self, conversation)
 	}
+	if ofThings(filter) {
+		return g.maySee(ctx, self, filter)
+	}
 	who, viewer, ok := parseViewed(filter)
 	if !ok || who == "" {
 		return 0
@@ -84,17 +87,21 @@ func (g *Gateway) state(c *connection, cmd command, p sessions.Publish) sessions
 type Live struct {
 	registry *sessions.Registry
 	chat     *chat.Service
+	things   *Things // nil: there are none
 }
 
 // NewLive puts the two together.
 func NewLive(registry *sessions.Registry, messenger *chat.Service) *Live {
-	l := &Live{registry, messenger}
+	l := &Live{registry: registry, chat: messenger}
 	messenger.SetRouter(l)
 	registry.SetCurrent(l)
 	messenger.SetAnnouncer(stage{messenger})
 	registry.SetAudiences(stage{messenger})
 	return l
 }
+
+// SetThings says who knows what the topics of devices say. It is called once, before the first Connect.
+func (l *Live) SetThings(t *Things) { l.things = t }
 
 // Tell implements chat.Router.
 func (l *Live) Tell(user accounts.Name, e chat.Event) {
@@ -128,10 +135,10 @@ func publishEvent(e chat.Event) sessions.Publish {
 	return sessions.Publish{Payload: e.AppendJSON(nil), ContentType: "application/json", Text: []byte(line)}
 }
 
-// Has implements sessions.Current: of presence, and of a user's stream, where large conversations stand.
+// Has implements sessions.Current: of presence, of a user's stream, where large conversations stand, and of devices.
 func (l *Live) Has(filter string) bool {
 	_, ok := streamOf(filter)
-	return ok || strings.HasPrefix(filter, "im/p/")
+	return ok || strings.HasPrefix(filter, "im/p/") || l.things != nil && l.things.Has(filter)
 }
 
 // streamOf gives whose stream a filter covers.
@@ -156,6 +163,9 @@ func (l *Live) Give(
 			return send(p)
 		})
 		return string(c), err
+	}
+	if l.things != nil && l.things.Has(filter) {
+		return l.things.Give(ctx, filter, after, send)
 	}
 	who, viewer, ok := parseViewed(filter)
 	if !ok {

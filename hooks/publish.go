@@ -95,6 +95,8 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
 	switch {
+	case ofThings(p.Topic):
+		return g.device(ctx, c, p)
 	case !ok:
 		return g.free(ctx, c, p, origin)
 	case cmd.verb == verbSend:

@@ -90,7 +90,7 @@ func seenBy(filter string, self accounts.Name) string {
 
 // grantFilter says whether the account may subscribe to a filter, which canonical has seen: 0, or the reason code of the
 // SUBACK (MQTT 5, 3.9.3). Granted is what lies in the account's own branch, what the ACL says of free topics, and, as far as
-// the form of the filter says, to be told of who is there.
+// the form of the filter says, to be told of who is there, and of devices.
 func (c *connection) grantFilter(filter string, longest int) byte {
 	if len(filter) > longest || !validFilter(filter) {
 		return packets.ErrTopicFilterInvalid.Code
@@ -109,7 +109,12 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 	below, own := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/")
 	_, viewer, watches := parseViewed(filter)
 	_, live := parseLive(filter)
+	seer, _, things := parseSeen(filter)
 	switch {
+	case shared && ofThings(filter):
+		return packets.ErrSharedSubscriptionsNotSupported.Code
+	case things && seer == c.account:
+		return 0
 	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/") || live):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
 	case own && below != "", watches && viewer == c.account, live:

@@ -1,0 +1,204 @@
+package hooks
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/sessions"
+	"github.com/magpie-im/magpie/devices"
+)
+
+// told is a topic of a device that somebody publishes to, taken apart.
+type told struct {
+	did    accounts.Name
+	what   string // the last level: "state", "ack", "update"
+	cid    string // of "ack"
+	shadow string // of AWS's: its name
+	aws    bool
+}
+
+// What is published to a device's topics, by the device itself and by others (docs/devices.md).
+const (
+	sayState = "state"
+	sayEvent = "event"
+	sayAck   = "ack"
+	sayTele  = "tele"
+	saySet   = "set"
+	sayCall  = "call"
+)
+
+// parseTold takes such a topic apart; ok is false if nobody may publish to it.
+func parseTold(topic string) (t told, ok bool) {
+	if rest, is := strings.CutPrefix(topic, "$aws/things/"); is {
+		return parseToldAWS(rest)
+	}
+	levels := strings.Split(topic, "/")
+	if len(levels) < 3 || levels[0] != "dev" || levels[1] == "" {
+		return told{}, false
+	}
+	t = told{did: accounts.Name(levels[1]), what: levels[2]}
+	switch rest := levels[3:]; t.what {
+	case sayState, sayEvent, sayTele, saySet, sayCall:
+		return t, len(rest) == 0
+	case "cmd":
+		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
+			return told{}, false
+		}
+		t.what, t.cid = sayAck, rest[0]
+		return t, true
+	}
+	return told{}, false
+}
+
+// parseToldAWS is the same for {did}/shadow/update and {did}/shadow/name/{name}/update.
+func parseToldAWS(rest string) (t told, ok bool) {
+	levels := strings.Split(rest, "/")
+	if len(levels) < 3 || levels[0] == "" || levels[1] != "shadow" {
+		return told{}, false
+	}
+	t = told{did: accounts.Name(levels[0]), what: levels[len(levels)-1], aws: true}
+	switch {
+	case len(levels) == 5 && levels[2] == "name" && levels[3] != "":
+		t.shadow = levels[3]
+	case len(levels) != 3:
+		return told{}, false
+	}
+	return t, t.what == "get" || t.what == "update" || t.what == "delete"
+}
+
+// device decides about a PUBLISH to a topic of a device. The connection's reader does not wait for the store, and what was read is
+// done even if the connection ends meanwhile.
+func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
+	t, ok := parseTold(p.Topic)
+	if !ok || g.rooms.Devices == nil {
+		return g.refused(c, p, "", errNoTopic)
+	}
+	if p.QoS == 2 || c.will != nil && c.link == nil { // the outcome has to be known, or nobody waits for it
+		return g.tell(ctx, c, t, p)
+	}
+	ctx = context.WithoutCancel(ctx)
+	return sessions.Outcome{Later: func() sessions.Outcome { return g.tell(ctx, c, t, p) }}
+}
+
+func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
+	itself := t.did == c.account
+	switch {
+	case t.aws:
+		if err := g.rooms.Devices.ServeShadow(ctx, c.account, t.did, t.shadow, t.what, p.Payload); err != nil {
+			return g.refused(c, p, "", err)
+		}
+		return g.done(c, p, deviceAck{})
+	case t.what == saySet:
+		return g.setShadow(ctx, c, t, p, devices.ParseDesired)
+	case t.what == sayCall:
+		return g.callDevice(ctx, c, t, p)
+	case !itself:
+		return g.refused(c, p, "", errNoTopic)
+	case t.what == sayState:
+		return g.setShadow(ctx, c, t, p, devices.ParseReported)
+	case t.what == sayEvent:
+		return g.happened(ctx, c, t, p)
+	case t.what == sayAck:
+		return g.ackCommand(ctx, c, t, p)
+	}
+	return g.refused(c, p, "", errNoTopic)
+}
+
+func (g *Gateway) setShadow(
+	ctx context.Context, c *connection, t told, p sessions.Publish, parse func([]byte) (devices.ShadowUpdate, error),
+) sessions.Outcome {
+	u, err := parse(p.Payload)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	shadow, err := g.rooms.Devices.UpdateShadow(ctx, c.account, t.did, "", u)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	return g.done(c, p, deviceAck{Device: t.did, Version: shadow.Version})
+}
+
+func (g *Gateway) callDevice(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
+	call, err := devices.ParseCall(p.Payload)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	for _, u := range p.User {
+		if u.Name == "mid" && call.MID == "" {
+			call.MID = u.Value
+		}
+	}
+	if p.Retain { // whoever subscribes later would be given it again
+		return g.refused(c, p, call.MID, devices.ErrMalformed)
+	}
+	command, again, err := g.rooms.Devices.Call(ctx, c.account, t.did, call)
+	if err != nil {
+		return g.refused(c, p, call.MID, err)
+	}
+	return g.done(c, p, deviceAck{Device: t.did, MID: call.MID, CID: command.ID, State: string(command.State), Dup: again})
+}
+
+func (g *Gateway) happened(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
+	h, err := devices.ParseHappening(p.Payload)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	event, again, err := g.rooms.Devices.Happen(ctx, t.did, h)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	return g.done(c, p, deviceAck{Device: t.did, ID: event.ID, Dup: again})
+}
+
+func (g *Gateway) ackCommand(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
+	a, err := devices.ParseCommandAck(p.Payload)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	command, err := g.rooms.Devices.AckCommand(ctx, t.did, t.cid, a)
+	if err != nil {
+		return g.refused(c, p, "", err)
+	}
+	return g.done(c, p, deviceAck{Device: t.did, CID: command.ID, State: string(command.State)})
+}
+
+// deviceAck is what a client learns of a PUBLISH to a device's topic that was carried out, beside that it was.
+type deviceAck struct {
+	Type     string        `json:"t"`
+	PacketID uint16        `json:"pid"`
+	OK       bool          `json:"ok"`
+	MID      string        `json:"mid,omitempty"`
+	Device   accounts.Name `json:"did,omitempty"`
+	Version  uint64        `json:"version,omitempty"`
+	CID      string        `json:"cid,omitempty"`
+	State    string        `json:"s,omitempty"`
+	ID       string        `json:"id,omitempty"`
+	Dup      bool          `json:"dup,omitempty"`
+}
+
+// done is the outcome of a PUBLISH that was carried out.
+func (g *Gateway) done(c *connection, p sessions.Publish, a deviceAck) sessions.Outcome {
+	g.okay.Inc()
+	a.Type, a.PacketID, a.OK = "ack", p.ID, true
+	out := sessions.Outcome{Reply: sessions.Reply{Event: g.ackPayload(c, p, a)}}
+	if c.version < 5 {
+		return out
+	}
+	user := func(name, value string) {
+		if value != "" {
+			out.Reply.User = append(out.Reply.User, sessions.UserProperty{Name: name, Value: value})
+		}
+	}
+	if a.Version > 0 {
+		user("version", strconv.FormatUint(a.Version, 10))
+	}
+	user("cid", a.CID)
+	user("s", a.State)
+	user("id", a.ID)
+	if a.Dup {
+		user("dup", "1")
+	}
+	return out
+}
