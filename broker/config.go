@@ -31,6 +31,7 @@ type Config struct {
 	Presence PresenceConfig `toml:"presence"`
 	People   PeopleConfig   `toml:"people"`
 	Chat     ChatConfig     `toml:"chat"`
+	Devices  DevicesConfig  `toml:"devices"`
 	Limits   LimitsConfig   `toml:"limits"`
 	Store    StoreConfig    `toml:"store"`
 	Metrics  MetricsConfig  `toml:"metrics"`
@@ -124,6 +125,33 @@ type ChatConfig struct {
 	EditFor Duration `toml:"edit_for"`
 	// How long after it was sent its sender may recall a message; a room's admins always may. "0s": always.
 	RecallFor Duration `toml:"recall_for"`
+}
+
+// DevicesConfig is about devices: what they are, and what they are told to do.
+type DevicesConfig struct {
+	// How large a shadow may be, desired and reported state together, as JSON. 1KiB to 1MiB. AWS IoT has 8KiB.
+	ShadowSize Bytes `toml:"shadow_size"`
+	// How deep either state may be nested. 1 to 64.
+	ShadowDepth int `toml:"shadow_depth"`
+	// Named shadows of a device. 0 to 1000.
+	Shadows int `toml:"shadows"`
+	// Commands that may wait for a device or be on their way to it. 1 to 10000.
+	OpenCommands int `toml:"open_commands"`
+	// How long a command waits for its device that does not say so itself: nobody wants a door to open an hour later.
+	CommandTTL Duration `toml:"command_ttl"`
+	// How long a device may take from the delivery of a command to its result, if the command does not say so.
+	CommandTimeout Duration `toml:"command_timeout"`
+	// The most that a command may say of either; 1m to 366 days.
+	LongestTTL Duration `toml:"longest_ttl"`
+	// For how many days commands are kept; for as long is a resend known by its mid. At least 7.
+	KeepCommands int `toml:"keep_commands"`
+	// For how many days events are kept. At least 1.
+	KeepEvents int `toml:"keep_events"`
+	// How long a device is shown as online after its last connection has ended. 0s to 1h.
+	Grace Duration `toml:"grace"`
+	// For how long after a start of the server it is unknown if a device is there that was before, and has not come back; then
+	// it is offline. 0s to 1h.
+	Return Duration `toml:"return"`
 }
 
 // PresenceConfig is about who is there and who types.
@@ -332,6 +360,11 @@ func Default() Config {
 			LargeFrom: 2000, ReceiptsTo: 200, TypingTo: 200, LiveRing: 200, BoardKeep: 3600 * second, EditFor: 86400 * second,
 			RecallFor: 120 * second, KeepStreams: 30,
 		},
+		Devices: DevicesConfig{
+			ShadowSize: 32 * kibibyte, ShadowDepth: 6, Shadows: 10, OpenCommands: 100, CommandTTL: 30 * second,
+			CommandTimeout: 60 * second, LongestTTL: 30 * day, KeepCommands: 30, KeepEvents: 30, Grace: 3 * second,
+			Return: 120 * second,
+		},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
@@ -408,6 +441,7 @@ func (c Config) Validate() error {
 	v.check(c.People.HandleQuarantine >= 0 && c.People.HandleQuarantine <= 3660*day, "people.handle_quarantine",
 		"%s is not between 0s and 10 years", c.People.HandleQuarantine)
 	c.Limits.validate(&v)
+	c.Devices.validate(&v)
 	c.Store.validate(&v)
 	v.atLeastSecond("metrics.sys_interval", c.Metrics.SysInterval)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -457,6 +491,24 @@ func (c ChatConfig) validate(v *violations) {
 		"%d is neither 0 nor between 7 and 36500", c.KeepMessages)
 	v.between("chat.keep_streams", c.KeepStreams, 0, 36500)
 	v.check(c.BoardKeep >= second, "chat.board_keep", "%s is less than 1s", c.BoardKeep)
+}
+
+func (c DevicesConfig) validate(v *violations) {
+	v.check(kibibyte <= c.ShadowSize && c.ShadowSize <= mebibyte, "devices.shadow_size",
+		"%s is not between 1KiB and 1MiB", c.ShadowSize)
+	v.between("devices.shadow_depth", c.ShadowDepth, 1, 64)
+	v.between("devices.shadows", c.Shadows, 0, 1000)
+	v.between("devices.open_commands", c.OpenCommands, 1, 10_000)
+	v.check(60*second <= c.LongestTTL && c.LongestTTL <= 366*day, "devices.longest_ttl",
+		"%s is not between 1m and 366 days", c.LongestTTL)
+	v.check(second <= c.CommandTTL && c.CommandTTL <= c.LongestTTL, "devices.command_ttl",
+		"%s is not between 1s and longest_ttl, %s", c.CommandTTL, c.LongestTTL)
+	v.check(second <= c.CommandTimeout && c.CommandTimeout <= c.LongestTTL, "devices.command_timeout",
+		"%s is not between 1s and longest_ttl, %s", c.CommandTimeout, c.LongestTTL)
+	v.between("devices.keep_commands", c.KeepCommands, 7, 36500)
+	v.between("devices.keep_events", c.KeepEvents, 1, 36500)
+	v.check(c.Grace >= 0 && c.Grace <= 3600*second, "devices.grace", "%s is not between 0s and 1h", c.Grace)
+	v.check(c.Return >= 0 && c.Return <= 3600*second, "devices.return", "%s is not between 0s and 1h", c.Return)
 }
 
 func (c StoreConfig) validate(v *violations) {

@@ -19,6 +19,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
 )
 
@@ -27,6 +28,7 @@ type Store interface {
 	Accounts() accounts.Store
 	Chat() chat.Store
 	Sessions() sessions.Store
+	Devices() devices.Store
 	// Checkpoint is that of api.Checkpointer.
 	Checkpoint(ctx context.Context) (name string, err error)
 	// Writable gives nil if a write would be accepted now.
@@ -53,6 +55,8 @@ type Node struct {
 
 	accounts  *accounts.Service
 	chat      *chat.Service
+	things    *devices.Things
+	devices   *devices.Service
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -78,7 +82,7 @@ type Addresses struct {
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.transport(), cfg.rest(), cfg.hooks(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
 		if err := room.Validate(); err != nil {
@@ -90,9 +94,11 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	registry := sessions.New(cfg.sessions(), store.Sessions(), streams, log)
 	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
 	streams.Bind(messenger)
-	hooks.NewLive(registry, messenger)
+	things := devices.NewThings(store.Devices(), time.Now, log)
+	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
+	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
 	acc.SetLeavers(registry, messenger)
-	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry})
+	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry, Things: things})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
 	listeners := cfg.transport()
@@ -103,14 +109,14 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
-		Accounts: acc, Chat: messenger, Table: table, Sessions: registry,
+		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, sessions: registry, gateway: gateway, memory: plugins.Memory,
+		accounts: acc, chat: messenger, things: things, devices: fleet, sessions: registry, gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
 	}
@@ -145,6 +151,12 @@ func (n *Node) Accounts() *accounts.Service { return n.accounts }
 // Chat gives the messenger of this node.
 func (n *Node) Chat() *chat.Service { return n.chat }
 
+// Things gives what devices there are at this node, and who may do what with them.
+func (n *Node) Things() *devices.Things { return n.things }
+
+// Devices gives the devices of this node at work.
+func (n *Node) Devices() *devices.Service { return n.devices }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -155,7 +167,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -167,7 +179,8 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"sys": n.sys.run,
+		"devices": n.devices.Run,
+		"sys":     n.sys.run,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {
@@ -255,7 +268,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	all := append([]prometheus.Collector{}, processCollectors()...)
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
-		n.transport.Collectors(), n.gateway.Collectors(),
+		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(),
 	} {
 		all = append(all, more...)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
 )
 
@@ -64,6 +65,18 @@ func (c Config) chat() chat.Config {
 	out.NewRooms, out.Invitations, out.Joins = c.Limits.NewRooms, c.Limits.Invitations, c.Limits.Joins
 	out.SearchTime, out.HandleQuarantine = time.Duration(c.People.SearchTime), time.Duration(c.People.HandleQuarantine)
 	out.Grace, out.Typing = time.Duration(c.Presence.Grace), time.Duration(c.Presence.Typing)
+	return out
+}
+
+func (c Config) devices() devices.Config {
+	out := devices.DefaultConfig()
+	out.ShadowSize, out.ShadowDepth, out.Shadows = int(c.Devices.ShadowSize), c.Devices.ShadowDepth, c.Devices.Shadows
+	out.OpenCommands = c.Devices.OpenCommands
+	out.TTL, out.Timeout = time.Duration(c.Devices.CommandTTL), time.Duration(c.Devices.CommandTimeout)
+	out.LongestTTL = time.Duration(c.Devices.LongestTTL)
+	out.KeepCommands = time.Duration(c.Devices.KeepCommands) * 24 * time.Hour
+	out.KeepEvents = time.Duration(c.Devices.KeepEvents) * 24 * time.Hour
+	out.Grace, out.Return = time.Duration(c.Devices.Grace), time.Duration(c.Devices.Return)
 	return out
 }
 
