@@ -9,6 +9,8 @@ import (
 type Current interface {
 	// Has says whether topics of this filter may say something.
 	Has(filter string) bool
+	// Give is called when somebody subscribes or comes back, of things (dev/, $aws/) also if he does not want to be told.
+	//
 	// Give calls send for what the topics of a filter say now, in a fixed order, those that come after after: some of them,
 	// or all; what has Retain is sent as if it were retained. send does not wait; when it says that it takes no more, Give
 	// ends. It gives where to go on after; empty: there is no more. Nothing that Route sends of the same topic comes between
@@ -54,8 +56,8 @@ func (l *Link) sendCurrent(p Replay, out Publish) (more bool) {
 		return false
 	}
 	route := l.subs.route(out.Topic)
-	if !route.ok {
-		return false
+	if !route.ok || p.Mute {
+		return p.Mute
 	}
 	ids := p.ids()
 	if !p.Asked { // it is told as if it had changed

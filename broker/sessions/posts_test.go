@@ -284,6 +284,28 @@ func (f asking) Give(_ context.Context, filter, _ string, _ func(Publish) bool) 
 	return "", nil
 }
 
+// Whoever subscribes and wants nothing retained (MQTT 5, 3.8.3.1) is ready for commands all the same.
+func TestCurrentIsAskedOfThingsThoughNothingIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
+		r.SetCurrent(&lamps{n: 3})
+		x := open(t, r, persistent("phone", 5))
+		x.subscribe(1, Subscription{Filter: "dev/alice/+/shadow", Spelling: "dev/+/shadow", RetainHandling: 2})
+		wants(t, x, "suback 1 00")
+		if n := len(x.link.replays); n != 0 {
+			t.Errorf("%d are still to be asked for", n)
+		}
+		var n tidings
+		r.SetCurrent(asking(func(filter string) { n.note("asked for %s", filter) }))
+		for id, handling := range []byte{0: 2, 1: 1, 2: 0} {
+			x.subscribe(uint16(id+2), Subscription{Filter: commands, RetainHandling: handling})
+			wants(t, x, fmt.Sprintf("suback %d 00", id+2))
+			n.want(t, "asked for "+commands)
+		}
+		x.close()
+	})
+}
+
 func TestAPostWhoseSubscriptionGoesIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})

@@ -118,7 +118,9 @@ type Replay struct {
 	After   string // the last topic that was looked at
 	Until   uint64 // only what was retained at this position or before: what came later, came live
 
-	Asked bool // of a topic of the server's own, which is never stored: the client has just subscribed
+	// Of topics of the server's own, which are never stored.
+	Asked bool // the client has just subscribed
+	Mute  bool // and does not want to be told what they say
 }
 
 // Will is the will of a connection (MQTT 5, 3.1.2.5).

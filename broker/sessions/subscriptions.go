@@ -207,8 +207,9 @@ func (l *Link) Subscribe(ctx context.Context, id uint16, grants []Grant) error {
 				continue
 			}
 			until, retained := l.registry.routeLocked(l, s)
-			if retained && s.replays(known[s.Filter]) {
+			if asked := s.replays(known[s.Filter]); retained && (asked || perViewer(s.Filter)) {
 				l.startReplayLocked(s, until, true)
+				l.replays[len(l.replays)-1].Mute = !asked // Current is to know, all the same, that somebody subscribes
 			}
 		}
 		if l.coverLocked() {
