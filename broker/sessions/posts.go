@@ -252,8 +252,8 @@ func (l *Link) endPosts() {
 	q := l.posts
 	l.posts = posts{}
 	l.mu.Unlock()
-	all := append(q.tidings, q.unsure...)
-	for _, p := range append(q.inFlight, q.waiting...) {
+	all := slices.Concat(q.tidings, q.unsure)
+	for _, p := range slices.Concat(q.inFlight, q.waiting) {
 		if p.Lost != nil {
 			all = append(all, p.Lost)
 		}
