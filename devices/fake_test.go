@@ -254,7 +254,7 @@ type told struct {
 type ear struct {
 	mu    sync.Mutex
 	told  []told
-	posts []Post // those that were taken
+	posts []posted // those that were taken
 	open  map[accounts.Name]bool
 }
 
@@ -275,9 +275,14 @@ func (e *ear) Post(p Post) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.open[p.Device] {
-		e.posts = append(e.posts, p)
+		e.posts = append(e.posts, posted{p, time.Now()})
 	}
 	return e.open[p.Device]
+}
+
+type posted struct {
+	Post
+	at time.Time
 }
 
 // connect opens or closes the link to a device.
@@ -295,7 +300,7 @@ func (e *ear) connect(s *Service, did accounts.Name, on bool) {
 }
 
 // took gives what came since the last call.
-func (e *ear) took() (posts []Post) {
+func (e *ear) took() []posted {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.posts)

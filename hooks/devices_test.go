@@ -81,17 +81,19 @@ func TestAShadowIsServed(t *testing.T) {
 	app := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	lamp := connect(t, n, wire.V311, wire.Connect{User: "lamp", ClientID: "l", Clean: true})
 	other := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	if _, user := app.acked("dev/lamp/set", `{"on":true}`); !slices.Contains(user, "{version 1}") {
+		t.Errorf("set: %v", user)
+	}
 	if codes := app.subscribe(wire.Filter{Topic: "dev/+/shadow", Options: 1}); codes[0] != 1 {
 		t.Errorf("SUBACK %v", codes)
 	}
+	app.toldOf(`dev/lamp/shadow "desired":{"on":true}`)
 	if codes := other.subscribe(
 		wire.Filter{Topic: "dev/lamp/shadow"}, wire.Filter{Topic: "dev/none/shadow"}, wire.Filter{Topic: "dev/+/shadow"},
 		wire.Filter{Topic: "$share/g/dev/+/shadow"}, wire.Filter{Topic: "dev/alice/lamp/shadow"},
 	); !slices.Equal(codes, []byte{0x87, 0x87, 0, 0x9E, 0x87}) {
 		t.Errorf("SUBACK %#x", codes)
 	}
-	app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/lamp/set", Payload: []byte(`{"on":true}`)})
-	app.toldOf(`dev/lamp/shadow "desired":{"on":true}`)
 	lamp.subscribe(wire.Filter{Topic: "dev/me/want", Options: 1})
 	lamp.toldOf(`dev/me/want {"state":{"on":true},"version":1}`)
 	lamp.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/me/state", Payload: []byte(`{"on":true,"lux":3}`)})
