@@ -19,9 +19,20 @@ type roomSettings struct {
 	Slow    *int64              `json:"slow" doc:"seconds between two messages of one member; 0: none"`
 	Muted   *int64              `json:"muted" doc:"until when all but admins are muted (Unix milliseconds; 0: not; -1: for ever)"`
 	Keep    *int64              `json:"keep" doc:"for how many days messages are kept; 0: as the server says"`
+	Rooms   *[]string           `json:"rooms" doc:"of a home: its rooms, in the order in which people want them" max:"64"`
 }
 
-func (s roomSettings) patch() chat.RoomPatch { return chat.RoomPatch(s) }
+func (s roomSettings) patch() chat.RoomPatch {
+	p := chat.RoomPatch{
+		Title: s.Title, Avatar: s.Avatar, Notice: s.Notice, Join: s.Join, Invite: s.Invite, History: s.History, Post: s.Post,
+		Slow: s.Slow, Muted: s.Muted, Keep: s.Keep,
+	}
+	if s.Rooms != nil {
+		rooms := chat.PlacesOf(*s.Rooms)
+		p.Rooms = &rooms
+	}
+	return p
+}
 
 type createGroupInput struct {
 	Kind    string   `json:"kind" doc:"group unless it is said" enum:"group|channel|live|board|trip"`
@@ -53,6 +64,7 @@ type groupOutput struct {
 	Slow         int64              `json:"slow,omitempty" doc:"seconds between two messages of one member"`
 	Muted        int64              `json:"muted,omitempty" doc:"until when all but admins are muted; -1: for ever"`
 	Keep         int64              `json:"keep,omitempty" doc:"for how many days messages are kept"`
+	Rooms        []string           `json:"rooms,omitempty" doc:"of a home: its rooms, in the order in which people want them"`
 	Members      int                `json:"members" doc:"how many there are"`
 	Owner        accounts.Name      `json:"owner"`
 	Created      int64              `json:"created"`
@@ -60,7 +72,7 @@ type groupOutput struct {
 	Version      uint64             `json:"ver" doc:"grows with each change of the settings"`
 	Large        bool               `json:"large,omitempty" doc:"its messages are not in the stream"`
 	Pins         []uint64           `json:"pins,omitempty" doc:"for members: the seqs of the messages that are pinned"`
-	Role         chat.Role          `json:"role,omitempty" doc:"of the caller: owner, admin or member"`
+	Role         chat.Role          `json:"role,omitempty" doc:"of the caller: owner, admin, member or guest"`
 	Since        int64              `json:"since,omitempty" doc:"when the caller got his role, in Unix milliseconds"`
 	Mute         int64              `json:"mute,omitempty" doc:"until when the caller may not write; -1: for ever"`
 	Inviter      accounts.Name      `json:"inviter,omitempty" doc:"who has invited the caller, who has not answered"`
@@ -224,7 +236,7 @@ func groupOf(v chat.RoomView) groupOutput {
 	out := groupOutput{
 		Conversation: r.Conversation, Title: i.Title, Avatar: i.Avatar, Notice: i.Notice, Join: i.Join, Invite: i.Invite,
 		History: i.History, Post: i.Post, Slow: i.Slow, Muted: i.Muted, Keep: i.Keep,
-		Members: r.Members, Owner: r.Owner, Created: r.Created, Ended: r.Ended, Version: r.Version, Large: r.Large,
+		Rooms: i.Rooms.List(), Members: r.Members, Owner: r.Owner, Created: r.Created, Ended: r.Ended, Version: r.Version, Large: r.Large,
 		Role: v.Role, Since: v.Since, Mute: v.Membership.Muted, Inviter: v.Inviter,
 	}
 	if v.Admin() {

@@ -74,7 +74,7 @@ type personOfGroupInput struct {
 type roleGroupInput struct {
 	Conversation string    `json:"c" required:"true"`
 	Who          string    `json:"who" required:"true"`
-	Role         chat.Role `json:"role" required:"true" enum:"admin|member" example:"admin"`
+	Role         chat.Role `json:"role" required:"true" enum:"admin|member|guest" example:"admin"`
 }
 
 type transferGroupInput struct {
@@ -84,7 +84,7 @@ type transferGroupInput struct {
 
 type membersGroupInput struct {
 	Conversation string            `json:"c" required:"true"`
-	Role         chat.MemberFilter `json:"role" doc:"only these; banned is for admins" enum:"owner|admin|member|banned"`
+	Role         chat.MemberFilter `json:"role" doc:"only these; banned is for admins" enum:"owner|admin|member|guest|banned"`
 	Cursor       string            `json:"cursor"`
 	Limit        uint64            `json:"limit"`
 }

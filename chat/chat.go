@@ -35,6 +35,7 @@ const (
 	KindLive    Kind = 'l'
 	KindBoard   Kind = 'b'
 	KindTrip    Kind = 't'
+	KindHome    Kind = 'h'
 )
 
 // Kind gives the kind of a well-formed name; KindNone for any other.
@@ -52,7 +53,7 @@ func (c Conversation) Kind() Kind {
 		if _, err := accounts.ParseUser(rest); err == nil {
 			return k
 		}
-	case KindGroup, KindChannel, KindLive, KindBoard, KindTrip:
+	case KindGroup, KindChannel, KindLive, KindBoard, KindTrip, KindHome:
 		if validRoomID(rest) {
 			return k
 		}

@@ -148,12 +148,27 @@ func (s *Service) inherit(ctx context.Context, c Conversation, owner accounts.Na
 		}
 		after = list[len(list)-1].Who
 	}
+	if heir.Who == "" && c.Kind() == KindHome {
+		return s.abandon(ctx, c, owner)
+	}
 	if heir.Who == "" {
 		return nil // somebody has left meanwhile
 	}
 	err := s.settleRoom(ctx, ToTransfer(c, owner, heir.Who))
 	if err != nil && !errors.Is(err, ErrNotMember) { // he has left meanwhile
 		return fmt.Errorf("%s inherits %s: %w", heir.Who, c, err)
+	}
+	return nil
+}
+
+// abandon dissolves a home in which nobody but guests is left: it is not theirs to inherit.
+func (s *Service) abandon(ctx context.Context, c Conversation, owner accounts.Name) error {
+	commit, err := s.DissolveRoom(ctx, owner, c, nil)
+	if err == nil && commit != nil {
+		err = commit.Wait(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("dissolve %s: %w", c, err)
 	}
 	return nil
 }

@@ -17,7 +17,8 @@ type Role string
 
 // Roles of members. There is one owner.
 const (
-	RoleNone   Role = "" // is no member
+	RoleNone   Role = ""      // is no member
+	RoleGuest  Role = "guest" // of a home: a member who brings nobody, and reads nothing of what was before he came
 	RoleMember Role = "member"
 	RoleAdmin  Role = "admin"
 	RoleOwner  Role = "owner"
@@ -64,9 +65,10 @@ type RoomInfo struct {
 	Invite  Group
 	History HistoryPolicy
 	Post    Group
-	Slow    int64 // seconds between two messages of one member; 0: none
-	Muted   int64 // Unix milliseconds until which all but admins are; 0: not; Forever
-	Keep    int64 // days that messages are kept; 0: as the server says
+	Slow    int64  // seconds between two messages of one member; 0: none
+	Muted   int64  // Unix milliseconds until which all but admins are; 0: not; Forever
+	Keep    int64  // days that messages are kept; 0: as the server says
+	Rooms   Places // of a home
 }
 
 // Room is a room as a step sees it, and what some people are to it.
@@ -253,7 +255,7 @@ func (r *Room) Enter(who accounts.Name, role Role) {
 	m := r.Of(who)
 	m.Role, m.Since, m.Inviter, m.Asked, m.Text = role, r.Now, "", 0, ""
 	m.From = r.Head + 1
-	if r.Info.History == HistoryAll {
+	if r.Info.History == HistoryAll && role != RoleGuest {
 		m.From, m.Past = 1, nil
 	}
 	r.Members++

@@ -23,10 +23,19 @@ type RoomPatch struct {
 	Slow    *int64         `json:"slow,omitempty"`
 	Muted   *int64         `json:"muted,omitempty"`
 	Keep    *int64         `json:"keep,omitempty"`
+	Rooms   *Places        `json:"rooms,omitempty"`
 }
 
-// validate checks what is given. ErrMalformed, ErrTooLarge.
-func (p RoomPatch) validate() error {
+// validate checks what is given for a room of a kind. ErrMalformed, ErrTooLarge.
+func (p RoomPatch) validate(kind Kind) error {
+	if p.Rooms != nil {
+		if kind != KindHome {
+			return fmt.Errorf("rooms of what is no home: %w", ErrMalformed)
+		}
+		if err := p.Rooms.validate(); err != nil {
+			return err
+		}
+	}
 	if err := p.validateTexts(); err != nil {
 		return err
 	}
@@ -104,6 +113,7 @@ func (p RoomPatch) apply(i *RoomInfo) (done RoomPatch) {
 	apply(&i.Slow, p.Slow, &done.Slow)
 	apply(&i.Muted, p.Muted, &done.Muted)
 	apply(&i.Keep, p.Keep, &done.Keep)
+	apply(&i.Rooms, p.Rooms, &done.Rooms)
 	return done
 }
 

@@ -197,8 +197,9 @@ func muteAll(c Conversation, by accounts.Name, do RoomDo, end func(*Room) int64)
 	}}
 }
 
-// ToRole makes a member an admin, or an admin a member. In a live room, where nobody is kept but admins, it may be anybody.
-// ErrNoConversation, ErrEnded, ErrNotMember, also if the other one is none, ErrNoRight.
+// ToRole makes a member an admin, or an admin a member. In a live room, where nobody is kept but admins, it may be anybody. In a
+// home, members and guests become each other by admins, too. ErrNoConversation, ErrEnded, ErrNotMember, also if the other one
+// is none, ErrNoRight.
 func ToRole(c Conversation, by, who accounts.Name, role Role) RoomChange {
 	return RoomChange{Conversation: c, By: by, Who: []accounts.Name{who}, Step: func(r *Room) (RoomTold, error) {
 		if err := r.active(by); err != nil {
@@ -206,7 +207,7 @@ func ToRole(c Conversation, by, who accounts.Name, role Role) RoomChange {
 		}
 		m, live := r.Of(who), c.Kind() == KindLive
 		switch {
-		case r.Owner != by, who == by:
+		case who == by, !r.mayRole(by, m, role):
 			return RoomTold{}, ErrNoRight
 		case live && m.IsBanned(r.Now):
 			return RoomTold{}, ErrBanned
@@ -226,6 +227,11 @@ func ToRole(c Conversation, by, who accounts.Name, role Role) RoomChange {
 			Tells: []RoomTell{{To: who, State: RoomRole, Role: role}},
 		}, nil
 	}}
+}
+
+// mayRole says whether somebody may give a member a role.
+func (r *Room) mayRole(by accounts.Name, m *Membership, role Role) bool {
+	return r.Owner == by || r.Conversation.Kind() == KindHome && r.Of(by).Admin() && !m.Admin() && role != RoleAdmin
 }
 
 // ToTransfer makes another member the owner, who is muted no more; the old one becomes an admin. To do so again is harmless.

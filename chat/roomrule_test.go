@@ -212,6 +212,16 @@ func TestToRole(t *testing.T) {
 		"a viewer is one already": {room: "l.x", change: role("alice", "zoe", "member")},
 		"an admin becomes a viewer": {room: "l.x", change: role("alice", "bob", "member"),
 			want: `{"do":"role","who":["bob"],"role":"member"}; bob role member; bob role "" since 1000000 reads [2-10]; 4 members`},
+		"a guest, by an admin": {room: "h.x", change: role("bob", "carol", "guest"),
+			want: `{"do":"role","who":["carol"],"role":"guest"}; carol role guest; carol role "guest" since 1000000`},
+		"a guest no more": {room: "h.x", given: guestErin, change: role("bob", "erin", "member"), want: `{"do":"role","who":["erin"],` +
+			`"role":"member"}; erin role member; erin role "member" since 1000000`},
+		"an admin of a home, by an admin": {room: "h.x", change: role("bob", "carol", "admin"), err: chat.ErrNoRight},
+		"an admin of a home, a guest":     {room: "h.x", change: role("bob", "dave", "guest"), err: chat.ErrNoRight},
+		"the owner of a home, a guest":    {room: "h.x", change: role("bob", "alice", "guest"), err: chat.ErrNoRight},
+		"by a member of a home":           {room: "h.x", change: role("carol", "erin", "guest"), err: chat.ErrNoRight},
+		"by a guest":                      {room: "h.x", given: guestErin, change: role("erin", "carol", "guest"), err: chat.ErrNoRight},
+		"by a guest, himself":             {room: "h.x", given: guestErin, change: role("erin", "erin", "member"), err: chat.ErrNoRight},
 		"a banned viewer": {room: "l.x", given: func(r *chat.Room) { r.Of("zoe").Banned = chat.Forever },
 			change: role("alice", "zoe", "admin"), err: chat.ErrBanned},
 	} {
@@ -305,3 +315,5 @@ func TestToDissolve(t *testing.T) {
 		t.Run(name, s.run)
 	}
 }
+
+func guestErin(r *chat.Room) { r.Of("erin").Role = chat.RoleGuest }

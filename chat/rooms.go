@@ -24,14 +24,18 @@ func (s *Service) changeRoom(ctx context.Context, change RoomChange) (RoomChange
 	if err := change.Conversation.mayBeRoom(change.By); err != nil {
 		return RoomChanged{}, nil, err
 	}
-	step := change.Step
+	step, tells := change.Step, 0
 	change.Step = func(r *Room) (RoomTold, error) {
 		told, err := step(r)
+		tells = len(told.Tells)
 		kind := r.Conversation.Kind()
 		r.Large = r.Large || r.Members > s.cfg.LargeFrom || kind == KindChannel || kind == KindLive
 		return told, err
 	}
 	changed, commit, err := s.store.ChangeRoom(ctx, change)
+	if err != nil || tells > 0 {
+		s.homeChanged(ctx, change.Conversation)
+	}
 	if err != nil {
 		return RoomChanged{}, nil, fmt.Errorf("change of %s by %s: %w", change.Conversation, change.By, err)
 	}
@@ -78,11 +82,11 @@ func (s *Service) CreateRoom(
 	if p.Title == nil {
 		p.Title = new(string)
 	}
-	if err := p.validate(); err != nil {
-		return "", Guests{}, nil, err
-	}
 	if !kind.Room() {
 		return "", Guests{}, nil, fmt.Errorf("kind %q: %w", kind, ErrMalformed)
+	}
+	if err := p.validate(kind); err != nil {
+		return "", Guests{}, nil, err
 	}
 	if err := s.maySettle(ctx, who); err != nil {
 		return "", Guests{}, nil, err
@@ -98,7 +102,7 @@ func (s *Service) CreateRoom(
 	info := FirstInfo(kind)
 	p.apply(&info)
 	var out Guests
-	change := ToCreate(c, who, info, guests, s.cfg.MaxMembers, &out)
+	change := ToCreate(c, who, info, guests, s.most(c), &out)
 	change.Origin = origin
 	_, commit, err := s.changeRoom(ctx, change)
 	if err != nil {
@@ -194,7 +198,7 @@ func (s *Service) InviteToRoom(ctx context.Context, who accounts.Name, c Convers
 		return Guests{}, nil, err
 	}
 	var out Guests
-	change := ToInvite(c, who, guests, s.cfg.MaxMembers, &out)
+	change := ToInvite(c, who, guests, s.most(c), &out)
 	change.Origin = origin
 	_, commit, err := s.changeRoom(ctx, change)
 	if err != nil {
@@ -211,7 +215,7 @@ func (s *Service) AnswerRoom(ctx context.Context, who accounts.Name, c Conversat
 			return nil, err
 		}
 	}
-	return s.enterRoom(ctx, who, ToAnswer(c, who, yes, s.cfg.MaxMembers), origin)
+	return s.enterRoom(ctx, who, ToAnswer(c, who, yes, s.most(c)), origin)
 }
 
 // enterRoom takes a step that may make who a member.
@@ -247,7 +251,7 @@ func (s *Service) JoinRoom(ctx context.Context, who accounts.Name, c Conversatio
 	if err := s.mayJoin(ctx, who, c, &j); err != nil {
 		return "", false, nil, err
 	}
-	change := ToJoin(c, who, j, s.cfg.MaxMembers)
+	change := ToJoin(c, who, j, s.most(c))
 	change.Origin = origin
 	changed, commit, err := s.changeRoom(ctx, change)
 	if err != nil {

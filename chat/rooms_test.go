@@ -185,6 +185,7 @@ func TestRoomsAreRefusedWhatBreaksTheRules(t *testing.T) {
 		"slow":           {m.creates(chat.RoomPatch{Title: x(1), Slow: new(int64(-1))}), chat.ErrMalformed},
 		"muted":          {m.creates(chat.RoomPatch{Title: x(1), Muted: new(int64(-2))}), chat.ErrMalformed},
 		"keep":           {m.creates(chat.RoomPatch{Title: x(1), Keep: new(int64(40_000))}), chat.ErrMalformed},
+		"rooms":          {m.creates(chat.RoomPatch{Title: x(1), Rooms: new(chat.Places)}), chat.ErrMalformed},
 		"too many":       {m.creates(chat.RoomPatch{Title: x(1)}, many...), chat.ErrTooLarge},
 		"no room":        {m.leaves(chat.Direct("alice", "bob")), chat.ErrNoConversation},
 		"another's pair": {m.leaves(chat.Direct("bob", "carol")), chat.ErrNotMember},
@@ -201,6 +202,10 @@ func TestRoomsAreRefusedWhatBreaksTheRules(t *testing.T) {
 			_, err := m.SetRoomRole(ctx, "alice", c, "bob", chat.RoleOwner, nil)
 			return err
 		}, chat.ErrMalformed},
+		"a guest": {func(ctx context.Context) error {
+			_, err := m.SetRoomRole(ctx, "alice", c, "bob", chat.RoleGuest, nil)
+			return err
+		}, chat.ErrMalformed},
 		"a link for less than no time": {func(ctx context.Context) error {
 			_, _, err := m.LinkRoom(ctx, "alice", c, chat.Linking{TTL: new(int64(-1))}, nil)
 			return err
@@ -210,7 +215,7 @@ func TestRoomsAreRefusedWhatBreaksTheRules(t *testing.T) {
 			return err
 		}, chat.ErrMalformed},
 		"no such filter": {func(ctx context.Context) error {
-			_, err := m.RoomMembers(ctx, "alice", c, "guest", "", 0)
+			_, err := m.RoomMembers(ctx, "alice", c, "viewer", "", 0)
 			return err
 		}, chat.ErrMalformed},
 		"who is banned, for a member": {func(ctx context.Context) error {

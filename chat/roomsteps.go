@@ -17,7 +17,7 @@ func FirstInfo(kind Kind) RoomInfo {
 		i.Join, i.History = JoinOpen, HistoryAll
 	case KindBoard:
 		i.History = HistoryAll
-	case KindTrip:
+	case KindTrip, KindHome:
 		i.Invite = GroupAdmins
 	}
 	return i
@@ -106,7 +106,7 @@ func ToInvite(c Conversation, by accounts.Name, guests []Guest, most int, out *G
 		if err := r.active(by); err != nil {
 			return RoomTold{}, err
 		}
-		if r.Info.Invite == GroupAdmins && !r.Of(by).Admin() {
+		if (r.Info.Invite == GroupAdmins || r.Of(by).Role == RoleGuest) && !r.Of(by).Admin() {
 			return RoomTold{}, ErrNoRight
 		}
 		told := RoomTold{Tells: r.receive(by, guests, most, out)}
@@ -142,9 +142,10 @@ func (r *Room) receive(by accounts.Name, guests []Guest, most int, out *Guests) 
 		case err != nil:
 			out.Refused[g.Who] = err
 		case r.Conversation.Kind() != KindLive && (g.Contact || m.Asked != 0 && r.Of(by).Admin()):
-			r.Enter(g.Who, RoleMember)
+			role := r.Conversation.Kind().firstRole()
+			r.Enter(g.Who, role)
 			out.Joined = append(out.Joined, g.Who)
-			tells = append(tells, RoomTell{To: g.Who, State: RoomJoined, Role: RoleMember})
+			tells = append(tells, RoomTell{To: g.Who, State: RoomJoined, Role: role})
 		default:
 			out.Invited = append(out.Invited, g.Who)
 			if m.Inviter == "" {
@@ -193,10 +194,11 @@ func (r *Room) admit(who accounts.Name, most int) (RoomTold, error) {
 	if over(r.Members+1, most) {
 		return RoomTold{}, ErrFull
 	}
-	r.Enter(who, RoleMember)
+	role := r.Conversation.Kind().firstRole()
+	r.Enter(who, role)
 	return RoomTold{
 		Line:  RoomLine{Do: DoJoin, Who: []accounts.Name{who}}.body(),
-		Tells: []RoomTell{{To: who, State: RoomJoined, Role: RoleMember}},
+		Tells: []RoomTell{{To: who, State: RoomJoined, Role: role}},
 	}, nil
 }
 

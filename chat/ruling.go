@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -41,7 +42,7 @@ func (s *Service) ApproveRoom(
 			return nil, err
 		}
 	}
-	commit, err := s.rule(ctx, ToApprove(c, by, who, yes, s.cfg.MaxMembers), origin)
+	commit, err := s.rule(ctx, ToApprove(c, by, who, yes, s.most(c)), origin)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +120,12 @@ func (s *Service) mayRule(ctx context.Context, by accounts.Name, c Conversation,
 	return s.exists(ctx, by, who)
 }
 
-// SetRoomRole makes a member an admin, or an admin a member. ErrMalformed, ErrNoConversation, ErrGone, ErrEnded, ErrNotMember,
+// SetRoomRole makes a member an admin, or an admin a member; in homes there are guests, too. ErrMalformed, ErrNoConversation, ErrGone, ErrEnded, ErrNotMember,
 // also if the other one is none, ErrNoRight.
 func (s *Service) SetRoomRole(
 	ctx context.Context, by accounts.Name, c Conversation, who accounts.Name, role Role, origin any,
 ) (Commit, error) {
-	if role != RoleAdmin && role != RoleMember {
+	if role != RoleAdmin && role != RoleMember && (role != RoleGuest || c.Kind() != KindHome) {
 		return nil, fmt.Errorf("role %.80q: %w", role, ErrMalformed)
 	}
 	if c.Kind() == KindLive {
@@ -149,7 +150,7 @@ func (s *Service) TransferRoom(ctx context.Context, by accounts.Name, c Conversa
 
 // SetRoom changes what admins say of a room. ErrMalformed, ErrTooLarge, ErrNoConversation, ErrEnded, ErrNotMember, ErrNoRight.
 func (s *Service) SetRoom(ctx context.Context, by accounts.Name, c Conversation, p RoomPatch, origin any) (Commit, error) {
-	if err := p.validate(); err != nil {
+	if err := p.validate(c.Kind()); err != nil {
 		return nil, err
 	}
 	return s.rule(ctx, ToSet(c, by, p), origin)
@@ -241,7 +242,7 @@ func (s *Service) RoomMembers(
 		return nil, fmt.Errorf("who is banned from %s: %w", c, ErrNoRight)
 	case f == Banned:
 		keep = func(m Membership) bool { return m.IsBanned(r.Now) }
-	case f != "" && f != MemberFilter(RoleMember) && f != MemberFilter(RoleAdmin) && f != MemberFilter(RoleOwner):
+	case f != "" && !slices.Contains([]Role{RoleGuest, RoleMember, RoleAdmin, RoleOwner}, Role(f)):
 		return nil, fmt.Errorf("role %.80q: %w", f, ErrMalformed)
 	}
 	list, err := s.store.RoomMembers(ctx, c, after, pageSize(limit, membersLimit, maxMembers), keep)

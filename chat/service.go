@@ -30,6 +30,8 @@ type Service struct {
 	// untoldRooms are the rooms in which something is untold.
 	untoldRooms untold
 
+	onHome func(ctx context.Context, home Conversation) // nil: nobody wants to know
+
 	router  Router
 	live    live
 	stages  stages

@@ -339,6 +339,7 @@ type RoomInfo struct {
 	Slow    int64              `json:"slow,omitempty"`
 	Muted   int64              `json:"muted,omitempty"`
 	Keep    int64              `json:"keep,omitempty"`
+	Rooms   Text               `json:"rooms,omitempty"` // of a home: a name in each line
 }
 
 // Room is the state of a room. Rooms are sorted by their conversations.

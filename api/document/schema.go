@@ -74,7 +74,7 @@ var known = map[reflect.Type]schema{
 	reflect.TypeFor[chat.ContactState](): {Type: "string", Enum: words(
 		chat.ContactPending, chat.ContactRequested, chat.ContactAccepted, chat.ContactDeleted, chat.ContactEnded,
 		chat.ContactRejected)},
-	reflect.TypeFor[chat.Role](): {Type: "string", Enum: words(chat.RoleMember, chat.RoleAdmin, chat.RoleOwner)},
+	reflect.TypeFor[chat.Role](): {Type: "string", Enum: words(chat.RoleGuest, chat.RoleMember, chat.RoleAdmin, chat.RoleOwner)},
 	reflect.TypeFor[chat.JoinPolicy](): {Type: "string", Enum: words(
 		chat.JoinClosed, chat.JoinApproval, chat.JoinOpen)},
 	reflect.TypeFor[chat.HistoryPolicy](): {Type: "string", Enum: words(chat.HistoryJoin, chat.HistoryAll)},
@@ -88,6 +88,7 @@ var known = map[reflect.Type]schema{
 	reflect.TypeFor[chat.Activity]():     {Type: "string", Enum: words(chat.Foreground, chat.Background, chat.Away)},
 	reflect.TypeFor[chat.LoginState]():   {Type: "string", Enum: words(chat.LoggedIn, chat.LoggedOut, chat.Kicked)},
 	reflect.TypeFor[chat.Conversation](): {Type: "string", Pattern: `^[a-z]\..+$`},
+	reflect.TypeFor[chat.Places]():       {Type: "array", Items: &schema{Type: "string"}},
 	reflect.TypeFor[json.RawMessage]():   {},
 }
 

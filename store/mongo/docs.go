@@ -148,6 +148,7 @@ type roomDoc struct {
 	Slow     int64              `bson:"slow,omitempty"`
 	Muted    int64              `bson:"muted,omitempty"`
 	Keep     int64              `bson:"keep,omitempty"`
+	Rooms    chat.Places        `bson:"rooms,omitempty"`
 }
 
 // memberKey is the _id of a memberDoc, and of a relationDoc, where C is the other one.

@@ -25,7 +25,7 @@ func (d *roomDoc) fill(r *chat.Room) {
 	r.LinkUses, r.LinkEnds, r.Partings = d.LinkUses, d.LinkEnds, uint64(d.Partings)
 	r.Info = chat.RoomInfo{
 		Title: d.Title, Avatar: d.Avatar, Notice: d.Notice, Join: d.Join, Invite: d.Invite, History: d.History, Post: d.Post,
-		Slow: d.Slow, Muted: d.Muted, Keep: d.Keep,
+		Slow: d.Slow, Muted: d.Muted, Keep: d.Keep, Rooms: d.Rooms,
 	}
 }
 
@@ -34,7 +34,7 @@ func roomDocOf(r *chat.Room) *roomDoc {
 	return &roomDoc{
 		Owner: r.Owner, Ended: r.Ended, Version: int64(r.Version), Members: r.Members, Large: r.Large, LinkUses: r.LinkUses,
 		LinkEnds: r.LinkEnds, Partings: int64(r.Partings), Title: i.Title, Avatar: i.Avatar, Notice: i.Notice, Join: i.Join,
-		Invite: i.Invite, History: i.History, Post: i.Post, Slow: i.Slow, Muted: i.Muted, Keep: i.Keep,
+		Invite: i.Invite, History: i.History, Post: i.Post, Slow: i.Slow, Muted: i.Muted, Keep: i.Keep, Rooms: i.Rooms,
 	}
 }
 

@@ -30,6 +30,7 @@ type infoRow struct {
 	Slow    int64              `cbor:"8,keyasint,omitempty"`
 	Muted   int64              `cbor:"9,keyasint,omitempty"`
 	Keep    int64              `cbor:"10,keyasint,omitempty"`
+	Rooms   chat.Places        `cbor:"11,keyasint,omitempty"`
 }
 
 // room is what is kept in memory of a room: all but People, Head and Now.
@@ -59,10 +60,12 @@ const (
 	roleMember = 1
 	roleAdmin  = 2
 	roleOwner  = 3
+	roleGuest  = 4
 )
 
 var roles = [...]chat.Role{
 	roleNone: chat.RoleNone, roleMember: chat.RoleMember, roleAdmin: chat.RoleAdmin, roleOwner: chat.RoleOwner,
+	roleGuest: chat.RoleGuest,
 }
 
 func roleNumber(role chat.Role) int {

@@ -17,6 +17,7 @@ import (
 var roomTests = []test{
 	{"members get what is sent while they are in", testRoomMembers},
 	{"a step that fails or says nothing writes nothing", testRoomNothing},
+	{"homes have guests and rooms", testHome},
 	{"links lead to rooms", testRoomLinks},
 	{"large rooms are listed", testRoomLarge},
 	{"senders of rooms are told by how many it was read", testRoomReceipts},
@@ -123,6 +124,28 @@ func testRoomNothing(k *kit) {
 	direct := chat.RoomChange{Conversation: chat.Direct(alice, bob), By: alice, Step: create(alice)}
 	_, _, err = k.chat().ChangeRoom(k.ctx(), direct)
 	k.is("two people are no room", err, chat.ErrNoConversation)
+}
+
+func testHome(k *kit) {
+	const home chat.Conversation = "h.home"
+	rooms := chat.PlacesOf([]string{"Hall", "Attic"})
+	k.take(home, alice, create(alice))
+	k.take(home, alice, step(func(r *chat.Room) error {
+		r.Enter(bob, chat.RoleGuest)
+		r.Info.Rooms = rooms
+		return nil
+	}), bob)
+	for range 2 {
+		r, err := k.chat().Room(k.ctx(), home, bob)
+		k.ok("home", err)
+		equal(k, "role of bob", r.Of(bob).Role, chat.RoleGuest)
+		equal(k, "rooms", r.Info.Rooms, rooms)
+		k.crash()
+	}
+	k.take(home, alice, step(func(r *chat.Room) error { r.Info.Rooms = ""; return nil }))
+	r, err := k.chat().Room(k.ctx(), home)
+	k.ok("home", err)
+	equal(k, "rooms", r.Info.Rooms, "")
 }
 
 func testRoomLinks(k *kit) {

@@ -193,6 +193,7 @@ func (k *kit) inhabitRooms() {
 	k.take(group, alice, step(func(r *chat.Room) error {
 		r.Link, r.LinkUses, r.LinkEnds = "secret", 3, r.Now+1000
 		r.Info.Notice, r.Info.Join, r.Info.Slow = "be kind", chat.JoinApproval, 5
+		r.Info.Rooms = chat.PlacesOf([]string{"Hall", "Attic"})
 		r.Of(bob).Role, r.Of(carol).Muted = chat.RoleAdmin, r.Now+500
 		r.Of("zoe").Inviter, r.Of("zoe").Text = alice, "come"
 		return nil
