@@ -13,11 +13,16 @@
 // (an upper bound, because strangers send them). They are compared byte by byte, without Unicode normalisation:
 // whoever types the same accented letter as one code point here and as two there has two passwords.
 //
+// A device logs in with a secret, which is "mgd_" and 43 characters of base64url, or with a certificate: one that was pinned to
+// it, or one of an [Authority], which says which device it is for. It has up to two secrets, so that a new one can reach it
+// while the old one is good.
+//
 // # Attempts
 //
 // Guessing has to be slow, and nobody may be able to lock somebody else out. So:
 //
-//   - Tokens are not limited: nobody guesses one, and a wrong one costs one read of the store.
+//   - Tokens, and the secrets of devices, are not limited: nobody guesses one, and a wrong one costs one read of the store. What
+//     has not their form, and is shown for a device, is an attempt as at a password.
 //   - At most Config.HashWorkers passwords are compared at once and Config.HashQueue wait; beyond that ErrThrottled.
 //   - An address may fail Config.FailedPerMinute times a minute, then it is refused until some of that has drained
 //     away. IPv6 addresses count by their /64. Logins that succeed are not counted.
@@ -123,7 +128,7 @@ func (u User) Status(now time.Time) Status {
 	return Active
 }
 
-// Digest is the SHA-256 of a token or an invitation code: all that is stored of it.
+// Digest is the SHA-256 of a token, an invitation code, a device's secret: all that is stored of it. Or of a certificate.
 type Digest [32]byte
 
 // DigestOf gives the digest of a token or a code as it was given out.
@@ -135,7 +140,10 @@ func (d Digest) ID() string { return base64.RawURLEncoding.EncodeToString(d[:12]
 // Proof is what somebody has shown of an account.
 type Proof struct {
 	Account Name
-	Token   Digest // of the token that he has shown; zero: it was the password
+	Device  bool // the account is a device's
+	// Token is the digest of the token that he has shown, of the secret of a device, or of its certificate (in DER); zero: it was
+	// the password.
+	Token Digest
 	// Elsewhere: the account was not known to log in from this address. After a restart none is known.
 	Elsewhere bool
 }

@@ -9,8 +9,10 @@ import (
 
 // By what somebody logged in: a label of magpie_logins_total.
 const (
-	byPassword = "password"
-	byToken    = "token"
+	byPassword    = "password"
+	byToken       = "token"
+	byDevice      = "device"
+	byCertificate = "certificate"
 )
 
 type metrics struct {

@@ -28,6 +28,7 @@ type Service struct {
 	registers *registrations
 	revoked   func(owner Name, tokens []Digest) // see SetRevoked
 	barred    func(did Name)                    // see SetBarred
+	authority Authority                         // see SetAuthority
 	leavers   []Leaver
 	left      chan struct{} // has room for one: there is something to leave
 	lastAct   atomic.Int64  // Unix nanoseconds
@@ -44,6 +45,7 @@ func New(cfg Config, store Store, log *slog.Logger) *Service {
 		metrics:   newMetrics(),
 		revoked:   func(Name, []Digest) {},
 		barred:    func(Name) {},
+		authority: nobody{},
 		revisions: newRevisions(),
 		left:      make(chan struct{}, 1),
 	}
@@ -176,6 +178,22 @@ func (s *Service) Status(ctx context.Context, name Name) (Status, error) {
 		return Absent, nil
 	}
 	return Absent, fmt.Errorf("look up %s: %w", name, err)
+}
+
+// Standing says what there is of a name, whether it is a user's or a device's.
+func (s *Service) Standing(ctx context.Context, name Name) (status Status, device bool, err error) {
+	status, err = s.Status(ctx, name)
+	if status != Absent || err != nil {
+		return status, false, err
+	}
+	d, err := s.store.Device(ctx, name)
+	switch {
+	case err == nil:
+		return d.Status(s.now()), true, nil
+	case errors.Is(err, ErrUnknown):
+		return Absent, false, nil
+	}
+	return Absent, false, fmt.Errorf("look up %s: %w", name, err)
 }
 
 // Exists says whether name belongs, or belonged, to a user, disabled or not.

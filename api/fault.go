@@ -51,6 +51,7 @@ var faults = []struct {
 	{accounts.ErrDisabled, Fault{Err: "disabled", Text: "This account is disabled."}},
 	{accounts.ErrCredentials, Fault{Err: "credentials", Text: "Wrong name or password, or the token has ended."}},
 	{accounts.ErrThrottled, Fault{Err: "throttled", Text: "Too many attempts.", RetryAfter: time.Second}},
+	{accounts.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{accounts.ErrRegistrationClosed, Fault{Err: "closed", Text: "This installation does not register strangers."}},
 	{accounts.ErrInvitation, Fault{Err: "invitation", Text: "The invitation is missing or not valid any more."}},
 
