@@ -124,6 +124,14 @@ func validAccount(name string) bool {
 	return err == nil
 }
 
+// grantsOf gives what an account may do with free topics.
+func (c Config) grantsOf(who accounts.Name, device bool) *Grants {
+	if device {
+		who = deviceMark + who
+	}
+	return c.ACL.For(who)
+}
+
 // For gives what an account may do. That of a device begins with dev:.
 func (a *ACL) For(name accounts.Name) *Grants {
 	if !validAccount(string(name)) {

@@ -1,10 +1,7 @@
 package hooks
 
 import (
-	"context"
 	"errors"
-	"net/url"
-	"strings"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -62,21 +59,22 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if p.g.cfg.Memory.Tight() {
 		return p.g.refuse(cl, packets.ErrQuotaExceeded)
 	}
-	name, options, err := parseUserName(string(pk.Connect.Username))
+	showing, options, err := parseShowing(string(pk.Connect.Username), string(pk.Connect.Password), c.certificateUse())
 	if err != nil {
 		return p.g.refuse(cl, packets.ErrBadUsernameOrPassword)
 	}
 	for _, u := range pk.Properties.User {
 		setOption(&options, u.Key, u.Val)
 	}
-	c.revision = p.g.rooms.Accounts.Revision(accounts.Name(name))
-	proof, err := p.g.authenticate(c, name, string(pk.Connect.Password))
+	c.showing, c.revision = showing, p.g.revisionOf(showing)
+	proof, err := p.g.authenticate(c, showing)
 	if err != nil {
 		return p.g.refuse(cl, connectCode(err))
 	}
 	account := proof.Account
 	c.proof = proof
-	c.account, c.options, c.grants = account, options, p.g.cfg.ACL.For(account)
+	options.Device = proof.Device
+	c.account, c.device, c.options, c.grants = account, proof.Device, options, p.g.cfg.grantsOf(account, proof.Device)
 	if pk.Connect.WillFlag {
 		if c.will, err = c.parseWill(pk, p.g.cfg.TopicSize); err != nil {
 			return p.g.refuse(cl, packets.ErrNotAuthorized)
@@ -88,22 +86,6 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	c.conn.Authenticated()
 	return nil
-}
-
-func (g *Gateway) authenticate(c *connection, name, secret string) (accounts.Proof, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
-	defer cancel()
-	return g.rooms.Accounts.Authenticate(ctx, name, secret, c.conn.AddrPort().Addr())
-}
-
-// recheck is called when the session can be found by those who revoke tokens, disable accounts and change passwords, and end
-// their sessions: what they did before that, and after authentication, nobody has told this connection.
-func (g *Gateway) recheck(c *connection, secret string) error {
-	if g.rooms.Accounts.Revision(c.account) == c.revision {
-		return nil
-	}
-	_, err := g.authenticate(c, string(c.account), secret)
-	return err
 }
 
 // refuse answers a CONNECT with a reason that the version knows, and gives the error that ends the connection.
@@ -142,26 +124,6 @@ func connectCode3(code packets.Code) packets.Code {
 		return packets.Err3NotAuthorized
 	}
 	return packets.Err3ServerUnavailable
-}
-
-// parseUserName takes "alice?fmt=text&ack=event" apart. What is no option is an error, so that a misspelt one is noticed.
-func parseUserName(user string) (name string, o sessions.Options, err error) {
-	name, query, _ := strings.Cut(user, "?")
-	if _, err := accounts.ParseUser(name); err != nil {
-		return "", o, err
-	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return "", o, err
-	}
-	for key, all := range values {
-		for _, value := range all {
-			if !setOption(&o, key, value) {
-				return "", o, accounts.ErrBadName
-			}
-		}
-	}
-	return name, o, nil
 }
 
 // setOption sets one option of docs/protocol.md, section 1, and says whether there is such a one.
@@ -210,7 +172,7 @@ func (c *connection) parseWill(pk packets.Packet, longest int) (*sessions.Will, 
 		return nil, errNoTopic
 	}
 	cmd, ok := parseCommand(p.Topic)
-	if !ok && !c.grants.MayPublish(p.Topic) || cmd.verb == verbRPC || cmd.verb == verbState {
+	if !ok && !c.grants.MayPublish(p.Topic) || ok && c.device || cmd.verb == verbRPC || cmd.verb == verbState {
 		return nil, errNoTopic
 	}
 	return &sessions.Will{Publish: p, DelaySeconds: props.WillDelayInterval}, nil

@@ -156,10 +156,16 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	}
 	g.okay = g.answers.WithLabelValues("ok")
 	rooms.Sessions.SetWillHandler(g.publishWill)
-	rooms.Sessions.SetActive(rooms.Accounts.Active)
+	rooms.Sessions.SetActive(func(ctx context.Context, who accounts.Name) (bool, error) {
+		status, _, err := rooms.Accounts.Standing(ctx, who)
+		return status == accounts.Active, err
+	})
 	rooms.Accounts.SetRevoked(rooms.Sessions.Revoked)
-	rooms.Sessions.SetGrants(func(who accounts.Name, filter string) bool {
-		c := &connection{account: who, grants: cfg.ACL.For(who)}
+	rooms.Accounts.SetBarred(func(did accounts.Name) {
+		rooms.Sessions.Disconnect(did, packets.ErrNotAuthorized.Code)
+	})
+	rooms.Sessions.SetGrants(func(who accounts.Name, device bool, filter string) bool {
+		c := &connection{account: who, device: device, grants: cfg.grantsOf(who, device)}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
 	return g, nil
@@ -171,6 +177,7 @@ type connection struct {
 	conn    *transport.Conn
 	client  *mqtt.Client // set with the CONNECT
 	account accounts.Name
+	device  bool           // it is that of a device
 	proof   accounts.Proof // what it has shown
 	serial  uint64         // no other connection has it; 0: not known yet
 	id      string         // the client id as the client gave it, or as it was assigned
@@ -186,7 +193,8 @@ type connection struct {
 	limiter   *rate.Limiter // nil: no limit
 	publishes uint64        // PUBLISH packets that were read; of the reader
 	sends     chat.Pipeline // messages; of the reader
-	// revision is that of the account when authentication began.
+	showing   showing
+	// revision is that of the account, or of all if it was not known yet, when authentication began.
 	revision uint64
 
 	ctx     context.Context // ends with the connection
@@ -225,7 +233,9 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 		return
 	}
 	// Before the session is free for another connection: it is to come after this one.
-	g.rooms.Chat.Depart(context.Background(), c.account, c.serial)
+	if !c.device {
+		g.rooms.Chat.Depart(context.Background(), c.account, c.serial)
+	}
 	g.server.Clients.Delete(c.client.ID)
 	c.mu.Lock()
 	expiry := c.expiry

@@ -10,6 +10,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 )
@@ -97,6 +98,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 	switch {
 	case ofThings(p.Topic):
 		return g.device(ctx, c, p)
+	case ok && c.device: // people write to each other
+		return g.refused(c, p, "", errNoTopic)
 	case !ok:
 		return g.free(ctx, c, p, origin)
 	case cmd.verb == verbSend:
@@ -219,8 +222,7 @@ func (g *Gateway) typing(ctx context.Context, c *connection, cmd command, p sess
 // publishWill is the sessions.WillHandler: it publishes a will with the rights of its account (MQTT 5, 3.1.2.5). Nobody is
 // left to be told what became of it.
 func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from sessions.Number, origin any) (out sessions.Outcome) {
-	c := &connection{account: w.Key.Account, id: w.Key.Client, version: w.Version, grants: g.cfg.ACL.For(w.Key.Account),
-		will: &w, number: from, ctx: ctx}
+	c := &connection{account: w.Key.Account, id: w.Key.Client, version: w.Version, will: &w, number: from, ctx: ctx}
 	defer func() {
 		if what := recover(); what != nil {
 			g.panics.Inc()
@@ -229,12 +231,13 @@ func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from session
 			out = sessions.Outcome{}
 		}
 	}()
-	active, err := g.rooms.Accounts.Active(ctx, c.account)
+	status, device, err := g.rooms.Accounts.Standing(ctx, c.account)
 	switch {
 	case err != nil:
 		return sessions.Outcome{Fatal: packets.ErrServerBusy.Code}
-	case !active: // it was disabled, and its connection ended for that
+	case status != accounts.Active: // it was disabled, and its connection ended for that
 		return sessions.Outcome{}
 	}
+	c.device, c.grants = device, g.cfg.grantsOf(c.account, device)
 	return g.handle(ctx, c, w.Publish, origin)
 }

@@ -60,7 +60,9 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	c.link, c.number = link, link.Number()
 	c.conn.OnDrain(link.Drained)
-	if err := p.g.recheck(c, string(pk.Connect.Password)); err != nil {
+	err = p.g.recheck(c)
+	c.showing.secret = "" // nobody needs it any more
+	if err != nil {
 		c.said.Store(true) // a connection that is refused has no will
 		link.Refuse()
 		return p.g.refuse(cl, connectCode(err))
@@ -74,6 +76,10 @@ func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet)
 		p.g.wills.Add(1)
 	}
 	c := of(cl)
+	if c.device {
+		c.link.Start()
+		return
+	}
 	p.g.rooms.Chat.Arrive(c.account, chat.Connection{ID: c.serial, Session: c.id, Invisible: c.link.Invisible()})
 	p.g.rooms.Chat.SetInvisible(c.account, c.id, c.link.Invisible()) // it may have been set meanwhile
 	c.link.Start()

@@ -115,6 +115,10 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 		return packets.ErrSharedSubscriptionsNotSupported.Code
 	case things && seer == c.account:
 		return 0
+	case c.device && filter == replyTopic(c.account) && !shared:
+		return 0
+	case c.device: // of what is for people, it gets what became of its own publications only
+		return packets.ErrNotAuthorized.Code
 	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/") || live):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
 	case own && below != "", watches && viewer == c.account, live:

@@ -168,54 +168,6 @@ func FuzzThingsAreSpelledAsTheyWereWritten(f *testing.F) {
 	})
 }
 
-func TestParseUserName(t *testing.T) {
-	tests := map[string]struct {
-		name string
-		want sessions.Options
-		ok   bool
-	}{
-		"alice":                       {"alice", sessions.Options{}, true},
-		"alice?":                      {"alice", sessions.Options{}, true},
-		"alice?fmt=text":              {"alice", sessions.Options{Text: true}, true},
-		"alice?fmt=text&ack=event":    {"alice", sessions.Options{Text: true, AckEvents: true}, true},
-		"alice?sync=cursor":           {"alice", sessions.Options{SyncCursor: true}, true},
-		"alice?fmt=xml":               {},
-		"alice?fnt=text":              {},
-		"alice?fmt=text?x":            {},
-		"alice?%zz":                   {},
-		"Alice":                       {},
-		"me":                          {},
-		"":                            {},
-		"?fmt=text":                   {},
-		"alice bob":                   {},
-		"alice/../bob":                {},
-		strings.Repeat("a", 33):       {},
-		"alice?a=1&a=1&fmt=text;rm=1": {},
-	}
-	for user, tt := range tests {
-		t.Run(user, func(t *testing.T) {
-			name, got, err := parseUserName(user)
-			if (err == nil) != tt.ok || tt.ok && (name != tt.name || got != tt.want) {
-				t.Errorf("parseUserName(%q) = %q, %+v, %v, want %q, %+v, ok %v", user, name, got, err, tt.name, tt.want, tt.ok)
-			}
-		})
-	}
-}
-
-func FuzzParseUserName(f *testing.F) {
-	f.Add("alice?fmt=text&ack=event")
-	f.Add("me?sync=cursor")
-	f.Fuzz(func(t *testing.T, user string) {
-		name, _, err := parseUserName(user)
-		if err == nil && !strings.HasPrefix(user, name) {
-			t.Errorf("parseUserName(%q) = %q, which is not how it begins", user, name)
-		}
-		if err == nil && strings.ContainsAny(name, "/+#?$. ") {
-			t.Errorf("parseUserName(%q) = %q, which would break out of its topics", user, name)
-		}
-	})
-}
-
 func FuzzTopics(f *testing.F) {
 	for _, seed := range []string{"im/to/bob/send", "im/c/d.alice.bob/read", "im/rpc/history", "im/u/me/#", "$share/g/im/u/me/in"} {
 		f.Add(seed)

@@ -268,7 +268,7 @@ func newLink(r *Registry, c Connect, st State) *Link {
 	if c.ReceiveMaximum > 0 {
 		l.window = min(l.window, int(c.ReceiveMaximum))
 	}
-	for _, s := range r.granted(c.Key.Account, st.Subscriptions) {
+	for _, s := range r.granted(c.Key.Account, c.Options, st.Subscriptions) {
 		l.subs.put(s)
 	}
 	for _, id := range st.Received {

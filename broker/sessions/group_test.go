@@ -20,7 +20,7 @@ func TestASessionThatMayNotShareAnyMoreTakesNothingFromTheGroup(t *testing.T) {
 		time.Sleep(10 * syncTime)
 		store = restart(store)
 		r = New(DefaultConfig(), store, &fakeLog{}, quiet())
-		r.SetGrants(func(who accounts.Name, _ string) bool { return who == "bob" })
+		r.SetGrants(func(who accounts.Name, _ bool, _ string) bool { return who == "bob" })
 		if err := r.Load(context.Background()); err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ type Registry struct {
 	audiences Audiences
 
 	willHandler WillHandler
-	grants      func(accounts.Name, string) bool
+	grants      func(who accounts.Name, device bool, filter string) bool
 	active      func(context.Context, accounts.Name) (bool, error)
 
 	// order makes the order of positions that of the ends of queues in memory, and of the index: whoever appends, or needs
@@ -103,7 +103,9 @@ func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
 
 // SetGrants tells whether an account may subscribe to a filter, so that what was granted once and is not any more is
 // taken out of stored sessions when they are loaded. It is called once, before Load.
-func (r *Registry) SetGrants(may func(who accounts.Name, filter string) bool) { r.grants = may }
+func (r *Registry) SetGrants(may func(who accounts.Name, device bool, filter string) bool) {
+	r.grants = may
+}
 
 // SetActive tells whether an account may do anything, for what it left to be done later. It is called once, before Run.
 func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name) (bool, error)) {
@@ -111,11 +113,11 @@ func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name)
 }
 
 // granted takes out what the account may not subscribe to any more.
-func (r *Registry) granted(who accounts.Name, subs []Subscription) []Subscription {
+func (r *Registry) granted(who accounts.Name, o Options, subs []Subscription) []Subscription {
 	if r.grants == nil {
 		return subs
 	}
-	return slices.DeleteFunc(subs, func(s Subscription) bool { return !r.grants(who, s.Filter) })
+	return slices.DeleteFunc(subs, func(s Subscription) bool { return !r.grants(who, o.Device, s.Filter) })
 }
 
 // Wake makes the sessions of these users look at their streams. It never blocks.

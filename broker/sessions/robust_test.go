@@ -89,7 +89,7 @@ func TestAConnectThatIsCutDoesNotCancelTheWill(t *testing.T) {
 	})
 }
 
-func restartWith(t *testing.T, store *fakeStore, may func(accounts.Name, string) bool) (*fakeStore, *Registry) {
+func restartWith(t *testing.T, store *fakeStore, may func(accounts.Name, bool, string) bool) (*fakeStore, *Registry) {
 	t.Helper()
 	store = restart(store)
 	r := New(DefaultConfig(), store, &fakeLog{}, quiet())
@@ -101,8 +101,8 @@ func restartWith(t *testing.T, store *fakeStore, may func(accounts.Name, string)
 	return store, r
 }
 
-func all(accounts.Name, string) bool  { return true }
-func none(accounts.Name, string) bool { return false }
+func all(accounts.Name, bool, string) bool  { return true }
+func none(accounts.Name, bool, string) bool { return false }
 
 func TestASharedFilterThatIsGrantedAgainIsThereAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

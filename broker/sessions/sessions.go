@@ -78,6 +78,7 @@ type Options struct {
 	AckEvents  bool // ack=event, and always for 3.1.1: outcomes as events on rsp
 	SyncCursor bool // sync=cursor: nothing is replayed, the client calls sync
 	Batch      bool // batch=1: events that wait are sent several at a time
+	Device     bool // no choice: the account is a device's
 }
 
 // Stage is how far an outbound message in flight has come.

@@ -52,7 +52,7 @@ func (r *Registry) loadSession(ctx context.Context, st State) error {
 		return nil
 	}
 	r.stored.use(st.Number)
-	for _, s := range r.granted(st.Key.Account, st.Subscriptions) {
+	for _, s := range r.granted(st.Key.Account, st.Options, st.Subscriptions) {
 		if _, shared := splitShare(s.Filter); !shared {
 			r.reroute(st.Number, s)
 		} else if _, err := r.openGroup(ctx, s, false); err != nil {
@@ -150,7 +150,7 @@ func (r *Registry) expire(ctx context.Context, k Key) error {
 // end ends a stored session that has no connection: its will is published, and all is forgotten. The caller holds the key.
 func (r *Registry) end(ctx context.Context, st State) (Commit, error) {
 	// Only what is granted is in the index.
-	commit, err := r.forget(ctx, st.Key, st.Number, r.granted(st.Key.Account, st.Subscriptions), true)
+	commit, err := r.forget(ctx, st.Key, st.Number, r.granted(st.Key.Account, st.Options, st.Subscriptions), true)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/netip"
@@ -21,6 +22,8 @@ type Conn struct {
 	raw  net.Conn // what bytes are written to: sock, or TLS over it
 	in   io.Reader
 	ws   *frames // nil without WebSocket
+
+	needsCertificate bool // where the peer came nobody is let in without
 
 	authenticated atomic.Bool
 	odd           atomic.Bool   // as dialect.odd
@@ -54,6 +57,20 @@ var _ net.Conn = (*Conn)(nil)
 
 // Listener is the name of the listener that accepted the connection: "websocket", or what Listen was given.
 func (c *Conn) Listener() string { return c.door.name }
+
+// TLS gives what was agreed with the peer, and the certificates that it has shown, the first of which it has proven to have the
+// key of; nil without TLS, and over WebSocket. It may be called when the CONNECT has come.
+func (c *Conn) TLS() *tls.ConnectionState {
+	secure, ok := c.raw.(*tls.Conn)
+	if !ok || c.ws != nil {
+		return nil
+	}
+	state := secure.ConnectionState()
+	return &state
+}
+
+// NeedsCertificate says whether the peer came where nobody is let in without a certificate.
+func (c *Conn) NeedsCertificate() bool { return c.needsCertificate }
 
 // AddrPort is the address of the peer.
 func (c *Conn) AddrPort() netip.AddrPort { return c.remote }

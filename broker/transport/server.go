@@ -135,6 +135,7 @@ func (s *Server) take(d *door, sock net.Conn, secure *tls.Config) {
 	s.start(&Conn{
 		server: s, door: d, remote: remote, done: make(chan struct{}),
 		sock: sock, raw: raw, in: raw,
+		needsCertificate: secure != nil && secure.ClientAuth == tls.RequireAnyClientCert,
 	}, accepted)
 }
 

@@ -230,7 +230,7 @@ func everythingOfLives(t *testing.T, store *pebble.Store) {
 		}),
 		save(ctx, sessions.State{
 			Key: sessions.Key{Account: "erin", Client: "phone"}, Token: accounts.Digest{5}, Name: "my phone", Invisible: true,
-			Options: sessions.Options{Batch: true},
+			Options: sessions.Options{Batch: true, Device: true},
 			Flights: []sessions.Flight{{ID: 1, Pos: 9, QoS: 2, Stage: sessions.StageSent, First: 3}},
 		}),
 		tell(chat.Login{State: chat.LoggedIn, ID: "m1", Label: "phone", Addr: "192.0.2.1"}),

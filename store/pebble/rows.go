@@ -385,6 +385,7 @@ type sessionRow struct {
 	Name          string            `cbor:"14,keyasint,omitempty"`
 	Invisible     bool              `cbor:"15,keyasint,omitempty"`
 	Batch         bool              `cbor:"16,keyasint,omitempty"`
+	Device        bool              `cbor:"17,keyasint,omitempty"`
 }
 
 type subscriptionRow struct {

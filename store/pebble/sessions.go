@@ -592,6 +592,7 @@ func sessionRowOf(s sessions.State) sessionRow {
 		Version: s.Version, Text: s.Options.Text, AckEvents: s.Options.AckEvents, SyncCursor: s.Options.SyncCursor,
 		ExpirySeconds: s.ExpirySeconds, Open: s.Open, Left: momentOf(s.Left), Streaming: s.Streaming, NextID: s.NextID,
 		Number: s.Number, Name: s.Name, Invisible: s.Invisible, Batch: s.Options.Batch,
+		Device: s.Options.Device,
 	}
 	if s.Token != (accounts.Digest{}) {
 		row.Token = s.Token[:]
@@ -616,6 +617,7 @@ func (r sessionRow) state(k sessions.Key) sessions.State {
 		Key: k, Version: r.Version,
 		Options: sessions.Options{
 			Text: r.Text, AckEvents: r.AckEvents, SyncCursor: r.SyncCursor, Batch: r.Batch,
+			Device: r.Device,
 		},
 		ExpirySeconds: r.ExpirySeconds, Open: r.Open, Left: r.Left.time(), Streaming: r.Streaming, NextID: r.NextID,
 		Number: r.Number, Name: r.Name, Invisible: r.Invisible,

@@ -24,7 +24,7 @@ var sessionTests = []test{
 
 func fullState(k sessions.Key) sessions.State {
 	return sessions.State{
-		Key: k, Version: 5, Options: sessions.Options{Text: true, AckEvents: true, SyncCursor: true, Batch: true},
+		Key: k, Version: 5, Options: sessions.Options{Text: true, AckEvents: true, SyncCursor: true, Batch: true, Device: true},
 		Subscriptions: []sessions.Subscription{
 			{
 				Filter: "im/u/alice/in", Spelling: "im/u/me/in", QoS: 2, NoLocal: true, RetainAsPublished: true,
