@@ -87,6 +87,7 @@ func Some(t *testing.T, harness func(t *testing.T) Harness, wanted func(group, n
 		{"seen", seenTests},
 		{"things", thingTests},
 		{"commands", commandTests},
+		{"thing model", thingModelTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
 		{"transfer", transferTests},
