@@ -21,6 +21,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/spaces"
 )
 
 // Store is what a node needs of its store.
@@ -97,7 +98,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
-	acc.SetLeavers(registry, messenger)
+	homes := spaces.NewHomes(messenger, things, time.Now, log)
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry, Things: things})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)

@@ -204,9 +204,7 @@ func (s *Things) Remove(ctx context.Context, who, did accounts.Name) (Thing, err
 		if err := s.allowOwner(ctx, who, *t); err != nil {
 			return err
 		}
-		*t = Thing{
-			ID: t.ID, Type: t.Type, Model: t.Model, Owner: t.Owner, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: true,
-		}
+		t.vanish()
 		return nil
 	})
 	return t, wrap("remove device", did, err)

@@ -1,0 +1,130 @@
+package spaces
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
+)
+
+const (
+	// maxKnown bounds the homes whose roles are in memory.
+	maxKnown = 10_000
+	// knownFor is for how long, at most, something is believed that nobody has said is otherwise.
+	knownFor = time.Minute
+)
+
+// Homes says what people are in homes, which are conversations: it is the devices.Homes of an installation. Every delivery of
+// what a thing says asks it who is in the thing's home, so it remembers; what the messenger changes it forgets before who has
+// changed it is told.
+type Homes struct {
+	chat   *chat.Service
+	things *devices.Things
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu      sync.Mutex // guards what follows
+	known   map[string]known
+	changes uint64 // grows with each change: what was read before one is not remembered after it
+}
+
+// known is who is what in a home.
+type known struct {
+	roles map[accounts.Name]devices.HomeRole
+	until time.Time
+}
+
+// NewHomes has things know who is in the homes of a messenger. It is called once, before either is used.
+func NewHomes(ch *chat.Service, things *devices.Things, now func() time.Time, log *slog.Logger) *Homes {
+	h := &Homes{chat: ch, things: things, now: now, log: log, known: map[string]known{}}
+	things.SetHomes(h)
+	ch.OnHome(h.changed)
+	return h
+}
+
+// changed forgets what is known of a home, and has those told who look at its things.
+func (h *Homes) changed(ctx context.Context, c chat.Conversation) {
+	h.mu.Lock()
+	delete(h.known, string(c))
+	h.changes++
+	h.mu.Unlock()
+	if err := h.things.HomeChanged(ctx, string(c)); err != nil && ctx.Err() == nil {
+		h.log.Warn("who looks at things was not told that a home has changed", "conversation", c, "err", err)
+	}
+}
+
+// Role says what somebody is in a home.
+func (h *Homes) Role(ctx context.Context, home string, who accounts.Name) (devices.HomeRole, error) {
+	roles, err := h.roles(ctx, home)
+	return roles[who], err
+}
+
+// Members gives all who are more than guests in a home.
+func (h *Homes) Members(ctx context.Context, home string) (all []accounts.Name, err error) {
+	roles, err := h.roles(ctx, home)
+	for who, role := range roles {
+		if role != devices.HomeGuest {
+			all = append(all, who)
+		}
+	}
+	return all, err
+}
+
+// HomesOf gives the homes in which somebody is more than a guest.
+func (h *Homes) HomesOf(ctx context.Context, who accounts.Name) (all []string, err error) {
+	list, err := h.chat.HomesOf(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list {
+		switch role, err := h.Role(ctx, string(c), who); {
+		case err != nil:
+			return nil, err
+		case role != devices.HomeNone && role != devices.HomeGuest:
+			all = append(all, string(c))
+		}
+	}
+	return all, nil
+}
+
+// roles gives who is what in a home. Nobody changes the map.
+func (h *Homes) roles(ctx context.Context, home string) (map[accounts.Name]devices.HomeRole, error) {
+	h.mu.Lock()
+	k, ok := h.known[home]
+	changes := h.changes
+	h.mu.Unlock()
+	if ok && h.now().Before(k.until) {
+		return k.roles, nil
+	}
+	list, err := h.chat.HomeRoles(ctx, chat.Conversation(home))
+	if err != nil {
+		return nil, fmt.Errorf("who is in %.80s: %w", home, err)
+	}
+	k = known{make(map[accounts.Name]devices.HomeRole, len(list)), h.now().Add(knownFor)}
+	for who, role := range list {
+		k.roles[who] = devices.HomeRole(role) // the words are the same
+	}
+	h.remember(home, k, changes)
+	return k.roles, nil
+}
+
+func (h *Homes) remember(home string, k known, changes uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.changes != changes {
+		return
+	}
+	if len(h.known) >= maxKnown { // whichever: it is read again when it is asked for
+		for other := range maps.Keys(h.known) {
+			delete(h.known, other)
+			break
+		}
+	}
+	h.known[home] = k
+}
