@@ -117,7 +117,7 @@ func New(r Rooms) *Table {
 	return newTable(
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
-		profileRows(r), presenceRows(r), deviceRows(r),
+		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
 	)
 }
 

@@ -82,17 +82,13 @@ type setDeviceInput struct {
 
 // deviceDesk is what the rows about things are carried out by.
 type deviceDesk struct {
-	things *devices.Things
-	creds  credentials
-	chat   *chat.Service
+	things   *devices.Things
+	accounts *accounts.Service
+	chat     *chat.Service
 }
 
 func deviceRows(r Rooms) []*Operation {
-	if r.Things == nil {
-		return nil // there are no devices yet
-	}
-	creds, _ := any(r.Accounts).(credentials)
-	d := deviceDesk{r.Things, creds, r.Chat}
+	d := deviceDesk{r.Things, r.Accounts, r.Chat}
 	return slices.Concat([]*Operation{
 		change("device.add", User, "Adds a device, which is the caller's, and gives the secret that it logs in with.", d.add),
 		read("device.list", User, "Lists the devices that the caller may see.", d.list),
@@ -183,10 +179,13 @@ func (d deviceDesk) remove(ctx context.Context, c Caller, in didInput) (nothing,
 	if err != nil {
 		return nothing{}, nil, err
 	}
-	if err := d.creds.DeleteDevice(ctx, name); err != nil && !errors.Is(err, accounts.ErrUnknown) {
+	if err := d.accounts.DeleteDevice(ctx, name); err != nil && !errors.Is(err, accounts.ErrUnknown) {
 		return nothing{}, nil, err
 	}
 	_, err = d.things.Remove(ctx, c.Account, name)
+	if errors.Is(err, devices.ErrUnknown) { // what an account leaves was faster
+		err = nil
+	}
 	return nothing{}, nil, err
 }
 
@@ -195,7 +194,7 @@ func (d deviceDesk) release(ctx context.Context, c Caller, in didInput) (nothing
 	if err != nil {
 		return nothing{}, nil, err
 	}
-	if err := d.creds.SetDeviceOwner(ctx, name, ""); err != nil && !errors.Is(err, accounts.ErrUnknown) {
+	if err := d.accounts.SetDeviceOwner(ctx, name, ""); err != nil && !errors.Is(err, accounts.ErrUnknown) {
 		return nothing{}, nil, err
 	}
 	_, err = d.things.Release(ctx, c.Account, name)

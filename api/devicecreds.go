@@ -3,23 +3,13 @@ package api
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"strings"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 )
-
-// credentials are how devices log in.
-type credentials interface {
-	AddDevice(ctx context.Context, did string, owner accounts.Name) (secret string, err error)
-	RotateSecret(ctx context.Context, did accounts.Name) (secret string, err error)
-	DropOldSecret(ctx context.Context, did accounts.Name) error
-	PinCertificate(ctx context.Context, did accounts.Name, pin accounts.Digest) error
-	UnpinCertificate(ctx context.Context, did accounts.Name, pin accounts.Digest) error
-	DeleteDevice(ctx context.Context, did accounts.Name) error
-	SetDeviceOwner(ctx context.Context, did, owner accounts.Name) error
-}
 
 type secretOutput struct {
 	DID    accounts.Name `json:"did"`
@@ -33,21 +23,39 @@ type secretInput struct {
 
 type pinInput struct {
 	DID string `json:"did" required:"true"`
-	Pin string `json:"sha256" doc:"of the certificate in DER, in hexadecimal; colons do not matter" required:"true"`
+	Pin string `json:"sha256" required:"true"`
 }
 
 func credentialRows(d deviceDesk) []*Operation {
 	return []*Operation{
 		change("device.secret", User,
 			"Gives a device a new secret. The one before is good until there is a newer one, or it is dropped.", d.secret),
-		change("device.pin", User, "Lets a device log in with a certificate.", d.pinning(credentials.PinCertificate)),
-		change("device.unpin", User, "Takes device.pin back.", d.pinning(credentials.UnpinCertificate)),
+		change("device.pin", User, "Lets a device log in with a certificate.", d.pinning((*accounts.Service).PinCertificate)),
+		change("device.unpin", User, "Takes device.pin back.", d.pinning((*accounts.Service).UnpinCertificate)),
 	}
 }
 
-// account makes the account of a device that is about to be added.
+// account makes the account of a device that is about to be added. One that the caller has made before, and to which there is no
+// thing, is what is left of a request that failed half-way.
 func (d deviceDesk) account(ctx context.Context, owner, name accounts.Name) (secret string, err error) {
-	return d.creds.AddDevice(ctx, string(name), owner)
+	secret, err = d.accounts.AddDevice(ctx, string(name), owner)
+	if !errors.Is(err, accounts.ErrTaken) {
+		return secret, err
+	}
+	old, missing := d.accounts.Device(ctx, name)
+	switch {
+	case errors.Is(missing, accounts.ErrUnknown), missing == nil && (old.Owner != owner || !old.Deleted.IsZero()):
+		return "", err
+	case missing != nil:
+		return "", missing
+	}
+	switch _, missing := d.things.Get(ctx, owner, name); {
+	case missing == nil:
+		return "", err
+	case !errors.Is(missing, devices.ErrUnknown):
+		return "", missing
+	}
+	return d.accounts.RotateSecret(ctx, name)
 }
 
 func (d deviceDesk) secret(ctx context.Context, c Caller, in secretInput) (secretOutput, chat.Commit, error) {
@@ -56,9 +64,9 @@ func (d deviceDesk) secret(ctx context.Context, c Caller, in secretInput) (secre
 		return secretOutput{}, nil, err
 	}
 	if in.Drop {
-		return secretOutput{DID: name}, nil, d.creds.DropOldSecret(ctx, name)
+		return secretOutput{DID: name}, nil, d.accounts.DropOldSecret(ctx, name)
 	}
-	secret, err := d.creds.RotateSecret(ctx, name)
+	secret, err := d.accounts.RotateSecret(ctx, name)
 	return secretOutput{name, secret}, nil, err
 }
 
@@ -73,7 +81,7 @@ func (d deviceDesk) managed(ctx context.Context, c Caller, value string) (accoun
 
 // pinning makes the function of a row about a certificate.
 func (d deviceDesk) pinning(
-	do func(credentials, context.Context, accounts.Name, accounts.Digest) error,
+	do func(*accounts.Service, context.Context, accounts.Name, accounts.Digest) error,
 ) func(context.Context, Caller, pinInput) (nothing, chat.Commit, error) {
 	return func(ctx context.Context, c Caller, in pinInput) (nothing, chat.Commit, error) {
 		name, err := d.managed(ctx, c, in.DID)
@@ -84,7 +92,7 @@ func (d deviceDesk) pinning(
 		if err != nil {
 			return nothing{}, nil, err
 		}
-		return nothing{}, nil, do(d.creds, ctx, name, pin)
+		return nothing{}, nil, do(d.accounts, ctx, name, pin)
 	}
 }
 

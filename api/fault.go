@@ -64,6 +64,7 @@ var faults = []struct {
 	{devices.ErrNotSent, Fault{Err: "bad", Text: "The device was not given this command."}},
 	{devices.ErrVersion, Fault{Err: "version_conflict", Text: "The shadow has another version."}},
 	{devices.ErrNoShadow, Fault{Err: "no_shadow", Text: "There is no such shadow."}},
+	{accounts.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{devices.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},

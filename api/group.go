@@ -185,11 +185,17 @@ func createGroup(ctx context.Context, ch *chat.Service, c Caller, in createGroup
 	if !ok {
 		return createGroupOutput{}, nil, malformed("field \"kind\" is not one that there is")
 	}
-	members, err := userFields("members", in.Members)
+	return createRoom(ctx, ch, c, kind, in.patch(), in.Members)
+}
+
+func createRoom(
+	ctx context.Context, ch *chat.Service, c Caller, kind chat.Kind, p chat.RoomPatch, who []string,
+) (createGroupOutput, chat.Commit, error) {
+	members, err := userFields("members", who)
 	if err != nil {
 		return createGroupOutput{}, nil, err
 	}
-	conv, g, commit, err := ch.CreateRoom(ctx, c.Account, kind, in.patch(), members, c.Origin)
+	conv, g, commit, err := ch.CreateRoom(ctx, c.Account, kind, p, members, c.Origin)
 	return createGroupOutput{conv, guestsOf(g)}, commit, err
 }
 

@@ -9,11 +9,14 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -61,7 +64,9 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	}
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
-	rooms := api.Rooms{Accounts: acc, Chat: ch, Sessions: registry, Store: noCopies{}}
+	things := devices.NewThings(store.Devices(), time.Now, log)
+	spaces.NewHomes(ch, things, time.Now, log)
+	rooms := api.Rooms{Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}}
 	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms)}
 }
 

@@ -23,6 +23,7 @@ var areas = map[string]string{
 	"history":  "What was said.",
 	"group":    "Groups, channels, live rooms, boards and trips.",
 	"board":    "What is drawn on a board.",
+	"home":     "Conversations of people who live together, and of their things.",
 	"device":   "Things: whose they are, who may do what with them, and how they log in.",
 	"rcpt":     "Who has received and read a message.",
 	adminArea:  "For administrators.",

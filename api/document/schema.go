@@ -13,6 +13,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 )
 
 // schema is what of JSON Schema is needed here: words that mean the same in 2020-12, of which OpenAPI 3.1 is made, and in
@@ -88,6 +89,7 @@ var known = map[reflect.Type]schema{
 	reflect.TypeFor[chat.Activity]():     {Type: "string", Enum: words(chat.Foreground, chat.Background, chat.Away)},
 	reflect.TypeFor[chat.LoginState]():   {Type: "string", Enum: words(chat.LoggedIn, chat.LoggedOut, chat.Kicked)},
 	reflect.TypeFor[chat.Conversation](): {Type: "string", Pattern: `^[a-z]\..+$`},
+	reflect.TypeFor[devices.Verb]():      {Type: "string", Pattern: `^(manage|control|see|cmd:.+)$`},
 	reflect.TypeFor[chat.Places]():       {Type: "array", Items: &schema{Type: "string"}},
 	reflect.TypeFor[json.RawMessage]():   {},
 }

@@ -1,6 +1,9 @@
 package document
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // word is what a name means wherever it stands, and an example that a client could send.
 type word struct {
@@ -93,6 +96,7 @@ var vocabulary = map[string]word{
 	"seen":      {"when the last connection ended, in Unix milliseconds", nil},
 	"seq":       {"a message's place in its conversation: 1, 2, 3 ...", 1},
 	"sessions":  {"one for each", nil},
+	"sha256":    {"of the certificate in DER, in hexadecimal; colons do not matter", strings.Repeat("ab", 32)},
 	"silent":    {"it counts nowhere as unread", nil},
 	"since":     {"since when, in Unix milliseconds", nil},
 	"st":        {"how it is now", nil},

@@ -25,6 +25,7 @@ import (
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -96,6 +97,7 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 	rooms := api.Rooms{
 		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
 		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
+		Things:   devices.NewThings(store.Devices(), time.Now, quiet),
 	}
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)

@@ -93,6 +93,21 @@ group.members      no_conv  no_conv    no_conv    no_conv    no_conv    401     
 board.snapshot     no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 board.get          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 
+home.create        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+
+device.add         taken      taken      taken      taken      taken      401        401        taken      401        taken      taken      taken      ok
+device.list        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+device.get         no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.set         no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.remove      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.release     no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.reset       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.grant       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.revoke      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.secret      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.pin         no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.unpin       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+
 admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
 admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.list    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -180,6 +195,18 @@ var inputs = map[string]func(c *cell) M{
 	"group.unban":      noRoomFor,
 	"group.role":       noRoomFor,
 	"group.transfer":   func(c *cell) M { return M{"c": "g.none", "to": c.other} },
+	"home.create":      func(c *cell) M { return M{"title": "H.", "members": []string{c.other}} },
+	"device.add":       byDID,
+	"device.get":       byDID,
+	"device.set":       byDID,
+	"device.remove":    byDID,
+	"device.release":   byDID,
+	"device.reset":     byDID,
+	"device.revoke":    byDID,
+	"device.secret":    byDID,
+	"device.pin":       byDID,
+	"device.unpin":     byDID,
+	"device.grant":     func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
 	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
 
 	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
@@ -196,6 +223,9 @@ var inputs = map[string]func(c *cell) M{
 	"admin/session.show":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
 	"admin/session.drop":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
 }
+
+// byDID asks about a thing of the other one's name, of which there is none: what there is has a matrix of its own in api.
+func byDID(c *cell) M { return M{"did": c.other} }
 
 func byName(c *cell) M { return M{"name": c.other} }
 
