@@ -10,9 +10,8 @@ import (
 // ErrTooManyKeys means that a device would have more keys than it may.
 var ErrTooManyKeys = errors.New("too many keys of telemetry")
 
-// Telemetry keeps what devices measure. When a writing method returns nil, what it wrote survives a crash, and nothing is given that
-// would not. Every method is safe for concurrent use, also by several processes where a store can have them, and may fail with an
-// error that wraps ErrUnavailable.
+// Telemetry keeps what devices measure. When a writing method returns nil, what it wrote survives a crash, and nothing is given
+// that would not. Every method is safe for concurrent use, and may fail with an error that wraps ErrUnavailable.
 //
 // Points are kept by hours. An hour to which something was added is open until Seal: its rollups are computed from its points
 // when they are read, and Seal writes them. So rollups are always what their points come to, in whatever order these have come,
@@ -27,7 +26,7 @@ type Telemetry interface {
 	LastPoints(ctx context.Context, did accounts.Name) ([]Point, error)
 	// Points gives what a device has measured from an hour on, and before another one, sorted by key and time; of some keys, or
 	// of all if keys is nil. It reads hour by hour until it has limit points or more: next is the hour to go on from, or before.
-	Points(ctx context.Context, did accounts.Name, keys []string, from, before Hour, limit int) (points []Point, next Hour, err error)
+	Points(ctx context.Context, did accounts.Name, keys []string, from, before Hour, limit int) (all []Point, next Hour, err error)
 	// Rollups gives those of minutes or of hours of some keys of a device, from an hour on, and before another one.
 	Rollups(ctx context.Context, did accounts.Name, keys []string, span Span, from, before Hour) (Rollups, error)
 

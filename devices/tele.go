@@ -113,6 +113,14 @@ func ByHour(points []Point) map[Hour][]Point {
 	return hours
 }
 
+// Since gives the points that are not before an hour.
+func Since(points []Point, floor Hour) []Point {
+	return slices.DeleteFunc(slices.Clone(points), func(p Point) bool { return HourOf(p.TS) < floor })
+}
+
+// SortPoints sorts points of several hours, each of which is sorted, by key and time.
+func SortPoints(points []Point) { slices.SortStableFunc(points, Point.before) }
+
 // MergeLast gives the last point of each key, in the order of keys, of what was last and of what was received after that: of two
 // of one time that.
 func MergeLast(last, points []Point) []Point {

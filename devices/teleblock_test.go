@@ -143,7 +143,7 @@ func TestBlocksStayAsTheyAre(t *testing.T) {
 func TestWhatIsRegularIsSmall(t *testing.T) {
 	var points []Point
 	for i := range int64(3600) {
-		points = append(points, number("t", 1000*i+int64(i%7), 21+float64(i%5)/10))
+		points = append(points, number("t", 1000*i+i%7, 21+float64(i%5)/10))
 	}
 	if size := len(EncodePoints(0, points)); size > 4*len(points) {
 		t.Errorf("%d bytes for %d points", size, len(points))

@@ -26,7 +26,9 @@ type TelemetryLimits struct {
 // DefaultTelemetryLimits are for things as they are in homes: a hundred values, each up to once a second, and a day's backlog of
 // some of them at once.
 func DefaultTelemetryLimits() TelemetryLimits {
-	return TelemetryLimits{Payload: 256 << 10, Points: 10_000, Keys: 128, Key: 128, Text: 512, JSON: 2 << 10, Depth: 6, Hour: 100_000}
+	return TelemetryLimits{
+		Payload: 256 << 10, Points: 10_000, Keys: 128, Key: 128, Text: 512, JSON: 2 << 10, Depth: 6, Hour: 100_000,
+	}
 }
 
 // ParseTelemetry reads what a device has published, as ThingsBoard has it: an object of keys and values, which are of the time

@@ -1,7 +1,9 @@
 package devices
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 )
 
@@ -40,7 +42,7 @@ func rollupOf(ts int64, v float64) Rollup {
 // add adds what comes later.
 func (r *Rollup) add(next Rollup) {
 	r.Count += next.Count
-	r.Sum += next.Sum
+	r.Sum = max(-math.MaxFloat64, min(math.MaxFloat64, r.Sum+next.Sum)) // it has to be one that JSON can have
 	r.Min = min(r.Min, next.Min)
 	r.Max = max(r.Max, next.Max)
 	r.Last = next.Last
@@ -136,10 +138,23 @@ func DecodeRollups(hour Hour, in []byte) ([]Rollup, error) {
 	return all, nil
 }
 
-// merge gives the rollups of two, which are of different times.
-func (r Rollups) merge(other Rollups) {
-	for key, some := range other {
-		r[key] = append(r[key], some...)
-		slices.SortFunc(r[key], func(a, b Rollup) int { return int(a.TS - b.TS) })
+// Replace puts what the points of some hours come to in the place of what there is of these hours.
+func (r Rollups) Replace(open map[Hour][]Point, span Span) {
+	if len(open) == 0 {
+		return
+	}
+	for key, some := range r {
+		r[key] = slices.DeleteFunc(some, func(x Rollup) bool { _, is := open[HourOf(x.TS)]; return is })
+	}
+	for _, points := range open {
+		for key, some := range RollUp(points, span) {
+			r[key] = append(r[key], some...)
+		}
+	}
+	for key, some := range r {
+		if len(some) == 0 {
+			delete(r, key)
+		}
+		slices.SortFunc(some, func(a, b Rollup) int { return cmp.Compare(a.TS, b.TS) })
 	}
 }

@@ -107,6 +107,11 @@ var kinds = []struct {
 	{KindEvent, empty[Event], 2},
 	{KindAlarm, empty[Alarm], 2},
 	{KindPresence, empty[Presence], 1},
+	{KindPoints, empty[Points], 2},
+	{KindMinutes, empty[Minutes], 3},
+	{KindHours, empty[Hours], 3},
+	{KindLast, empty[Last], 1},
+	{KindTeleFloor, empty[TeleFloor], 1},
 }
 
 func empty[T any, P interface {

@@ -221,6 +221,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetInt(int64(*n))
 	case reflect.Uint8, reflect.Uint64:
 		v.SetUint(uint64(*n % 256))
+	case reflect.Float64:
+		v.SetFloat(float64(*n) / 4)
 	default:
 		panic(v.Type())
 	}

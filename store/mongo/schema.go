@@ -46,7 +46,7 @@ type collection struct {
 }
 
 // collections are all that there may be.
-var collections = []collection{
+var collections = slices.Concat([]collection{
 	{usersCollection, "name",
 		"password hash, role, suspension, recovery code (SHA-256), created; of a deleted one: when, and " +
 			"`leaving` as long as something is left of it. `epoch` grows when all its tokens become worthless at " +
@@ -108,7 +108,7 @@ var collections = []collection{
 			"from publications, which places are void, and when the process last lived", ""},
 	{metaCollection, "`schema`", "the version, and an id of the database", ""},
 	{importsCollection, "`import`", "how far an import has come. As long as it is there nothing else opens the store", ""},
-}
+}, telemetryCollections)
 
 // index is one that queries rest on.
 type index struct {
@@ -162,7 +162,7 @@ var indexes = slices.Concat([]index{
 }, peopleIndexes, reactionIndexes, hiddenIndexes, expiryIndexes)
 
 // allIndexes are those of all files.
-var allIndexes = slices.Concat(indexes, retentionIndexes, deviceIndexes)
+var allIndexes = slices.Concat(indexes, retentionIndexes, deviceIndexes, telemetryIndexes)
 
 // fields are ascending keys.
 func fields(names ...string) (d bson.D) {

@@ -59,6 +59,11 @@ var sections = map[transfer.Kind]section{
 	transfer.KindEvent:        sectionOf(readEvents, writeEvents),
 	transfer.KindAlarm:        sectionOf(readAlarms, writeAlarms),
 	transfer.KindPresence:     sectionOf(readPresences, writePresences),
+	transfer.KindPoints:       sectionOf(readPoints, writePoints),
+	transfer.KindMinutes:      sectionOf(readMinutes, writeMinutes),
+	transfer.KindHours:        sectionOf(readHours, writeHours),
+	transfer.KindLast:         sectionOf(readLast, writeLast),
+	transfer.KindTeleFloor:    sectionOf(readTeleFloor, writeTeleFloor),
 }
 
 // sectionOf makes a section of functions that know what their records are. read is given the record after which it is to begin;

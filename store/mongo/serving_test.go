@@ -22,7 +22,8 @@ var accepted = map[string][]string{
 		"convs {_id<> room!} +_id", "convs {calls!} +_id", "convs {floor.floor<>} +_id", "convs {floor.ops<>} +_id",
 		"convs {gone!} +_id", "convs {likes<>} +_id", "convs {pins!} +_id", "convs {room!} +_id",
 		"convs {room.large= _id<>} +_id", "convs {room.large=} +_id", "convs {} +_id", "handles {_id<> free! u?} +_id",
-		"handles {free! u?} +_id", "hidden {} +_id", "invitations {} +_id", "log {c<> m<>} +c +f +m", "log {c<> m?}",
+		"handles {free! u?} +_id", "hidden {} +_id", "hours {} +_id", "invitations {} +_id", "last {} +_id", "minutes {} +_id",
+		"points {} +_id", "telemetry {} +_id", "log {c<> m<>} +c +f +m", "log {c<> m?}",
 		"log {c<> msg.edits!} +c +s", "log {c<> r<>} +c +r", "log {c<> s<>} +c +s", "log {c= f<> m<>} +c +f +m",
 		"log {c= f<> s<> msg.out? msg.silent?} +c +f +s", "log {c= op.op= op.s= r<>} +r", "log {c= s<> msg.edits!} +c +s",
 		"log {m<>} +c +f +m", "log {r<>} +c +r", "log {s<> msg.edits!} +c +s", "log {s<>} +c +s", "members {_id<> side!} +_id",
@@ -37,7 +38,7 @@ var accepted = map[string][]string{
 		"convs {_id<> head<>} +_id",
 	},
 	"few are open": {
-		"log {open=} +n", "log {mx<> open?} +mx",
+		"log {open=} +n", "log {mx<> open?} +mx", "points {h<> open?}",
 	},
 	"few are gone": {
 		"groups {gone?}", "groups {gone= v<>}", "sessions {gone= v<>}", "wills {gone= v<>}", "sessions {_id<> gone?}",

@@ -64,6 +64,8 @@ type Store struct {
 
 	attempts attempts
 
+	telemetry *telemetry
+
 	left   chan struct{} // has a value when something may have been left open
 	onLate atomic.Pointer[func(chat.Arrival)]
 }
@@ -79,6 +81,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 		cfg: cfg, logger: log, counts: newCounts(),
 		convs: map[chat.Conversation]*conversation{}, heads: map[accounts.Name]streamHead{},
 		flights: map[chat.Conversation]flight{}, torn: map[chat.Conversation]map[accounts.Name]bool{}, left: make(chan struct{}, 1),
+		telemetry: newTelemetry(),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.health = newHealth(log, s.ping, cfg.Timeout/2)

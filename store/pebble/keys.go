@@ -98,6 +98,12 @@ const (
 	tableAlarms       table = '(' // device, type -> alarmRow
 	tablePresences    table = ')' // device -> presenceRow
 	tableThere        table = '^' // device -> nothing: those that are online
+	tablePoints       table = '[' // hour, device -> blocks of what it has measured
+	tableOpenHours    table = '~' // hour, device -> nothing: hours whose rollups are not written
+	tableMinutes      table = '<' // hour, device, key -> rollups of minutes
+	tableHours        table = '>' // device, key, hour -> rollup
+	tableLast         table = ']' // device -> a block of the last points of its keys
+	tableTeleFloor    table = '_' // -> 8 bytes: the first hour of which there may be points
 )
 
 // A string in a key ends in 0x00 0x01, and a 0x00 in it is written 0x00 0xFF: keys sort as their strings do, no string is

@@ -34,6 +34,7 @@ var notExported = map[string]string{
 	"tableLeaving":         "said by users",
 	"tableOnline":          "said by seen, as a start would",
 	"tableMoving":          "of the import itself",
+	"tableOpenHours":       "said by points",
 	"tableBeat":            "said by seen",
 
 	"tableSessions":     "sessions of MQTT clients stay: they connect again",

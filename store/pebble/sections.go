@@ -61,6 +61,11 @@ var sections = map[transfer.Kind]section{
 	transfer.KindEvent:        sectionOf(tableEvents, readEvent, eventRecordKey, putEvent),
 	transfer.KindAlarm:        sectionOf(tableAlarms, readAlarm, alarmRecordKey, putAlarm),
 	transfer.KindPresence:     sectionOf(tablePresences, readPresence, presenceRecordKey, putPresence),
+	transfer.KindPoints:       sectionOf(tablePoints, readPoints, pointsRecordKey, putPoints),
+	transfer.KindMinutes:      sectionOf(tableMinutes, readMinutes, minutesRecordKey, putMinutes),
+	transfer.KindHours:        sectionOf(tableHours, readHours, hoursRecordKey, putHours),
+	transfer.KindLast:         sectionOf(tableLast, readLast, lastRecordKey, putLast),
+	transfer.KindTeleFloor:    sectionOf(tableTeleFloor, readTeleFloor, teleFloorRecordKey, putTeleFloor),
 }
 
 // derivedTables have what the rows of records bring with them.
@@ -69,7 +74,7 @@ var derivedTables = []table{
 	tableHandles, tableLarge, tableLinks, tablePending, tableExpiring,
 	tableMIDEnds, tableShown, tableOwned,
 	tableSeers, tableHomeThings, tableShadowNames, tableCommandIDs, tableOpenCommands, tableDoneCommands,
-	tableEventIDs, tableEventTimes, tableThere,
+	tableEventIDs, tableEventTimes, tableThere, tableOpenHours,
 }
 
 // putter takes rows.

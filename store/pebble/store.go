@@ -48,6 +48,8 @@ type Store struct {
 
 	checkpointTurn chan struct{} // has room for one: who makes a checkpoint
 
+	telemetryTurns telemetryTurns
+
 	// Guarded by seq.mu.
 	conversations *cache[chat.Conversation, *conversation]
 	members       *cache[chat.Member, *member] // of rooms
@@ -95,6 +97,8 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 		deviceTurn:  make(chan struct{}, 1),
 
 		checkpointTurn: make(chan struct{}, 1),
+
+		telemetryTurns: newTelemetryTurns(),
 	}
 	s.calls.open()
 	s.counts = newCounts(s)

@@ -27,6 +27,7 @@ type Store interface {
 	Chat() chat.Store
 	Devices() devices.Store
 	Sessions() sessions.Store // a sessions.Queues too
+	Telemetry() devices.Telemetry
 	Transfer() transfer.Store
 	Close() error
 }
@@ -90,6 +91,7 @@ func Some(t *testing.T, harness func(t *testing.T) Harness, wanted func(group, n
 		{"thing model", thingModelTests},
 		{"sessions", sessionTests},
 		{"queues", queueTests},
+		{"telemetry", telemetryTests},
 		{"transfer", transferTests},
 		{"crash", crashTests},
 	}

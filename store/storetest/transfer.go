@@ -128,6 +128,7 @@ func (k *kit) inhabit() {
 	k.inhabitRooms()
 	k.inhabitTopics()
 	k.inhabitThings()
+	k.inhabitTelemetry()
 	for _, gone := range []accounts.Name{"dora", "erin"} {
 		k.ok("delete", acc.DeleteUser(k.ctx(), gone, ends))
 	}
@@ -388,6 +389,7 @@ func (k *kit) everything() []any {
 	}
 	add(retained, err)
 	out = append(out, k.everyThing()...)
+	out = append(out, k.allTelemetry()...)
 	return append(out, k.untold())
 }
 
