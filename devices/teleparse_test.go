@@ -18,22 +18,22 @@ func number(key string, ts int64, v float64) Point {
 func TestTelemetryIsReadAsThingsBoardHasIt(t *testing.T) {
 	truth := Point{Key: "on", TS: teleNow, Kind: PointTrue, Number: 1}
 	tests := map[string][]Point{
-		`{"t":21.5}`:                                   {number("t", teleNow, 21.5)},
-		` { "t" : 21.5 , "on":true,"off":false}`:       {number("t", teleNow, 21.5), truth, {Key: "off", TS: teleNow, Kind: PointFalse}},
+		`{"t":21.5}`: {number("t", teleNow, 21.5)},
+		"\t{\"t\": 21.5,\"on\":true , \"off\":false}": {number("t", teleNow, 21.5), truth, {Key: "off", TS: teleNow, Kind: PointFalse}},
 		`{"s":"a\u00fc"}`:                              {{Key: "s", TS: teleNow, Kind: PointText, Text: "aü"}},
 		`{"j":{"b":[1,{"c":null}],"a":1.50}}`:          {{Key: "j", TS: teleNow, Kind: PointJSON, Text: `{"a":1.50,"b":[1,{"c":null}]}`}},
 		`{"j":[]}`:                                     {{Key: "j", TS: teleNow, Kind: PointJSON, Text: `[]`}},
 		`{"ts":5,"values":{"t":1,"on":null}}`:          {number("t", 5, 1)},
 		`{"values":{"t":1},"ts":5,"metadata":{"a":1}}`: {number("t", 5, 1)},
-		`{"ts":5}`:                                     {number("ts", teleNow, 5)},
-		`{"values":5,"ts":6}`:                          {number("values", teleNow, 5), number("ts", teleNow, 6)},
-		`{"values":{"t":1}}`:                           {{Key: "values", TS: teleNow, Kind: PointJSON, Text: `{"t":1}`}},
-		`[{"t":1},{"ts":7,"values":{"t":2}},{"h":3}]`:  {number("t", teleNow, 1), number("t", 7, 2), number("h", teleNow, 3)},
-		`{"t":-0.0,"u":1e-400}`:                        {number("t", teleNow, 0), number("u", teleNow, 0)},
-		`{"t":12345678901234567890}`:                   {number("t", teleNow, 12345678901234567890)},
-		`{}`:                                           nil,
-		`[]`:                                           nil,
-		`{"t":null}`:                                   nil,
+		`{"ts":5}`:            {number("ts", teleNow, 5)},
+		`{"values":5,"ts":6}`: {number("values", teleNow, 5), number("ts", teleNow, 6)},
+		`{"values":{"t":1}}`:  {{Key: "values", TS: teleNow, Kind: PointJSON, Text: `{"t":1}`}},
+		`[{"t":1},{"ts":7,"values":{"t":2}},{"h":3}]`: {number("t", teleNow, 1), number("t", 7, 2), number("h", teleNow, 3)},
+		`{"t":-0.0,"u":1e-400}`:                       {number("t", teleNow, 0), number("u", teleNow, 0)},
+		`{"t":12345678901234567890}`:                  {number("t", teleNow, 12345678901234567890)},
+		`{}`:                                          nil,
+		`[]`:                                          nil,
+		`{"t":null}`:                                  nil,
 	}
 	for payload, want := range tests {
 		got, err := DefaultTelemetryLimits().ParseTelemetry([]byte(payload), teleNow)

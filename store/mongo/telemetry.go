@@ -34,8 +34,8 @@ var telemetryIndexes = []index{
 
 var telemetryCollections = []collection{
 	{pointsCollection, "hour, device",
-		"what a device has measured in an hour, in blocks (`b`), how many were ever appended (`n`); `open` until the rollups are " +
-			"written", "d"},
+		"what a device has measured in an hour, in blocks (`b`), how many were ever appended (`n`); `open` until " +
+			"the rollups are written", "d"},
 	{minutesCollection, "hour, device, key", "rollups of the minutes of an hour", "d"},
 	{hoursCollection, "device, key, day", "the rollups of hours (`r.0` to `r.23`)", "d"},
 	{lastCollection, "device", "a block of the last points of its keys", ""},

@@ -128,7 +128,7 @@ func (t telemetryStore) PurgePoints(ctx context.Context, minutes devices.Hour) e
 	err = t.scan(hoursKey(tableOpenHours, 0), hoursKey(tableOpenHours, floor), "open hours", func(key, _ []byte) (bool, error) {
 		open := append([]byte{byte(tablePoints)}, key[1:]...)
 		removeSpan(b, from, open)
-		from = append(open, 0)
+		from = append(append(from[:0:0], open...), 0)
 		return true, ctx.Err()
 	})
 	if err == nil {
