@@ -2,8 +2,9 @@
 // that people can read.
 //
 // What there is comes as records: accounts, contacts, conversations, members with their marks, messages, streams, devices. They
-// name things as chat, accounts and devices do, and nothing of a store's tables. All records of a store have one order, so that whoever has
-// one knows what comes next: kinds as they stand in [Kinds], and within a kind as said at its struct, strings by their bytes.
+// name things as chat, accounts and devices do, and nothing of a store's tables. All records of a store have one order, so that
+// whoever has one knows what comes next: kinds as they stand in [Kinds], and within a kind as said at its struct, strings by
+// their bytes.
 // What can be computed from records (who is found by which word, which tokens an account has) is in none; a store computes
 // it when it takes them.
 //

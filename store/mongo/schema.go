@@ -93,12 +93,13 @@ var collections = slices.Concat([]collection{
 	{willsCollection, "account, client id", "what is published, delay, due", ""},
 	{groupsCollection, "name", "the number of a shared group's queue", ""},
 	{thingsCollection, "device",
-		"what a device is besides its account: type, title, owner, home, grants; `seers` are those who have it in their lists", ""},
+		"what a device is besides its account: type, title, owner, home, grants; `seers` are those who have it in " +
+			"their lists", ""},
 	{shadowsCollection, "device, name",
 		"desired and reported state, with their metadata, as JSON texts; deleted or not; `rev` is the version", ""},
 	{commandsCollection, "device, id",
-		"what a device is told to do, in its order (`n`), how far that has come, and what the device says; `busy` until the state " +
-			"is final, then `done`", "d"},
+		"what a device is told to do, in its order (`n`), how far that has come, and what the device says; `busy` " +
+			"until the state is final, then `done`", "d"},
 	{eventsCollection, "device, id",
 		"what has happened to a device, in its order (`n`); `newest` and `last` of the last one", "d"},
 	{alarmsCollection, "device, type", "how an alarm stands, since when, how often it was raised, who knows of it", ""},

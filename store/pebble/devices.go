@@ -112,7 +112,9 @@ func after[S ~string](prefix []byte, name S) []byte {
 }
 
 // newest visits rows from the last one before to backwards, until limit of them were visited.
-func (d deviceStore) newest(ctx context.Context, from, to []byte, limit int, what string, visit func(key, value []byte) error) error {
+func (d deviceStore) newest(
+	ctx context.Context, from, to []byte, limit int, what string, visit func(key, value []byte) error,
+) error {
 	if limit <= 0 {
 		return nil
 	}

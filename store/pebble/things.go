@@ -64,8 +64,8 @@ func (d deviceStore) ThingsIn(
 	})
 }
 
-// indexed gives things that are found by rows which begin so and end with their names. One that has changed since its row was read
-// is looked at again.
+// indexed gives things that are found by rows which begin so and end with their names. One that has changed since its row was
+// read is looked at again.
 func (d deviceStore) indexed(
 	ctx context.Context, prefix []byte, name accounts.Name, limit int, still func(devices.Thing) bool,
 ) (out []devices.Thing, err error) {

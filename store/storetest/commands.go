@@ -47,9 +47,9 @@ func testCommand(k *kit) {
 	_, err := k.devices().Command(k.ctx(), "lamp", "c1")
 	k.is("stranger", err, devices.ErrUnknown)
 	c := devices.Command{
-		ID: "c1", Device: "lamp", Order: 7, Name: "dim", Args: json.RawMessage(`[1.0, "<ä>"]`), By: alice, MID: "m\x00", Key: "light",
-		Created: 1893553445006, Expires: 1893553505006, Timeout: 60000, State: devices.CommandProgress, Rev: 1, Sent: 1893553445007,
-		Delivered: 1893553445008, Percent: 40, Outcome: devices.Outcome{Text: "half"},
+		ID: "c1", Device: "lamp", Order: 7, Name: "dim", Args: json.RawMessage(`[1.0, "<ä>"]`), By: alice,
+		MID: "m\x00", Key: "light", Created: 1893553445006, Expires: 1893553505006, Timeout: 60000,
+		State: devices.CommandProgress, Rev: 1, Sent: 1893553445007, Delivered: 1893553445008, Percent: 40, Outcome: devices.Outcome{Text: "half"},
 	}
 	k.putCommand(c)
 	k.crash()
@@ -71,12 +71,12 @@ func testCommandOrder(k *kit) {
 	each(8, func(i int) {
 		c := command(1, devices.CommandQueued)
 		c.ID = fmt.Sprint(i)
-		switch err := k.devices().PutCommand(k.ctx(), c); {
-		case err == nil:
+		err := k.devices().PutCommand(k.ctx(), c)
+		if err == nil {
 			done.Add(1)
-		default:
-			k.is("same order", err, devices.ErrChanged)
+			return
 		}
+		k.is("same order", err, devices.ErrChanged)
 	})
 	equal(k, "commands of one order", done.Load(), 1)
 	all, err := k.devices().CommandsOf(k.ctx(), "lamp", 0, 10)
@@ -151,7 +151,9 @@ func testOpenCommands(k *kit) {
 }
 
 // backwards reads what a device has from the newest on, two at a time.
-func backwards[T any](k *kit, what string, order func(T) uint64, page func(before uint64, limit int) ([]T, error)) (out []uint64) {
+func backwards[T any](
+	k *kit, what string, order func(T) uint64, page func(before uint64, limit int) ([]T, error),
+) (out []uint64) {
 	k.Helper()
 	for before := uint64(0); ; {
 		some, err := page(before, 2)
@@ -195,6 +197,7 @@ func testCommandsOf(k *kit) {
 	some, err = k.devices().CommandsOf(k.ctx(), "lamp", 1, 1)
 	k.ok("commands", err)
 	same(k, "before the first one", some, []devices.Command{})
+	same(k, "another's", k.commandsOf("lam"), []uint64{2})
 }
 
 func (k *kit) purgeCommands(before int64, limit int) int {
@@ -377,8 +380,8 @@ func testAlarm(k *kit) {
 	k.ok("alarm", err)
 	equal(k, "of one that was never raised", none, devices.Alarm{})
 	a := devices.Alarm{
-		Device: "lamp", Type: "hot", State: devices.AlarmActive, Severity: "crit", Text: "90 °C", Since: 5, Last: 6, Count: 2, By: bob,
-		Changed: 7, Rev: 1,
+		Device: "lamp", Type: "hot", State: devices.AlarmActive, Severity: "crit", Text: "90 °C", Since: 5, Last: 6,
+		Count: 2, By: bob, Changed: 7, Rev: 1,
 	}
 	k.ok("put", k.devices().PutAlarm(k.ctx(), a))
 	k.crash()
@@ -388,7 +391,8 @@ func testAlarm(k *kit) {
 	for _, kind := range []string{"z", "a", "hotter"} {
 		k.ok("put", k.devices().PutAlarm(k.ctx(), devices.Alarm{Device: "lamp", Type: kind, State: devices.AlarmActive, Rev: 1}))
 	}
-	k.ok("put another's", k.devices().PutAlarm(k.ctx(), devices.Alarm{Device: "lam", Type: "b", State: devices.AlarmActive, Rev: 1}))
+	others := devices.Alarm{Device: "lam", Type: "b", State: devices.AlarmActive, Rev: 1}
+	k.ok("put another's", k.devices().PutAlarm(k.ctx(), others))
 	a.State, a.Rev = devices.AlarmCleared, 2
 	k.ok("put", k.devices().PutAlarm(k.ctx(), a))
 	k.reopen()

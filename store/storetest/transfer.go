@@ -272,8 +272,8 @@ func (k *kit) inhabitThings() {
 	equal(k, "purged", k.purgeEvents(1002, 9), 2)
 	for _, kind := range []string{"hot", "cold"} {
 		k.ok("alarm", k.devices().PutAlarm(k.ctx(), devices.Alarm{
-			Device: "lamp", Type: kind, State: devices.AlarmAcknowledged, Severity: "crit", Text: "<hot>", Since: 1, Last: 2, Count: 3,
-			By: alice, Changed: 4, Rev: 1,
+			Device: "lamp", Type: kind, State: devices.AlarmAcknowledged, Severity: "crit", Text: "<hot>", Since: 1, Last: 2,
+			Count: 3, By: alice, Changed: 4, Rev: 1,
 		}))
 	}
 	k.putPresences(
