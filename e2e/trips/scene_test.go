@@ -46,13 +46,13 @@ func begin(t *testing.T) *scene {
 }
 
 // background says whether a node asks something also when nobody does anything: whether the database is there and still its own,
-// what was left open, and whether the time of a message is over.
+// what was left open, whether the time of a message is over, and who was there.
 func background(request bson.Raw) bool {
 	is := func(value string, at ...string) bool {
 		found, err := request.LookupErr(at...)
 		return err == nil && (value == "" || found.StringValue() == value)
 	}
-	return is("", "ping") || is("nodes", "update") || is("nodes", "find") || is("", "filter", "ttl") || is("", "filter", "open", "$gt")
+	return is("", "ping") || is("nodes", "update") || is("presences", "update") || is("nodes", "find") || is("", "filter", "ttl") || is("", "filter", "open", "$gt")
 }
 
 // settle waits until nothing is asked any more, and gives what was since it was called last.

@@ -57,11 +57,19 @@ var (
 	queued   = operation{"QoS 1 on a free topic, for a session that is away", []string{"insert publications"}}
 	nobody   = operation{"QoS 1 on a free topic that nobody subscribes to", nil}
 	retained = operation{"a retained message in place of another one", []string{"insert publications", "update publications"}}
+
+	state  = operation{"what a device says of itself", []string{"find things", "find shadows", "update shadows"}}
+	want   = operation{"what a device should be", []string{"find things", "find shadows", "update shadows"}}
+	happen = operation{"an event of a device", []string{"find things", "find events", "insert events", "update events"}}
+	call   = operation{"a command for a device that is away: taking it, and looking what is to be sent", []string{
+		"find things", "find commands", "find commands", "find commands", "insert commands", "find commands", "find things",
+	}}
 )
 
 var operations = []operation{
 	connectClean, connectKept, connectToken, leaveClean, leaveKept, subscribe, login,
 	send, sendFirst, sendRoom, sendThere, markRead, history, sync, unread, list, queued, nobody, retained,
+	state, want, happen, call,
 }
 
 // file and the lines in it between which the table is.

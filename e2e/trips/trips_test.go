@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/people"
 	"github.com/magpie-im/magpie/e2e/wire"
 	"github.com/magpie-im/magpie/store/mongo/mongotest"
@@ -16,6 +17,7 @@ func TestAnOperationTakesNoMoreRoundTripsThanItMay(t *testing.T) {
 	t.Run("sessions", sessions)
 	t.Run("messages", messages)
 	t.Run("reading", reading)
+	t.Run("things", things)
 }
 
 // again gives what prepares an operation that needs what the last one was before.
@@ -120,4 +122,17 @@ func reading(t *testing.T) {
 	s.check(sync, nil, func(int) { s.call(c, "sync", `{"usn":1,"limit":50}`) })
 	s.check(unread, nil, func(int) { s.call(c, "unread.get", `{"limit":200}`) })
 	s.check(list, nil, func(int) { s.call(c, "conv.list", `{"limit":200}`) })
+}
+
+func things(t *testing.T) {
+	s := begin(t)
+	s.node.AddUsers("alice", "lamp")
+	if _, err := s.node.Things().Add(t.Context(), devices.Added{ID: "lamp", Owner: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	app, lamp := s.connect(clean("alice")), s.connect(clean("lamp"))
+	s.check(state, nil, func(i int) { s.publish(lamp, "dev/me/state", fmt.Sprintf(`{"n":%d}`, i)) })
+	s.check(want, nil, func(i int) { s.publish(app, "dev/lamp/set", fmt.Sprintf(`{"n":%d}`, i)) })
+	s.check(happen, nil, func(i int) { s.publish(lamp, "dev/me/event", fmt.Sprintf(`{"id":"%d","type":"door"}`, i)) })
+	s.check(call, nil, func(i int) { s.publish(app, "dev/lamp/call", fmt.Sprintf(`{"name":"on","mid":"%d"}`, i)) })
 }
