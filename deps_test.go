@@ -21,6 +21,7 @@ var anything = []string{"*"}
 // nothing below broker knows which store there is.
 var mayImport = map[string][]string{
 	"accounts":                  {},
+	"authority":                 {},
 	"backup":                    {},
 	"broker/transport":          {},
 	"chat":                      {"accounts"},
@@ -39,10 +40,10 @@ var mayImport = map[string][]string{
 	"store/mongo/mongotest":     {},
 	"store/storetest":           {"accounts", "chat", "devices", "broker/sessions", "transfer"},
 	"broker": {
-		"accounts", "chat", "devices", "broker/sessions", "broker/transport", "api", "api/rest", "hooks", "spaces",
+		"accounts", "authority", "chat", "devices", "broker/sessions", "broker/transport", "api", "api/rest", "hooks", "spaces",
 	},
 	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
-	"cmd/magpie":        {"accounts", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
+	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,
 	"e2e":               anything,

@@ -51,6 +51,15 @@ type TLSConfig struct {
 	MQTT string `toml:"mqtt"`
 	// Address for HTTPS and MQTT over secure WebSocket, ":8443" for example. Empty: no such listener.
 	HTTPS string `toml:"https"`
+	// Whether devices log in with certificates over tls.mqtt: "off"; "optional": those that show one and no password do;
+	// "required": all do, and nobody else comes in there, people neither.
+	ClientAuth string `toml:"client_auth"`
+	// File with the certificates of those who sign certificates of devices, PEM, "magpie ca" for one; read again when it has changed.
+	// Empty: only certificates that are pinned to a device count.
+	ClientCA string `toml:"client_ca"`
+	// File with the lists of certificates that they have revoked (CRL), PEM; read again when it has changed, and then devices with
+	// such a certificate are disconnected. Empty: none is.
+	ClientRevoked string `toml:"client_revoked"`
 }
 
 // WebConfig is about browsers.
@@ -406,6 +415,7 @@ func Default() Config {
 		Store: StoreConfig{
 			StartTimeout: 10 * second, Timeout: 10 * second, Lease: 15 * second, Cache: 64 * mebibyte, MinFree: 128 * mebibyte,
 		},
+		TLS:     TLSConfig{ClientAuth: clientAuthOff},
 		Metrics: MetricsConfig{SysInterval: 10 * second},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}
@@ -464,6 +474,9 @@ func (c TLSConfig) validate(v *violations) {
 	v.address("tls.https", c.HTTPS)
 	v.check((c.Cert == "") == (c.Key == ""), "tls", "cert and key belong together, and one is empty")
 	v.check(c.Cert != "" || c.MQTT == "" && c.HTTPS == "", "tls", "an address without cert and key")
+	v.oneOf("tls.client_auth", c.ClientAuth, clientAuthOff, clientAuthOptional, clientAuthRequired)
+	v.check(c.ClientAuth == clientAuthOff || c.MQTT != "", "tls.client_auth", "there is no tls.mqtt")
+	v.check(c.ClientRevoked == "" || c.ClientCA != "", "tls.client_revoked", "there is no tls.client_ca")
 }
 
 func (c SessionsConfig) validate(v *violations, packet Bytes) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/authority"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
@@ -65,7 +66,8 @@ type Node struct {
 	metrics   *prometheus.Registry
 	web       *web
 	sys       *sys
-	loaded    bool // by Administer
+	trusted   *authority.Trust // nil: nobody vouches for devices
+	loaded    bool             // by Administer
 
 	ready     chan struct{} // closed when addresses is complete and every listener accepts
 	addresses Addresses
@@ -121,6 +123,9 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		accounts: acc, chat: messenger, things: things, devices: fleet, sessions: registry, gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
+	}
+	if err := n.trust(acc); err != nil {
+		return nil, err
 	}
 	if n.metrics, err = n.collect(); err != nil {
 		return nil, fmt.Errorf("set up metrics: %w", err)
@@ -183,6 +188,7 @@ func (n *Node) Run(ctx context.Context) error {
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run,
 		"sys":     n.sys.run,
+		"trust":   n.watchTrust,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {
@@ -207,21 +213,17 @@ func (n *Node) Run(ctx context.Context) error {
 
 // listen binds every address that is configured.
 func (n *Node) listen() error {
-	var err error
+	secure, err := n.secure()
+	if err != nil {
+		return err
+	}
 	if n.cfg.MQTT != "" {
 		if n.addresses.MQTT, err = n.listenMQTT("tcp", n.cfg.MQTT, nil); err != nil {
 			return err
 		}
 	}
-	var secure *tls.Config
-	if n.cfg.TLS.Cert != "" {
-		warn := func(err error) { n.log.Warn("certificate not renewed", "err", err) }
-		if secure, err = transport.Certificates(n.cfg.TLS.Cert, n.cfg.TLS.Key, warn); err != nil {
-			return fmt.Errorf("load certificate: %w", err)
-		}
-	}
 	if n.cfg.TLS.MQTT != "" {
-		if n.addresses.MQTTS, err = n.listenMQTT("tls", n.cfg.TLS.MQTT, secure); err != nil {
+		if n.addresses.MQTTS, err = n.listenMQTT("tls", n.cfg.TLS.MQTT, n.forMQTT(secure)); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -134,3 +135,22 @@ func (c *connection) certificateUse() certificateUse {
 }
 
 func shown(state *tls.ConnectionState) bool { return state != nil && len(state.PeerCertificates) > 0 }
+
+// RecheckCertificates ends the connections of devices whose certificates are not good any more.
+func (g *Gateway) RecheckCertificates(ctx context.Context) error {
+	var unclear error
+	for _, cl := range g.server.Clients.GetAll() {
+		c := of(cl)
+		if c.showing.form != formCertificate || c.link == nil {
+			continue
+		}
+		_, err := g.rooms.Accounts.AuthenticateCertificate(ctx, c.conn.TLS())
+		switch {
+		case errors.Is(err, accounts.ErrCredentials), errors.Is(err, accounts.ErrDisabled):
+			g.rooms.Sessions.Revoked(c.account, []accounts.Digest{c.proof.Token})
+		case err != nil:
+			unclear = err
+		}
+	}
+	return unclear
+}
