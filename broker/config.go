@@ -325,7 +325,7 @@ type ACLConfig struct {
 	// An MQTT topic filter. A level %u stands for the name of the account; so does a level "me", which the client may
 	// also write so. "#" is everything but topics that begin with $; of these, $SYS/# may be granted, for "sub" only.
 	Topic string `toml:"topic"`
-	// Whom it is granted to: "users", "devices" (there are none yet), "all", or the name of an account.
+	// Whom it is granted to: "users", "devices", "all", or the name of an account.
 	Who string `toml:"who"`
 	// "pub" to publish there, "sub" to subscribe to every filter that lies within topic.
 	Allow []string `toml:"allow"`
