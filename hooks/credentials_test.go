@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -93,9 +94,9 @@ func TestADeviceIsNoPerson(t *testing.T) {
 	n := start(t, forDevices)
 	secret := addDevice(t, n, "lamp")
 	lamp := connect(t, n, wire.V5, wire.Connect{User: "dev:lamp", Password: secret, ClientID: "x", Clean: true})
-	codes := lamp.subscribe(wire.Filter{Topic: "im/u/me/rsp"}, wire.Filter{Topic: "im/u/me/in"}, wire.Filter{Topic: "im/u/lamp/#"},
-		wire.Filter{Topic: "im/p/+"}, wire.Filter{Topic: "im/p/alice"}, wire.Filter{Topic: "t/a"}, wire.Filter{Topic: "$share/g/im/u/me/rsp"})
-	for i, want := range []byte{0, 0x87, 0x87, 0x87, 0x87, 0, 0x87} {
+	codes := lamp.subscribe(wire.Filter{Topic: "dev/me/rsp"}, wire.Filter{Topic: "im/u/me/rsp"}, wire.Filter{Topic: "im/u/lamp/#"},
+		wire.Filter{Topic: "im/p/+"}, wire.Filter{Topic: "im/p/alice"}, wire.Filter{Topic: "t/a"}, wire.Filter{Topic: "$share/g/t/a"})
+	for i, want := range []byte{0, 0x87, 0x87, 0x87, 0x87, 0, 0} {
 		if codes[i] != want {
 			t.Errorf("subscription %d: %#x, want %#x", i, codes[i], want)
 		}
@@ -123,6 +124,18 @@ func TestADeviceIsNoPerson(t *testing.T) {
 		t.Errorf("a will for a person: %#x, %v", ack.Reason, err)
 	} else {
 		_ = cl.Close()
+	}
+}
+
+func TestADeviceIsAnsweredOnItsOwnTopic(t *testing.T) {
+	n := start(t)
+	lamp := connect(t, n, wire.V311, wire.Connect{User: "dev:lamp", Password: addDevice(t, n, "lamp"), ClientID: "x", Clean: true})
+	lamp.subscribe(wire.Filter{Topic: "dev/me/rsp", Options: 1})
+	lamp.send(wire.Packet{Type: wire.PUBLISH, QoS: 1, ID: 1, Topic: "im/to/alice/send", Payload: []byte("hello")})
+	p := lamp.readBoth(wire.PUBLISH, wire.PUBACK)
+	var answer map[string]any
+	if err := json.Unmarshal(p.Payload, &answer); err != nil || p.Topic != "dev/me/rsp" || answer["err"] != "no_right" {
+		t.Errorf("got %s on %s", p.Payload, p.Topic)
 	}
 }
 
@@ -369,7 +382,11 @@ func TestADeviceLogsInWithACertificate(t *testing.T) {
 				if want != 0 {
 					continue
 				}
-				if codes := c.subscribe(wire.Filter{Topic: "im/u/" + string(tt.want) + "/rsp"}); codes[0] != 0 {
+				own := "dev/" + string(tt.want) + "/rsp"
+				if tt.want == "alice" {
+					own = "im/u/alice/rsp"
+				}
+				if codes := c.subscribe(wire.Filter{Topic: own}); codes[0] != 0 {
 					t.Errorf("MQTT %d: it is not %s", version, tt.want)
 				}
 				_ = c.Close()

@@ -52,7 +52,7 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		Spell:          c.grants.speller(),
 		Remote:         c.conn.AddrPort().String(),
 		Token:          c.proof.Token,
-		ReplyTopic:     replyTopic(c.account),
+		ReplyTopic:     c.replyTopic(),
 	})
 	if err != nil {
 		p.g.log.Debug("session refused", "account", c.account, "client", c.id, "err", err)

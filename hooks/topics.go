@@ -64,7 +64,16 @@ func parseCommand(topic string) (c command, ok bool) {
 // Topics that the server publishes to (docs/protocol.md, section 2).
 func streamTopic(a accounts.Name) string { return "im/u/" + string(a) + "/in" }
 func replyTopic(a accounts.Name) string  { return "im/u/" + string(a) + "/rsp" }
-func ephTopic(a accounts.Name) string    { return "im/u/" + string(a) + "/eph" }
+
+// replyTopic is where the connection is told what became of what it has published.
+func (c *connection) replyTopic() string {
+	if c.device {
+		return seenBy("dev/"+string(c.account)+"/rsp", c.account)
+	}
+	return replyTopic(c.account)
+}
+
+func ephTopic(a accounts.Name) string { return "im/u/" + string(a) + "/eph" }
 
 // canonical replaces the "me" of a topic or filter under im/u or dev by the name of self.
 func canonical(topic string, self accounts.Name) string {
@@ -115,9 +124,7 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 		return packets.ErrSharedSubscriptionsNotSupported.Code
 	case things && seer == c.account:
 		return 0
-	case c.device && filter == replyTopic(c.account) && !shared:
-		return 0
-	case c.device: // of what is for people, it gets what became of its own publications only
+	case c.device: // the rest is for people
 		return packets.ErrNotAuthorized.Code
 	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/") || live):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
