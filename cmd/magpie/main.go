@@ -90,6 +90,7 @@ type commands struct {
 	User    userCommands    `cmd:"" help:"Add and change accounts, on a running server or a stopped one."`
 	Session sessionCommands `cmd:"" help:"List, show and drop sessions, on a running server or a stopped one."`
 	Invite  inviteCommands  `cmd:"" help:"Make, list and take back invitations to register with."`
+	CA      caCommands      `cmd:"" name:"ca" help:"Be an authority that makes and revokes certificates of devices."`
 	Audit   auditCommand    `cmd:"" help:"List what administrators did, the newest first."`
 	Backup  backupCommand   `cmd:"" help:"Copy the data of a running server, or of a stopped one."`
 	Restore restoreCommand  `cmd:"" help:"Put a backup into an empty data directory."`
