@@ -172,6 +172,9 @@ func (c *connection) parseWill(pk packets.Packet, longest int) (*sessions.Will, 
 		return nil, errNoTopic
 	}
 	cmd, ok := parseCommand(p.Topic)
+	if said, is := parseTold(p.Topic); is && said.did == c.account && c.device {
+		return &sessions.Will{Publish: p, DelaySeconds: props.WillDelayInterval}, nil
+	}
 	if !ok && !c.grants.MayPublish(p.Topic) || ok && c.device || cmd.verb == verbRPC || cmd.verb == verbState {
 		return nil, errNoTopic
 	}

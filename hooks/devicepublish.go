@@ -72,7 +72,7 @@ func parseToldAWS(rest string) (t told, ok bool) {
 // done even if the connection ends meanwhile.
 func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
 	t, ok := parseTold(p.Topic)
-	if !ok || g.rooms.Devices == nil {
+	if !ok {
 		return g.refused(c, p, "", errNoTopic)
 	}
 	if p.QoS == 2 || c.will != nil && c.link == nil { // the outcome has to be known, or nobody waits for it

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -200,9 +201,6 @@ func (g *Gateway) maySee(ctx context.Context, self accounts.Name, filter string)
 	if did == "" || did == self {
 		return 0
 	}
-	if g.rooms.Things == nil {
-		return packets.ErrNotAuthorized.Code
-	}
 	switch _, err := g.rooms.Things.May(ctx, self, did, devices.VerbSee); {
 	case err == nil:
 		return 0
@@ -210,6 +208,23 @@ func (g *Gateway) maySee(ctx context.Context, self accounts.Name, filter string)
 		return packets.ErrNotAuthorized.Code
 	}
 	return packets.ErrImplementationSpecificError.Code // nothing was decided
+}
+
+// whyEnded says why the connection of a device has ended, when it has.
+func (c *connection) whyEnded() string {
+	cause := c.client.StopCause()
+	code, _ := cause.(packets.Code)
+	switch reason, said := c.conn.LastDisconnect(); {
+	case said && reason == packets.CodeDisconnectWillMessage.Code:
+		return devices.ReasonWill
+	case said:
+		return devices.ReasonDisconnect
+	case code.Code == packets.ErrSessionTakenOver.Code:
+		return devices.ReasonTakeover
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		return devices.ReasonKeepAlive
+	}
+	return devices.ReasonError
 }
 
 // serverMessage is what the server publishes with QoS 1.

@@ -9,24 +9,34 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
-// startDevices starts a node with a lamp of alice's, which bob may see and carol may not.
-func startDevices(t *testing.T) *brokertest.Node {
+// home is a node with a lamp of alice's, which bob may see and turn on, and carol may not see.
+type home struct {
+	*brokertest.Node
+	secret string
+}
+
+// lamp connects the lamp.
+func (h *home) lamp(t *testing.T, version byte, id string, props ...wire.Property) *client {
 	t.Helper()
-	n := start(t)
-	n.AddUsers("lamp")
-	if _, err := n.Things().Add(t.Context(), devices.Added{ID: "lamp", Owner: "alice"}); err != nil {
-		t.Fatal(err)
-	}
+	c := wire.Connect{User: "dev:lamp", Password: h.secret, ClientID: id, Clean: true}
+	return connect(t, h.Node, version, c, props...)
+}
+
+func startDevices(t *testing.T, change ...func(*broker.Config)) *home {
+	t.Helper()
+	n := start(t, change...)
+	h := &home{n, n.AddDevice("lamp", "alice")}
 	grant := devices.Grant{To: "bob", Verbs: []devices.Verb{devices.VerbSee, "cmd:on"}}
 	if _, err := n.Things().Grant(t.Context(), "alice", "lamp", grant); err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return h
 }
 
 // toldOf reads what comes until it has seen as many PUBLISH as there are wants, acknowledges them, and checks their topics and what
@@ -78,9 +88,9 @@ func users(p wire.Packet) (all []string) {
 
 func TestAShadowIsServed(t *testing.T) {
 	n := startDevices(t)
-	app := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
-	lamp := connect(t, n, wire.V311, wire.Connect{User: "lamp", ClientID: "l", Clean: true})
-	other := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	lamp := n.lamp(t, wire.V311, "l")
+	other := connect(t, n.Node, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
 	if _, user := app.acked("dev/lamp/set", `{"on":true}`); !slices.Contains(user, "{version 1}") {
 		t.Errorf("set: %v", user)
 	}
@@ -98,9 +108,9 @@ func TestAShadowIsServed(t *testing.T) {
 	lamp.toldOf(`dev/me/want {"state":{"on":true},"version":1}`)
 	lamp.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/me/state", Payload: []byte(`{"on":true,"lux":3}`)})
 	app.toldOf(`dev/lamp/shadow "reported":{"lux":3,"on":true}`)
-	late := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	late := connect(t, n.Node, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	late.subscribe(wire.Filter{Topic: "dev/#", Options: 1})
-	late.toldOf(`dev/lamp/shadow "version":2`)
+	late.toldOf(`dev/lamp/presence "state":"online"`, `dev/lamp/shadow "version":2`)
 	for topic, want := range map[string]string{
 		"dev/lamp/set":                            "no_device",
 		"dev/lamp/state":                          "no_right",
@@ -127,7 +137,7 @@ func TestAShadowIsServed(t *testing.T) {
 
 func TestAWSShadowTopicsAreServedLiterally(t *testing.T) {
 	n := startDevices(t)
-	lamp := connect(t, n, wire.V311, wire.Connect{User: "lamp", ClientID: "l", Clean: true})
+	lamp := n.lamp(t, wire.V311, "l")
 	const base = "$aws/things/lamp/shadow/"
 	if codes := lamp.subscribe(
 		wire.Filter{Topic: base + "update/accepted", Options: 1}, wire.Filter{Topic: base + "update/delta", Options: 1},
@@ -148,7 +158,7 @@ func TestAWSShadowTopicsAreServedLiterally(t *testing.T) {
 	say("get", ``)
 	lamp.toldOf(base + `get/accepted "delta":{"on":true}`)
 
-	again := connect(t, n, wire.V5, wire.Connect{User: "lamp", ClientID: "m", Clean: true})
+	again := n.lamp(t, wire.V5, "m")
 	again.subscribe(wire.Filter{Topic: base + "update/delta", Options: 1})
 	again.toldOf(base + `update/delta {"state":{"on":true}`)
 }
@@ -157,7 +167,7 @@ func TestACommandIsGivenToADevice(t *testing.T) {
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := startDevices(t)
-			app := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+			app := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 			app.subscribe(wire.Filter{Topic: "dev/lamp/status/+", Options: 1})
 			app.send(wire.Packet{Type: wire.PUBLISH, ID: 7, QoS: 1, Topic: "dev/lamp/call", Payload: []byte(`{"name":"on","mid":"m1"}`)})
 			var cid string
@@ -176,7 +186,7 @@ func TestACommandIsGivenToADevice(t *testing.T) {
 				}
 				cid = said.CID
 			}
-			lamp := connect(t, n, version, wire.Connect{User: "lamp", ClientID: "l", Clean: true})
+			lamp := n.lamp(t, version, "l")
 			lamp.subscribe(wire.Filter{Topic: "dev/me/cmd/+", Options: 1})
 			status := "dev/lamp/status/" + cid
 			p := lamp.read(wire.PUBLISH)
@@ -185,7 +195,7 @@ func TestACommandIsGivenToADevice(t *testing.T) {
 			}
 			app.toldOf(status + ` "s":"sent"`)
 			_ = lamp.Close() // without an ack
-			lamp = connect(t, n, version, wire.Connect{User: "lamp", ClientID: "l", Clean: true})
+			lamp = n.lamp(t, version, "l")
 			lamp.subscribe(wire.Filter{Topic: "dev/lamp/#", Options: 1})
 			p = lamp.read(wire.PUBLISH)
 			for p.Topic != "dev/lamp/cmd/"+cid {
@@ -213,20 +223,110 @@ func TestACommandIsGivenToADevice(t *testing.T) {
 
 func TestAnEventIsKeptForWhoIsAway(t *testing.T) {
 	n := startDevices(t)
-	app := connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "a"})
+	app := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "a"})
 	app.subscribe(wire.Filter{Topic: "dev/+/event/out", Options: 1})
 	_ = app.Close()
-	lamp := connect(t, n, wire.V5, wire.Connect{User: "lamp", ClientID: "l", Clean: true})
+	lamp := n.lamp(t, wire.V5, "l")
 	for range 2 {
 		if reason, user := lamp.acked("dev/me/event", `{"id":"e1","type":"smoke","sev":"crit","msg":"!"}`); reason != 0 ||
 			!slices.Contains(user, "{id e1}") {
 			t.Errorf("event: %#x %v", reason, user)
 		}
 	}
-	app = connect(t, n, wire.V311, wire.Connect{User: "alice", ClientID: "a"})
+	app = connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "a"})
 	app.toldOf(`dev/lamp/event/out "alarm":{"state":"active"`)
 	if _, err := n.Devices().AckAlarm(t.Context(), "alice", accounts.Name("lamp"), "smoke"); err != nil {
 		t.Fatal(err)
 	}
 	app.toldOf(`dev/lamp/event/out {"t":"alarm","did":"lamp"`)
+}
+
+// presence reads what is told of the lamp's presence until it is in a state, and gives the reason.
+func (c *client) presence(state string) (reason string) {
+	c.t.Helper()
+	for {
+		topic, fields := c.event()
+		if topic != "dev/lamp/presence" {
+			c.t.Errorf("told on %s", topic)
+		}
+		if fields["state"] == state {
+			return fmt.Sprint(fields["reason"])
+		}
+	}
+}
+
+func TestItIsToldWhetherADeviceIsThere(t *testing.T) {
+	n := startDevices(t, func(c *broker.Config) { c.Devices.Grace = broker.Duration(20 * time.Millisecond) })
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/+/presence", Options: 1})
+	ends := map[string]func(c *client){
+		"disconnect": func(c *client) { c.send(wire.Packet{Type: wire.DISCONNECT}) },
+		"will":       func(c *client) { c.send(wire.Packet{Type: wire.DISCONNECT, Reason: 4}) },
+		"error":      func(c *client) { _ = c.Close() },
+		"keepalive":  func(*client) {},
+	}
+	for want, end := range ends {
+		keepAlive := uint16(0)
+		if want == "keepalive" {
+			keepAlive = 1
+		}
+		lamp := connect(t, n.Node, wire.V5, wire.Connect{
+			User: "dev:lamp", Password: n.secret, ClientID: "l", Clean: true, KeepAlive: keepAlive})
+		if reason := app.presence("online"); reason != "connect" {
+			t.Errorf("%s: online for %s", want, reason)
+		}
+		end(lamp)
+		if reason := app.presence("offline"); reason != want {
+			t.Errorf("offline for %s, want %s", reason, want)
+		}
+	}
+}
+
+func TestADeviceIsUnknownAfterARestart(t *testing.T) {
+	n := startDevices(t, func(c *broker.Config) { c.Devices.Return = broker.Duration(time.Second) })
+	lamp := n.lamp(t, wire.V311, "l")
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/lamp/presence", Options: 1})
+	app.presence("online")
+	lamp.subscribe(wire.Filter{Topic: "dev/me/want"})
+	n.Restart()
+	app = connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/lamp/presence", Options: 1})
+	if reason := app.presence("unknown"); reason != "server_restart" {
+		t.Errorf("unknown for %s", reason)
+	}
+	if reason := app.presence("offline"); reason != "server_restart" {
+		t.Errorf("offline for %s", reason)
+	}
+}
+
+func TestADeviceIsAnsweredOnItsOwnTopic(t *testing.T) {
+	n := startDevices(t)
+	lamp := n.lamp(t, wire.V311, "l")
+	if codes := lamp.subscribe(
+		wire.Filter{Topic: "dev/me/rsp", Options: 1}, wire.Filter{Topic: "im/u/me/rsp"}, wire.Filter{Topic: "im/u/lamp/in"},
+	); !slices.Equal(codes, []byte{1, 0x80, 0x80}) {
+		t.Errorf("SUBACK %#x", codes)
+	}
+	lamp.send(wire.Packet{Type: wire.PUBLISH, ID: 5, QoS: 1, Topic: "dev/me/state", Payload: []byte(`{"a":[null]}`)})
+	lamp.toldOf(`dev/me/rsp "err":"bad"`)
+	lamp.send(wire.Packet{Type: wire.PUBLISH, ID: 6, QoS: 2, Topic: "dev/lamp/state", Payload: []byte(`{"a":1}`)})
+	lamp.toldOf(`dev/me/rsp {"t":"ack","pid":6,"ok":true,"did":"lamp","version":1}`)
+	lamp.send(wire.Packet{Type: wire.PUBLISH, ID: 7, QoS: 1, Topic: "dev/lamp/call", Payload: []byte(`{"name":"on"}`)})
+	lamp.toldOf(`dev/me/rsp "err":"no_right"`)
+}
+
+func TestTheWillOfADeviceIsItsOwn(t *testing.T) {
+	n := startDevices(t)
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/lamp/shadow"})
+	will := func(topic string) wire.Connect {
+		return wire.Connect{User: "dev:lamp", Password: n.secret, ClientID: "l", Clean: true,
+			Will: &wire.Will{Topic: topic, Payload: []byte(`{"power":"lost"}`)}}
+	}
+	if _, ack, err := wire.Open(n.MQTT(), wire.V5, will("dev/stove/state")); err != nil || ack.Reason != 0x87 {
+		t.Errorf("a will on another one's topic: %v %#x", err, ack.Reason)
+	}
+	_ = connect(t, n.Node, wire.V5, will("dev/me/state")).Close()
+	app.toldOf(`dev/lamp/shadow "reported":{"power":"lost"}`)
 }

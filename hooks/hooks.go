@@ -93,7 +93,7 @@ type Rooms struct {
 	Chat     *chat.Service
 	Table    *api.Table
 	Sessions *sessions.Registry
-	Devices  *devices.Service // nil: there are none
+	Devices  *devices.Service
 	Things   *devices.Things
 }
 
@@ -233,7 +233,9 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 		return
 	}
 	// Before the session is free for another connection: it is to come after this one.
-	if !c.device {
+	if c.device {
+		g.rooms.Devices.Depart(c.account, c.serial, c.whyEnded())
+	} else {
 		g.rooms.Chat.Depart(context.Background(), c.account, c.serial)
 	}
 	g.server.Clients.Delete(c.client.ID)

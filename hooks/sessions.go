@@ -77,6 +77,7 @@ func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet)
 	}
 	c := of(cl)
 	if c.device {
+		p.g.rooms.Devices.Arrive(c.account, c.serial)
 		c.link.Start()
 		return
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/store/mongo"
 	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/pebble"
@@ -193,6 +194,19 @@ func (n *Node) AddUsers(names ...string) {
 			n.t.Fatalf("add user %s: %v", name, err)
 		}
 	}
+}
+
+// AddDevice makes a device of somebody's, and gives the secret with which it logs in as dev:did.
+func (n *Node) AddDevice(did, owner string) (secret string) {
+	n.t.Helper()
+	secret, err := n.Accounts().AddDevice(n.t.Context(), did, accounts.Name(owner))
+	if err == nil {
+		_, err = n.Things().Add(n.t.Context(), devices.Added{ID: accounts.Name(did), Owner: accounts.Name(owner)})
+	}
+	if err != nil {
+		n.t.Fatalf("add device %s: %v", did, err)
+	}
+	return secret
 }
 
 // Befriend makes two users contacts.
