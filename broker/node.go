@@ -120,7 +120,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, sessions: registry, gateway: gateway, memory: plugins.Memory,
+		accounts: acc, chat: messenger, things: things, devices: fleet, sessions: registry,
+		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
 	}

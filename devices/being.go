@@ -268,14 +268,17 @@ func (s *Service) Presence(ctx context.Context, who, did accounts.Name) (Presenc
 	return s.presenceOf(ctx, thing)
 }
 
-// presenceOf is how a device is: of one behind a bridge, what the bridge is if that is not there, or if nothing is known of itself.
+// presenceOf is how a device is: of one behind a bridge, what the bridge is if that is not there, or if nothing is known of the
+// device itself.
 func (s *Service) presenceOf(ctx context.Context, thing Thing) (Presence, error) {
 	own, err := s.ownPresence(ctx, thing.ID)
 	if err != nil || thing.Bridge == "" {
 		return own, err
 	}
 	bridge, err := s.ownPresence(ctx, thing.Bridge)
-	if err != nil || bridge.State == "" || bridge.State == Online && own.State != "" || own.State == Online && own.Reason != ReasonBridge {
+	known := bridge.State == Online && own.State != ""
+	connected := own.State == Online && own.Reason != ReasonBridge
+	if err != nil || bridge.State == "" || known || connected {
 		return own, err
 	}
 	bridge.Device, bridge.Reason = thing.ID, ReasonBridge

@@ -9,8 +9,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// clock says which device something is to be done for, and when: each device is in it once, with the earliest time. Its zero value
-// is empty. Safe for concurrent use.
+// clock says which device something is to be done for, and when: each device is in it once, with the earliest time. Its zero
+// value is empty. Safe for concurrent use.
 type clock struct {
 	mu      sync.Mutex
 	due     dues

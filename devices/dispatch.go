@@ -304,8 +304,8 @@ func (c Command) AppendJSON(dst []byte) []byte {
 		Sent      int64           `json:"sent,omitempty"`
 		Delivered int64           `json:"delivered,omitempty"`
 	}{
-		c.ID, c.Device, c.Name, c.By, c.State, c.Rev, c.Percent, c.Outcome.Result, c.Outcome.Code, c.Outcome.Text, late, c.Key, c.MID,
-		c.Created, c.Expires, c.Sent, c.Delivered,
+		c.ID, c.Device, c.Name, c.By, c.State, c.Rev, c.Percent, c.Outcome.Result, c.Outcome.Code, c.Outcome.Text, late,
+		c.Key, c.MID, c.Created, c.Expires, c.Sent, c.Delivered,
 	})...)
 }
 

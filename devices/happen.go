@@ -85,7 +85,8 @@ func (h Happening) check() error {
 }
 
 // Happen stores what has happened to a device, and tells those who may see it. What it has said before, by its ID, is not stored
-// again: again says so. That an alarm is active which was active before, and not less severe, is stored and counted, and told to nobody.
+// again: again says so. That an alarm is active which was active before, and not less severe, is stored and counted, and told
+// to nobody.
 func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (stored Event, again bool, err error) {
 	if err := h.check(); err != nil {
 		return Event{}, false, err
@@ -187,8 +188,8 @@ func (a Alarm) after(e Event, to AlarmState) (next Alarm, changed bool) {
 	case to == AlarmCleared:
 		next.State, next.Text, changed = AlarmCleared, e.Text, true
 	case !active:
-		next = Alarm{Device: e.Device, Type: e.Type, State: AlarmActive, Severity: e.Severity, Text: e.Text, Since: e.Stored, Rev: a.Rev}
-		next.Count, next.Last, changed = 1, e.Stored, true
+		next = Alarm{Device: e.Device, Type: e.Type, State: AlarmActive, Severity: e.Severity, Text: e.Text, Rev: a.Rev}
+		next.Count, next.Since, next.Last, changed = 1, e.Stored, e.Stored, true
 	default:
 		next.Count++
 		next.Last, next.Text = e.Stored, e.Text

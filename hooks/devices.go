@@ -154,7 +154,8 @@ func (t *Things) give(
 	err = t.devices.Now(ctx, viewer, did, wanted, func(topic devices.Topic, payload []byte) bool {
 		written := spelled(topic)
 		more := send(sessions.Publish{
-			Topic: seenBy(written, viewer), Payload: payload, ContentType: "application/json", Retain: true, Ambient: isAmbient(topic)})
+			Topic: seenBy(written, viewer), Payload: payload, ContentType: "application/json",
+			Retain: true, Ambient: isAmbient(topic)})
 		if !more {
 			next = string(did) + " " + written
 		}
@@ -213,7 +214,8 @@ func (g *Gateway) maySee(ctx context.Context, self accounts.Name, filter string)
 // whyEnded says why the connection of a device has ended, when it has.
 func (c *connection) whyEnded() string {
 	cause := c.client.StopCause()
-	code, _ := cause.(packets.Code)
+	var code packets.Code
+	_ = errors.As(cause, &code)
 	switch reason, said := c.conn.LastDisconnect(); {
 	case said && reason == packets.CodeDisconnectWillMessage.Code:
 		return devices.ReasonWill
