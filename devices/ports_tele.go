@@ -2,13 +2,13 @@ package devices
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"github.com/magpie-im/magpie/accounts"
 )
 
 // ErrTooManyKeys means that a device would have more keys than it may.
-var ErrTooManyKeys = errors.New("too many keys of telemetry")
+var ErrTooManyKeys = fmt.Errorf("keys of telemetry: %w", ErrTooMany)
 
 // Telemetry keeps what devices measure. When a writing method returns nil, what it wrote survives a crash, and nothing is given
 // that would not. Every method is safe for concurrent use, and may fail with an error that wraps ErrUnavailable.

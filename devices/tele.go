@@ -119,7 +119,11 @@ func Since(points []Point, floor Hour) []Point {
 }
 
 // SortPoints sorts points of several hours, each of which is sorted, by key and time.
-func SortPoints(points []Point) { slices.SortStableFunc(points, Point.before) }
+func SortPoints(points []Point) {
+	if !slices.IsSortedFunc(points, Point.before) { // those of one key are
+		slices.SortStableFunc(points, Point.before)
+	}
+}
 
 // MergeLast gives the last point of each key, in the order of keys, of what was last and of what was received after that: of two
 // of one time that.
@@ -130,7 +134,7 @@ func MergeLast(last, points []Point) []Point {
 
 // newest sorts points and drops, of those that are the same, all but the one that comes last.
 func newest(points []Point, same func(a, b Point) bool) []Point {
-	slices.SortStableFunc(points, Point.before)
+	SortPoints(points)
 	out := points[:0]
 	for i, p := range points {
 		if i+1 == len(points) || !same(p, points[i+1]) {

@@ -33,10 +33,11 @@ func DefaultTelemetryLimits() TelemetryLimits {
 
 // ParseTelemetry reads what a device has published, as ThingsBoard has it: an object of keys and values, which are of the time
 // now (Unix milliseconds), {"ts":1700000000000,"values":{...}}, or an array of these. A null says nothing. Of a key that is there
-// twice at one time the last one counts. What is no such payload is ErrMalformed.
+// twice at one time the last one counts. What is no such payload is ErrMalformed,
+// or ErrTooLarge.
 func (l TelemetryLimits) ParseTelemetry(payload []byte, now int64) ([]Point, error) {
 	if len(payload) > l.Payload {
-		return nil, fmt.Errorf("%w: %d bytes, and %d may be", ErrMalformed, len(payload), l.Payload)
+		return nil, fmt.Errorf("%d bytes, and %d may be: %w", len(payload), l.Payload, ErrTooLarge)
 	}
 	if !utf8.Valid(payload) {
 		return nil, fmt.Errorf("%w: it is not UTF-8", ErrMalformed)

@@ -52,12 +52,15 @@ func TestTelemetryBeyondItsBoundsIsRefused(t *testing.T) {
 		`{"t":[[[]]]}`, `{"t":["` + strings.Repeat("x", 20) + `"]}`,
 		`{"ts":-1,"values":{"t":1}}`, `{"ts":1.5,"values":{"t":1}}`, `{"ts":"5","values":{"t":1}}`,
 		`{"ts":99999999999999999999,"values":{"t":1}}`, `{"ts":5,"values":{"":1}}`,
-		`{"t":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`,
+		`{"t":` + strings.Repeat("[", 190) + strings.Repeat("]", 190) + `}`,
 	}
 	for _, payload := range tests {
 		if got, err := limits.ParseTelemetry([]byte(payload), teleNow); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v, want %v", payload, got, err, ErrMalformed)
 		}
+	}
+	if _, err := limits.ParseTelemetry(make([]byte, 401), teleNow); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a payload that is too large: %v", err)
 	}
 	for _, payload := range []string{`{"1234":"12345"}`, `{"a":1,"b":2,"c":3,"n":null}`, `{"t":[[12345678901234]]}`} {
 		if _, err := limits.ParseTelemetry([]byte(payload), teleNow); err != nil {
@@ -78,7 +81,7 @@ func FuzzParseTelemetry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		points, err := limits.ParseTelemetry(payload, teleNow)
 		if err != nil {
-			if !errors.Is(err, ErrMalformed) || points != nil {
+			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrTooLarge) || points != nil {
 				t.Fatalf("got %v, %v", points, err)
 			}
 			return
