@@ -31,6 +31,7 @@ type Store interface {
 	Chat() chat.Store
 	Sessions() sessions.Store
 	Devices() devices.Store
+	Telemetry() devices.Telemetry
 	// Checkpoint is that of api.Checkpointer.
 	Checkpoint(ctx context.Context) (name string, err error)
 	// Writable gives nil if a write would be accepted now.
@@ -59,6 +60,7 @@ type Node struct {
 	chat      *chat.Service
 	things    *devices.Things
 	devices   *devices.Service
+	telemeter *devices.Telemeter
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -85,7 +87,7 @@ type Addresses struct {
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.transport(), cfg.rest(), cfg.hooks(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
 		if err := room.Validate(); err != nil {
@@ -99,6 +101,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	streams.Bind(messenger)
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
+	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
+	fleet.SetTelemeter(telemeter)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
@@ -120,7 +124,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -165,6 +169,9 @@ func (n *Node) Things() *devices.Things { return n.things }
 // Devices gives the devices of this node at work.
 func (n *Node) Devices() *devices.Service { return n.devices }
 
+// Telemeter gives what the devices of this node measure.
+func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -187,9 +194,8 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run,
-		"sys":     n.sys.run,
-		"trust":   n.watchTrust,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
+		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {
@@ -273,7 +279,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	all := append([]prometheus.Collector{}, processCollectors()...)
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
-		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(),
+		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(),
 	} {
 		all = append(all, more...)
 	}

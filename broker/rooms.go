@@ -80,6 +80,13 @@ func (c Config) devices() devices.Config {
 	return out
 }
 
+func (c Config) telemetry() devices.TelemetryConfig {
+	out := devices.DefaultTelemetryConfig()
+	out.Raw = time.Duration(c.Devices.KeepPoints) * 24 * time.Hour
+	out.Minutes = time.Duration(c.Devices.KeepMinutes) * 24 * time.Hour
+	return out
+}
+
 func (c Config) transport() transport.Config {
 	out := transport.DefaultConfig()
 	out.ConnectTimeout = time.Duration(c.Limits.ConnectTimeout)

@@ -62,6 +62,8 @@ type Service struct {
 	now    func() time.Time
 	router Router
 
+	telemeter *Telemeter // nil: nothing is measured
+
 	turns     turns
 	commands  clock // devices whose commands are to be looked at
 	flights   flights

@@ -317,6 +317,11 @@ func (s *Service) Now(
 			return err
 		}
 	}
+	if wanted(Topic{Device: did, Path: pathTele}) {
+		if more, err := s.measuredNow(ctx, did, give); err != nil || !more {
+			return err
+		}
+	}
 	return s.shadowsNow(ctx, who, did, wanted, give)
 }
 

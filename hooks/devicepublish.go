@@ -98,6 +98,11 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.refused(c, p, "", errNoTopic)
 	case t.what == sayState:
 		return g.setShadow(ctx, c, t, p, devices.ParseReported)
+	case t.what == sayTele:
+		if _, err := g.rooms.Devices.Measure(ctx, t.did, p.Payload); err != nil {
+			return g.refused(c, p, "", err)
+		}
+		return g.done(c, p, deviceAck{Device: t.did})
 	case t.what == sayEvent:
 		return g.happened(ctx, c, t, p)
 	case t.what == sayAck:

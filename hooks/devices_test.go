@@ -330,3 +330,23 @@ func TestTheWillOfADeviceIsItsOwn(t *testing.T) {
 	_ = connect(t, n.Node, wire.V5, will("dev/me/state")).Close()
 	app.toldOf(`dev/lamp/shadow "reported":{"power":"lost"}`)
 }
+
+func TestWhatADeviceMeasuresIsTold(t *testing.T) {
+	n := startDevices(t)
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/+/tele/last"})
+	lamp := n.lamp(t, wire.V5, "l")
+	if reason, user := lamp.acked("dev/me/tele", `{"t":21.5}`); reason != 0 {
+		t.Errorf("telemetry: %#x %v", reason, user)
+	}
+	app.toldOf(`dev/lamp/tele/last 21.5`)
+	if _, user := lamp.acked("dev/me/tele", `{"t":`); !slices.Contains(user, "{err bad}") {
+		t.Errorf("no JSON: %v", user)
+	}
+	if _, user := app.acked("dev/lamp/tele", `{"t":1}`); !slices.Contains(user, "{err no_right}") {
+		t.Errorf("of somebody else: %v", user)
+	}
+	late := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	late.subscribe(wire.Filter{Topic: "dev/lamp/tele/#"})
+	late.toldOf(`dev/lamp/tele/last 21.5`)
+}
