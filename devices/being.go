@@ -184,7 +184,7 @@ func (s *Service) settle(ctx context.Context, did accounts.Name) error {
 	if untold && !thing.Gone {
 		s.tellPresence(ctx, thing)
 	}
-	return nil
+	return s.greet(ctx, did)
 }
 
 // settle is what becomes of a being by the time, and when more does; zero: it does not.

@@ -131,3 +131,27 @@ func TestDevicesFollowTheirBridge(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoMaySeeADeviceNowIsToldWhatItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		b.Arrive("lamp", 1)
+		b.presencesTold(t, "lamp")
+		if _, err := b.things.Grant(t.Context(), "olga", "lamp", Grant{To: "ned", Verbs: []Verb{VerbSee}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if told := b.ear.heard(pathPresence); len(told) != 1 || !slices.Equal(told[0].To, []accounts.Name{"ned"}) {
+			t.Errorf("told %+v", told)
+		}
+		later := Grant{To: "lea", Verbs: []Verb{VerbSee}, From: time.Now().Add(time.Hour).UnixMilli()}
+		if _, err := b.things.Grant(t.Context(), "olga", "lamp", later); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if told := b.ear.heard(pathPresence); len(told) != 0 {
+			t.Errorf("told %+v who may not see it yet", told)
+		}
+	})
+}

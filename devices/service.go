@@ -69,6 +69,7 @@ type Service struct {
 	flights   flights
 	presences clock // devices whose presence may change
 	beings    beings
+	newcomers newcomers
 	metrics   metrics
 }
 
@@ -170,6 +171,9 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Service) thingChanged(before, after Thing) {
 	if after.Gone || after.Epoch != before.Epoch || before.Owner != "" && after.Owner != before.Owner {
 		s.flights.void(after.ID, s.now().UnixMilli())
+	}
+	if s.newcomers.add(before, after) {
+		s.presences.set(after.ID, s.now())
 	}
 	s.commands.set(after.ID, s.now()) // it may be serial no longer, and who has given a command may be nobody now
 }

@@ -304,6 +304,13 @@ func (s *Service) Now(
 		return fmt.Errorf("what %s is: %w", did, err)
 	}
 	defer leave()
+	return s.nowInTurn(ctx, who, did, wanted, give)
+}
+
+// nowInTurn is Now for who has the device to himself.
+func (s *Service) nowInTurn(
+	ctx context.Context, who, did accounts.Name, wanted func(Topic) bool, give func(Topic, []byte) (more bool),
+) error {
 	thing, err := s.things.May(ctx, who, did, VerbSee)
 	switch {
 	case errors.Is(err, ErrUnknown), errors.Is(err, ErrNoRight):
