@@ -97,11 +97,13 @@ func (f *flights) recall(did accounts.Name, cid string) {
 	f.change(did, func(d *flight) { delete(d.posts, cid) })
 }
 
-// state says whether a device takes commands, how many are on their way to it, whether one is, and when that was lost by the
-// connection that takes them: it may have refused it, and is not to be asked all the time.
+// state says whether a device takes commands, how many are on their way to it, whether one is, or has arrived and nobody has
+// dealt with that, and when it was lost by the connection that takes them: it may have refused it, and is not to be asked all
+// the time.
 func (f *flights) state(did accounts.Name, cid string) (ready uint64, n int, flies bool, lost int64) {
 	f.change(did, func(d *flight) {
 		_, flies = d.posts[cid]
+		flies = flies || slices.ContainsFunc(d.news, func(n news) bool { return n.cid == cid && n.acked != 0 })
 		ready, n = d.ready, len(d.posts)
 		if l := d.lost[cid]; l.ready == d.ready {
 			lost = l.at
