@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"e2e/peers":         anything,
 	"e2e/promises":      anything,
 	"e2e/server":        anything,
+	"e2e/things":        anything,
 	"e2e/traffic":       anything,
 	"e2e/trips":         anything,
 	"e2e/wire":          anything,

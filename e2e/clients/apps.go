@@ -19,6 +19,7 @@ var (
 	NodeRED   = App{"Node-RED", "nodered", "node-red"}
 	Sparkplug = App{"sparkplug-client", "sparkplug", "sparkplug-client"}
 	Homie     = App{"homie-device", "homie", "homie-device"}
+	AWSIoT    = App{"aws-iot-device-sdk-v2", "awsiot", "aws-iot-device-sdk-v2"}
 	// Judges judge documents, and speak no MQTT.
 	Judges = App{"@asyncapi/parser", "documents", "@asyncapi/parser"}
 )

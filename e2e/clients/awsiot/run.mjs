@@ -1,0 +1,62 @@
+// aws-iot-device-sdk-v2 as a client for the end-to-end tests: what a device of AWS IoT does with its shadows. The first
+// argument is JSON: host, port, user, password, client and thing. Lines of its standard input are {"do", ...} in JSON, and a
+// line of JSON is printed for each: what came of it. What its streams say is printed as it comes.
+import { createInterface } from 'node:readline'
+import iot from 'aws-iot-device-sdk-v2'
+
+const { mqtt5, iotshadow } = iot
+const { host, port, user, password, client, thing } = JSON.parse(process.argv[2])
+const say = (line) => console.log(JSON.stringify(line))
+
+const connection = new mqtt5.Mqtt5Client({
+  hostName: host,
+  port,
+  connectProperties: { clientId: client, keepAliveIntervalSeconds: 60, username: user, password },
+  sessionBehavior: mqtt5.ClientSessionBehavior.Clean,
+})
+connection.on('connectionFailure', (event) => say({ failed: String(event.error) }))
+connection.on('connectionSuccess', () => say({ connected: true }))
+connection.start()
+const shadows = iotshadow.IotShadowClientv2.newFromMqtt5(connection, {
+  maxRequestResponseSubscriptions: 10,
+  maxStreamingSubscriptions: 4,
+  operationTimeoutInSeconds: 30,
+})
+
+const requests = {
+  get: (r) => (r.shadowName ? shadows.getNamedShadow(r) : shadows.getShadow(r)),
+  update: (r) => (r.shadowName ? shadows.updateNamedShadow(r) : shadows.updateShadow(r)),
+  delete: (r) => (r.shadowName ? shadows.deleteNamedShadow(r) : shadows.deleteShadow(r)),
+}
+
+const streams = {
+  delta: (r) => (r.shadowName ? shadows.createNamedShadowDeltaUpdatedStream(r) : shadows.createShadowDeltaUpdatedStream(r)),
+  documents: (r) => (r.shadowName ? shadows.createNamedShadowUpdatedStream(r) : shadows.createShadowUpdatedStream(r)),
+}
+
+const open = []
+
+async function serve({ do: what, ...request }) {
+  request.thingName = thing
+  if (streams[what]) {
+    const stream = streams[what](request)
+    open.push(stream)
+    await new Promise((resolve) => {
+      stream.on('subscriptionStatus', (status) => resolve(status))
+      stream.on('incomingPublish', (event) => say({ [what]: event.message }))
+      stream.on('incomingPublishError', (event) => say({ failed: String(event.error) }))
+      stream.open()
+    })
+    return say({ opened: what })
+  }
+  try {
+    say({ [what]: await requests[what](request) })
+  } catch (error) {
+    say({ [what]: null, error: error.modeledError ?? String(error.internalError ?? error) })
+  }
+}
+
+let last = Promise.resolve()
+createInterface({ input: process.stdin })
+  .on('line', (line) => (last = last.then(() => serve(JSON.parse(line)))))
+  .on('close', () => last.then(() => process.exit(0)))
