@@ -40,6 +40,7 @@ func begin(t testing.TB, options ...server.Option) *home {
 	if testing.Short() {
 		t.Skip("starts real servers")
 	}
+	options = append(options, server.Env("MAGPIE_DEVICES_GRACE=300ms"))
 	h := &home{Server: server.Start(t, options...), t: t, secrets: map[string]string{}, lamp: "lamp"}
 	h.AddUsers("alice", "bob", "carol")
 	h.Befriend("alice", "bob")

@@ -62,6 +62,7 @@ type order struct {
 	expires       int64
 	given         int      // how often the device was given it
 	acked         bool     // it has sent a PUBACK
+	here          bool     // on the connection that it has
 	said          []string // what it has said of it
 	told          []string // states that the app was told
 	revs          map[string]bool
@@ -187,6 +188,7 @@ func (w *world) connect(clean bool) {
 	w.look(0)
 	w.since, w.over = time.Now().UnixMilli(), nil
 	for cid, o := range w.orders {
+		o.here = false
 		if slices.ContainsFunc(o.told, func(state string) bool { return rank(state) >= rank("delivered") }) {
 			w.over = append(w.over, cid)
 		}
@@ -273,6 +275,9 @@ func (w *world) given(p wire.Packet) {
 	}
 	if again := doc["dup"] == true; o.given > 0 && (!again || !p.Dup) || again != p.Dup {
 		w.t.Errorf("%s came for the %d. time, dup %v", p.Payload, o.given+1, p.Dup)
+	}
+	if o.here {
+		w.t.Errorf("%s came again on the connection that has acknowledged it", p.Payload)
 	}
 	if slices.Contains(w.over, cid) {
 		w.t.Errorf("%s came, and was over or delivered before: %q", p.Payload, o.told)
@@ -384,7 +389,8 @@ func (w *world) puback(i int) {
 	}
 	p := w.unacked[i]
 	w.unacked = slices.Delete(w.unacked, i, i+1)
-	w.orders[strings.TrimPrefix(p.Topic, "dev/me/cmd/")].acked = true
+	o := w.orders[strings.TrimPrefix(p.Topic, "dev/me/cmd/")]
+	o.acked, o.here = true, true
 	if err := w.lamp.Send(wire.Packet{Type: wire.PUBACK, ID: p.ID}); err != nil {
 		w.t.Fatal(err)
 	}
