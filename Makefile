@@ -54,7 +54,8 @@ test-embedded:
 
 # The packages of whole nodes that are tested on the test server as well each time, at sizes that it bears in a few minutes. What it
 # does not bear so quickly, and all sizes, are for make test-mongo and make soak.
-QUICK_NODES ?= ./broker ./cmd/magpie ./e2e/conformance ./e2e/database ./e2e/live ./e2e/mochi ./e2e/promises ./e2e/trips
+QUICK_NODES ?= ./broker ./cmd/magpie ./e2e/conformance ./e2e/database ./e2e/live ./e2e/mochi ./e2e/promises ./e2e/things \
+	./e2e/trips
 
 test-nodes: mongotest
 	@echo "store: $(MONGO)"

@@ -9,6 +9,7 @@ import (
 	"github.com/magpie-im/magpie/e2e/clients"
 	"github.com/magpie-im/magpie/e2e/server"
 	"github.com/magpie-im/magpie/e2e/wire"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 )
 
 func TestMain(m *testing.M) {
@@ -34,10 +35,10 @@ type home struct {
 	lamp    string            // its name
 }
 
-// begin starts a server. It takes some seconds, so quick runs do without.
+// begin starts a server. It takes some seconds, so quick runs do without, but for those that are for MongoDB.
 func begin(t testing.TB, options ...server.Option) *home {
 	t.Helper()
-	if testing.Short() {
+	if testing.Short() && !mongotest.Wanted() {
 		t.Skip("starts real servers")
 	}
 	options = append(options, server.Env("MAGPIE_DEVICES_GRACE=300ms"))
