@@ -109,6 +109,7 @@ type Rooms struct {
 	Chat     *chat.Service
 	Sessions *sessions.Registry
 	Things   *devices.Things
+	Devices  *devices.Service
 	Store    Checkpointer // in the table of NewAdmin
 }
 
@@ -118,6 +119,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
+		deviceWorkRows(r.Devices),
 	)
 }
 

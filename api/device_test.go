@@ -74,6 +74,27 @@ device.secret ok       ok        no_right  no_device  no_right  no_right  no_dev
 device.pin bad      bad       no_right  no_device  no_right  no_right  no_device  "sha256":"00"
 device.pin ok       ok        no_right  no_device  no_right  no_right  no_device  "sha256":"PIN"
 device.unpin ok       ok        no_right  no_device  no_right  no_right  no_device  "sha256":"PIN"
+device.shadow ok ok ok no_device ok ok no_device
+device.shadow bad bad bad no_device bad bad no_device "name":"\u0000"
+device.desire ok ok ok no_device no_right no_right no_device "desired":{"a":1}
+device.desire ok ok ok no_device no_right no_right no_device "name":"n","desired":{"a":1}
+device.desire version_conflict version_conflict version_conflict no_device no_right no_right no_device "desired":{"a":1},"version":99
+device.desire bad bad bad bad bad bad bad "desired":1
+device.desire bad bad bad bad bad bad bad
+device.call ok ok ok no_device no_right ok no_device "name":"unlock"
+device.call ok ok ok no_device no_right no_right no_device "name":"lock","args":{"x":[1]},"ttl":5,"mid":"m1","key":"k"
+device.call ok ok ok no_device no_right no_right no_device "name":"lock","args":{"x":[1]},"ttl":5,"mid":"m1","key":"k"
+device.call mid_conflict mid_conflict mid_conflict no_device no_right no_right no_device "name":"on","mid":"m1"
+device.call bad bad bad bad bad bad bad "name":""
+device.command no_device no_device no_device no_device no_device no_device no_device "cid":"\u0000/x"
+device.cancel no_device no_device no_device no_device no_device no_device no_device "cid":"none"
+device.commands ok ok ok no_device ok ok no_device
+device.commands bad bad bad bad bad bad bad "cursor":"x"
+device.events ok ok ok no_device ok ok no_device
+device.alarms ok ok ok no_device ok ok no_device
+device.alarms ok ok ok no_device ok ok no_device "cursor":"\u0000"
+device.alarm.ack no_device no_device no_device no_device no_right no_right no_device "type":"smoke\u0000"
+device.presence ok ok ok no_device ok ok no_device
 device.add taken    taken     taken     taken      taken     taken     taken
 device.reset ok       ok        no_right  no_device  no_right  no_right  no_device
 device.release ok       no_right  no_right  no_device  no_right  no_right  no_device

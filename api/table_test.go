@@ -66,7 +66,10 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	spaces.NewHomes(ch, things, time.Now, log)
-	rooms := api.Rooms{Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}}
+	rooms := api.Rooms{
+		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{},
+		Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, log),
+	}
 	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms)}
 }
 

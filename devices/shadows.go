@@ -37,6 +37,9 @@ func (s *Service) Shadow(ctx context.Context, who, did accounts.Name, name strin
 	if _, err := s.things.May(ctx, who, did, VerbSee); err != nil {
 		return Shadow{}, fmt.Errorf("shadow of %s: %w", did, err)
 	}
+	if !validShadowName(name) {
+		return Shadow{}, rejected(400, "Invalid shadow name")
+	}
 	return s.shadow(ctx, did, name)
 }
 

@@ -90,8 +90,16 @@ var known = map[reflect.Type]schema{
 	reflect.TypeFor[chat.LoginState]():   {Type: "string", Enum: words(chat.LoggedIn, chat.LoggedOut, chat.Kicked)},
 	reflect.TypeFor[chat.Conversation](): {Type: "string", Pattern: `^[a-z]\..+$`},
 	reflect.TypeFor[devices.Verb]():      {Type: "string", Pattern: `^(manage|control|see|cmd:.+)$`},
-	reflect.TypeFor[chat.Places]():       {Type: "array", Items: &schema{Type: "string"}},
-	reflect.TypeFor[json.RawMessage]():   {},
+	reflect.TypeFor[devices.CommandState](): {Type: "string", Enum: words(
+		devices.CommandQueued, devices.CommandSent, devices.CommandDelivered, devices.CommandAccepted, devices.CommandProgress,
+		devices.CommandSucceeded, devices.CommandFailed, devices.CommandRejected, devices.CommandExpired, devices.CommandTimedOut,
+		devices.CommandCanceled, devices.CommandSuperseded)},
+	reflect.TypeFor[devices.AlarmState](): {Type: "string", Enum: words(
+		devices.AlarmActive, devices.AlarmAcknowledged, devices.AlarmCleared)},
+	reflect.TypeFor[devices.PresenceState](): {Type: "string", Enum: words(
+		devices.Online, devices.Offline, devices.Sleeping, devices.Unknown)},
+	reflect.TypeFor[chat.Places]():     {Type: "array", Items: &schema{Type: "string"}},
+	reflect.TypeFor[json.RawMessage](): {},
 }
 
 func words[T ~string](list ...T) []string {

@@ -107,6 +107,16 @@ device.revoke      no_device  no_device  no_device  no_device  no_device  401   
 device.secret      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.pin         no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.unpin       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.shadow      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.desire      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.call        no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.command     no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.commands    no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.cancel      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.events      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.alarms      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.alarm.ack   no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.presence    no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 
 admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
 admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -206,6 +216,16 @@ var inputs = map[string]func(c *cell) M{
 	"device.secret":    byDID,
 	"device.pin":       byDID,
 	"device.unpin":     byDID,
+	"device.shadow":    byDID,
+	"device.desire":    func(c *cell) M { return M{"did": c.other, "desired": M{"power": "on"}} },
+	"device.call":      func(c *cell) M { return M{"did": c.other, "name": "on"} },
+	"device.command":   byDID,
+	"device.commands":  byDID,
+	"device.cancel":    byDID,
+	"device.events":    byDID,
+	"device.alarms":    byDID,
+	"device.alarm.ack": byDID,
+	"device.presence":  byDID,
 	"device.grant":     func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
 	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
 
