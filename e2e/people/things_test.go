@@ -67,7 +67,8 @@ func TestWhatAThingShowsFollowsTheRightsOfTheMoment(t *testing.T) {
 			var grant string
 			give := func(until int64) {
 				t.Helper()
-				grant, _ = w.alice.Must("device.grant", M{"did": "lamp", "to": "bob", "verbs": []string{"see"}, "until": until})["id"].(string)
+				in := M{"did": "lamp", "to": "bob", "verbs": []string{"see"}, "until": until}
+				grant, _ = w.alice.Must("device.grant", in)["id"].(string)
 			}
 			role := func(role string) func() {
 				return func() { w.alice.Must("group.role", M{"c": home, "who": "bob", "role": role}) }
