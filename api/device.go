@@ -226,8 +226,8 @@ func deviceOf(v devices.View) device {
 	t := v.Thing
 	out := device{
 		DID: t.ID, Type: t.Type, Model: t.Model, Title: t.Title, Owner: t.Owner, Home: chat.Conversation(t.Home), Room: t.Room,
-		Tags: t.Tags, Serial: t.Serial, Sleepy: t.Sleepy, Bridge: t.Bridge, May: listed(v.May), Created: t.Created, Epoch: t.Epoch,
-		Version: t.Rev,
+		Tags: t.Tags, Serial: t.Serial, Sleepy: t.Sleepy, Bridge: t.Bridge, May: listed(v.May), Created: t.Created,
+		Epoch: t.Epoch, Version: t.Rev,
 	}
 	for _, g := range t.Grants {
 		out.Grants = append(out.Grants, grantOf(g))

@@ -21,7 +21,7 @@ type grant struct {
 type grantInput struct {
 	DID   string   `json:"did" required:"true"`
 	To    string   `json:"to" doc:"a contact of the caller, or somebody who is in the device's home" required:"true"`
-	Verbs []string `json:"verbs" doc:"see, control, or cmd:{name} for single commands" max:"16" required:"true" example:"[\"see\"]"`
+	Verbs []string `json:"verbs" doc:"see, control, or cmd:{name} for one command" max:"16" required:"true" example:"[\"see\"]"`
 	From  int64    `json:"from" doc:"when it begins, in Unix milliseconds; 0: at once"`
 	Until int64    `json:"until" doc:"when it ends, in Unix milliseconds; 0: never"`
 }

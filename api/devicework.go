@@ -39,7 +39,7 @@ type callInput struct {
 	Args    json.RawMessage `json:"args,omitempty" doc:"what the device is told with it: any JSON" example:"{}"`
 	TTL     *float64        `json:"ttl,omitempty" doc:"for how many seconds it may wait for the device; absent: as is usual"`
 	Timeout *float64        `json:"timeout,omitempty" doc:"how many seconds the device may take; absent: as is usual"`
-	Key     string          `json:"key,omitempty" doc:"what it is about: a newer one with this key takes its place while it waits"`
+	Key     string          `json:"key,omitempty" doc:"what it is about: while it waits, a newer one takes its place"`
 	MID     string          `json:"mid,omitempty" doc:"the caller's name for it, which makes a resend harmless"`
 }
 

@@ -242,8 +242,9 @@ func groupOf(v chat.RoomView) groupOutput {
 	out := groupOutput{
 		Conversation: r.Conversation, Title: i.Title, Avatar: i.Avatar, Notice: i.Notice, Join: i.Join, Invite: i.Invite,
 		History: i.History, Post: i.Post, Slow: i.Slow, Muted: i.Muted, Keep: i.Keep,
-		Rooms: i.Rooms.List(), Members: r.Members, Owner: r.Owner, Created: r.Created, Ended: r.Ended, Version: r.Version, Large: r.Large,
-		Role: v.Role, Since: v.Since, Mute: v.Membership.Muted, Inviter: v.Inviter,
+		Rooms: i.Rooms.List(), Members: r.Members, Owner: r.Owner, Created: r.Created, Ended: r.Ended, Version: r.Version,
+		Large: r.Large,
+		Role:  v.Role, Since: v.Since, Mute: v.Membership.Muted, Inviter: v.Inviter,
 	}
 	if v.Admin() {
 		out.Link, out.LinkUses, out.LinkEnds = r.Link, r.LinkUses, r.LinkEnds

@@ -120,8 +120,8 @@ func (s *Service) mayRule(ctx context.Context, by accounts.Name, c Conversation,
 	return s.exists(ctx, by, who)
 }
 
-// SetRoomRole makes a member an admin, or an admin a member; in homes there are guests, too. ErrMalformed, ErrNoConversation, ErrGone, ErrEnded, ErrNotMember,
-// also if the other one is none, ErrNoRight.
+// SetRoomRole makes a member an admin, or an admin a member; in homes there are guests, too. ErrMalformed, ErrNoConversation,
+// ErrGone, ErrEnded, ErrNotMember, also if the other one is none, ErrNoRight.
 func (s *Service) SetRoomRole(
 	ctx context.Context, by accounts.Name, c Conversation, who accounts.Name, role Role, origin any,
 ) (Commit, error) {
