@@ -15,8 +15,8 @@ import (
 
 // Authority vouches for devices by the certificates that it has signed.
 type Authority interface {
-	// Vouches says whether a certificate, the first of a chain, is one that this authority has signed for a client; then err says why
-	// it is not good now, if it is not. Safe for concurrent use.
+	// Vouches says whether a certificate, the first of a chain, is one that this authority has signed for a client; then err
+	// says why it is not good now, if it is not. Safe for concurrent use.
 	Vouches(chain []*x509.Certificate, now time.Time) (signed bool, err error)
 }
 
@@ -112,8 +112,8 @@ func (s *Service) authenticateToken(ctx context.Context, secret string, addr net
 }
 
 // AuthenticateCertificate says which device shows the certificate of a TLS connection, which has proven that it has the key. The
-// certificate is good from its beginning to its end, and if the authority has signed it, or it is pinned. It costs one read of the
-// store. ErrCredentials, ErrDisabled.
+// certificate is good from its beginning to its end, and if the authority has signed it, or it is pinned. It costs one read of
+// the store. ErrCredentials, ErrDisabled.
 func (s *Service) AuthenticateCertificate(ctx context.Context, state *tls.ConnectionState) (Proof, error) {
 	p, err := s.authenticateCertificate(ctx, state)
 	s.metrics.login(byCertificate, err)

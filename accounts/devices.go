@@ -107,8 +107,8 @@ func (s *Service) DropOldSecret(ctx context.Context, did Name) error {
 	})
 }
 
-// PinCertificate lets a device log in with the certificate of this SHA-256, whoever signed it. ErrUnknown; ErrTaken: it is another
-// device's; ErrTooMany: the device has MaxPins.
+// PinCertificate lets a device log in with the certificate of this SHA-256, whoever signed it. ErrUnknown; ErrTaken: it is
+// another device's; ErrTooMany: the device has MaxPins.
 func (s *Service) PinCertificate(ctx context.Context, did Name, pin Digest) error {
 	return s.changeDevice(ctx, "pin certificate to", did, func(d *Device) error {
 		if slices.Contains(d.Pins, pin) {
@@ -122,8 +122,8 @@ func (s *Service) PinCertificate(ctx context.Context, did Name, pin Digest) erro
 	})
 }
 
-// UnpinCertificate takes that back, and ends what the certificate opened; one that is not pinned is no error. It does nothing to a
-// certificate of an authority that is trusted: that is revoked there. ErrUnknown.
+// UnpinCertificate takes that back, and ends what the certificate opened; one that is not pinned is no error. It does nothing to
+// a certificate of an authority that is trusted: that is revoked there. ErrUnknown.
 func (s *Service) UnpinCertificate(ctx context.Context, did Name, pin Digest) error {
 	return s.changeDevice(ctx, "unpin certificate from", did, func(d *Device) error {
 		d.Pins = slices.DeleteFunc(slices.Clone(d.Pins), func(p Digest) bool { return p == pin })

@@ -13,8 +13,8 @@ const (
 
 // Leaver has something of accounts besides what is kept here.
 type Leaver interface {
-	// Leave forgets what there is of an account, a user's or a device's, that was deleted. It is called until it gives nil, in this process or, after
-	// a crash, in the next one, and perhaps once more after that.
+	// Leave forgets what there is of an account, a user's or a device's, that was deleted. It is called until it gives nil, in
+	// this process or, after a crash, in the next one, and perhaps once more after that.
 	Leave(ctx context.Context, name Name) error
 }
 

@@ -74,8 +74,8 @@ type Store interface {
 
 // DeviceStore keeps the accounts of devices. Their names and those of users are one namespace.
 type DeviceStore interface {
-	// CreateDevice adds d, whose Rev is 1, or fails with ErrTaken if the name belongs to any account, also a deleted one, or a pin to
-	// another device.
+	// CreateDevice adds d, whose Rev is 1, or fails with ErrTaken if the name belongs to any account, also a deleted one, or a
+	// pin to another device.
 	CreateDevice(ctx context.Context, d Device) error
 	// Device gives a device, also one that was deleted, or ErrUnknown.
 	Device(ctx context.Context, name Name) (Device, error)

@@ -46,8 +46,8 @@ type trusted struct {
 // serial names a certificate: no authority gives a number twice.
 type serial struct{ issuer, number string }
 
-// OpenTrust reads the certificates of authorities, and lists of what they have revoked (revokedFile may be empty: nothing is), from
-// PEM files. They are looked at with every certificate, and read again when they have changed. If they cannot be used then, what
+// OpenTrust reads the certificates of authorities, and lists of what they have revoked (revokedFile may be empty: nothing is),
+// from PEM files. They are looked at with every certificate, and read again when they have changed. If they cannot be used then, what
 // they said before goes on, and each of the functions in failed is told why, once for each change.
 func OpenTrust(authoritiesFile, revokedFile string, failed ...func(error)) (*Trust, error) {
 	t := &Trust{files: []string{authoritiesFile}, failed: failed}
@@ -64,8 +64,8 @@ func OpenTrust(authoritiesFile, revokedFile string, failed ...func(error)) (*Tru
 	return t, nil
 }
 
-// Vouches says whether one of the authorities has signed the first certificate of a chain for a client; err says why it is not good
-// now, if it is not.
+// Vouches says whether one of the authorities has signed the first certificate of a chain for a client; err says why it is not
+// good now, if it is not.
 func (t *Trust) Vouches(chain []*x509.Certificate, now time.Time) (signed bool, err error) {
 	t.refresh()
 	has := t.current.Load()

@@ -30,8 +30,8 @@ const (
 )
 
 // parseShowing takes user name and password of a CONNECT apart, and the options behind the user name: "alice?fmt=text&ack=event".
-// What is no option is an error, so that a misspelt one is noticed; not to who shows a certificate, because the SDKs of AWS say there
-// what they are.
+// What is no option is an error, so that a misspelt one is noticed; not to who shows a certificate, because the SDKs of AWS say
+// there what they are.
 func parseShowing(user, password string, certificates certificateUse) (s showing, o sessions.Options, err error) {
 	name, query, _ := strings.Cut(user, "?")
 	s = showing{name: name, secret: password}

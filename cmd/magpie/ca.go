@@ -14,7 +14,7 @@ import (
 )
 
 type caCommands struct {
-	Init   caInit   `cmd:"" help:"Make an authority: the directory with its certificate, its key, and the list of what it has revoked."`
+	Init   caInit   `cmd:"" help:"Make an authority: a directory with certificate, key, and the list of what is revoked."`
 	Issue  caIssue  `cmd:"" help:"Make a certificate for a device, and its key unless there is a request."`
 	Revoke caRevoke `cmd:"" help:"Put certificates on the list of those that are revoked."`
 	List   caList   `cmd:"" help:"List the certificates that were made."`
