@@ -300,7 +300,7 @@ func TestADeviceIsUnknownAfterARestart(t *testing.T) {
 	}
 }
 
-func TestADeviceIsAnsweredOnItsOwnTopic(t *testing.T) {
+func TestADeviceIsToldWhatBecameOfWhatItSays(t *testing.T) {
 	n := startDevices(t)
 	lamp := n.lamp(t, wire.V311, "l")
 	if codes := lamp.subscribe(
