@@ -16,6 +16,7 @@ func table() []section {
 		{"2.4 Receiving", receiving()},
 		{"2.5 Storing", storing()},
 		{"2.6 Unread counts", counting()},
+		{"3 Devices and places", things()},
 	}
 }
 
@@ -38,7 +39,8 @@ func scenes() []row {
 			test: rowS43},
 		{id: "S4.4", question: "Does it switch and watch things at home?",
 			promise: "A command runs once or, after its deadline, never, and its sender is told which",
-			lacks:   "devices (issue 7)", waits: []string{"device.get", "device.list"}},
+			shown: []evidence{in("e2e/things", "TestALampAndItsAppWithClientsOfOthers", "TestCommandsInAnySchedule",
+				"TestNothingIsGivenToADeviceAfterItsDeadline")}},
 		{id: "S4.5", question: "Does it show where a driver is?",
 			promise: "Positions of the members of a trip, the newest of each for who comes late, and nothing after its end",
 			test:    rowS45},
@@ -62,8 +64,8 @@ func scenes() []row {
 			lacks: "switching areas off (" + someday + ")"},
 		{id: "S5.4", question: "Where are messages, accounts and relations kept?",
 			promise: "In a store that needs no other program, or in MongoDB; both pass the same suite",
-			shown:   []evidence{in("store/pebble", "TestStoreOnDisk", "TestStoreAcrossPowerLoss")},
-			lacks:   "MongoDB (issue 6)"},
+			shown: []evidence{in("store/pebble", "TestStoreOnDisk", "TestStoreAcrossPowerLoss"), in("store/mongo", "TestStore"),
+				in("e2e/database", "TestNothingAcknowledgedIsLostWhenTheDatabaseIsInTrouble")}},
 		{id: "S5.5", question: "Who wakes a phone that sleeps?",
 			promise: "One push for each message and device that is not connected, with the total as its badge; none for " +
 				"one that is",
