@@ -111,6 +111,8 @@ type Rooms struct {
 	Things   *devices.Things
 	Devices  *devices.Service
 	Store    Checkpointer // in the table of NewAdmin
+
+	Telemetry *devices.Telemeter
 }
 
 // New makes the table that clients are served from.
@@ -119,7 +121,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices),
+		deviceWorkRows(r.Devices), teleRows(r),
 	)
 }
 

@@ -106,7 +106,9 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
-	table := api.New(api.Rooms{Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet})
+	table := api.New(api.Rooms{
+		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
+	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
 	listeners := cfg.transport()

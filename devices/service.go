@@ -69,6 +69,7 @@ type Service struct {
 	flights   flights
 	presences clock // devices whose presence may change
 	beings    beings
+	measured  clock // devices of which is to be forgotten what they have measured
 	newcomers newcomers
 	metrics   metrics
 }
@@ -108,6 +109,7 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.each(ctx, &s.commands, s.attend) })
 	}
 	running.Go(func() { s.each(ctx, &s.presences, s.settle) })
+	running.Go(func() { s.each(ctx, &s.measured, s.forgetMeasured) })
 	running.Go(func() { s.runKeeping(ctx) })
 	s.runPurge(ctx)
 	return nil
@@ -171,6 +173,9 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Service) thingChanged(before, after Thing) {
 	if after.Gone || after.Epoch != before.Epoch || before.Owner != "" && after.Owner != before.Owner {
 		s.flights.void(after.ID, s.now().UnixMilli())
+	}
+	if after.Gone || after.Epoch != before.Epoch && before.Rev > 0 {
+		s.measured.set(after.ID, s.now())
 	}
 	if s.newcomers.add(before, after) {
 		s.presences.set(after.ID, s.now())

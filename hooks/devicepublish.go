@@ -29,6 +29,9 @@ const (
 	sayCall  = "call"
 )
 
+// thingsBoardTele is where devices that were made for ThingsBoard publish what they measure.
+const thingsBoardTele = "v1/devices/me/telemetry"
+
 // parseTold takes such a topic apart; ok is false if nobody may publish to it.
 func parseTold(topic string) (t told, ok bool) {
 	if rest, is := strings.CutPrefix(topic, "$aws/things/"); is {
@@ -72,6 +75,9 @@ func parseToldAWS(rest string) (t told, ok bool) {
 // done even if the connection ends meanwhile.
 func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
 	t, ok := parseTold(p.Topic)
+	if p.Topic == thingsBoardTele {
+		t, ok = told{did: c.account, what: sayTele}, true
+	}
 	if !ok {
 		return g.refused(c, p, "", errNoTopic)
 	}

@@ -96,7 +96,7 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
 	switch {
-	case ofThings(p.Topic):
+	case ofThings(p.Topic) || c.device && p.Topic == thingsBoardTele:
 		return g.device(ctx, c, p)
 	case ok && c.device: // people write to each other
 		return g.refused(c, p, "", errNoTopic)
