@@ -69,6 +69,9 @@ device.grant bad      bad       bad       bad        bad       bad       bad    
 device.grant bad      bad       no_right  no_device  no_right  no_right  no_device  "to":"gus","verbs":[]
 device.grant bad      bad       no_right  no_device  no_right  no_right  no_device  "to":"gus","verbs":["see"],"until":1
 device.revoke no_device no_device no_right no_device  no_right  no_right  no_device  "id":"none"
+device.tele ok       ok        ok        no_device  ok        ok        no_device
+device.tele bad      bad       bad       no_device  bad       bad       no_device  "agg":"median","every":1
+device.tele.last ok       ok        ok        no_device  ok        ok        no_device
 device.secret ok       ok        no_right  no_device  no_right  no_right  no_device
 device.secret ok       ok        no_right  no_device  no_right  no_right  no_device  "drop":true
 device.pin bad      bad       no_right  no_device  no_right  no_right  no_device  "sha256":"00"

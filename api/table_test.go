@@ -28,6 +28,8 @@ type node struct {
 	acc   *accounts.Service
 	table *api.Table
 	admin *api.Table
+
+	telemeter *devices.Telemeter
 }
 
 type nobodyListens struct{}
@@ -66,11 +68,12 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	spaces.NewHomes(ch, things, time.Now, log)
+	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	rooms := api.Rooms{
-		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{},
+		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter,
 		Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, log),
 	}
-	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms)}
+	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter}
 }
 
 // call gives the answer as a client sees it; who may be empty.
