@@ -47,8 +47,8 @@ type trusted struct {
 type serial struct{ issuer, number string }
 
 // OpenTrust reads the certificates of authorities, and lists of what they have revoked (revokedFile may be empty: nothing is),
-// from PEM files. They are looked at with every certificate, and read again when they have changed. If they cannot be used then, what
-// they said before goes on, and each of the functions in failed is told why, once for each change.
+// from PEM files. They are looked at with every certificate, and read again when they have changed. If they cannot be used
+// then, what they said before goes on, and each of the functions in failed is told why, once for each change.
 func OpenTrust(authoritiesFile, revokedFile string, failed ...func(error)) (*Trust, error) {
 	t := &Trust{files: []string{authoritiesFile}, failed: failed}
 	if revokedFile != "" {

@@ -54,8 +54,8 @@ type TLSConfig struct {
 	// Whether devices log in with certificates over tls.mqtt: "off"; "optional": those that show one and no password do;
 	// "required": all do, and nobody else comes in there, people neither.
 	ClientAuth string `toml:"client_auth"`
-	// File with the certificates of those who sign certificates of devices, PEM, "magpie ca" for one; read again when it has changed.
-	// Empty: only certificates that are pinned to a device count.
+	// File with the certificates of those who sign certificates of devices, PEM, "magpie ca" for one; read again when it has
+	// changed. Empty: only certificates that are pinned to a device count.
 	ClientCA string `toml:"client_ca"`
 	// File with the lists of certificates that they have revoked (CRL), PEM; read again when it has changed, and then devices with
 	// such a certificate are disconnected. Empty: none is.

@@ -60,13 +60,16 @@ type Commands interface {
 	Command(ctx context.Context, did accounts.Name, cid string) (Command, error)
 	// PutCommand adds or replaces a command. ErrChanged, also if there is another one of the device with its Order.
 	PutCommand(ctx context.Context, c Command) error
-	// OpenCommands gives all commands of a device whose state is not final, in their Order. Who puts them bounds how many they are.
+	// OpenCommands gives all commands of a device whose state is not final, in their Order. Who puts them bounds how many they
+	// are.
 	OpenCommands(ctx context.Context, did accounts.Name) ([]Command, error)
 	// Busy gives up to limit devices that have open commands, in the order of their names, those after after.
 	Busy(ctx context.Context, after accounts.Name, limit int) ([]accounts.Name, error)
-	// CommandsOf gives up to limit commands of a device, the newest first, those whose Order is before before (0: from the newest).
+	// CommandsOf gives up to limit commands of a device, the newest first, those whose Order is before before (0: from the
+	// newest).
 	CommandsOf(ctx context.Context, did accounts.Name, before uint64, limit int) ([]Command, error)
-	// PurgeCommands forgets up to limit commands whose state is final and that were made before before, and says how many they were.
+	// PurgeCommands forgets up to limit commands whose state is final and that were made before before, and says how many they
+	// were.
 	PurgeCommands(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
@@ -79,7 +82,8 @@ type Events interface {
 	LastEvent(ctx context.Context, did accounts.Name) (uint64, error)
 	// EventsOf gives up to limit events of a device, the newest first, those whose Order is before before (0: from the newest).
 	EventsOf(ctx context.Context, did accounts.Name, before uint64, limit int) ([]Event, error)
-	// PurgeEvents forgets up to limit events that were stored before before, but not the last of a device, and says how many they were.
+	// PurgeEvents forgets up to limit events that were stored before before, but not the last of a device, and says how many
+	// they were.
 	PurgeEvents(ctx context.Context, before time.Time, limit int) (int, error)
 	// Alarm gives the alarm of a type; one that was never raised is a zero value.
 	Alarm(ctx context.Context, did accounts.Name, kind string) (Alarm, error)

@@ -48,8 +48,8 @@ func (a Aggregate) known() bool {
 	}, a)
 }
 
-// TelemetryQuery asks for what a device has measured: points as they are, an aggregate of each of some times (Agg, Every), or so
-// many points as look like all of them on a chart (Points).
+// TelemetryQuery asks for what a device has measured: points as they are, an aggregate of each of some times (Agg, Every), or
+// so many points as look like all of them on a chart (Points).
 type TelemetryQuery struct {
 	Keys   []string // none: all
 	From   int64    // Unix milliseconds

@@ -71,8 +71,8 @@ func parseToldAWS(rest string) (t told, ok bool) {
 	return t, t.what == "get" || t.what == "update" || t.what == "delete"
 }
 
-// device decides about a PUBLISH to a topic of a device. The connection's reader does not wait for the store, and what was read is
-// done even if the connection ends meanwhile.
+// device decides about a PUBLISH to a topic of a device. The connection's reader does not wait for the store, and what was read
+// is done even if the connection ends meanwhile.
 func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
 	t, ok := parseTold(p.Topic)
 	if p.Topic == thingsBoardTele {

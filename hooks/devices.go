@@ -164,8 +164,8 @@ func (t *Things) give(
 	return next, err
 }
 
-// parseSeen takes a filter of devices apart, which seenBy has seen: whose it is, and which device it is about; all that he sees if
-// that is empty.
+// parseSeen takes a filter of devices apart, which seenBy has seen: whose it is, and which device it is about; all that he sees
+// if that is empty.
 func parseSeen(filter string) (viewer, did accounts.Name, ok bool) {
 	area, rest, _ := strings.Cut(filter, "/")
 	who, rest, more := strings.Cut(rest, "/")
@@ -195,8 +195,8 @@ func parseSeen(filter string) (viewer, did accounts.Name, ok bool) {
 }
 
 // maySee says whether the account may subscribe to a filter of devices, whose form grantFilter has seen: 0, or the reason code of
-// the SUBACK. One that is about a certain device is refused to who may not see it; what is told of others is decided when there is
-// something to tell.
+// the SUBACK. One that is about a certain device is refused to who may not see it; what is told of others is decided when there
+// is something to tell.
 func (g *Gateway) maySee(ctx context.Context, self accounts.Name, filter string) byte {
 	_, did, _ := parseSeen(filter)
 	if did == "" || did == self {

@@ -99,7 +99,8 @@ func keyOf(id string) sessions.Key {
 func stateDocOf(s sessions.State) stateDoc {
 	d := stateDoc{
 		Version: int32(s.Version), Text: s.Options.Text, AckEvents: s.Options.AckEvents, SyncCursor: s.Options.SyncCursor,
-		Batch: s.Options.Batch, Device: s.Options.Device, Expiry: int64(s.ExpirySeconds), Open: s.Open, Left: momentOf(s.Left), Name: plain(s.Name),
+		Batch: s.Options.Batch, Device: s.Options.Device, Expiry: int64(s.ExpirySeconds), Open: s.Open,
+		Left: momentOf(s.Left), Name: plain(s.Name),
 		Invisible: s.Invisible, Streaming: s.Streaming, NextID: int32(s.NextID),
 	}
 	if s.Token != (accounts.Digest{}) {
@@ -125,7 +126,9 @@ func (d *sessionDoc) state() (s sessions.State, err error) {
 	x := &d.State
 	s = sessions.State{
 		Key: keyOf(d.ID), Version: byte(x.Version),
-		Options:       sessions.Options{Text: x.Text, AckEvents: x.AckEvents, SyncCursor: x.SyncCursor, Batch: x.Batch, Device: x.Device},
+		Options: sessions.Options{
+			Text: x.Text, AckEvents: x.AckEvents, SyncCursor: x.SyncCursor, Batch: x.Batch, Device: x.Device,
+		},
 		ExpirySeconds: uint32(x.Expiry), Open: x.Open, Left: x.Left.time(), Name: unplain(x.Name), Invisible: x.Invisible,
 		Streaming: x.Streaming, NextID: uint16(x.NextID),
 		Acked: uint64(d.Acked), Number: sessions.Number(d.Number), Queue: sessions.Cursor{Acked: uint64(d.QueueAcked)},

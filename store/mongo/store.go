@@ -50,8 +50,9 @@ type Store struct {
 
 	following sync.RWMutex // held while something follows; by who needs all of one moment, alone
 	flightMu  sync.Mutex
-	flights   map[chat.Conversation]flight                 // where things follow, until they have
-	torn      map[chat.Conversation]map[accounts.Name]bool // where not all has followed, as the database has failed, and who is told there
+	flights   map[chat.Conversation]flight // where things follow, until they have
+	// torn is where not all has followed, because the database has failed, and who is told there.
+	torn map[chat.Conversation]map[accounts.Name]bool
 
 	pushMu      sync.Mutex
 	pushQueue   []*pushing

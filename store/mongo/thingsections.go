@@ -67,8 +67,8 @@ func readEvents(ctx context.Context, s *Store, p *page, after *transfer.Event) e
 	})
 }
 
-// writeEvents is given them in their order: which is the last of a device is known when the next one comes, which may be in the next
-// call.
+// writeEvents is given them in their order: which is the last of a device is known when the next one comes, which may be in the
+// next call.
 func writeEvents(ctx context.Context, s *Store, records []*transfer.Event) error {
 	docs := make([]any, len(records))
 	for i, r := range records {

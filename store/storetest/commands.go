@@ -49,7 +49,8 @@ func testCommand(k *kit) {
 	c := devices.Command{
 		ID: "c1", Device: "lamp", Order: 7, Name: "dim", Args: json.RawMessage(`[1.0, "<ä>"]`), By: alice,
 		MID: "m\x00", Key: "light", Created: 1893553445006, Expires: 1893553505006, Timeout: 60000,
-		State: devices.CommandProgress, Rev: 1, Sent: 1893553445007, Delivered: 1893553445008, Percent: 40, Outcome: devices.Outcome{Text: "half"},
+		State: devices.CommandProgress, Rev: 1, Sent: 1893553445007, Delivered: 1893553445008, Percent: 40,
+		Outcome: devices.Outcome{Text: "half"},
 	}
 	k.putCommand(c)
 	k.crash()

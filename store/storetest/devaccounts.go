@@ -51,7 +51,8 @@ func testDevice(k *kit) {
 	d := k.createDevice(device("lamp", alice, 1))
 	k.crash()
 	k.sameDevice("device", d)
-	d.Secrets = slices.Insert(d.Secrets, 0, accounts.Secret{Digest: accounts.Digest{9, 31: 255}, Created: time.Unix(1800000000, 1).UTC()})
+	secret := accounts.Secret{Digest: accounts.Digest{9, 31: 255}, Created: time.Unix(1800000000, 1).UTC()}
+	d.Secrets = slices.Insert(d.Secrets, 0, secret)
 	d.Pins = []accounts.Digest{{7}, {6}}
 	d.Suspension = accounts.Suspension{Disabled: true, Reason: "lost", Until: time.Unix(2e9, 3).UTC()}
 	d.Owner = bob

@@ -109,8 +109,9 @@ func (k *kit) inhabit() {
 		}),
 		acc.PutToken(k.ctx(), accounts.Token{Digest: accounts.Digest{2}, Owner: alice, Created: ends, Expires: ends.Add(1)}),
 		acc.CreateDevice(k.ctx(), accounts.Device{
-			Name: "lamp", Owner: alice, Secrets: []accounts.Secret{{Digest: accounts.Digest{4}, Created: ends}, {Digest: accounts.Digest{5}}},
-			Pins: []accounts.Digest{{6}}, Suspension: accounts.Suspension{Disabled: true, Reason: "\xff", Until: ends}, Created: ends, Rev: 1,
+			Name: "lamp", Owner: alice, Created: ends, Rev: 1,
+			Secrets: []accounts.Secret{{Digest: accounts.Digest{4}, Created: ends}, {Digest: accounts.Digest{5}}},
+			Pins:    []accounts.Digest{{6}}, Suspension: accounts.Suspension{Disabled: true, Reason: "\xff", Until: ends},
 		}),
 		acc.CreateDevice(k.ctx(), accounts.Device{Name: "lock", Deleted: ends, Rev: 1}),
 		acc.PutInvitation(k.ctx(), accounts.Invitation{
