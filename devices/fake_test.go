@@ -254,6 +254,7 @@ type told struct {
 type ear struct {
 	mu    sync.Mutex
 	told  []told
+	deaf  error    // what Publish gives
 	posts []posted // those that were taken
 	open  map[accounts.Name]bool
 }
@@ -267,6 +268,9 @@ func (e *ear) Tell(to []accounts.Name, t Topic, payload []byte) {
 func (e *ear) Publish(_ context.Context, to []accounts.Name, t Topic, payload []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.deaf != nil {
+		return e.deaf
+	}
 	e.told = append(e.told, told{slices.Clone(to), t, string(payload), true})
 	return nil
 }

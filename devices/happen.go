@@ -84,9 +84,10 @@ func (h Happening) check() error {
 	return nil
 }
 
-// Happen stores what has happened to a device, and tells those who may see it. What it has said before, by its ID, is not stored
-// again: again says so. That an alarm is active which was active before, and not less severe, is stored and counted, and told
-// to nobody.
+// Happen stores what has happened to a device, and tells those who may see it; both is done when it returns. What it has said
+// before, by its ID, is not stored again: again says so. It is told again only if it is not known that it was: after a crash, or
+// when the queues of those who are told could not take it. That an alarm is active which was active before, and not less severe,
+// is stored and counted, and told to nobody.
 func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (stored Event, again bool, err error) {
 	if err := h.check(); err != nil {
 		return Event{}, false, err
@@ -110,13 +111,28 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 	if err != nil {
 		return Event{}, false, err
 	}
-	if again && !changed || h.Alarm != "" && !changed {
+	key := eventKey{did, stored.ID}
+	if again && s.told.Contains(key) || h.Alarm != "" && !changed && !(again && alarm.Changed == stored.Stored) {
 		return stored, again, nil
 	}
 	s.metrics.events.WithLabelValues(stored.Severity).Inc()
-	s.publish(ctx, s.viewers(ctx, thing), Topic{Device: did, Path: pathEvent}, stored.AppendJSON(nil, alarm))
+	topic := Topic{Device: did, Path: pathEvent}
+	if err := s.router.Publish(ctx, s.viewers(ctx, thing), topic, stored.AppendJSON(nil, alarm)); err != nil {
+		s.metrics.unsaid.Inc()
+		return stored, again, fmt.Errorf("tell event of %s: %w", did, err)
+	}
+	s.told.Add(key, struct{}{})
 	return stored, again, nil
 }
+
+// eventKey names an event.
+type eventKey struct {
+	device accounts.Name
+	id     string
+}
+
+// toldEvents is of how many events it is known that they were told.
+const toldEvents = 10_000
 
 // pathEvent is where events and alarms are told.
 const pathEvent = "event/out"

@@ -94,3 +94,30 @@ func FuzzWhatDevicesAndAppsSay(f *testing.F) {
 		}
 	})
 }
+
+// What a device is told to be stored was told to those who see it: it may come to them twice, and not never.
+func TestAnEventThatMayNotHaveBeenToldIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		smoke := Happening{ID: "1", Type: "smoke", Severity: Critical, Alarm: AlarmActive}
+		happens := func(h Happening, want error, told int) {
+			t.Helper()
+			if _, _, err := b.Happen(t.Context(), "lamp", h); !errors.Is(err, want) {
+				t.Fatalf("event %s: %v, want %v", h.ID, err, want)
+			}
+			if got := b.ear.heard(pathEvent); len(got) != told {
+				t.Errorf("event %s was told %d times, want %d", h.ID, len(got), told)
+			}
+		}
+		b.ear.deaf = ErrUnavailable
+		happens(smoke, ErrUnavailable, 0)
+		b.ear.deaf = nil
+		happens(smoke, nil, 1)
+		happens(smoke, nil, 0)
+		b.stop()
+		b = startBench(t, b.store) // which does not know what the one before has told
+		defer b.stop()
+		happens(smoke, nil, 1)
+		happens(smoke, nil, 0)
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -69,6 +70,7 @@ type Service struct {
 	flights   flights
 	presences clock // devices whose presence may change
 	beings    beings
+	told      *lru.Cache[eventKey, struct{}]
 	measured  clock // devices of which is to be forgotten what they have measured
 	newcomers newcomers
 	metrics   metrics
@@ -76,8 +78,12 @@ type Service struct {
 
 // New makes the service out of its parts. cfg has been validated.
 func New(cfg Config, store Store, things *Things, log *slog.Logger) *Service {
+	told, err := lru.New[eventKey, struct{}](toldEvents)
+	if err != nil {
+		panic(err) // of a size that is none
+	}
 	s := &Service{
-		cfg: cfg, store: store, things: things, log: log, now: time.Now, router: nowhere{}, metrics: newMetrics(),
+		cfg: cfg, store: store, things: things, log: log, now: time.Now, router: nowhere{}, metrics: newMetrics(), told: told,
 	}
 	things.OnChange(s.thingChanged)
 	return s

@@ -57,8 +57,11 @@ func (t *Things) Publish(ctx context.Context, to []accounts.Name, topic devices.
 	for _, viewer := range to {
 		m := serverMessage(seenBy(written, viewer), payload)
 		published, err := t.registry.Publish(ctx, sessions.Posting{Message: m})
-		if err != nil {
-			failed = err // the others may have room
+		switch {
+		case errors.Is(err, sessions.ErrQueueFull): // which is nobody else's trouble
+			continue
+		case err != nil:
+			failed = err
 			continue
 		}
 		publications = append(publications, published)
