@@ -25,7 +25,8 @@ type Telemetry interface {
 	// LastPoints gives the last point of each key of a device, in the order of keys.
 	LastPoints(ctx context.Context, did accounts.Name) ([]Point, error)
 	// Points gives what a device has measured from an hour on, and before another one, sorted by key and time; of some keys, or
-	// of all if keys is nil. It reads hour by hour until it has limit points or more, and gives the hour to go on from, or before.
+	// of all if keys is nil. It reads hour by hour until it has limit points or more, and gives the hour to go on from:
+	// before, if there is no more.
 	Points(ctx context.Context, did accounts.Name, keys []string, from, before Hour, limit int) ([]Point, Hour, error)
 	// Rollups gives those of minutes or of hours of some keys of a device, from an hour on, and before another one.
 	Rollups(ctx context.Context, did accounts.Name, keys []string, span Span, from, before Hour) (Rollups, error)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/broker/brokertest"
-	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
@@ -38,29 +37,5 @@ func TestADeviceMadeForThingsBoardMeasures(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("of a device that is gone there is %+v, %v", last, err)
 		}
-	}
-}
-
-func TestADeviceMadeForThingsBoardMeasures(t *testing.T) {
-	n := start(t)
-	secret, err := n.Accounts().AddDevice(t.Context(), "meter", "alice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Things().Add(t.Context(), devices.Added{ID: "meter", Owner: "alice"}); err != nil {
-		t.Fatal(err)
-	}
-	meter := connect(t, n, wire.V311, wire.Connect{User: "dev:meter", Password: secret, ClientID: "m", Clean: true})
-	for _, payload := range []string{
-		`{"temperature":42}`, `[{"key1":"value1"},{"key2":true}]`, `{"ts":1451649600512,"values":{"key1":"value1","key2":"value2"}}`,
-	} {
-		meter.send(wire.Packet{
-			Type: wire.PUBLISH, ID: 1, QoS: 1, Topic: "v1/devices/me/telemetry", Payload: []byte(payload),
-		})
-		meter.read(wire.PUBACK)
-	}
-	last, err := n.Telemetry().Last(t.Context(), "meter")
-	if err != nil || len(last) != 3 || last[2].Number != 42 || last[0].Text != "value1" {
-		t.Errorf("got %+v, %v", last, err)
 	}
 }
