@@ -80,7 +80,7 @@ func TestNobodyCanSubscribeToWhatIsNotHis(t *testing.T) {
 		"$share//im/u/alice/in", "$share/g", "$share", "$share/im/u/alice/in", "$queue/im/u/alice/in",
 		"$exclusive/im/u/alice/in", "im/c/d.alice.bob/live", "im/c/d.alice.bob/#", "im/c/+/live", "im/c/+/send", "im/c/#", "im/to/bob/send",
 		"im/to/+/send", "im/rpc/#", "im/rpc/sync", "im/p/alice", "im/p/#", "im/p/+/bob", "$SYS/#", "$SYS/broker/clients/total", "$SYS/+/+",
-		"dev/#", "dev/+/state", "m/#", "$aws/#", "$delayed/1/im/u/alice/in",
+		"dev/other/#", "dev/other/state", "dev/other/cmd/+", "$share/g/dev/#", "m/#", "$aws/#", "$delayed/1/im/u/alice/in",
 	}
 	for version, v := range versions {
 		t.Run(version, func(t *testing.T) {

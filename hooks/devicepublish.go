@@ -85,7 +85,7 @@ func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish)
 		return g.tell(ctx, c, t, p)
 	}
 	ctx = context.WithoutCancel(ctx)
-	return sessions.Outcome{Later: func() sessions.Outcome { return g.tell(ctx, c, t, p) }}
+	return g.later(c, "publication of a device", func() sessions.Outcome { return g.tell(ctx, c, t, p) })
 }
 
 func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {

@@ -144,7 +144,7 @@ func (g *Gateway) send(ctx context.Context, c *connection, cmd command, p sessio
 	}
 	if p.QoS < 2 && origin == nil {
 		if finish := g.rooms.Chat.Begin(ctx, c.account, cmd.target, content, &c.sends); finish != nil {
-			return sessions.Outcome{Later: func() sessions.Outcome { return outcome(finish()) }}
+			return g.later(c, "message", func() sessions.Outcome { return outcome(finish()) })
 		}
 	}
 	if err := c.sends.Wait(); err != nil {

@@ -33,7 +33,7 @@ func TestAHiddenAccountLooksLikeNoAccount(t *testing.T) {
 		return randomRoom.ReplaceAllString(named, `"c":"ROOM"`)
 	}
 	for _, op := range some(t, sortedKeys(table(t))) {
-		if op == "register" {
+		if op == "register" || op == "device.add" { // a name is taken, whoever has it
 			continue
 		}
 		t.Run(op, func(t *testing.T) {
