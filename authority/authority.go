@@ -1,12 +1,12 @@
-// Package authority vouches for devices by certificates. It is both sides of that: a [Trust] looks, for a server, whether somebody
-// that the server trusts has signed a certificate and has not revoked it; an [Authority] is such a somebody, in a directory of
-// files, who makes certificates for devices and revokes them.
+// Package authority vouches for devices by certificates. It is both sides of that: a [Trust] looks, for a server, whether
+// somebody that the server trusts has signed a certificate and has not revoked it; an [Authority] is such a somebody, in a
+// directory of files, who makes certificates for devices and revokes them.
 //
-// Nothing here is our own: certificates and keys are PEM (PKCS #8), what is revoked is a list (CRL) as RFC 5280 has it. Both sides
-// need each other's files only, so that any other authority does as well, and any other server.
+// Nothing here is our own: certificates and keys are PEM (PKCS #8), what is revoked is a list (CRL) as RFC 5280 has it.
+// Both sides need each other's files only, so that any other authority does as well, and any other server.
 //
-// A certificate is for the device that its subject's common name says, and is one of a client. The server looks at nothing else of
-// it, and asks no one: a list is read again when its file has changed.
+// A certificate is for the device that its subject's common name says, and is one of a client. The server looks at nothing
+// else of it, and asks no one: a list is read again when its file has changed.
 package authority
 
 import (

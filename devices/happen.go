@@ -112,7 +112,8 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 		return Event{}, false, err
 	}
 	key := eventKey{did, stored.ID}
-	if again && s.told.Contains(key) || h.Alarm != "" && !changed && !(again && alarm.Changed == stored.Stored) {
+	raised := changed || again && alarm.Changed == stored.Stored
+	if again && s.told.Contains(key) || h.Alarm != "" && !raised {
 		return stored, again, nil
 	}
 	s.metrics.events.WithLabelValues(stored.Severity).Inc()

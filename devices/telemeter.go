@@ -86,9 +86,9 @@ type Recorded struct {
 	Last   []Point // the last point of each key, in the order of keys; nil: none has changed
 }
 
-// Record stores what a device has published; it is durable when Record returns. Points that are more than five minutes ahead of
-// now are of now, those that are too old are left out, and both are told. ErrMalformed, ErrTooLarge, ErrTooMany: nothing was stored,
-// and the same would be refused again.
+// Record stores what a device has published; it is durable when Record returns. Points that are more than five minutes
+// ahead of now are of now, those that are too old are left out, and both are told. ErrMalformed, ErrTooLarge, ErrTooMany:
+// nothing was stored, and the same would be refused again.
 func (t *Telemeter) Record(ctx context.Context, did accounts.Name, payload []byte, now time.Time) (Recorded, error) {
 	r, err := t.record(ctx, did, payload, now)
 	if err != nil {

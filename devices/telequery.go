@@ -129,7 +129,8 @@ func (q TelemetryQuery) validate() error {
 		return fmt.Errorf("%d keys, and %d may be: %w", len(q.Keys), MaxQueryKeys, ErrMalformed)
 	case q.Agg != "" && q.Points != 0:
 		return fmt.Errorf("an aggregate and a chart: %w", ErrMalformed)
-	case q.Agg != "" && (!q.Agg.known() || q.Every < 1 || q.Every > longest || q.Every > minuteMillis && q.Every%minuteMillis != 0):
+	case q.Agg != "" &&
+		(!q.Agg.known() || q.Every < 1 || q.Every > longest || q.Every > minuteMillis && q.Every%minuteMillis != 0):
 		return fmt.Errorf("%.20q of each %d ms: %w", string(q.Agg), q.Every, ErrMalformed)
 	case q.Points != 0 && (q.Points < 3 || q.Points > MaxChart):
 		return fmt.Errorf("a chart of %d points, and 3 to %d may be: %w", q.Points, MaxChart, ErrMalformed)

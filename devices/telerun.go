@@ -101,7 +101,8 @@ func (t *Telemeter) seal(ctx context.Context, o OpenHour) error {
 	return nil
 }
 
-// sealBusy makes one block of many, and forgets how much has come of hours that are over, unless they are of those that still fill.
+// sealBusy makes one block of many, and forgets how much has come of hours that are over, unless they are of those that
+// still fill.
 func (t *Telemeter) sealBusy(ctx context.Context) error {
 	over := HourOf(t.now().Add(-teleLate).UnixMilli())
 	var many []OpenHour

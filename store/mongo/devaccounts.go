@@ -34,8 +34,8 @@ type deviceSecretDoc struct {
 	Created *moment `bson:"created,omitempty"`
 }
 
-// pinDoc says which device a certificate is for. It decides that no two have one; the device's document, which is written after it,
-// says whether it has it still. So one that is left over means nothing, and is given to whoever needs it.
+// pinDoc says which device a certificate is for. It decides that no two have one; the device's document, which is written
+// after it, says whether it has it still. So one that is left over means nothing, and is given to whoever needs it.
 type pinDoc struct {
 	Digest []byte        `bson:"_id"`
 	Device accounts.Name `bson:"device"`

@@ -12,8 +12,8 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// eventDoc is a devices.Event. The last one of a device is never purged, and says so; by the time that it is followed by another one,
-// who has written that says that it is the last no more.
+// eventDoc is a devices.Event. The last one of a device is never purged, and says so; by the time that it is followed by
+// another one, who has written that says that it is the last no more.
 type eventDoc struct {
 	At deviceKey     `bson:"_id"`
 	W  bson.ObjectID `bson:"w"` // which write has made it
@@ -77,8 +77,8 @@ func (d deviceStore) insertEvent(ctx context.Context, doc *eventDoc) (*eventDoc,
 	}
 }
 
-// follow says of the events before one that they are the last no more. Usually that is one; if it is none, or it is not known whether
-// it was done, it is looked which is. What goes wrong does no harm: the next event does it.
+// follow says of the events before one that they are the last no more. Usually that is one; if it is none, or it is not
+// known whether it was done, it is looked which is. What goes wrong does no harm: the next event does it.
 func (d deviceStore) follow(ctx context.Context, e *eventDoc, again bool) {
 	if !again && e.Order == 1 {
 		return

@@ -1,9 +1,9 @@
 // Package pebble keeps everything on one machine, in a CockroachDB Pebble database: an ordered map of bytes with a log.
 //
-// One [Store] is the accounts.Store, chat.Store, devices.Store and sessions.Store of a node. Every change of any of them is one batch
-// that takes its place in one order (sequencer.go) and becomes durable a moment later, together with all that wait at that
-// time. Nothing that was read is returned before it is durable. keys.go and rows.go hold the format; docs/storage.md
-// explains it.
+// One [Store] is the accounts.Store, chat.Store, devices.Store and sessions.Store of a node. Every change of any of them is
+// one batch that takes its place in one order (sequencer.go) and becomes durable a moment later, together with all that
+// wait at that time. Nothing that was read is returned before it is durable. keys.go and rows.go hold the format;
+// docs/storage.md explains it.
 //
 // Small changes share a batch when the disk is busy. Queues of free topics (queues.go) get their entries without reading
 // anything; what is needed to keep them within their bounds (backlog.go) and to remove what nobody needs any more
