@@ -35,8 +35,8 @@ func (n *Node) secure() (*tls.Config, error) {
 	return c, nil
 }
 
-// forMQTT gives what is so for MQTT only. Certificates are asked for without saying of whom, because one may be pinned that nobody
-// has signed, and are looked at with the CONNECT, which can be told that they are not good.
+// forMQTT gives what is so for MQTT only. Certificates are asked for without saying of whom, because one may be pinned that
+// nobody has signed, and are looked at with the CONNECT, which can be told that they are not good.
 func (n *Node) forMQTT(common *tls.Config) *tls.Config {
 	c := common.Clone()
 	c.NextProtos = protocols
@@ -68,8 +68,8 @@ func (n *Node) trust(acc *accounts.Service) error {
 // revoked may be used by a device that is connected. Who connects is looked at then.
 const trustEvery = 2 * time.Second
 
-// watchTrust looks again at who has shown a certificate whenever there is something new from the authorities: twice, for those who
-// were just coming when it was seen.
+// watchTrust looks again at who has shown a certificate whenever there is something new from the authorities: twice, for those
+// who were just coming when it was seen.
 func (n *Node) watchTrust(ctx context.Context) error {
 	if n.trusted == nil {
 		return nil

@@ -57,8 +57,8 @@ type TLSConfig struct {
 	// File with the certificates of those who sign certificates of devices, PEM, "magpie ca" for one; read again when it has
 	// changed. Empty: only certificates that are pinned to a device count.
 	ClientCA string `toml:"client_ca"`
-	// File with the lists of certificates that they have revoked (CRL), PEM; read again when it has changed, and then devices with
-	// such a certificate are disconnected. Empty: none is.
+	// File with the lists of certificates that they have revoked (CRL), PEM; read again when it has changed, and then devices
+	// with such a certificate are disconnected. Empty: none is.
 	ClientRevoked string `toml:"client_revoked"`
 }
 

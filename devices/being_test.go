@@ -57,7 +57,10 @@ func TestPresenceIsTold(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		want("offline disconnect")
 		time.Sleep(2 * time.Second)
-		if n := len(b.beings.all); n != 0 {
+		b.beings.mu.Lock()
+		n := len(b.beings.all)
+		b.beings.mu.Unlock()
+		if n != 0 {
 			t.Errorf("%d devices are remembered", n)
 		}
 		p, err := b.Presence(t.Context(), "gus", "lamp")

@@ -81,7 +81,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		cfg: cfg, logger: log, counts: newCounts(),
 		convs: map[chat.Conversation]*conversation{}, heads: map[accounts.Name]streamHead{},
-		flights: map[chat.Conversation]flight{}, torn: map[chat.Conversation]map[accounts.Name]bool{}, left: make(chan struct{}, 1),
+		flights: map[chat.Conversation]flight{}, torn: map[chat.Conversation]map[accounts.Name]bool{},
+		left:      make(chan struct{}, 1),
 		telemetry: newTelemetry(),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
