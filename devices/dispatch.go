@@ -204,6 +204,9 @@ func (r *round) post(ctx context.Context) error {
 			return err
 		}
 		if !r.write(r.open[i], again) {
+			if r.now().UnixMilli() >= c.Expires { // on its way: it says nothing of the device
+				continue
+			}
 			if n == 0 {
 				r.flights.end(c.Device, ready)
 			}

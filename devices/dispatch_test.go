@@ -280,3 +280,22 @@ func TestWhatTheStoreCannotDoIsDoneLater(t *testing.T) {
 		b.wantStates(t, c, "queued", "sent")
 	})
 }
+
+// A command whose time ends on its way to the device says nothing of whether the device takes commands.
+func TestWhatEndsOnItsWayHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		b.ear.connect(b.Service, "lamp", true)
+		b.ear.slow = 50 * time.Millisecond
+		short := b.call(t, Call{Name: "on", TTL: 10 * time.Millisecond})
+		long := b.call(t, Call{Name: "on", TTL: time.Hour})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		b.wantStates(t, short, "queued", "sent", "expired")
+		b.wantStates(t, long, "queued", "sent")
+		if posts := b.ear.took(); len(posts) != 1 {
+			t.Errorf("posted %+v", posts)
+		}
+	})
+}

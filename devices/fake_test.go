@@ -254,8 +254,9 @@ type told struct {
 type ear struct {
 	mu    sync.Mutex
 	told  []told
-	deaf  error    // what Publish gives
-	posts []posted // those that were taken
+	deaf  error         // what Publish gives
+	slow  time.Duration // of Post
+	posts []posted      // those that were taken
 	open  map[accounts.Name]bool
 }
 
@@ -276,8 +277,12 @@ func (e *ear) Publish(_ context.Context, to []accounts.Name, t Topic, payload []
 }
 
 func (e *ear) Post(p Post) bool {
+	time.Sleep(e.slow)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !time.Now().Before(p.Expires) {
+		return false
+	}
 	if e.open[p.Device] {
 		e.posts = append(e.posts, posted{p, time.Now()})
 	}
