@@ -12,8 +12,8 @@ import (
 // called once, before anything else, and must not wait for a client.
 func (s *Service) SetRevoked(revoked func(owner Name, tokens []Digest)) { s.revoked = revoked }
 
-// SetBarred says whom to tell of a device that may not log in any more, after that has become so: who ends what it has open. It is
-// called once, before anything else, and must not wait for a client.
+// SetBarred says whom to tell of a device that may not log in any more, after that has become so: who ends what it has
+// open. It is called once, before anything else, and must not wait for a client.
 func (s *Service) SetBarred(barred func(did Name)) { s.barred = barred }
 
 // Revision changes whenever something that the account has shown may have become worthless, or be worth less: a password is

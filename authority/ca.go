@@ -103,8 +103,8 @@ func (a *Authority) Issue(did string, life time.Duration) (certificate, key []by
 	return certificate, encode("PRIVATE KEY", pkcs8), nil
 }
 
-// Sign makes a certificate for a device that has made its key itself, and a request (PKCS #10, in PEM) for it. Nothing else of the
-// request counts.
+// Sign makes a certificate for a device that has made its key itself, and a request (PKCS #10, in PEM) for it. Nothing
+// else of the request counts.
 func (a *Authority) Sign(did, requestFile string, life time.Duration) (certificate []byte, err error) {
 	requests, err := readPEM(requestFile, "CERTIFICATE REQUEST", x509.ParseCertificateRequest)
 	if err == nil {

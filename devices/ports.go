@@ -17,10 +17,10 @@ var (
 	ErrUnavailable = accounts.ErrUnavailable
 )
 
-// Store keeps everything of devices but how they log in. When a writing method returns nil, what it wrote survives a crash, and
-// nothing is given that would not. Every method is safe for concurrent use, also by several processes where a store can have them,
-// and may fail with an error that wraps ErrUnavailable. What has a Rev (a shadow: a Version) is written only if that is one higher
-// than what is stored, where nothing counts as 0; otherwise ErrChanged.
+// Store keeps everything of devices but how they log in. When a writing method returns nil, what it wrote survives a
+// crash, and nothing is given that would not. Every method is safe for concurrent use, also by several processes where
+// a store can have them, and may fail with an error that wraps ErrUnavailable. What has a Rev (a shadow: a Version) is
+// written only if that is one higher than what is stored, where nothing counts as 0; otherwise ErrChanged.
 type Store interface {
 	Registry
 	Shadows

@@ -22,7 +22,8 @@ const maxShadowName = 64
 
 func validShadowName(name string) bool {
 	ok := func(c byte) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '$' || c == ':' || c == '_' || c == '-'
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		return letter || c == '$' || c == ':' || c == '_' || c == '-'
 	}
 	for i := range len(name) {
 		if !ok(name[i]) {
