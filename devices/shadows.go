@@ -180,8 +180,8 @@ func (s *Service) tellUpdate(thing Thing, name string, before, after Shadow, u S
 	s.tellNative(thing, name, before, after, u.Desired.Set, to)
 }
 
-// tellNative says what the classic shadow is now, and to the device what it should be, if that has changed and is not just what it
-// has said itself.
+// tellNative says what the classic shadow is now, and to the device what it should be, if that has changed and is not
+// just what it has said itself.
 func (s *Service) tellNative(thing Thing, name string, before, after Shadow, desired bool, to []accounts.Name) {
 	if name != "" {
 		return
@@ -223,8 +223,8 @@ func (s Shadow) want() []byte {
 	}{delta, s.Version})
 }
 
-// ServeShadow does what AWS's device shadow service does with a request to $aws/things/{did}/shadow[/name/{name}]/{verb}, and says
-// what has become of it on the topics below. A nil error means that it has answered, be it by refusing.
+// ServeShadow does what AWS's device shadow service does with a request to $aws/things/{did}/shadow[/name/{name}]/{verb},
+// and says what has become of it on the topics below. A nil error means that it has answered, be it by refusing.
 func (s *Service) ServeShadow(ctx context.Context, who, did accounts.Name, name, verb string, payload []byte) error {
 	var refused *ShadowError
 	err := s.serveShadow(ctx, who, did, name, verb, payload)

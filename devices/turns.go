@@ -7,7 +7,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// turns gives everybody who has to do with a device the device to himself, one after the other. Who has it may wait for the store.
+// turns gives everybody who has to do with a device the device to himself, one after the other. Who has it may wait for
+// the store.
 type turns struct {
 	mu   sync.Mutex
 	held map[accounts.Name]*turn // of the devices that somebody has or waits for

@@ -179,8 +179,8 @@ func (t telemetryStore) last(ctx context.Context, did accounts.Name) (d lastDoc,
 	return d, all, err
 }
 
-// putLast replaces the last points of a device, if they are still those that they were. Where an answer was lost it is done again,
-// on what is there.
+// putLast replaces the last points of a device, if they are still those that they were. Where an answer was lost it is
+// done again, on what is there.
 func (t telemetryStore) putLast(ctx context.Context, was lastDoc, last []devices.Point) (done bool, err error) {
 	is := lastDoc{was.Device, devices.EncodePoints(0, last), was.Rev + 1}
 	err = retried(ctx, func() error {
