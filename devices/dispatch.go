@@ -203,13 +203,12 @@ func (r *round) post(ctx context.Context) error {
 		if err := r.put(ctx, i, next); err != nil { // it is known to be sent before it can be
 			return err
 		}
-		if !r.write(r.open[i], again) {
-			if r.now().UnixMilli() >= c.Expires { // on its way: it says nothing of the device
-				continue
-			}
-			if n == 0 {
-				r.flights.end(c.Device, ready)
-			}
+		switch err := r.write(r.open[i], again); {
+		case errors.Is(err, ErrAway):
+			r.flights.end(c.Device, ready)
+			return nil
+		case err != nil && !errors.Is(err, ErrUnfit): // which it is alone
+			r.again = r.now().Add(retry)
 			return nil
 		}
 	}
@@ -220,28 +219,28 @@ func (r *round) blocked(i int) bool {
 	return slices.ContainsFunc(r.open[:i], func(c Command) bool { return c.Blocks(r.open[i], r.thing.Serial) })
 }
 
-// write hands a command over. It is false if nobody takes it.
-func (s *Service) write(c Command, again bool) bool {
+// write hands a command over. Its errors are those of Router.Post.
+func (s *Service) write(c Command, again bool) error {
 	arrive := s.flights.depart(c.Device, c.ID)
 	came := func(acked int64) {
 		if arrive(acked, s.now().UnixMilli()) {
 			s.commands.set(c.Device, s.now())
 		}
 	}
-	taken := s.router.Post(Post{
+	err := s.router.Post(Post{
 		Device: c.Device, Path: "cmd/" + c.ID, Payload: c.document(again), Again: again, Expires: time.UnixMilli(c.Expires),
 		Acked: func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
 	})
 	what := "first"
 	switch {
-	case !taken:
+	case err != nil:
 		s.flights.recall(c.Device, c.ID)
 		what = "untaken"
 	case again:
 		what = "again"
 	}
 	s.metrics.posts.WithLabelValues(what).Inc()
-	return taken
+	return err
 }
 
 // setDue says when something happens to the commands by itself.

@@ -299,3 +299,31 @@ func TestWhatEndsOnItsWayHoldsNobodyUp(t *testing.T) {
 		}
 	})
 }
+
+// Neither does one that is larger than the device takes, nor that too much is on its way for a moment.
+func TestWhatDoesNotFitHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		b.ear.connect(b.Service, "lamp", true)
+		b.ear.largest = 300
+		large := b.call(t, Call{Name: "on", Args: json.RawMessage(`"` + strings.Repeat("x", 300) + `"`), TTL: 5 * time.Second})
+		small := b.call(t, Call{Name: "on"})
+		synctest.Wait()
+		b.wantStates(t, small, "queued", "sent")
+		if posts := b.ear.took(); len(posts) != 1 || posts[0].Path != "cmd/"+small.ID {
+			t.Errorf("posted %+v", posts)
+		}
+		b.ear.fill(true)
+		later := b.call(t, Call{Name: "on"})
+		synctest.Wait()
+		b.ear.fill(false)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		b.wantStates(t, large, "queued", "sent", "expired")
+		b.wantStates(t, later, "queued", "sent")
+		if posts := b.ear.took(); len(posts) != 2 || posts[1].Path != "cmd/"+later.ID {
+			t.Errorf("posted in the end %+v", posts)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package devices
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -252,12 +253,14 @@ type told struct {
 
 // ear is a Router that remembers, with a link to each device that takes commands as a test says.
 type ear struct {
-	mu    sync.Mutex
-	told  []told
-	deaf  error         // what Publish gives
-	slow  time.Duration // of Post
-	posts []posted      // those that were taken
-	open  map[accounts.Name]bool
+	mu      sync.Mutex
+	told    []told
+	deaf    error         // what Publish gives
+	slow    time.Duration // of Post
+	largest int           // payload of a Post that is taken; 0: any
+	full    bool          // no Post is taken
+	posts   []posted      // those that were taken
+	open    map[accounts.Name]bool
 }
 
 func (e *ear) Tell(to []accounts.Name, t Topic, payload []byte) {
@@ -276,17 +279,23 @@ func (e *ear) Publish(_ context.Context, to []accounts.Name, t Topic, payload []
 	return nil
 }
 
-func (e *ear) Post(p Post) bool {
+func (e *ear) Post(p Post) error {
 	<-time.After(e.slow)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !time.Now().Before(p.Expires) {
-		return false
+		return ErrUnfit
 	}
-	if e.open[p.Device] {
-		e.posts = append(e.posts, posted{p, time.Now()})
+	switch {
+	case !e.open[p.Device]:
+		return ErrAway
+	case e.largest > 0 && len(p.Payload) > e.largest:
+		return ErrUnfit
+	case e.full:
+		return errors.New("too much is on its way")
 	}
-	return e.open[p.Device]
+	e.posts = append(e.posts, posted{p, time.Now()})
+	return nil
 }
 
 type posted struct {
@@ -309,6 +318,13 @@ func (e *ear) connect(s *Service, did accounts.Name, on bool) {
 }
 
 // took gives what came since the last call.
+// fill has no Post taken, or lets them be again.
+func (e *ear) fill(on bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.full = on
+}
+
 func (e *ear) took() []posted {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -38,9 +38,9 @@ type Router interface {
 	Tell(to []accounts.Name, t Topic, payload []byte)
 	// Publish says what has happened to some accounts, also for when they come back: if they want to know, they will.
 	Publish(ctx context.Context, to []accounts.Name, t Topic, payload []byte) error
-	// Post writes a command to the newest session of a device that takes commands. It is false if there is none, or too much is
-	// on its way to it.
-	Post(p Post) bool
+	// Post writes a command to the newest session of a device that takes commands. If it does not, nothing of p is called:
+	// ErrAway, ErrUnfit, or another error if too much is on its way.
+	Post(p Post) error
 }
 
 // nowhere is where everything goes before there is a Router.
@@ -48,7 +48,7 @@ type nowhere struct{}
 
 func (nowhere) Tell([]accounts.Name, Topic, []byte)                           {}
 func (nowhere) Publish(context.Context, []accounts.Name, Topic, []byte) error { return nil }
-func (nowhere) Post(Post) bool                                                { return false }
+func (nowhere) Post(Post) error                                               { return ErrAway }
 
 // Service is devices at work: what they are and should be, what they are told to do, what happens to them, and whether they are
 // there. Make one with [New], and keep [Service.Run] running. Safe for concurrent use.

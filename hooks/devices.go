@@ -69,7 +69,8 @@ func (t *Things) Publish(ctx context.Context, to []accounts.Name, topic devices.
 	for _, p := range publications {
 		if p.Commit != nil {
 			if err := p.Commit.Wait(ctx); err != nil {
-				return err
+				failed = err
+				continue
 			}
 		}
 		p.Deliver()
@@ -78,12 +79,19 @@ func (t *Things) Publish(ctx context.Context, to []accounts.Name, topic devices.
 }
 
 // Post implements devices.Router.
-func (t *Things) Post(p devices.Post) bool {
-	written := "dev/" + string(p.Device) + "/" + p.Path
-	return t.registry.Post(p.Device, sessions.Publish{
+func (t *Things) Post(p devices.Post) error {
+	written := spelled(devices.Topic{Device: p.Device, Path: p.Path})
+	err := t.registry.Post(p.Device, sessions.Publish{
 		Topic: seenBy(written, p.Device), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
 		ResponseTopic: written + "/ack",
-	}, sessions.PostOptions{Expires: p.Expires, Written: func() {}, Acked: p.Acked, Lost: p.Lost})
+	}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
+	switch {
+	case errors.Is(err, sessions.ErrUnheard):
+		return devices.ErrAway
+	case errors.Is(err, sessions.ErrUnfit):
+		return devices.ErrUnfit
+	}
+	return err
 }
 
 // Has says whether topics of a filter may say something: sessions.Current.

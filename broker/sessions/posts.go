@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -19,6 +20,16 @@ type PostOptions struct {
 	Acked   func()    // the PUBACK came; at most once
 	Lost    func()    // the link ended before that, or gave it up; at most once, and not after Acked
 }
+
+// Why a post is not taken. Nothing of its options is called then.
+var (
+	// ErrUnheard means that no link listens.
+	ErrUnheard = errors.New("nobody listens")
+	// ErrPostsFull means that too much waits on the link; what becomes of that says when there is room.
+	ErrPostsFull = errors.New("too many posts wait")
+	// ErrUnfit means that it is not for this client: it has expired, or is larger than the client takes.
+	ErrUnfit = errors.New("expired, or larger than the client takes")
+)
 
 // Bounds of one link.
 const (
@@ -45,21 +56,20 @@ func (p post) expired() bool { return !p.Expires.IsZero() && !time.Now().Before(
 // Post sends p on the newest started link of an account that has a subscription for its topic, with QoS 1 if that was
 // granted, before what comes from the queue and the stream. p.Dup is kept. Posts of a link keep their order.
 //
-// It says whether the link takes it. If it does not, nothing of o is called: no link listens, too many posts wait there, it
-// has expired, or is larger than the client takes. When a newer link asks for what its topics say (Current), those that have
-// not been written on an older one are lost before that.
-func (r *Registry) Post(account accounts.Name, p Publish, o PostOptions) bool {
+// It gives nil if the link takes it; otherwise ErrUnheard, ErrPostsFull or ErrUnfit. When a newer link asks for what its topics
+// say (Current), those that have not been written on an older one are lost before that.
+func (r *Registry) Post(account accounts.Name, p Publish, o PostOptions) error {
 	unlock, ok := r.lockPosts(account)
 	if !ok {
-		return false
+		return ErrUnheard
 	}
 	defer unlock()
 	for _, l := range slices.Backward(r.linksOf(account)) {
-		if listens, taken := l.post(post{p, o}); listens {
-			return taken
+		if err := l.post(post{p, o}); !errors.Is(err, ErrUnheard) {
+			return err
 		}
 	}
-	return false
+	return ErrUnheard
 }
 
 // lockPosts locks the posts of an account, if it has a connection.
@@ -75,21 +85,24 @@ func (r *Registry) lockPosts(name accounts.Name) (unlock func(), ok bool) {
 }
 
 // post takes a post, if the link is one for its topic.
-func (l *Link) post(p post) (listens, taken bool) {
+func (l *Link) post(p post) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	route := l.subs.route(p.Topic)
 	if !l.started || l.closed || l.draining || !route.ok {
-		return false, false
+		return ErrUnheard
 	}
 	q := &l.posts
 	l.dropPostsLocked(post.expired)
-	if len(q.waiting) >= maxPosts || len(q.tidings) >= maxTidings || p.expired() || !l.fitsPostLocked(p, route) {
-		return true, false
+	switch {
+	case p.expired() || !l.fitsPostLocked(p, route):
+		return ErrUnfit
+	case len(q.waiting) >= maxPosts || len(q.tidings) >= maxTidings:
+		return ErrPostsFull
 	}
 	q.waiting = append(q.waiting, p)
 	l.moveLocked()
-	return true, true
+	return nil
 }
 
 // fitsPostLocked says whether the client takes a packet of this size. It is asked first, or it would be posted again and again.

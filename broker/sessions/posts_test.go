@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,21 +67,21 @@ func TestAPostIsTakenWithItsPuback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(newFakeStore(emptyDisk()), &fakeLog{})
 		var n tidings
-		post := func(p Publish, want bool) {
+		post := func(p Publish, want error) {
 			t.Helper()
-			if got := r.Post("alice", p, n.of(string(p.Payload))); got != want {
+			if got := r.Post("alice", p, n.of(string(p.Payload))); !errors.Is(got, want) {
 				t.Errorf("posted %s: %v, want %v", p.Payload, got, want)
 			}
 		}
-		post(command("a"), false)
+		post(command("a"), ErrUnheard)
 		x := open(t, r, persistent("lamp", 5))
-		post(command("a"), false)
+		post(command("a"), ErrUnheard)
 		obey(t, x, 2)
-		post(Publish{Topic: "dev/alice/alice/want", Payload: []byte("other")}, false)
+		post(Publish{Topic: "dev/alice/alice/want", Payload: []byte("other")}, ErrUnheard)
 		again := command("a")
 		again.Dup, again.Retain, again.Expiry = true, true, 9
-		post(again, true)
-		post(command("b"), true)
+		post(again, nil)
+		post(command("b"), nil)
 		got := wants(t, x, "publish a q1 dup, publish b q1")
 		p := got[0].publish
 		if p.Topic != "dev/me/cmd/a" || p.Retain || p.Expiry != 0 || !slices.Equal(p.SubscriptionIDs, []int{5}) || p.ID == 0 {
@@ -91,7 +92,7 @@ func TestAPostIsTakenWithItsPuback(t *testing.T) {
 		n.want(t, "b acked")
 		x.close()
 		n.want(t, "a lost")
-		post(command("c"), false)
+		post(command("c"), ErrUnheard)
 		n.want(t, "")
 		if x.link.inFlight != 1 {
 			t.Errorf("%d in flight, want the one that is lost", x.link.inFlight)
@@ -111,8 +112,8 @@ func TestAPostThatIsTooLargeIsNotTakenAndOneThatIsRefusedIs(t *testing.T) {
 		obey(t, x, 1)
 		var n tidings
 		r.Post("alice", command("a"), n.of("a"))
-		if r.Post("alice", command(strings.Repeat("b", 200)), n.of("too large")) {
-			t.Error("what is larger than the client takes was taken")
+		if err := r.Post("alice", command(strings.Repeat("b", 200)), n.of("too large")); !errors.Is(err, ErrUnfit) {
+			t.Errorf("what is larger than the client takes: %v", err)
 		}
 		r.Post("alice", command(strings.Repeat("b", 50)), n.of("b")) // fits as far as it is known, and not on the wire
 		r.Post("alice", command("c"), PostOptions{})
@@ -137,8 +138,12 @@ func TestPostsComeInOrderBeforeAllElse(t *testing.T) {
 		var n tidings
 		for i := range maxPosts + 2 {
 			name := fmt.Sprint("c", i)
-			if taken := r.Post("alice", command(name), n.of(name)); taken != (i < maxPosts) {
-				t.Errorf("post %d was taken: %v", i, taken)
+			var want error
+			if i >= maxPosts {
+				want = ErrPostsFull
+			}
+			if err := r.Post("alice", command(name), n.of(name)); !errors.Is(err, want) {
+				t.Errorf("post %d: %v, want %v", i, err, want)
 			}
 		}
 		n.want(t, "")
@@ -170,13 +175,13 @@ func TestAPostIsNotWrittenAfterItsTime(t *testing.T) {
 			x.subscribe(1, Subscription{Filter: commands, QoS: 1})
 			wants(t, x, "suback 1 01")
 			var n tidings
-			post := func(name string, left time.Duration) bool {
+			post := func(name string, left time.Duration) error {
 				o := n.of(name)
 				o.Expires = time.Now().Add(left)
 				return r.Post("alice", command(name), o)
 			}
-			if post("late", 0) {
-				t.Error("what has expired was posted")
+			if err := post("late", 0); !errors.Is(err, ErrUnfit) {
+				t.Errorf("what has expired: %v", err)
 			}
 			post("a", time.Millisecond)
 			post("b", 2500*time.Millisecond)
@@ -332,16 +337,16 @@ func TestWhoIsToldMayPost(t *testing.T) {
 		var n tidings
 		o := n.of("a")
 		o.Acked = func() { r.Post("alice", command("b"), n.of("b")) }
-		o.Written = func() { n.note("another is taken: %v", r.Post("alice", command("c"), n.of("c"))) }
+		o.Written = func() { n.note("another: %v", r.Post("alice", command("c"), n.of("c"))) }
 		r.Post("alice", command("a"), o)
 		wants(t, x, "publish a q1")
 		x.send(puback(1))
 		wants(t, x, "publish c q1")
 		last := n.of("d")
-		last.Lost = func() { n.note("d is taken: %v", r.Post("alice", command("d"), PostOptions{})) }
+		last.Lost = func() { n.note("d: %v", r.Post("alice", command("d"), PostOptions{})) }
 		r.Post("alice", command("d"), last)
 		x.close()
-		n.want(t, "another is taken: true, c written, c lost, b lost, d is taken: false")
+		n.want(t, "another: <nil>, c written, c lost, b lost, d: nobody listens")
 	})
 }
 
@@ -358,7 +363,7 @@ func TestEachPostHasOneEnd(t *testing.T) {
 			wg.Go(func() {
 				for i := range rounds(t, 100, 500) {
 					name := fmt.Sprintf("p%d-%d", who, i)
-					if r.Post("alice", command(name), n.of(name)) {
+					if r.Post("alice", command(name), n.of(name)) == nil {
 						mu.Lock()
 						taken[name] = true
 						mu.Unlock()
