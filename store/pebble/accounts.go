@@ -3,7 +3,6 @@ package pebble
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,42 +15,8 @@ import (
 // gives the turn away before it waits for the disk.
 type accountStore struct{ *Store }
 
-// errNothing ends a change that found nothing to do.
-var errNothing = errors.New("nothing to change")
-
-// change runs fill in its turn, and returns when what it put into the batch is durable. An error of fill is given only when
-// what it was decided on is durable.
 func (a accountStore) change(ctx context.Context, fill func(b *pebble.Batch) error) error {
-	s := a.Store
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	commit, err := a.apply(ctx, fill)
-	if commit != nil {
-		return commit.Wait(ctx)
-	}
-	if waitErr := s.seq.settled(ctx); waitErr != nil {
-		return waitErr
-	}
-	if errors.Is(err, errNothing) {
-		return nil
-	}
-	return err
-}
-
-func (a accountStore) apply(ctx context.Context, fill func(b *pebble.Batch) error) (*commit, error) {
-	select {
-	case a.accountTurn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-a.accountTurn }()
-	b := a.batch()
-	if err := fill(b); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	return a.seq.write(ctx, b)
+	return a.Store.change(ctx, a.accountTurn, fill)
 }
 
 // read is get, durable.

@@ -123,21 +123,10 @@ func (d deviceStore) Busy(ctx context.Context, name accounts.Name, limit int) (o
 
 func (d deviceStore) CommandsOf(
 	ctx context.Context, did accounts.Name, order uint64, limit int,
-) (out []devices.Command, err error) {
-	prefix, to := key1(tableCommands, did), before(tableCommands, did, order)
-	err = d.newest(ctx, prefix, to, limit, "commands", func(key, value []byte) error {
-		order, err := cutNumber(key[len(prefix):])
-		if err != nil {
-			return err
-		}
-		var row commandRow
-		if err := decode("command", value, &row); err != nil {
-			return err
-		}
-		out = append(out, row.command(did, order))
-		return nil
+) ([]devices.Command, error) {
+	return newestOf(ctx, d, tableCommands, did, order, limit, "command", func(row *commandRow, order uint64) devices.Command {
+		return row.command(did, order)
 	})
-	return out, err
 }
 
 func (d deviceStore) PurgeCommands(ctx context.Context, until time.Time, limit int) (n int, err error) {

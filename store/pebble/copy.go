@@ -47,12 +47,11 @@ func (s *Store) Checkpoint(ctx context.Context) (name string, err error) {
 	if err := s.health.writable(); err != nil {
 		return "", err
 	}
-	select { // one at a time
-	case s.checkpointTurn <- struct{}{}:
-	case <-ctx.Done():
-		return "", ctx.Err()
+	end, err := s.checkpointTurn.take(ctx)
+	if err != nil {
+		return "", err
 	}
-	defer func() { <-s.checkpointTurn }()
+	defer end()
 	files, dir := s.cfg.FS, s.cfg.FS.PathJoin(s.cfg.Dir, CheckpointsDir)
 	switch err := s.forgetCheckpoints(dir); {
 	case errors.Is(err, ErrCheckpoints):

@@ -57,21 +57,10 @@ func (d deviceStore) LastEvent(ctx context.Context, did accounts.Name) (last uin
 
 func (d deviceStore) EventsOf(
 	ctx context.Context, did accounts.Name, order uint64, limit int,
-) (out []devices.Event, err error) {
-	prefix, to := key1(tableEvents, did), before(tableEvents, did, order)
-	err = d.newest(ctx, prefix, to, limit, "events", func(key, value []byte) error {
-		order, err := cutNumber(key[len(prefix):])
-		if err != nil {
-			return err
-		}
-		var row eventRow
-		if err := decode("event", value, &row); err != nil {
-			return err
-		}
-		out = append(out, row.event(did, order))
-		return nil
+) ([]devices.Event, error) {
+	return newestOf(ctx, d, tableEvents, did, order, limit, "event", func(row *eventRow, order uint64) devices.Event {
+		return row.event(did, order)
 	})
-	return out, err
 }
 
 // PurgeEvents looks for what is to go before its turn: on the way it passes the last event of each device that has been quiet for

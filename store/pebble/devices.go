@@ -18,39 +18,8 @@ type deviceStore struct{ *Store }
 // Devices is the store of devices.
 func (s *Store) Devices() devices.Store { return deviceStore{s} }
 
-// change runs fill in its turn, and returns when what it put into the batch is durable. An error of fill, and that there was
-// nothing to change, is given only when what it was decided on is durable.
 func (d deviceStore) change(ctx context.Context, fill func(b *pebble.Batch) error) error {
-	s := d.Store
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	commit, err := d.apply(ctx, fill)
-	if commit != nil {
-		return commit.Wait(ctx)
-	}
-	if waitErr := s.seq.settled(ctx); waitErr != nil {
-		return waitErr
-	}
-	if errors.Is(err, errNothing) {
-		return nil
-	}
-	return err
-}
-
-func (d deviceStore) apply(ctx context.Context, fill func(b *pebble.Batch) error) (*commit, error) {
-	select {
-	case d.deviceTurn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-d.deviceTurn }()
-	b := d.batch()
-	if err := fill(b); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	return d.seq.write(ctx, b)
+	return d.Store.change(ctx, d.deviceTurn, fill)
 }
 
 // read runs a function that reads, and returns when what it has read is durable.
@@ -173,4 +142,26 @@ func exchange(b *pebble.Batch, was, is [][]byte) {
 	for key := range old {
 		remove(b, []byte(key))
 	}
+}
+
+// newestOf reads up to limit of a device's rows in a table, the newest first, those whose order is before order (0: from the
+// newest).
+func newestOf[R, T any](
+	ctx context.Context, d deviceStore, t table, did accounts.Name, order uint64, limit int, what string,
+	made func(row *R, order uint64) T,
+) (out []T, err error) {
+	prefix := key1(t, did)
+	err = d.newest(ctx, prefix, before(t, did, order), limit, what+"s", func(key, value []byte) error {
+		order, err := cutNumber(key[len(prefix):])
+		if err != nil {
+			return err
+		}
+		row := new(R)
+		if err := decode(what, value, row); err != nil {
+			return err
+		}
+		out = append(out, made(row, order))
+		return nil
+	})
+	return out, err
 }

@@ -212,16 +212,15 @@ func (c chatStore) freeHandles(ctx context.Context, now time.Time, limit int) (n
 		return 0, nil
 	}
 	s := c.Store
-	select {
-	case s.peopleTurn <- struct{}{}:
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	end, err := s.peopleTurn.take(ctx)
+	if err != nil {
+		return 0, err
 	}
-	defer func() { <-s.peopleTurn }()
+	defer end()
 	b := s.batch()
 	prefix := key1(tableHandles, untilHandle)
-	end := binary.BigEndian.AppendUint64(bytes.Clone(prefix), uint64(max(now.UnixMilli(), 0)))
-	err = s.scan(prefix, end, "handles", func(key, _ []byte) (bool, error) {
+	to := binary.BigEndian.AppendUint64(bytes.Clone(prefix), uint64(max(now.UnixMilli(), 0)))
+	err = s.scan(prefix, to, "handles", func(key, _ []byte) (bool, error) {
 		n++
 		remove(b, bytes.Clone(key))
 		if len(key) < len(prefix)+8 {

@@ -125,12 +125,11 @@ func (c chatStore) personTurn(ctx context.Context, user accounts.Name, do func(*
 		return err
 	}
 	defer s.leave()
-	select {
-	case s.peopleTurn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	end, err := s.peopleTurn.take(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { <-s.peopleTurn }()
+	defer end()
 	p, err := s.people.pin(ctx, user)
 	if err != nil {
 		return err

@@ -42,11 +42,11 @@ type Store struct {
 	seq    *sequencer
 	counts *counts
 
-	accountTurn chan struct{} // has room for one: who changes accounts
-	peopleTurn  chan struct{} // has room for one: who changes profiles and settings
-	deviceTurn  chan struct{} // has room for one: who changes what is known of devices
+	accountTurn turn // who changes accounts
+	peopleTurn  turn // who changes profiles and settings
+	deviceTurn  turn // who changes what is known of devices
 
-	checkpointTurn chan struct{} // has room for one: who makes a checkpoint
+	checkpointTurn turn // who makes a checkpoint
 
 	telemetryTurns telemetryTurns
 
@@ -92,11 +92,11 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 		seq:  newSequencer(db, h, cfg.Pending, cfg.Clock),
 		mids: map[mid]*claimedMID{},
 
-		accountTurn: make(chan struct{}, 1),
-		peopleTurn:  make(chan struct{}, 1),
-		deviceTurn:  make(chan struct{}, 1),
+		accountTurn: newTurn(),
+		peopleTurn:  newTurn(),
+		deviceTurn:  newTurn(),
 
-		checkpointTurn: make(chan struct{}, 1),
+		checkpointTurn: newTurn(),
 
 		telemetryTurns: newTelemetryTurns(),
 	}

@@ -27,47 +27,39 @@ func (s *Store) Telemetry() devices.Telemetry { return telemetryStore{s} }
 // telemetryTurns let changes of what is known of one device come one after the other. The devices of a turn share it.
 type telemetryTurns struct {
 	seed  maphash.Seed
-	turns []chan struct{} // each has room for one
+	turns []turn
 }
 
 func newTelemetryTurns() telemetryTurns {
-	t := telemetryTurns{seed: maphash.MakeSeed(), turns: make([]chan struct{}, 64)}
+	t := telemetryTurns{seed: maphash.MakeSeed(), turns: make([]turn, 64)}
 	for i := range t.turns {
-		t.turns[i] = make(chan struct{}, 1)
+		t.turns[i] = newTurn()
 	}
 	return t
 }
 
-func takeTurn(ctx context.Context, turn chan struct{}) error {
-	select {
-	case turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// of takes the turn of a device, and gives what gives it back.
-func (t *telemetryTurns) of(ctx context.Context, did accounts.Name) (end func(), err error) {
-	turn := t.turns[maphash.String(t.seed, string(did))%uint64(len(t.turns))]
-	return func() { <-turn }, takeTurn(ctx, turn)
+// of is the turn of a device.
+func (t *telemetryTurns) of(did accounts.Name) turn {
+	return t.turns[maphash.String(t.seed, string(did))%uint64(len(t.turns))]
 }
 
 // all takes all turns.
 func (t *telemetryTurns) all(ctx context.Context) (end func(), err error) {
-	for i, turn := range t.turns {
-		if err := takeTurn(ctx, turn); err != nil {
-			for _, taken := range t.turns[:i] {
-				<-taken
-			}
-			return nil, err
+	taken := make([]func(), 0, len(t.turns))
+	end = func() {
+		for _, give := range taken {
+			give()
 		}
 	}
-	return func() {
-		for _, turn := range t.turns {
-			<-turn
+	for _, turn := range t.turns {
+		give, err := turn.take(ctx)
+		if err != nil {
+			end()
+			return nil, err
 		}
-	}, nil
+		taken = append(taken, give)
+	}
+	return end, nil
 }
 
 // hourKey is the beginning of the keys of what a device has in an hour.
@@ -92,32 +84,7 @@ var teleFloorKey = []byte{byte(tableTeleFloor)}
 
 // do runs fill in the turn of a device, and returns when what it has put into the batch is durable.
 func (t telemetryStore) do(ctx context.Context, did accounts.Name, fill func(b *pebble.Batch) error) error {
-	s := t.Store
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	c, err := t.inTurn(ctx, did, fill)
-	if err != nil {
-		return err
-	}
-	return c.Wait(ctx)
-}
-
-func (t telemetryStore) inTurn(ctx context.Context, did accounts.Name, fill func(b *pebble.Batch) error) (*commit, error) {
-	end, err := t.telemetryTurns.of(ctx, did)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	b := t.batch()
-	if err := fill(b); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	if b.Empty() { // what it was decided on may not be durable yet
-		return t.seq.newest(), b.Close()
-	}
-	return t.seq.write(ctx, b)
+	return t.change(ctx, t.telemetryTurns.of(did), fill)
 }
 
 func (t telemetryStore) AddPoints(
