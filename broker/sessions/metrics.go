@@ -34,7 +34,7 @@ const (
 	dropReplyOld                     // a reply waited too long
 	dropRefused                      // the client refused it
 	dropSkipped                      // there was nothing to send for this session
-	dropQueueFull                    // the oldest of a queue, for a new one
+	dropQueueFull                    // the oldest of a queue, for a new one; or one that has nobody to send it again
 	dropVolatile                     // too much waited for a session that ends with its connection, which was ended
 	dropReasons
 )

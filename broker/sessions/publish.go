@@ -51,6 +51,9 @@ func (r *Registry) Publish(ctx context.Context, p Posting) (Publication, error) 
 	}
 	if err != nil {
 		d.free()
+		if errors.Is(err, ErrQueueFull) && p.Message.From == (Key{}) { // the server's own: nobody is there to send it again
+			r.metrics.dropped(dropQueueFull, 1)
+		}
 		return Publication{}, fmt.Errorf("publish: %w", err)
 	}
 	return Publication{Commit: commit, Matched: d.matched(), Deliver: d.deliver}, nil

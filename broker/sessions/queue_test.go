@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // free publishes as the hooks do: what a client says on a free topic.
@@ -167,8 +170,20 @@ func TestOldestGoOrThePublisherIsRefusedAtTheBoundOfAQueue(t *testing.T) {
 				t.Error(err)
 			}
 			wants(t, open(t, r, persistent("phone", 5)), want)
+			if n := counted(t, r.metrics.drops[dropQueueFull]); n != 1 { // there was nobody to send it again
+				t.Errorf("%v dropped, want the one", n)
+			}
 		})
 	}
+}
+
+func counted(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
 }
 
 func TestASessionThatEndsWithItsConnectionIsEndedAtTheBound(t *testing.T) {
