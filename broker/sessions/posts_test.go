@@ -57,6 +57,14 @@ func obey(t *testing.T, x *conn, qos byte) {
 	wants(t, x, fmt.Sprintf("suback 1 %02x", qos))
 }
 
+// takes posts what is taken.
+func takes(t *testing.T, r *Registry, p Publish, o PostOptions) {
+	t.Helper()
+	if err := r.Post("alice", p, o); err != nil {
+		t.Errorf("posted %.20s: %v", p.Payload, err)
+	}
+}
+
 func window(client string, n uint16) Connect {
 	c := persistent(client, 5)
 	c.ReceiveMaximum = n
@@ -111,12 +119,12 @@ func TestAPostThatIsTooLargeIsNotTakenAndOneThatIsRefusedIs(t *testing.T) {
 		x := open(t, r, c)
 		obey(t, x, 1)
 		var n tidings
-		r.Post("alice", command("a"), n.of("a"))
+		takes(t, r, command("a"), n.of("a"))
 		if err := r.Post("alice", command(strings.Repeat("b", 200)), n.of("too large")); !errors.Is(err, ErrUnfit) {
 			t.Errorf("what is larger than the client takes: %v", err)
 		}
-		r.Post("alice", command(strings.Repeat("b", 50)), n.of("b")) // fits as far as it is known, and not on the wire
-		r.Post("alice", command("c"), PostOptions{})
+		takes(t, r, command(strings.Repeat("b", 50)), n.of("b")) // fits as far as it is known, and not on the wire
+		takes(t, r, command("c"), PostOptions{})
 		wants(t, x, "publish a q1, publish c q1")
 		x.send(func(l *Link) { l.Puback(1, 0x97); l.Puback(2, 0) })
 		n.want(t, "a written, b lost, a acked")
@@ -175,12 +183,12 @@ func TestAPostIsNotWrittenAfterItsTime(t *testing.T) {
 			x.subscribe(1, Subscription{Filter: commands, QoS: 1})
 			wants(t, x, "suback 1 01")
 			var n tidings
-			post := func(name string, left time.Duration) error {
+			post := func(name string, left time.Duration) {
 				o := n.of(name)
 				o.Expires = time.Now().Add(left)
-				return r.Post("alice", command(name), o)
+				takes(t, r, command(name), o)
 			}
-			if err := post("late", 0); !errors.Is(err, ErrUnfit) {
+			if err := r.Post("alice", command("late"), PostOptions{Expires: time.Now()}); !errors.Is(err, ErrUnfit) {
 				t.Errorf("what has expired: %v", err)
 			}
 			post("a", time.Millisecond)
@@ -192,7 +200,7 @@ func TestAPostIsNotWrittenAfterItsTime(t *testing.T) {
 			}
 			fill := func() {
 				x.w.stall(true)
-				r.Post("alice", command("fills the wire"), PostOptions{})
+				takes(t, r, command("fills the wire"), PostOptions{})
 				synctest.Wait()
 				x.w.take()
 			}
@@ -225,12 +233,12 @@ func TestAPostToWhoGrantedQoS0IsLostWithItsLink(t *testing.T) {
 		var n tidings
 		again := command("a")
 		again.Dup = true
-		r.Post("alice", again, n.of("a"))
-		r.Post("alice", command("b"), n.of("b"))
+		takes(t, r, again, n.of("a"))
+		takes(t, r, command("b"), n.of("b"))
 		wants(t, x, "publish a q0, publish b q0")
 		n.want(t, "a written, b written")
 		for range maxUnsure - 1 {
-			r.Post("alice", command("c"), PostOptions{Lost: func() {}})
+			takes(t, r, command("c"), PostOptions{Lost: func() {}})
 		}
 		n.want(t, "a lost")
 		x.close()
@@ -248,31 +256,33 @@ func TestTheNewestLinkIsPostedTo(t *testing.T) {
 		obey(t, x, 1)
 		n.want(t, "asked for "+commands)
 		for _, name := range []string{"a", "b", "c"} {
-			r.Post("alice", command(name), n.of(name))
+			takes(t, r, command(name), n.of(name))
 		}
-		r.Post("alice", Publish{Topic: "dev/alice/alice/cmd/x/y"}, n.of("never"))
+		if err := r.Post("alice", Publish{Topic: "dev/alice/alice/cmd/x/y"}, n.of("never")); !errors.Is(err, ErrUnheard) {
+			t.Errorf("what nobody has asked for: %v", err)
+		}
 		wants(t, x, "publish a q1")
 		n.want(t, "a written")
 		y := open(t, r, persistent("two", 5))
-		r.Post("alice", command("d"), n.of("d")) // it does not subscribe yet
+		takes(t, r, command("d"), n.of("d")) // it does not subscribe yet
 		n.want(t, "")
 		obey(t, y, 1)
 		n.want(t, "b lost, c lost, d lost, asked for "+commands)
-		r.Post("alice", command("e"), n.of("e"))
+		takes(t, r, command("e"), n.of("e"))
 		wants(t, y, "publish e q1")
 		wants(t, x, "")
 		x.send(puback(1)) // its own is still acknowledged there
 		n.want(t, "e written, a acked")
 		y.send(func(l *Link) { _ = l.Unsubscribe(context.Background(), 2, []string{commands}) })
 		wants(t, y, "unsuback 2 00")
-		r.Post("alice", command("f"), n.of("f"))
+		takes(t, r, command("f"), n.of("f"))
 		wants(t, x, "publish f q1")
 		n.want(t, "f written")
 
 		y.close() // it comes back as the newest, and takes nothing that is on the wire
 		x2 := open(t, r, window("one", 1))
 		n.want(t, "e lost, f lost, asked for "+commands) // in this order: the old links have ended
-		r.Post("alice", command("g"), n.of("g"))
+		takes(t, r, command("g"), n.of("g"))
 		wants(t, x2, "publish g q1")
 		x2.close()
 		n.want(t, "g written, g lost")
@@ -317,8 +327,8 @@ func TestAPostWhoseSubscriptionGoesIsLost(t *testing.T) {
 		x := open(t, r, window("lamp", 1))
 		obey(t, x, 1)
 		var n tidings
-		r.Post("alice", command("a"), n.of("a"))
-		r.Post("alice", command("b"), n.of("b"))
+		takes(t, r, command("a"), n.of("a"))
+		takes(t, r, command("b"), n.of("b"))
 		x.send(func(l *Link) { _ = l.Unsubscribe(context.Background(), 2, []string{commands}) })
 		wants(t, x, "publish a q1, unsuback 2 00")
 		x.send(puback(1))
@@ -336,15 +346,15 @@ func TestWhoIsToldMayPost(t *testing.T) {
 		obey(t, x, 1)
 		var n tidings
 		o := n.of("a")
-		o.Acked = func() { r.Post("alice", command("b"), n.of("b")) }
+		o.Acked = func() { takes(t, r, command("b"), n.of("b")) }
 		o.Written = func() { n.note("another: %v", r.Post("alice", command("c"), n.of("c"))) }
-		r.Post("alice", command("a"), o)
+		takes(t, r, command("a"), o)
 		wants(t, x, "publish a q1")
 		x.send(puback(1))
 		wants(t, x, "publish c q1")
 		last := n.of("d")
 		last.Lost = func() { n.note("d: %v", r.Post("alice", command("d"), PostOptions{})) }
-		r.Post("alice", command("d"), last)
+		takes(t, r, command("d"), last)
 		x.close()
 		n.want(t, "another: <nil>, c written, c lost, b lost, d: nobody listens")
 	})

@@ -25,9 +25,9 @@ func (t turn) take(ctx context.Context) (end func(), err error) {
 // errNothing ends a change that found nothing to do.
 var errNothing = errors.New("nothing to change")
 
-// change runs fill in a turn, and returns when what it put into the batch is durable. The turn is given away before that. An error
-// of fill, and that there was nothing to change (errNothing, or an empty batch), is given only when what it was decided on is
-// durable.
+// change runs fill in a turn, and returns when what it put into the batch is durable. The turn is given away before that. An
+// error of fill, and that there was nothing to change (errNothing, or an empty batch), is given only when what it was decided
+// on is durable.
 func (s *Store) change(ctx context.Context, t turn, fill func(b *pebble.Batch) error) error {
 	if err := s.enter(); err != nil {
 		return err
