@@ -22,6 +22,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 )
 
@@ -32,6 +33,7 @@ type Store interface {
 	Sessions() sessions.Store
 	Devices() devices.Store
 	Telemetry() devices.Telemetry
+	Records() records.Store
 	// Checkpoint is that of api.Checkpointer.
 	Checkpoint(ctx context.Context) (name string, err error)
 	// Writable gives nil if a write would be accepted now.

@@ -35,6 +35,10 @@ func (c *checker) things(r Record) {
 		c.value(r.Data, "data of event", r.Device, r.ID)
 	case *Alarm:
 		c.rev("alarm", r.Device, r.Type, r.Rev)
+	case *Kept:
+		if r.Rev == 0 || r.Kind == "" || r.ID == "" || r.Due < 0 {
+			c.report.Add("kept %q %q of %q: it has no revision, no whole key, or is due before 1970", r.Kind, r.ID, r.Scope)
+		}
 	}
 }
 

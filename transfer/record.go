@@ -112,6 +112,7 @@ var kinds = []struct {
 	{KindHours, empty[Hours], 3},
 	{KindLast, empty[Last], 1},
 	{KindTeleFloor, empty[TeleFloor], 1},
+	{KindKept, empty[Kept], 3},
 }
 
 func empty[T any, P interface {

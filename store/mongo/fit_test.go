@@ -41,6 +41,7 @@ var movedDocs = []struct {
 	{eventDoc{}, []any{transfer.Event{}}},
 	{alarmDoc{}, []any{transfer.Alarm{}}},
 	{presenceDoc{}, []any{transfer.Presence{}}},
+	{recordDoc{}, []any{transfer.Kept{}}},
 }
 
 // notFitted are fields of documents that are in no record under their names, and why.
@@ -71,6 +72,7 @@ var notFitted = map[string]string{
 	"commandDoc.At": "Device and ID", "commandDoc.W": "as thingDoc.W", "commandDoc.Busy": "computed", "commandDoc.Done": "computed",
 	"eventDoc.At": "Device and ID", "eventDoc.W": "as thingDoc.W", "eventDoc.Last": "computed from the order", "eventDoc.Newest": "as Last",
 	"alarmDoc.At": "Device and Type", "alarmDoc.W": "as thingDoc.W", "presenceDoc.Online": "computed",
+	"recordDoc.Name": "Kind, Scope and ID", "recordDoc.W": "as thingDoc.W",
 
 	"messageDoc.Out": "transfer.Own", "messageDoc.Edits": "how many they are, and transfer.Edit",
 }

@@ -109,7 +109,7 @@ var collections = slices.Concat([]collection{
 			"from publications, which places are void, and when the process last lived", ""},
 	{metaCollection, "`schema`", "the version, and an id of the database", ""},
 	{importsCollection, "`import`", "how far an import has come. As long as it is there nothing else opens the store", ""},
-}, telemetryCollections)
+}, telemetryCollections, recordCollections)
 
 // index is one that queries rest on.
 type index struct {
@@ -163,7 +163,7 @@ var indexes = slices.Concat([]index{
 }, peopleIndexes, reactionIndexes, hiddenIndexes, expiryIndexes)
 
 // allIndexes are those of all files.
-var allIndexes = slices.Concat(indexes, retentionIndexes, deviceIndexes, telemetryIndexes)
+var allIndexes = slices.Concat(indexes, retentionIndexes, deviceIndexes, telemetryIndexes, recordIndexes)
 
 // fields are ascending keys.
 func fields(names ...string) (d bson.D) {

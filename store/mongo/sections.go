@@ -64,6 +64,7 @@ var sections = map[transfer.Kind]section{
 	transfer.KindHours:        sectionOf(readHours, writeHours),
 	transfer.KindLast:         sectionOf(readLast, writeLast),
 	transfer.KindTeleFloor:    sectionOf(readTeleFloor, writeTeleFloor),
+	transfer.KindKept:         sectionOf(readKept, writeKept),
 }
 
 // sectionOf makes a section of functions that know what their records are. read is given the record after which it is to begin;

@@ -33,6 +33,7 @@ var accepted = map[string][]string{
 		"people {n<>} +_id", "people {telling!} +_id", "reactions {on= _id<>} +_id", "reactions {on=} +_id",
 		"relations {} +u +p", "seen {} +_id", "snapshots {} +_id", "stream {} +u +n",
 		"alarms {} +d +type", "commands {} +d +n", "events {} +d +n", "presences {} +_id", "shadows {} +d +name", "things {} +_id",
+		"records {} +k +s +i",
 	},
 	"a sweep looks at everything, in the background": {
 		"convs {_id<> head<>} +_id",

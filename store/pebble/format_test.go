@@ -20,6 +20,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -424,6 +425,11 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	everythingOfSides(t, store)
 	everythingOfHalls(t, store)
 	everythingOfThings(t, store)
+	if err := store.Records().Put(t.Context(), records.Record{
+		Key: records.Key{Kind: "job", Scope: "h.1", ID: "j"}, Rev: 1, Due: 258, Body: []byte(`{"a":1}`),
+	}); err != nil {
+		t.Fatalf("put a record: %v", err)
+	}
 	everythingMeasured(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatalf("close: %v", err)

@@ -104,6 +104,9 @@ const (
 	tableHours        table = '>' // device, key, hour -> rollup
 	tableLast         table = ']' // device -> a block of the last points of its keys
 	tableTeleFloor    table = '_' // -> 8 bytes: the first hour of which there may be points
+
+	tableRecords    table = '?' // kind, scope, id -> recordRow
+	tableDueRecords table = '"' // kind, due in Unix milliseconds, scope, id -> nothing: records that are due some time
 )
 
 // A string in a key ends in 0x00 0x01, and a 0x00 in it is written 0x00 0xFF: keys sort as their strings do, no string is

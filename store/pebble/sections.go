@@ -66,6 +66,7 @@ var sections = map[transfer.Kind]section{
 	transfer.KindHours:        sectionOf(tableHours, readHours, hoursRecordKey, putHours),
 	transfer.KindLast:         sectionOf(tableLast, readLast, lastRecordKey, putLast),
 	transfer.KindTeleFloor:    sectionOf(tableTeleFloor, readTeleFloor, teleFloorRecordKey, putTeleFloor),
+	transfer.KindKept:         sectionOf(tableRecords, readKept, keptRecordKey, putKept),
 }
 
 // derivedTables have what the rows of records bring with them.

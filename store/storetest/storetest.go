@@ -1,5 +1,5 @@
-// Package storetest is the suite that every store has to pass: what accounts.Store, chat.Store, devices.Store and sessions.Store
-// promise, also to concurrent callers and across crashes. A store's own tests call [Run] with a [Harness] for it.
+// Package storetest is the suite that every store has to pass: what accounts.Store, chat.Store, devices.Store, sessions.Store and
+// records.Store promise, also to concurrent callers and across crashes. A store's own tests call [Run] with a [Harness] for it.
 package storetest
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/transfer"
 )
 
@@ -28,6 +29,7 @@ type Store interface {
 	Devices() devices.Store
 	Sessions() sessions.Store // a sessions.Queues too
 	Telemetry() devices.Telemetry
+	Records() records.Store
 	Transfer() transfer.Store
 	Close() error
 }
@@ -92,6 +94,7 @@ func Some(t *testing.T, harness func(t *testing.T) Harness, wanted func(group, n
 		{"sessions", sessionTests},
 		{"queues", queueTests},
 		{"telemetry", telemetryTests},
+		{"records", recordTests},
 		{"transfer", transferTests},
 		{"crash", crashTests},
 	}

@@ -130,6 +130,7 @@ func (k *kit) inhabit() {
 	k.inhabitTopics()
 	k.inhabitThings()
 	k.inhabitTelemetry()
+	k.inhabitRecords()
 	for _, gone := range []accounts.Name{"dora", "erin"} {
 		k.ok("delete", acc.DeleteUser(k.ctx(), gone, ends))
 	}
@@ -391,6 +392,7 @@ func (k *kit) everything() []any {
 	add(retained, err)
 	out = append(out, k.everyThing()...)
 	out = append(out, k.allTelemetry()...)
+	out = append(out, k.everyRecord()...)
 	return append(out, k.untold())
 }
 
