@@ -16,6 +16,7 @@ var others = []clients.Client{clients.Mosquitto3, clients.Mosquitto5, clients.Pa
 type ear struct {
 	t testing.TB
 	*clients.Listener
+	others map[string]clients.Message // the newest on topics that were not waited for: there is no order between topics
 }
 
 func (h *home) listen(c clients.Client, who, client string, filters ...string) *ear {
@@ -25,26 +26,31 @@ func (h *home) listen(c clients.Client, who, client string, filters ...string) *
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(l.Kill)
-	return &ear{h.t, l}
+	return &ear{h.t, l, map[string]clients.Message{}}
 }
 
-// hears waits for a document on a topic for which ok holds; what comes before it is passed over.
+// hears waits for a document on a topic for which ok holds; what comes before it there is passed over.
 func (e *ear) hears(topic string, ok func(m) bool) m {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), server.Deadline)
 	defer cancel()
 	var before []string
+	got, was := e.others[topic]
+	delete(e.others, topic)
 	for {
-		got, err := e.Next(ctx)
-		if err != nil {
-			e.t.Fatalf("nothing as wanted on %s: %v; before: %q", topic, err, before)
-		}
-		if got.Topic == topic || strings.HasSuffix(topic, "+") && strings.HasPrefix(got.Topic, topic[:len(topic)-1]) {
-			if doc := parse(e.t, got.Payload); ok == nil || ok(doc) {
-				return doc
+		if !was {
+			var err error
+			if got, err = e.Next(ctx); err != nil {
+				e.t.Fatalf("nothing as wanted on %s: %v; before: %q", topic, err, before)
 			}
 		}
+		was = false
 		before = append(before, got.Topic+" "+string(got.Payload))
+		if got.Topic != topic && (!strings.HasSuffix(topic, "+") || !strings.HasPrefix(got.Topic, topic[:len(topic)-1])) {
+			e.others[got.Topic] = got
+		} else if doc := parse(e.t, got.Payload); ok == nil || ok(doc) {
+			return doc
+		}
 	}
 }
 
