@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"backup":                    {},
 	"broker/transport":          {},
 	"chat":                      {"accounts"},
-	"devices":                   {"accounts"},
+	"devices":                   {"accounts", "records"},
 	"records":                   {},
 	"broker/sessions":           {"accounts"},
 	"api":                       {"accounts", "chat", "devices", "broker/sessions"},
