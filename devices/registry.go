@@ -110,6 +110,18 @@ func (s *Things) MayAdd(ctx context.Context, a Added) error {
 	return wrap("add device", a.ID, err)
 }
 
+// MayMake is MayAdd for Make.
+func (s *Things) MayMake(ctx context.Context, a Added) error {
+	_, err := s.newThing(ctx, a)
+	return wrap("make device", a.ID, err)
+}
+
+// Whole gives a thing to who need not ask anybody. ErrUnknown.
+func (s *Things) Whole(ctx context.Context, did accounts.Name) (Thing, error) {
+	t, err := s.thing(ctx, did)
+	return t, wrap("device", did, err)
+}
+
 func (s *Things) newThing(ctx context.Context, a Added) (Thing, error) {
 	t := Thing{ID: a.ID, Owner: a.Owner, Created: s.now().UnixMilli(), Rev: 1}
 	if _, err := accounts.ParseDevice(string(a.ID)); err != nil {

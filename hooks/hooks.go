@@ -95,6 +95,8 @@ type Rooms struct {
 	Sessions *sessions.Registry
 	Devices  *devices.Service
 	Things   *devices.Things
+	Claims   *devices.Claims
+	Factory  *devices.Factory
 }
 
 // Gateway runs MQTT connections.
