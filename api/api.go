@@ -110,7 +110,9 @@ type Rooms struct {
 	Sessions *sessions.Registry
 	Things   *devices.Things
 	Devices  *devices.Service
-	Store    Checkpointer // in the table of NewAdmin
+	Claims   *devices.Claims
+	Factory  *devices.Factory // in the table of NewAdmin
+	Store    Checkpointer     // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
 }
@@ -130,7 +132,7 @@ func New(r Rooms) *Table {
 func NewAdmin(r Rooms) *Table {
 	rows := [][]*Operation{
 		adminRows(r), profileAdminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions),
-		checkpointRows(r.Store),
+		checkpointRows(r.Store), fleetRows(r),
 	}
 	for _, part := range rows {
 		for _, o := range part {

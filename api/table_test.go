@@ -69,9 +69,11 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	spaces.NewHomes(ch, things, time.Now, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
+	work := devices.New(devices.DefaultConfig(), store.Devices(), things, log)
 	rooms := api.Rooms{
-		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter,
-		Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, log),
+		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Devices: work,
+		Claims:  devices.NewClaims(things, acc, store.Records(), time.Now),
+		Factory: devices.NewFactory(things, work, acc, store.Records(), time.Now),
 	}
 	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/devices/dialects"
 )
 
 // told is a topic of a device that somebody publishes to, taken apart.
@@ -17,6 +18,7 @@ type told struct {
 	cid    string // of "ack"
 	shadow string // of AWS's: its name
 	aws    bool
+	board  dialects.ThingsBoard // its Saying is 0: it is not ThingsBoard's
 }
 
 // What is published to a device's topics, by the device itself and by others (docs/devices.md).
@@ -27,10 +29,9 @@ const (
 	sayTele  = "tele"
 	saySet   = "set"
 	sayCall  = "call"
+	sayClaim = "claim"
+	sayReset = "reset"
 )
-
-// thingsBoardTele is where devices that were made for ThingsBoard publish what they measure.
-const thingsBoardTele = "v1/devices/me/telemetry"
 
 // parseTold takes such a topic apart; ok is false if nobody may publish to it.
 func parseTold(topic string) (t told, ok bool) {
@@ -43,7 +44,7 @@ func parseTold(topic string) (t told, ok bool) {
 	}
 	t = told{did: accounts.Name(levels[1]), what: levels[2]}
 	switch rest := levels[3:]; t.what {
-	case sayState, sayEvent, sayTele, saySet, sayCall:
+	case sayState, sayEvent, sayTele, saySet, sayCall, sayClaim, sayReset:
 		return t, len(rest) == 0
 	case "cmd":
 		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
@@ -75,8 +76,8 @@ func parseToldAWS(rest string) (t told, ok bool) {
 // is done even if the connection ends meanwhile.
 func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
 	t, ok := parseTold(p.Topic)
-	if p.Topic == thingsBoardTele {
-		t, ok = told{did: c.account, what: sayTele}, true
+	if !ok {
+		t, ok = c.parseThingsBoard(p.Topic)
 	}
 	if !ok {
 		return g.refused(c, p, "", errNoTopic)
@@ -96,6 +97,8 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 			return g.refused(c, p, "", err)
 		}
 		return g.done(c, p, deviceAck{})
+	case t.board.Saying != 0:
+		return g.board(ctx, c, t, p)
 	case t.what == saySet:
 		return g.setShadow(ctx, c, t, p, devices.ParseDesired)
 	case t.what == sayCall:
@@ -113,6 +116,10 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.happened(ctx, c, t, p)
 	case t.what == sayAck:
 		return g.ackCommand(ctx, c, t, p)
+	case t.what == sayClaim:
+		return g.claimable(ctx, c, t, p)
+	case t.what == sayReset:
+		return g.reset(ctx, c, t, p)
 	}
 	return g.refused(c, p, "", errNoTopic)
 }
