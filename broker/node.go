@@ -22,6 +22,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 )
@@ -63,6 +64,7 @@ type Node struct {
 	things    *devices.Things
 	devices   *devices.Service
 	telemeter *devices.Telemeter
+	jobs      *jobs.Service
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -105,8 +107,9 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
-	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
+	work := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
+	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
@@ -121,14 +124,14 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
-		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
+		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things, Jobs: work,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, jobs: work, sessions: registry,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -176,6 +179,9 @@ func (n *Node) Devices() *devices.Service { return n.devices }
 // Telemeter gives what the devices of this node measure.
 func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 
+// Jobs gives what devices of this node are to do, many at once.
+func (n *Node) Jobs() *jobs.Service { return n.jobs }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -186,7 +192,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.jobs.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -198,7 +204,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "jobs": n.jobs.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
@@ -283,7 +289,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	all := append([]prometheus.Collector{}, processCollectors()...)
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
-		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(),
+		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(), n.jobs.Collectors(),
 	} {
 		all = append(all, more...)
 	}

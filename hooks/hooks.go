@@ -36,6 +36,7 @@ import (
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // maxClientID bounds client ids, which become part of keys, in bytes. MQTT asks for 23 at least (MQTT 5, 3.1.3.1).
@@ -95,6 +96,7 @@ type Rooms struct {
 	Sessions *sessions.Registry
 	Devices  *devices.Service
 	Things   *devices.Things
+	Jobs     *jobs.Service
 }
 
 // Gateway runs MQTT connections.
