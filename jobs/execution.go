@@ -42,7 +42,7 @@ type Execution struct {
 	Epoch   uint64            `json:"epoch,omitempty"` // of the device, when the job was made
 	Status  Status            `json:"status"`
 	Details map[string]string `json:"details,omitempty"` // what the device says of it
-	Version uint64            `json:"version"`           // grows with each change that a device can see
+	Version uint64            `json:"version"`           // grows with each change that the device can see; 0: none
 	Queued  int64             `json:"queued,omitempty"`
 	Started int64             `json:"started,omitempty"`
 	Updated int64             `json:"updated,omitempty"`
@@ -69,6 +69,9 @@ func (e *Execution) become(to Status, now int64) {
 	if to == Queued {
 		e.Queued = now
 	}
+	if e.Status != Waiting || to == Queued { // of what it was never given the device knows nothing
+		e.Version++
+	}
 	if to == InProgress && e.Started == 0 {
 		e.Started = now
 	}
@@ -76,7 +79,6 @@ func (e *Execution) become(to Status, now int64) {
 		e.Step, e.Deadline = 0, 0
 	}
 	e.Status, e.Updated = to, now
-	e.Version++
 }
 
 // minute is one, in milliseconds.

@@ -96,6 +96,9 @@ func TestAJobThatFailsTooOftenIsAborted(t *testing.T) {
 	b.stands(job, "IN_PROGRESS WAITING:1 QUEUED:1 IN_PROGRESS:1 FAILED:1")
 	b.says("c", job, Failed)
 	b.stands(job, "CANCELED IN_PROGRESS:1 FAILED:2 CANCELED:1")
+	if where, answer := b.asks("d", job.ID+"/get", nil); where != "rejected" || answer["code"] != "ResourceNotFound" {
+		t.Errorf("d, which was spared, knows of it: %v", answer)
+	}
 	b.says("a", job, Succeeded) // it was at it
 	b.stands(job, "CANCELED SUCCEEDED:1 FAILED:2 CANCELED:1")
 	if got, _ := b.Job(t.Context(), "alice", job.ID); got.Reason != ReasonFailures || got.Ended == 0 {
