@@ -74,6 +74,7 @@ var faults = []struct {
 	{jobs.ErrEnded, Fault{Err: "late", Text: "The job is over, or was canceled."}},
 	{jobs.ErrSignature, Fault{Err: "signature", Text: "A file is not signed with the key that it has to be signed with."}},
 	{jobs.ErrNoFile, Fault{Err: "no_file", Text: "There is no such file."}},
+	{jobs.ErrSum, Fault{Err: "bad", Text: "The file has another SHA-256."}},
 	{jobs.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{jobs.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
 	{jobs.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},

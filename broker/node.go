@@ -21,6 +21,7 @@ import (
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/files"
 	"github.com/magpie-im/magpie/hooks"
 	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/records"
@@ -65,6 +66,7 @@ type Node struct {
 	devices   *devices.Service
 	telemeter *devices.Telemeter
 	jobs      *jobs.Service
+	shelf     *jobs.Shelf
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -87,6 +89,17 @@ type Addresses struct {
 	HTTPS string `json:"https,omitempty"`
 }
 
+// url is where the node answers HTTP, as it knows itself.
+func (a Addresses) url() string {
+	if a.HTTPS != "" {
+		return "https://" + a.HTTPS
+	}
+	return "http://" + a.HTTP
+}
+
+// FilesDir is the directory below the data directory with the files that were stored for devices.
+const FilesDir = "files"
+
 // New puts a node together on an open store, which stays the caller's to close after Run. The configuration has been
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
@@ -108,7 +121,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
-	work := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
+	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
+	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
@@ -132,7 +146,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, jobs: work, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, jobs: work, shelf: shelf, sessions: registry,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -193,7 +207,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.jobs.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -201,11 +215,12 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.listen(); err != nil {
 		return errors.Join(err, n.stop())
 	}
+	n.shelf.SetURL(n.addresses.url())
 	background, cancel := context.WithCancel(context.Background())
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "jobs": n.jobs.Run,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {

@@ -25,6 +25,8 @@ var (
 	ErrSignature = errors.New("the signature is not that of the file")
 	// ErrNoFile means that there is no such file.
 	ErrNoFile = errors.New("no such file")
+	// ErrSum means that a file is not the one that it is said to be.
+	ErrSum = errors.New("the file has another SHA-256")
 	// ErrUnavailable means that the store cannot write or answer now.
 	ErrUnavailable = accounts.ErrUnavailable
 )

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/records"
 )
 
@@ -67,10 +68,10 @@ func (s *Service) takeFile(ctx context.Context, who accounts.Name, key ed25519.P
 		return err
 	}
 	if f.URL == "" {
-		if s.uploads == nil {
+		if s.shelf == nil {
 			return ErrNoFile
 		}
-		size, err := s.uploads.Use(ctx, who, f.SHA256, now)
+		size, err := s.shelf.Use(ctx, who, f.SHA256, now)
 		if err != nil {
 			return err
 		}
@@ -92,8 +93,8 @@ func (s *Service) document(job Job, did accounts.Name) json.RawMessage {
 	}
 	files := make([]File, len(job.Files))
 	for i, f := range job.Files {
-		if f.URL == "" && s.uploads != nil {
-			f.URL = s.uploads.URL(f.SHA256, did, s.now())
+		if f.URL == "" && s.shelf != nil {
+			f.URL = s.shelf.URL(f.SHA256, did, s.now())
 		}
 		files[i] = f
 	}
@@ -140,5 +141,21 @@ func (s *Service) Uses(ctx context.Context, sha256 string) (bool, error) {
 		if len(some) < page {
 			return false, nil
 		}
+	}
+}
+
+// MayStore gives devices.ErrNoRight for who manages no device, and so has no use for files.
+func (s *Service) MayStore(ctx context.Context, who accounts.Name) error {
+	for after := accounts.Name(""); ; {
+		some, last, err := s.manages(ctx, who, after)
+		switch {
+		case err != nil:
+			return fmt.Errorf("store a file: %w", err)
+		case len(some) > 0:
+			return nil
+		case last == "":
+			return fmt.Errorf("store a file: %w", devices.ErrNoRight)
+		}
+		after = last
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -327,7 +328,7 @@ func (s *Service) SetKey(ctx context.Context, who accounts.Name, key ed25519.Pub
 		if key == nil {
 			err = s.store.Remove(ctx, k, r.Rev)
 		} else {
-			err = s.store.Put(ctx, records.Record{Key: k, Rev: r.Rev + 1, Body: key})
+			err = s.store.Put(ctx, records.Record{Key: k, Rev: r.Rev + 1, Body: encoded([]byte(key))})
 		}
 		if !errors.Is(err, records.ErrChanged) {
 			return err
@@ -345,8 +346,12 @@ func (s *Service) keyOf(ctx context.Context, who accounts.Name) (ed25519.PublicK
 	if errors.Is(err, records.ErrNone) {
 		return nil, nil
 	}
+	var key []byte
+	if err == nil {
+		err = json.Unmarshal(r.Body, &key)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("key of %s: %w", who, err)
 	}
-	return r.Body, nil
+	return key, nil
 }

@@ -53,27 +53,19 @@ type Teller interface {
 	Tell(to []accounts.Name, t devices.Topic, payload []byte)
 }
 
-// Uploads are the files that were stored for jobs.
-type Uploads interface {
-	// Use says how large a file is that an account has stored, or ErrNoFile. It is not removed in the next hour.
-	Use(ctx context.Context, owner accounts.Name, sha256 string, now time.Time) (size int64, err error)
-	// URL gives where a device gets it, for a while.
-	URL(sha256 string, did accounts.Name, now time.Time) string
-}
-
 // Service is jobs. Make one with [NewService], and keep [Service.Run] running. Safe for concurrent use. What a method has changed
 // is durable when it returns. Errors wrap those of errors.go, devices.ErrUnknown or devices.ErrNoRight.
 type Service struct {
-	cfg     Config
-	store   records.Store
-	things  Things
-	homes   devices.Homes
-	uploads Uploads
-	teller  Teller
-	log     *slog.Logger
-	now     func() time.Time
-	turns   turns
-	ended   *prometheus.CounterVec
+	cfg    Config
+	store  records.Store
+	things Things
+	homes  devices.Homes
+	shelf  *Shelf // nil: no files are stored
+	teller Teller
+	log    *slog.Logger
+	now    func() time.Time
+	turns  turns
+	ended  *prometheus.CounterVec
 
 	wake chan struct{} // has room for one
 	mu   sync.Mutex    // guards what follows; nothing is waited for under it
@@ -108,12 +100,12 @@ func (o *open) counts() Counts {
 // said is what a device was told last of what it has to do.
 type said struct{ list, next string }
 
-// NewService makes the service. cfg has been validated.
+// NewService makes the service; shelf may be nil. cfg has been validated.
 func NewService(
-	cfg Config, store records.Store, things Things, homes devices.Homes, uploads Uploads, log *slog.Logger,
+	cfg Config, store records.Store, things Things, homes devices.Homes, shelf *Shelf, log *slog.Logger,
 ) *Service {
 	s := &Service{
-		cfg: cfg, store: store, things: things, homes: homes, uploads: uploads, log: log, now: time.Now, teller: mute{},
+		cfg: cfg, store: store, things: things, homes: homes, shelf: shelf, log: log, now: time.Now, teller: mute{},
 		wake: make(chan struct{}, 1), jobs: map[string]*open{}, of: map[accounts.Name]map[string]bool{},
 		told: map[accounts.Name]said{}, stale: map[string]bool{}, changed: map[accounts.Name]bool{},
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -121,6 +113,9 @@ func NewService(
 		}, []string{"status"}),
 	}
 	things.OnChange(s.thingChanged)
+	if shelf != nil {
+		shelf.used = s.Uses
+	}
 	return s
 }
 
