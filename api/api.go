@@ -35,6 +35,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // Caller is who asks, and from where.
@@ -115,6 +116,7 @@ type Rooms struct {
 	Store    Checkpointer     // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
+	Jobs      *jobs.Service
 }
 
 // New makes the table that clients are served from.
@@ -123,7 +125,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices), teleRows(r),
+		deviceWorkRows(r.Devices), teleRows(r), jobRows(r),
 	)
 }
 
@@ -132,7 +134,7 @@ func New(r Rooms) *Table {
 func NewAdmin(r Rooms) *Table {
 	rows := [][]*Operation{
 		adminRows(r), profileAdminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions),
-		checkpointRows(r.Store), fleetRows(r),
+		checkpointRows(r.Store), fleetRows(r), jobAdminRows(r),
 	}
 	for _, part := range rows {
 		for _, o := range part {

@@ -9,6 +9,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // Fault is what a client is told when its request is refused.
@@ -68,6 +69,17 @@ var faults = []struct {
 	{devices.ErrNoShadow, Fault{Err: "no_shadow", Text: "There is no such shadow."}},
 	{accounts.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{devices.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+
+	{jobs.ErrUnknown, Fault{Err: "no_job", Text: "There is no such job, or you may not see it."}},
+	{jobs.ErrNoTargets, Fault{Err: "no_device", Text: "You manage no device that is like this."}},
+	{jobs.ErrRunning, Fault{Err: "running", Text: "The job is not over on all devices."}},
+	{jobs.ErrEnded, Fault{Err: "late", Text: "The job is over, or was canceled."}},
+	{jobs.ErrSignature, Fault{Err: "signature", Text: "A file is not signed with the key that it has to be signed with."}},
+	{jobs.ErrNoFile, Fault{Err: "no_file", Text: "There is no such file."}},
+	{jobs.ErrSum, Fault{Err: "bad", Text: "The file has another SHA-256."}},
+	{jobs.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{jobs.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
+	{jobs.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
 	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},

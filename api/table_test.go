@@ -16,6 +16,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
@@ -30,6 +31,7 @@ type node struct {
 	admin *api.Table
 
 	telemeter *devices.Telemeter
+	jobs      *jobs.Service
 }
 
 type nobodyListens struct{}
@@ -67,15 +69,17 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
-	spaces.NewHomes(ch, things, time.Now, log)
+	homes := spaces.NewHomes(ch, things, time.Now, log)
+	work := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
-	work := devices.New(devices.DefaultConfig(), store.Devices(), things, log)
+	fleet := devices.New(devices.DefaultConfig(), store.Devices(), things, log)
 	rooms := api.Rooms{
-		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Devices: work,
+		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Devices: fleet,
 		Claims:  devices.NewClaims(things, acc, store.Records(), time.Now),
-		Factory: devices.NewFactory(things, work, acc, store.Records(), time.Now),
+		Factory: devices.NewFactory(things, fleet, acc, store.Records(), time.Now),
+		Jobs:    work,
 	}
-	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter}
+	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, jobs: work}
 }
 
 // call gives the answer as a client sees it; who may be empty.

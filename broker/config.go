@@ -160,6 +160,16 @@ type DevicesConfig struct {
 	KeepPoints int `toml:"keep_points"`
 	// For how many days averages of minutes are kept; those of hours are for ever. keep_points to 36500.
 	KeepMinutes int `toml:"keep_minutes"`
+	// For how many days a job is kept that is over for all its devices. At least 1.
+	KeepJobs int `toml:"keep_jobs"`
+	// Largest file that is stored for jobs, below the data directory. 0: none is; at most 1GiB.
+	FileSize Bytes `toml:"file_size"`
+	// Bytes of all files of an account. Files that no job needs go after 7 days.
+	FilesPerAccount Bytes `toml:"files_per_account"`
+	// Where devices reach the server over HTTP for files: "https://iot.example.org". Empty: where it listens.
+	FilesURL string `toml:"files_url"`
+	// Public key (Ed25519, base64) that has signed every file of every job. Empty: the maker of a job may name one of his own.
+	FileKey PublicKey `toml:"file_key"`
 	// How long a device is shown as online after its last connection has ended. 0s to 1h.
 	Grace Duration `toml:"grace"`
 	// For how long after a start of the server it is unknown if a device is there that was before, and has not come back; then
@@ -376,6 +386,7 @@ func Default() Config {
 		Devices: DevicesConfig{
 			ShadowSize: 32 * kibibyte, ShadowDepth: 6, Shadows: 10, OpenCommands: 100, CommandTTL: 30 * second,
 			CommandTimeout: 60 * second, LongestTTL: 30 * day, KeepCommands: 30, KeepEvents: 30, KeepPoints: 30, KeepMinutes: 366,
+			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte,
 			Grace: 3 * second, Return: 120 * second,
 		},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
@@ -526,6 +537,11 @@ func (c DevicesConfig) validate(v *violations) {
 	v.between("devices.keep_events", c.KeepEvents, 1, 36500)
 	v.between("devices.keep_points", c.KeepPoints, 1, 3650)
 	v.between("devices.keep_minutes", c.KeepMinutes, c.KeepPoints, 36500)
+	v.between("devices.keep_jobs", c.KeepJobs, 1, 36500)
+	v.check(c.FileSize >= 0 && c.FileSize <= 1024*mebibyte, "devices.file_size", "%s is not between 0 and 1GiB", c.FileSize)
+	atLeast(v, "devices.files_per_account", c.FilesPerAccount, c.FileSize)
+	v.check(c.FilesURL == "" || c.FilesURL != "*" && validOrigin(c.FilesURL), "devices.files_url",
+		"%q is not like https://iot.example.org", c.FilesURL)
 	v.check(c.Grace >= 0 && c.Grace <= 3600*second, "devices.grace", "%s is not between 0s and 1h", c.Grace)
 	v.check(c.Return >= 0 && c.Return <= 3600*second, "devices.return", "%s is not between 0s and 1h", c.Return)
 }

@@ -21,7 +21,9 @@ import (
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/files"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 )
@@ -65,6 +67,8 @@ type Node struct {
 	claims    *devices.Claims
 	factory   *devices.Factory
 	telemeter *devices.Telemeter
+	jobs      *jobs.Service
+	shelf     *jobs.Shelf
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -87,6 +91,17 @@ type Addresses struct {
 	HTTPS string `json:"https,omitempty"`
 }
 
+// url is where the node answers HTTP, as it knows itself.
+func (a Addresses) url() string {
+	if a.HTTPS != "" {
+		return "https://" + a.HTTPS
+	}
+	return "http://" + a.HTTP
+}
+
+// FilesDir is the directory below the data directory with the files that were stored for devices.
+const FilesDir = "files"
+
 // New puts a node together on an open store, which stays the caller's to close after Run. The configuration has been
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
@@ -107,14 +122,16 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
-	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
 	claims := devices.NewClaims(things, acc, store.Records(), time.Now)
 	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
+	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
+	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
+	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Claims: claims,
+		Claims: claims, Jobs: work,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -127,7 +144,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory,
+		Claims: claims, Factory: factory, Jobs: work,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
@@ -135,7 +152,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		claims: claims, factory: factory,
+		claims: claims, factory: factory, jobs: work, shelf: shelf,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -189,6 +206,9 @@ func (n *Node) Factory() *devices.Factory { return n.factory }
 // Telemeter gives what the devices of this node measure.
 func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 
+// Jobs gives what devices of this node are to do, many at once.
+func (n *Node) Jobs() *jobs.Service { return n.jobs }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -199,7 +219,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -207,12 +227,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.listen(); err != nil {
 		return errors.Join(err, n.stop())
 	}
+	n.shelf.SetURL(n.addresses.url())
 	background, cancel := context.WithCancel(context.Background())
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
-		"claims": n.claims.Run, "sys": n.sys.run, "trust": n.watchTrust,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
+		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {
@@ -296,7 +317,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	all := append([]prometheus.Collector{}, processCollectors()...)
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
-		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(),
+		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(), n.jobs.Collectors(),
 	} {
 		all = append(all, more...)
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/ed25519"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // What each room's own configuration is under this one. Fields that nobody sets keep the room's default.
@@ -84,6 +86,20 @@ func (c Config) telemetry() devices.TelemetryConfig {
 	out := devices.DefaultTelemetryConfig()
 	out.Raw = time.Duration(c.Devices.KeepPoints) * 24 * time.Hour
 	out.Minutes = time.Duration(c.Devices.KeepMinutes) * 24 * time.Hour
+	return out
+}
+
+func (c Config) jobs() jobs.Config {
+	out := jobs.DefaultConfig()
+	out.Keep = time.Duration(c.Devices.KeepJobs) * 24 * time.Hour
+	out.Key = ed25519.PublicKey(c.Devices.FileKey)
+	return out
+}
+
+func (c Config) shelf() jobs.ShelfConfig {
+	out := jobs.DefaultShelfConfig()
+	out.File, out.PerOwner = int64(c.Devices.FileSize), int64(c.Devices.FilesPerAccount)
+	out.URL = c.Devices.FilesURL
 	return out
 }
 

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"fmt"
 	"math"
 	"os"
@@ -135,6 +137,28 @@ func (c Ceiling) String() string {
 	}
 	return c.Size.String()
 }
+
+// PublicKey is an Ed25519 public key; nil: none.
+type PublicKey []byte
+
+// UnmarshalText takes base64.
+func (k *PublicKey) UnmarshalText(text []byte) error {
+	raw, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil || len(raw) != 0 && len(raw) != ed25519.PublicKeySize {
+		return fmt.Errorf("%q is no Ed25519 key of 32 bytes in base64", text)
+	}
+	*k = nil
+	if len(raw) > 0 {
+		*k = raw
+	}
+	return nil
+}
+
+// MarshalText gives what UnmarshalText takes.
+func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// String is the text of MarshalText.
+func (k PublicKey) String() string { return base64.StdEncoding.EncodeToString(k) }
 
 // Secret is a value that never shows: printed, logged and in magpie check it is "***". The zero value is no secret.
 type Secret struct{ value string }

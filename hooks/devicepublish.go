@@ -17,6 +17,7 @@ type told struct {
 	what   string // the last level: "state", "ack", "update"
 	cid    string // of "ack"
 	shadow string // of AWS's: its name
+	jobs   string // of AWS's jobs: what follows; empty: it is none of these
 	aws    bool
 	board  dialects.ThingsBoard // its Saying is 0: it is not ThingsBoard's
 }
@@ -59,7 +60,13 @@ func parseTold(topic string) (t told, ok bool) {
 // parseToldAWS is the same for {did}/shadow/update and {did}/shadow/name/{name}/update.
 func parseToldAWS(rest string) (t told, ok bool) {
 	levels := strings.Split(rest, "/")
-	if len(levels) < 3 || levels[0] == "" || levels[1] != "shadow" {
+	if len(levels) < 3 || levels[0] == "" {
+		return told{}, false
+	}
+	if levels[1] == "jobs" {
+		return parseToldJobs(accounts.Name(levels[0]), levels[2:])
+	}
+	if levels[1] != "shadow" {
 		return told{}, false
 	}
 	t = told{did: accounts.Name(levels[0]), what: levels[len(levels)-1], aws: true}
@@ -70,6 +77,16 @@ func parseToldAWS(rest string) (t told, ok bool) {
 		return told{}, false
 	}
 	return t, t.what == "get" || t.what == "update" || t.what == "delete"
+}
+
+// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said there to
+// devices nobody else says.
+func parseToldJobs(did accounts.Name, levels []string) (t told, ok bool) {
+	switch levels[len(levels)-1] {
+	case "accepted", "rejected", "notify", "notify-next":
+		return told{}, false
+	}
+	return told{did: did, jobs: strings.Join(levels, "/"), aws: true}, true
 }
 
 // device decides about a PUBLISH to a topic of a device. The connection's reader does not wait for the store, and what was read
@@ -92,6 +109,8 @@ func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish)
 func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
 	itself := t.did == c.account
 	switch {
+	case t.jobs != "":
+		return g.serveJobs(ctx, c, t, p)
 	case t.aws:
 		if err := g.rooms.Devices.ServeShadow(ctx, c.account, t.did, t.shadow, t.what, p.Payload); err != nil {
 			return g.refused(c, p, "", err)
@@ -122,6 +141,17 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.reset(ctx, c, t, p)
 	}
 	return g.refused(c, p, "", errNoTopic)
+}
+
+// serveJobs answers a request of a device about its jobs. How it went is in the answer; what is not decided comes again.
+func (g *Gateway) serveJobs(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
+	if t.did != c.account {
+		return g.refused(c, p, "", errNoTopic)
+	}
+	if err := g.rooms.Jobs.Serve(ctx, t.did, t.jobs, p.Payload); err != nil {
+		return g.refused(c, p, "", err)
+	}
+	return g.done(c, p, deviceAck{})
 }
 
 func (g *Gateway) setShadow(

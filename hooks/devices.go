@@ -13,6 +13,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/devices/dialects"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // Things brings what devices have to say to clients, and commands to devices. It is a devices.Router, and what Live asks for what
@@ -21,12 +22,14 @@ type Things struct {
 	registry *sessions.Registry
 	devices  *devices.Service
 	things   *devices.Things
+	jobs     *jobs.Service
 }
 
-// NewThings puts the three together.
-func NewThings(registry *sessions.Registry, service *devices.Service, things *devices.Things) *Things {
-	t := &Things{registry, service, things}
+// NewThings puts the four together.
+func NewThings(registry *sessions.Registry, service *devices.Service, things *devices.Things, work *jobs.Service) *Things {
+	t := &Things{registry, service, things, work}
 	service.SetRouter(t)
+	work.SetTeller(t)
 	return t
 }
 
@@ -173,7 +176,7 @@ func (t *Things) give(
 		}
 		return covers(filter, seenBy(written, viewer))
 	}
-	err = t.devices.Now(ctx, viewer, did, wanted, func(topic devices.Topic, payload []byte) bool {
+	say := func(topic devices.Topic, payload []byte) bool {
 		written := spelled(topic)
 		more := send(sessions.Publish{
 			Topic: seenBy(written, viewer), Payload: payload, ContentType: "application/json",
@@ -182,7 +185,11 @@ func (t *Things) give(
 			next = string(did) + " " + written
 		}
 		return more
-	})
+	}
+	err = t.devices.Now(ctx, viewer, did, wanted, say)
+	if err == nil && viewer == did && next == string(did) {
+		err = t.jobs.Now(ctx, did, wanted, say)
+	}
 	return next, err
 }
 

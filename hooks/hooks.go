@@ -37,6 +37,7 @@ import (
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // maxClientID bounds client ids, which become part of keys, in bytes. MQTT asks for 23 at least (MQTT 5, 3.1.3.1).
@@ -98,6 +99,7 @@ type Rooms struct {
 	Things   *devices.Things
 	Claims   *devices.Claims
 	Factory  *devices.Factory
+	Jobs     *jobs.Service
 }
 
 // Gateway runs MQTT connections.

@@ -19,6 +19,7 @@ var errNoTopic = errors.New("nobody publishes to this topic")
 var reasons = map[string]byte{
 	"not_member":  packets.ErrNotAuthorized.Code,
 	"no_right":    packets.ErrNotAuthorized.Code,
+	"signature":   packets.ErrNotAuthorized.Code,
 	"blocked":     packets.ErrNotAuthorized.Code,
 	"await_reply": packets.ErrNotAuthorized.Code,
 	"banned":      packets.ErrNotAuthorized.Code,
@@ -31,6 +32,8 @@ var reasons = map[string]byte{
 	"no_msg":      packets.ErrTopicNameInvalid.Code,
 	"no_device":   packets.ErrTopicNameInvalid.Code,
 	"no_shadow":   packets.ErrTopicNameInvalid.Code,
+	"no_job":      packets.ErrTopicNameInvalid.Code,
+	"no_file":     packets.ErrTopicNameInvalid.Code,
 	"no_method":   packets.ErrTopicNameInvalid.Code,
 	"bad":         packets.ErrPayloadFormatInvalid.Code,
 	"too_big":     packets.ErrPayloadFormatInvalid.Code,

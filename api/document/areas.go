@@ -24,6 +24,7 @@ var areas = map[string]string{
 	"group":    "Groups, channels, live rooms, boards and trips.",
 	"board":    "What is drawn on a board.",
 	"home":     "Conversations of people who live together, and of their things.",
+	"job":      "What many devices are to do, one after the other: firmware.",
 	"device":   "Things: whose they are, who may do what with them, and how they log in.",
 	"rcpt":     "Who has received and read a message.",
 	adminArea:  "For administrators.",

@@ -14,6 +14,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // schema is what of JSON Schema is needed here: words that mean the same in 2020-12, of which OpenAPI 3.1 is made, and in
@@ -96,6 +97,9 @@ var known = map[reflect.Type]schema{
 		devices.CommandCanceled, devices.CommandSuperseded)},
 	reflect.TypeFor[devices.AlarmState](): {Type: "string", Enum: words(
 		devices.AlarmActive, devices.AlarmAcknowledged, devices.AlarmCleared)},
+	reflect.TypeFor[jobs.Status](): {Type: "string", Enum: words(
+		jobs.Waiting, jobs.Queued, jobs.InProgress, jobs.Succeeded, jobs.Failed, jobs.Rejected, jobs.TimedOut, jobs.Removed,
+		jobs.Canceled)},
 	reflect.TypeFor[devices.PresenceState](): {Type: "string", Enum: words(
 		devices.Online, devices.Offline, devices.Sleeping, devices.Unknown)},
 	reflect.TypeFor[chat.Places]():     {Type: "array", Items: &schema{Type: "string"}},

@@ -38,6 +38,7 @@ var vocabulary = map[string]word{
 	"dev":       {"how many connections he has", nil},
 	"draft":     {"a message that is being written", "dear Bob"},
 	"did":       {"the name of a device", "lamp"},
+	"job":       {"the name of a job", "none"},
 	"dup":       {"this mid had been stored before: nothing was stored now", nil},
 	"email":     {"an e-mail address", "alice@example.org"},
 	"emoji":     {"with what somebody reacts to a message", nil},

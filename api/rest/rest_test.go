@@ -26,6 +26,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -99,6 +100,7 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
 		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
 		Things:   things, Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, quiet),
+		Jobs: jobs.NewService(jobs.DefaultConfig(), store.Records(), things, nil, nil, quiet),
 	}
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)

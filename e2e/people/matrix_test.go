@@ -123,6 +123,13 @@ device.events      no_device  no_device  no_device  no_device  no_device  401   
 device.alarms      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.alarm.ack   no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.presence    no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+job.create         no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+job.get            no_job     no_job     no_job     no_job     no_job     401        401        no_job     401        no_job     no_job     no_job     no_job
+job.executions     no_job     no_job     no_job     no_job     no_job     401        401        no_job     401        no_job     no_job     no_job     no_job
+job.cancel         no_job     no_job     no_job     no_job     no_job     401        401        no_job     401        no_job     no_job     no_job     no_job
+job.remove         no_job     no_job     no_job     no_job     no_job     401        401        no_job     401        no_job     no_job     no_job     no_job
+job.list           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+job.key            ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 
 admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
 admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -139,6 +146,12 @@ admin/invite.add   no_right no_right   no_right   no_right   no_right   401     
 admin/invite.list  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/invite.revoke no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
 admin/audit.list   no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
+admin/job.create   no_right   no_right   no_right   no_right   no_right   401        401        no_device  401        no_right   no_right   no_right   no_right
+admin/job.get      no_right   no_right   no_right   no_right   no_right   401        401        no_job     401        no_right   no_right   no_right   no_right
+admin/job.executions no_right   no_right   no_right   no_right   no_right   401        401        no_job     401        no_right   no_right   no_right   no_right
+admin/job.cancel   no_right   no_right   no_right   no_right   no_right   401        401        no_job     401        no_right   no_right   no_right   no_right
+admin/job.remove   no_right   no_right   no_right   no_right   no_right   401        401        no_job     401        no_right   no_right   no_right   no_right
+admin/job.list     no_right   no_right   no_right   no_right   no_right   401        401        ok         401        no_right   no_right   no_right   no_right
 admin/session.list no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/session.show no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
 admin/session.drop no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
@@ -263,6 +276,18 @@ var inputs = map[string]func(c *cell) M{
 	"device.grant": func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
 	"presence.get": func(c *cell) M { return M{"who": []string{c.other}} },
 
+	"job.create":     noTarget,
+	"job.get":        noJob,
+	"job.executions": noJob,
+	"job.cancel":     noJob,
+	"job.remove":     noJob,
+
+	"admin/job.create":     noTarget,
+	"admin/job.get":        noJob,
+	"admin/job.executions": noJob,
+	"admin/job.cancel":     noJob,
+	"admin/job.remove":     noJob,
+
 	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
 	"admin/user.passwd":   func(c *cell) M { return M{"name": c.other, "password": Password} },
 	"admin/user.show":     byName,
@@ -277,6 +302,10 @@ var inputs = map[string]func(c *cell) M{
 	"admin/session.show":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
 	"admin/session.drop":  func(c *cell) M { return M{"account": c.other, "client": "none"} },
 }
+
+// noTarget makes a job for a thing that there is not, and noJob asks about a job that there is not.
+func noTarget(c *cell) M { return M{"devices": []string{c.other}, "document": M{}} }
+func noJob(*cell) M      { return M{"job": "none"} }
 
 // byDID asks about a thing of the other one's name, of which there is none: what there is has a matrix of its own in api.
 func byDID(c *cell) M { return M{"did": c.other} }

@@ -70,7 +70,7 @@ func (x *sdk) does(what string, request m) m {
 	if err := x.Say(text(told)); err != nil {
 		x.t.Fatal(err)
 	}
-	if what == "delta" || what == "documents" {
+	if slices.Contains([]string{"delta", "documents", "jobs", "next"}, what) {
 		return x.hears("opened")
 	}
 	return x.hears(what)

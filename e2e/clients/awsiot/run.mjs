@@ -1,10 +1,11 @@
-// aws-iot-device-sdk-v2 as a client for the end-to-end tests: what a device of AWS IoT does with its shadows. The first
+// aws-iot-device-sdk-v2 as a client for the end-to-end tests: what a device of AWS IoT does with its shadows and
+// jobs. The first
 // argument is JSON: host, port, user, password, client and thing. Lines of its standard input are {"do", ...} in JSON, and a
 // line of JSON is printed for each: what came of it. What its streams say is printed as it comes.
 import { createInterface } from 'node:readline'
 import iot from 'aws-iot-device-sdk-v2'
 
-const { mqtt5, iotshadow } = iot
+const { mqtt5, iotshadow, iotjobs } = iot
 const { host, port, user, password, client, thing } = JSON.parse(process.argv[2])
 const say = (line) => console.log(JSON.stringify(line))
 
@@ -17,21 +18,29 @@ const connection = new mqtt5.Mqtt5Client({
 connection.on('connectionFailure', (event) => say({ failed: String(event.error) }))
 connection.on('connectionSuccess', () => say({ connected: true }))
 connection.start()
-const shadows = iotshadow.IotShadowClientv2.newFromMqtt5(connection, {
+const options = {
   maxRequestResponseSubscriptions: 10,
   maxStreamingSubscriptions: 4,
   operationTimeoutInSeconds: 30,
-})
+}
+const shadows = iotshadow.IotShadowClientv2.newFromMqtt5(connection, options)
+const jobs = iotjobs.IotJobsClientv2.newFromMqtt5(connection, options)
 
 const requests = {
   get: (r) => (r.shadowName ? shadows.getNamedShadow(r) : shadows.getShadow(r)),
   update: (r) => (r.shadowName ? shadows.updateNamedShadow(r) : shadows.updateShadow(r)),
   delete: (r) => (r.shadowName ? shadows.deleteNamedShadow(r) : shadows.deleteShadow(r)),
+  pending: (r) => jobs.getPendingJobExecutions(r),
+  start: (r) => jobs.startNextPendingJobExecution(r),
+  describe: (r) => jobs.describeJobExecution(r),
+  job: (r) => jobs.updateJobExecution(r),
 }
 
 const streams = {
   delta: (r) => (r.shadowName ? shadows.createNamedShadowDeltaUpdatedStream(r) : shadows.createShadowDeltaUpdatedStream(r)),
   documents: (r) => (r.shadowName ? shadows.createNamedShadowUpdatedStream(r) : shadows.createShadowUpdatedStream(r)),
+  jobs: (r) => jobs.createJobExecutionsChangedStream(r),
+  next: (r) => jobs.createNextJobExecutionChangedStream(r),
 }
 
 const open = []

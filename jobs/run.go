@@ -1,0 +1,354 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
+)
+
+// retry is when something is tried again that the store could not do.
+const retry = time.Second
+
+// least is how long Run waits between two rounds that nobody asks for.
+const least = 10 * time.Millisecond
+
+// Run gives jobs to devices, ends what takes too long, and removes what is too old. It returns nil when ctx ends. It is called
+// once, after Load.
+func (s *Service) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		case <-timer.C:
+		}
+		next, err := s.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("jobs not attended to, and will be", "err", err)
+			next = s.now().Add(retry)
+		}
+		timer.Reset(max(next.Sub(s.now()), least))
+	}
+	return nil
+}
+
+// round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
+func (s *Service) round(ctx context.Context) (next time.Time, err error) {
+	for _, did := range take(s, s.changed) {
+		if err := s.review(ctx, did); err != nil {
+			s.mu.Lock()
+			s.changed[did] = true
+			s.mu.Unlock()
+			return time.Time{}, err
+		}
+	}
+	if err := s.each(ctx, kindExecution, s.expire); err != nil {
+		return time.Time{}, err
+	}
+	for _, id := range take(s, s.stale) {
+		if err := s.step(ctx, id); err != nil {
+			s.mu.Lock()
+			s.stale[id] = true
+			s.mu.Unlock()
+			return time.Time{}, err
+		}
+	}
+	err = s.each(ctx, kindJob, func(ctx context.Context, r records.Record) error {
+		job, err := jobOf(r)
+		if err != nil {
+			return err
+		}
+		if job.Ended > 0 {
+			return s.forget(ctx, job)
+		}
+		return s.step(ctx, job.ID)
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.next(ctx)
+}
+
+// take takes all out of a set that s.mu guards.
+func take[K comparable](s *Service, set map[K]bool) (all []K) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range set {
+		all = append(all, k)
+	}
+	clear(set)
+	return all
+}
+
+// each does for all records of a kind that are due what sees to it that they are not.
+func (s *Service) each(ctx context.Context, kind string, do func(context.Context, records.Record) error) error {
+	now := s.now().UnixMilli()
+	for {
+		due, err := s.store.DueBy(ctx, kind, now, page)
+		if err != nil {
+			return fmt.Errorf("what is due of %s: %w", kind, err)
+		}
+		for _, r := range due {
+			if err := do(ctx, r); err != nil {
+				return err
+			}
+		}
+		if len(due) < page {
+			return nil
+		}
+	}
+}
+
+// next says when something is due.
+func (s *Service) next(ctx context.Context) (time.Time, error) {
+	next := s.now().Add(time.Hour)
+	for _, kind := range []string{kindExecution, kindJob} {
+		due, err := s.store.DueBy(ctx, kind, math.MaxInt64, 1)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("what is due next of %s: %w", kind, err)
+		}
+		if len(due) > 0 && time.UnixMilli(due[0].Due).Before(next) {
+			next = time.UnixMilli(due[0].Due)
+		}
+	}
+	return next, nil
+}
+
+// errNothing is for a change that has nothing to change.
+var errNothing = errors.New("nothing to change")
+
+func nothing(err error) error {
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	return err
+}
+
+// expire ends an execution of which nothing was heard in time.
+func (s *Service) expire(ctx context.Context, r records.Record) error {
+	_, err := s.become(ctx, r.Scope, accounts.Name(r.ID), TimedOut, func(e Execution) bool {
+		return e.due() > 0 && e.due() <= s.now().UnixMilli()
+	})
+	return err
+}
+
+// become gives an execution another status, if it is one for which ok holds, and tells the device. It says whether it did.
+func (s *Service) become(
+	ctx context.Context, job string, did accounts.Name, to Status, ok func(Execution) bool,
+) (done bool, err error) {
+	leave, err := s.turns.take(ctx, did)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	_, err = s.change(ctx, job, did, func(e *Execution) error {
+		if e.Status.Over() || !ok(*e) {
+			return errNothing
+		}
+		e.become(to, s.now().UnixMilli())
+		return nil
+	})
+	if errors.Is(err, errNothing) || errors.Is(err, ErrUnknown) {
+		return false, nil
+	}
+	if err == nil {
+		err = s.announce(ctx, did)
+	}
+	return err == nil, err
+}
+
+// review ends what a device has to do that is not for it any more.
+func (s *Service) review(ctx context.Context, did accounts.Name) error {
+	s.mu.Lock()
+	var all []Job
+	for id := range s.of[did] {
+		all = append(all, s.jobs[id].job)
+	}
+	s.mu.Unlock()
+	for _, job := range all {
+		if _, err := s.remain(ctx, job, did); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remain ends an execution that is not for its device any more, and says whether it is.
+func (s *Service) remain(ctx context.Context, job Job, did accounts.Name) (bool, error) {
+	thing, err := s.managed(ctx, job.By, did)
+	gone := errors.Is(err, devices.ErrUnknown) || errors.Is(err, devices.ErrNoRight)
+	if err != nil && !gone {
+		return false, err
+	}
+	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool {
+		return gone || job.By != "" && e.Epoch != thing.Epoch
+	})
+	return !removed, err
+}
+
+// managed gives a device that somebody manages; an operator, all that there are.
+func (s *Service) managed(ctx context.Context, who, did accounts.Name) (devices.Thing, error) {
+	if who == "" {
+		return s.things.Known(ctx, did)
+	}
+	return s.things.May(ctx, who, did, devices.VerbManage)
+}
+
+// step does what there is to do for a job: it gives it to more devices, or ends it. Run alone calls it.
+func (s *Service) step(ctx context.Context, id string) error {
+	s.mu.Lock()
+	o := s.jobs[id]
+	if o == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	job, counts := o.job, o.counts()
+	s.mu.Unlock()
+	now := s.now()
+	if job.State == JobRunning && job.Rollout.aborts(counts) {
+		var err error
+		job, err = s.changeJob(ctx, id, func(j *Job) error {
+			if j.State == JobRunning {
+				j.State, j.Reason = JobCanceled, ReasonFailures
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	var due time.Time
+	var err error
+	if job.State == JobRunning {
+		due, err = s.roll(ctx, job, counts, now)
+	} else {
+		err = s.withdraw(ctx, job)
+	}
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, id, due)
+}
+
+// settle notes when a job goes on, or that it is over.
+func (s *Service) settle(ctx context.Context, id string, due time.Time) error {
+	s.mu.Lock()
+	o := s.jobs[id]
+	counts := o.counts()
+	s.mu.Unlock()
+	_, err := s.changeJob(ctx, id, func(j *Job) error {
+		j.due = 0
+		if !due.IsZero() {
+			j.due = due.UnixMilli()
+		}
+		if counts.over() == counts.Total() {
+			if j.State == JobRunning {
+				j.State = JobCompleted
+			}
+			j.Ended, j.Counts = s.now().UnixMilli(), counts
+			j.due = s.now().Add(s.cfg.Keep).UnixMilli()
+		}
+		return nil
+	})
+	return err
+}
+
+// withdraw takes a job that is canceled back where it was not begun.
+func (s *Service) withdraw(ctx context.Context, job Job) error {
+	for _, did := range s.those(job.ID, func(Status) bool { return true }) {
+		_, err := s.become(ctx, job.ID, did, Canceled, func(e Execution) bool { return e.Status != InProgress || job.Force })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// those gives the devices for which a job is not over, and is as it is asked for, in the order of the rollout.
+func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.jobs[id]
+	for _, did := range o.order {
+		if status := o.all[did].Status; !status.Over() && ok(status) {
+			all = append(all, did)
+		}
+	}
+	return all
+}
+
+// roll gives a job to as many more devices as its rollout says, and says when it is to go on.
+func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Time) (due time.Time, err error) {
+	open, edge := job.Window.at(now)
+	for _, did := range s.those(job.ID, func(status Status) bool { return job.Window != nil && status == Queued }) {
+		if err := s.announceAlone(ctx, did); err != nil { // the window may have opened, or closed
+			return due, err
+		}
+	}
+	if !open {
+		return edge, nil
+	}
+	given := counts.Total() - counts[Waiting]
+	n, wait := job.Rollout.more(counts.Total(), given, counts.over(), now.Sub(time.UnixMilli(job.Step)))
+	if n > 0 {
+		if err := s.give(ctx, job, n, now); err != nil {
+			return due, err
+		}
+	}
+	due = edge
+	if wait > 0 && (due.IsZero() || now.Add(wait).Before(due)) {
+		due = now.Add(wait)
+	}
+	return due, nil
+}
+
+// give gives a job to n more devices. The time of the step comes first: after a crash they are given too few rather than too
+// many.
+func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error {
+	_, err := s.changeJob(ctx, job.ID, func(j *Job) error {
+		if j.State != JobRunning { // meanwhile
+			return errNothing
+		}
+		j.Step = now.UnixMilli()
+		return nil
+	})
+	if err != nil {
+		return nothing(err)
+	}
+	for i, did := range s.those(job.ID, func(status Status) bool { return status == Waiting }) {
+		if i == n {
+			break
+		}
+		still, err := s.remain(ctx, job, did)
+		if err == nil && still {
+			_, err = s.become(ctx, job.ID, did, Queued, func(e Execution) bool { return e.Status == Waiting })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget removes a job that was over for long enough. It can be repeated.
+func (s *Service) forget(ctx context.Context, job Job) error {
+	if err := s.store.RemoveScope(ctx, kindExecution, job.ID); err != nil {
+		return fmt.Errorf("forget job %s: %w", job.ID, err)
+	}
+	if err := s.store.Remove(ctx, records.Key{Kind: kindJob, ID: job.ID}, job.Rev); err != nil {
+		return fmt.Errorf("forget job %s: %w", job.ID, err)
+	}
+	entry := job.entry()
+	if err := s.store.Remove(ctx, entry.Key, entry.Rev); err != nil {
+		return fmt.Errorf("forget job %s: %w", job.ID, err)
+	}
+	return nil
+}
