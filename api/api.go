@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
@@ -113,6 +114,8 @@ type Rooms struct {
 	Store    Checkpointer // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
+
+	Automations *automations.Service
 }
 
 // New makes the table that clients are served from.
@@ -121,7 +124,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices), teleRows(r),
+		deviceWorkRows(r.Devices), teleRows(r), sceneRows(r.Automations), automationRows(r.Automations),
 	)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/authority"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
@@ -58,20 +59,21 @@ type Node struct {
 
 	version string // empty: not known
 
-	accounts  *accounts.Service
-	chat      *chat.Service
-	things    *devices.Things
-	devices   *devices.Service
-	telemeter *devices.Telemeter
-	sessions  *sessions.Registry
-	transport *transport.Server
-	gateway   *hooks.Gateway
-	memory    *hooks.Memory
-	metrics   *prometheus.Registry
-	web       *web
-	sys       *sys
-	trusted   *authority.Trust // nil: nobody vouches for devices
-	loaded    bool             // by Administer
+	accounts    *accounts.Service
+	chat        *chat.Service
+	things      *devices.Things
+	devices     *devices.Service
+	telemeter   *devices.Telemeter
+	automations *automations.Service
+	sessions    *sessions.Registry
+	transport   *transport.Server
+	gateway     *hooks.Gateway
+	memory      *hooks.Memory
+	metrics     *prometheus.Registry
+	web         *web
+	sys         *sys
+	trusted     *authority.Trust // nil: nobody vouches for devices
+	loaded      bool             // by Administer
 
 	ready     chan struct{} // closed when addresses is complete and every listener accepts
 	addresses Addresses
@@ -89,7 +91,8 @@ type Addresses struct {
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.transport(), cfg.rest(), cfg.hooks(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.automations(),
+		cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
 		if err := room.Validate(); err != nil {
@@ -107,9 +110,14 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet.SetTelemeter(telemeter)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
+	scribe := spaces.NewScribe(messenger)
+	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
+	scribe.Listen(automation)
+	homes.OnEnd(automation.Ended)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
+		Automations: automation,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -129,7 +137,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		gateway: gateway, memory: plugins.Memory,
+		automations: automation,
+		gateway:     gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
 	}
@@ -173,6 +182,9 @@ func (n *Node) Things() *devices.Things { return n.things }
 // Devices gives the devices of this node at work.
 func (n *Node) Devices() *devices.Service { return n.devices }
 
+// Automations gives what the homes of this node do by themselves.
+func (n *Node) Automations() *automations.Service { return n.automations }
+
 // Telemeter gives what the devices of this node measure.
 func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 
@@ -186,7 +198,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.automations.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -198,7 +210,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "automations": n.automations.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
@@ -284,6 +296,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
 		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(),
+		n.automations.Collectors(),
 	} {
 		all = append(all, more...)
 	}
