@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
@@ -117,6 +118,8 @@ type Rooms struct {
 
 	Telemetry *devices.Telemeter
 	Jobs      *jobs.Service
+
+	Automations *automations.Service
 }
 
 // New makes the table that clients are served from.
@@ -125,7 +128,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices), teleRows(r), jobRows(r),
+		deviceWorkRows(r.Devices), teleRows(r), jobRows(r), sceneRows(r.Automations), automationRows(r.Automations),
 	)
 }
 

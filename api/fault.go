@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
@@ -80,6 +81,11 @@ var faults = []struct {
 	{jobs.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{jobs.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
 	{jobs.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{automations.ErrNoHome, Fault{Err: "no_conv", Text: "There is no such home, or you are not in it."}},
+	{automations.ErrUnknown, Fault{Err: "no_automation", Text: "There is no such scene or automation."}},
+	{automations.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this in the home."}},
+	{automations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{automations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
 	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},
@@ -97,6 +103,10 @@ func FaultOf(err error) (f Fault, ok bool) {
 	var request *requestError
 	if errors.As(err, &request) {
 		return Fault{Err: "bad", Text: request.text}, true
+	}
+	var written *automations.Fault
+	if errors.As(err, &written) {
+		return Fault{Err: "bad", Text: written.Sentence()}, true
 	}
 	for _, row := range faults {
 		if !errors.Is(err, row.is) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api/rest"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
@@ -80,6 +81,13 @@ func (c Config) devices() devices.Config {
 	out.KeepEvents = time.Duration(c.Devices.KeepEvents) * 24 * time.Hour
 	out.Grace, out.Return = time.Duration(c.Devices.Grace), time.Duration(c.Devices.Return)
 	return out
+}
+
+func (c Config) automations() automations.Config {
+	return automations.Config{
+		PerHome: c.Automations.PerHome, PerMinute: c.Automations.PerMinute, Depth: c.Automations.Depth,
+		LongestDelay: time.Duration(c.Automations.LongestDelay),
+	}
 }
 
 func (c Config) telemetry() devices.TelemetryConfig {

@@ -31,6 +31,7 @@ type Service struct {
 	untoldRooms untold
 
 	onHome func(ctx context.Context, home Conversation) // nil: nobody wants to know
+	onLine func(m Message)                              // the same
 
 	router  Router
 	live    live

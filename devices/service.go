@@ -64,6 +64,8 @@ type Service struct {
 	now    func() time.Time
 	router Router
 
+	watchers []Watcher
+
 	telemeter *Telemeter // nil: nothing is measured
 
 	turns     turns

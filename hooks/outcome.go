@@ -37,6 +37,8 @@ var reasons = map[string]byte{
 	"no_method":   packets.ErrTopicNameInvalid.Code,
 	"bad":         packets.ErrPayloadFormatInvalid.Code,
 	"too_big":     packets.ErrPayloadFormatInvalid.Code,
+
+	"no_automation": packets.ErrTopicNameInvalid.Code,
 }
 
 // faultOf is what a client may know about an error; ok is false if nothing was decided.

@@ -33,6 +33,7 @@ var statuses = map[string]int{
 	"no_method":     http.StatusNotFound,
 	"no_msg":        http.StatusNotFound,
 	"no_device":     http.StatusNotFound,
+	"no_automation": http.StatusNotFound,
 	"no_shadow":     http.StatusNotFound,
 	"no_job":        http.StatusNotFound,
 	"no_file":       http.StatusNotFound,
