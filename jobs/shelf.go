@@ -77,21 +77,27 @@ func (s *Shelf) SetURL(base string) {
 	s.base.Store(&base)
 }
 
-// Load makes the secret with which addresses are signed, or finds it. It is called once, before anybody arrives.
+// Load finds the secret with which addresses are signed, or makes it. It is called once, before anybody arrives. A store that cannot
+// be written to keeps none: then addresses are good until the next start.
 func (s *Shelf) Load(ctx context.Context) error {
 	k := records.Key{Kind: kindSecret, ID: "url"}
-	fresh := make([]byte, sha256.Size)
-	_, _ = rand.Read(fresh) // never fails
-	err := s.store.Put(ctx, records.Record{Key: k, Rev: 1, Body: encoded(fresh)})
-	if err != nil && !errors.Is(err, records.ErrChanged) {
-		return fmt.Errorf("make the secret of addresses: %w", err)
-	}
 	r, err := s.store.Record(ctx, k)
+	if errors.Is(err, records.ErrNone) {
+		s.secret = make([]byte, sha256.Size)
+		_, _ = rand.Read(s.secret) // never fails
+		if err = s.store.Put(ctx, records.Record{Key: k, Rev: 1, Body: encoded(s.secret)}); errors.Is(err, accounts.ErrUnavailable) {
+			s.log.Warn("the secret of addresses of files is not kept", "err", err)
+			return nil
+		}
+		if err == nil || errors.Is(err, records.ErrChanged) { // somebody else's, if he was faster
+			r, err = s.store.Record(ctx, k)
+		}
+	}
 	if err == nil {
 		err = json.Unmarshal(r.Body, &s.secret)
 	}
 	if err != nil {
-		return fmt.Errorf("read the secret of addresses: %w", err)
+		return fmt.Errorf("find the secret of addresses: %w", err)
 	}
 	return nil
 }
