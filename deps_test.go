@@ -33,7 +33,8 @@ var mayImport = map[string][]string{
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
 	"devices/dialects":          {"accounts", "devices"},
-	"hooks":                     {"accounts", "chat", "devices", "devices/dialects", "broker/sessions", "broker/transport", "api"},
+	"bridges":                   {"accounts", "devices", "devices/dialects", "records"},
+	"hooks":                     {"accounts", "chat", "devices", "devices/dialects", "bridges", "broker/sessions", "broker/transport", "api"},
 	"spaces":                    {"accounts", "chat", "devices"},
 	"transfer":                  {"accounts", "chat", "devices", "broker/sessions"},
 	"store/backlogs":            {"broker/sessions"},
@@ -42,7 +43,7 @@ var mayImport = map[string][]string{
 	"store/mongo/mongotest":     {},
 	"store/storetest":           {"accounts", "chat", "devices", "records", "broker/sessions", "transfer"},
 	"broker": {
-		"accounts", "authority", "chat", "devices", "records", "broker/sessions", "broker/transport", "api", "api/rest", "hooks", "spaces",
+		"accounts", "authority", "bridges", "chat", "devices", "records", "broker/sessions", "broker/transport", "api", "api/rest", "hooks", "spaces",
 	},
 	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
 	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},

@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/authority"
+	"github.com/magpie-im/magpie/bridges"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
@@ -64,6 +65,7 @@ type Node struct {
 	devices   *devices.Service
 	claims    *devices.Claims
 	factory   *devices.Factory
+	bridges   *bridges.Service
 	telemeter *devices.Telemeter
 	sessions  *sessions.Registry
 	transport *transport.Server
@@ -107,7 +109,10 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
-	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
+	router := hooks.NewThings(registry, fleet, things)
+	hooks.NewLive(registry, messenger).SetThings(router)
+	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
+	fleet.SetRouter(bridging)
 	claims := devices.NewClaims(things, acc, store.Records(), time.Now)
 	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
@@ -127,7 +132,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory,
+		Claims: claims, Factory: factory, Bridges: bridging,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
@@ -135,7 +140,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		claims: claims, factory: factory,
+		claims: claims, factory: factory, bridges: bridging,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -199,7 +204,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.bridges.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -212,7 +217,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
-		"claims": n.claims.Run, "sys": n.sys.run, "trust": n.watchTrust,
+		"claims": n.claims.Run, "bridges": n.bridges.Run, "sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {

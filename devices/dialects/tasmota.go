@@ -1,0 +1,3 @@
+package dialects
+
+func readTasmota(string, []byte) ([]Part, bool) { return nil, false }

@@ -1,0 +1,3 @@
+package dialects
+
+func readZigbee2MQTT(string, []byte) ([]Part, bool) { return nil, false }
