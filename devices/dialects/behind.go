@@ -35,9 +35,9 @@ type Availability struct {
 
 // Hint is a topic that says whether a device is there.
 type Hint struct {
-	Topic   string
-	Path    []string // in the JSON of the payload; nil: the payload is the word
-	Yes, No string
+	Topic string
+	Path  []string        // in the JSON of the payload; nil: the payload is the word
+	Words map[string]bool // what words mean; of others nothing is known
 }
 
 // Says reads a payload; ok is false if it says neither.
@@ -46,13 +46,8 @@ func (h Hint) Says(payload []byte) (there, ok bool) {
 	if !ok {
 		return false, false
 	}
-	switch wordOf(v) {
-	case h.Yes:
-		return true, true
-	case h.No:
-		return false, true
-	}
-	return false, false
+	there, ok = h.Words[wordOf(v)]
+	return there, ok
 }
 
 // Point is a value of a device: where it is read, and how it is set.
@@ -195,7 +190,7 @@ func unfit(p Part) bool {
 	long := func(s string) bool { return len(s) > maxTopic || !utf8.ValidString(s) || strings.ContainsRune(s, 0) }
 	bad := long(p.Topic) || len(p.Local) > maxLocal || long(p.Local) || long(p.Name) || long(p.Model)
 	for _, x := range p.Points {
-		bad = bad || long(x.State) || long(x.Command) || long(x.Key) || x.Key == ""
+		bad = bad || long(x.State) || long(x.Command) || strings.ContainsAny(x.Command, "+#") || long(x.Key) || x.Key == ""
 	}
 	return bad
 }

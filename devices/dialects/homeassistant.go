@@ -264,7 +264,9 @@ func availability(f fields) (a Availability) {
 	add := func(f fields, topic, template string) {
 		path, ok := f.template(template)
 		if t := f.text(topic, ""); t != "" && ok {
-			a.Hints = append(a.Hints, Hint{t, path, f.text("payload_available", "online"), f.text("payload_not_available", "offline")})
+			a.Hints = append(a.Hints, Hint{t, path, map[string]bool{
+				f.text("payload_not_available", "offline"): false, f.text("payload_available", "online"): true,
+			}})
 		}
 	}
 	add(f, "availability_topic", "availability_template")
@@ -426,8 +428,8 @@ func climate(f fields, _ string) (points []Point) {
 		key, state, template, command string
 		kind                          Kind
 	}{
-		{"temperature", "temperature_state_topic", "temperature_state_template", "temperature_command_topic", KindNumber},
-		{"current_temperature", "current_temperature_topic", "current_temperature_template", "", KindNumber},
+		{"target", "temperature_state_topic", "temperature_state_template", "temperature_command_topic", KindNumber},
+		{"temperature", "current_temperature_topic", "current_temperature_template", "", KindNumber},
 		{"mode", "mode_state_topic", "mode_state_template", "mode_command_topic", KindAny},
 	} {
 		path, ok := f.template(x.template)
