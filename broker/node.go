@@ -18,6 +18,7 @@ import (
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/authority"
 	"github.com/magpie-im/magpie/automations"
+	"github.com/magpie-im/magpie/bridges"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
@@ -67,6 +68,7 @@ type Node struct {
 	devices     *devices.Service
 	claims      *devices.Claims
 	factory     *devices.Factory
+	bridges     *bridges.Service
 	telemeter   *devices.Telemeter
 	jobs        *jobs.Service
 	automations *automations.Service
@@ -130,7 +132,10 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
-	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
+	router := hooks.NewThings(registry, fleet, things, work)
+	hooks.NewLive(registry, messenger).SetThings(router)
+	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
+	fleet.SetRouter(bridging)
 	scribe := spaces.NewScribe(messenger)
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
@@ -151,7 +156,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory, Jobs: work,
+		Claims: claims, Factory: factory, Jobs: work, Bridges: bridging,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
@@ -159,7 +164,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation,
+		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -230,7 +235,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
-		n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load, n.automations.Load,
+		n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load, n.automations.Load, n.bridges.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
@@ -245,8 +250,8 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"automations": n.automations.Run,
-		"sys":         n.sys.run, "trust": n.watchTrust,
+		"automations": n.automations.Run, "bridges": n.bridges.Run,
+		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {

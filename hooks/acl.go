@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -124,21 +125,35 @@ func validAccount(name string) bool {
 	return err == nil
 }
 
-// grantsOf gives what an account may do with free topics.
-func (c Config) grantsOf(who accounts.Name, device bool) *Grants {
-	if device {
-		who = deviceMark + who
+// grantsOf gives what an account may do with free topics, and the home that it is mounted in: a device that speaks for others in a
+// home is, unless the configuration says where.
+func (g *Gateway) grantsOf(ctx context.Context, who accounts.Name, device bool) (*Grants, string, error) {
+	if !device {
+		return g.cfg.ACL.For(who), "", nil
 	}
-	return c.ACL.For(who)
+	home, err := "", error(nil)
+	if g.cfg.ACL.mounts[string(deviceMark+who)] == "" {
+		home, err = g.rooms.Things.Mount(ctx, who)
+	}
+	if home == "" || err != nil {
+		return g.cfg.ACL.For(deviceMark + who), "", err
+	}
+	return g.cfg.ACL.mounted(deviceMark+who, homeMount(home)), home, nil
 }
 
+// homeMount is where the topics of a home are, with a slash at the end.
+func homeMount(home string) string { return "m/" + home + "/" }
+
 // For gives what an account may do. That of a device begins with dev:.
-func (a *ACL) For(name accounts.Name) *Grants {
+func (a *ACL) For(name accounts.Name) *Grants { return a.mounted(name, a.mounts[string(name)]) }
+
+// mounted gives what an account may do that has a mount; empty: none.
+func (a *ACL) mounted(name accounts.Name, mount string) *Grants {
 	if !validAccount(string(name)) {
 		return &Grants{} // the name could be a wildcard
 	}
 	self, isDevice := strings.CutPrefix(string(name), deviceMark)
-	g := &Grants{self: self, mount: a.mounts[string(name)]}
+	g := &Grants{self: self, mount: mount}
 	for _, r := range a.rules {
 		outOfReach := g.mount != "" && free(r.Topic)
 		if r.isFor(string(name), isDevice) && !outOfReach {

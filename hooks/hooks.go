@@ -100,6 +100,16 @@ type Rooms struct {
 	Claims   *devices.Claims
 	Factory  *devices.Factory
 	Jobs     *jobs.Service
+	Bridges  Bridges // nil: nobody listens to them
+}
+
+// Bridges listen to what devices say that speak for others in a home.
+type Bridges interface {
+	// Arrived is that such a device has connected. It waits for nothing.
+	Arrived(did accounts.Name, home string)
+	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much to
+	// be heard.
+	Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte)
 }
 
 // Gateway runs MQTT connections.
@@ -170,7 +180,12 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 		rooms.Sessions.Disconnect(did, packets.ErrNotAuthorized.Code)
 	})
 	rooms.Sessions.SetGrants(func(who accounts.Name, device bool, filter string) bool {
-		c := &connection{account: who, device: device, grants: cfg.grantsOf(who, device)}
+		grants, _, err := g.grantsOf(context.Background(), who, device)
+		if err != nil { // rather than that it gets what it may not
+			log.Warn("filter taken back, because it is not known whether it is granted", "account", who, "filter", filter, "err", err)
+			return false
+		}
+		c := &connection{account: who, device: device, grants: grants}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
 	return g, nil
@@ -192,6 +207,7 @@ type connection struct {
 	version   byte           // of MQTT: 4 or 5
 	options   sessions.Options
 	grants    *Grants        // what the account may do with free topics
+	home      string         // that a device is mounted in; empty: none
 	place     *place         // among the connections of the account
 	link      *sessions.Link // nil until the session is connected
 	number    sessions.Number

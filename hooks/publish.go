@@ -241,6 +241,9 @@ func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from session
 	case status != accounts.Active: // it was disabled, and its connection ended for that
 		return sessions.Outcome{}
 	}
-	c.device, c.grants = device, g.cfg.grantsOf(c.account, device)
+	c.device = device
+	if c.grants, c.home, err = g.grantsOf(ctx, c.account, device); err != nil {
+		return sessions.Outcome{Fatal: packets.ErrServerBusy.Code}
+	}
 	return g.handle(ctx, c, w.Publish, origin)
 }
