@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -42,24 +44,14 @@ func (s *Service) Run(ctx context.Context) error {
 
 // round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
 func (s *Service) round(ctx context.Context) (next time.Time, err error) {
-	for _, did := range take(s, s.changed) {
-		if err := s.review(ctx, did); err != nil {
-			s.mu.Lock()
-			s.changed[did] = true
-			s.mu.Unlock()
-			return time.Time{}, err
-		}
+	if err := attend(s, s.changed, func(did accounts.Name) error { return s.review(ctx, did) }); err != nil {
+		return time.Time{}, err
 	}
 	if err := s.each(ctx, kindExecution, s.expire); err != nil {
 		return time.Time{}, err
 	}
-	for _, id := range take(s, s.stale) {
-		if err := s.step(ctx, id); err != nil {
-			s.mu.Lock()
-			s.stale[id] = true
-			s.mu.Unlock()
-			return time.Time{}, err
-		}
+	if err := attend(s, s.stale, func(id string) error { return s.step(ctx, id) }); err != nil {
+		return time.Time{}, err
 	}
 	err = s.each(ctx, kindJob, func(ctx context.Context, r records.Record) error {
 		job, err := jobOf(r)
@@ -77,15 +69,23 @@ func (s *Service) round(ctx context.Context) (next time.Time, err error) {
 	return s.next(ctx)
 }
 
-// take takes all out of a set that s.mu guards.
-func take[K comparable](s *Service, set map[K]bool) (all []K) {
+// attend does something for all in a set that s.mu guards, and takes them out. Those for which it was not done stay there.
+func attend[K comparable](s *Service, set map[K]bool, do func(K) error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k := range set {
-		all = append(all, k)
-	}
+	all := slices.Collect(maps.Keys(set))
 	clear(set)
-	return all
+	s.mu.Unlock()
+	for i, k := range all {
+		if err := do(k); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, left := range all[i:] {
+				set[left] = true
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // each does for all records of a kind that are due what sees to it that they are not.
