@@ -88,6 +88,16 @@ func TestOneIsFirstAndTheRestFollows(t *testing.T) {
 	b.stands(job, "COMPLETED SUCCEEDED:2 REJECTED:1")
 }
 
+func TestWhoIsRemovedBeforeItsTurnIsNoneOfTheFirst(t *testing.T) {
+	b := newBench(t, "a", "b", "c", "d")
+	job := b.create(New{Rollout: Rollout{First: 1}})
+	b.park.set(devices.Thing{ID: "d", Owner: "carol", Rev: 2})
+	b.work()
+	b.stands(job, "IN_PROGRESS WAITING:2 QUEUED:1 REMOVED:1")
+	b.says("a", job, Succeeded)
+	b.stands(job, "IN_PROGRESS QUEUED:2 SUCCEEDED:1 REMOVED:1")
+}
+
 func TestAJobThatFailsTooOftenIsAborted(t *testing.T) {
 	b := newBench(t, "a", "b", "c", "d")
 	job := b.create(New{Rollout: Rollout{First: 3, AbortPercent: 50, AbortAfter: 2}})

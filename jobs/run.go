@@ -211,6 +211,7 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return nil
 	}
 	job, counts := o.job, o.counts()
+	given, over := o.reach()
 	s.mu.Unlock()
 	now := s.now()
 	if job.State == JobRunning && job.Rollout.aborts(counts) {
@@ -228,7 +229,8 @@ func (s *Service) step(ctx context.Context, id string) error {
 	var due time.Time
 	var err error
 	if job.State == JobRunning {
-		due, err = s.roll(ctx, job, counts, now)
+		n, wait := job.Rollout.more(given+counts[Waiting], given, over, now.Sub(time.UnixMilli(job.Step)))
+		due, err = s.roll(ctx, job, n, wait, now)
 	} else {
 		err = s.withdraw(ctx, job)
 	}
@@ -285,8 +287,8 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 	return all
 }
 
-// roll gives a job to as many more devices as its rollout says, and says when it is to go on.
-func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Time) (due time.Time, err error) {
+// roll gives a job to n more devices, if that may be now, and says when it is to go on: after wait, if that is not 0.
+func (s *Service) roll(ctx context.Context, job Job, n int, wait time.Duration, now time.Time) (due time.Time, err error) {
 	open, edge := job.Window.at(now)
 	for _, did := range s.those(job.ID, func(status Status) bool { return job.Window != nil && status == Queued }) {
 		if err := s.announceAlone(ctx, did); err != nil { // the window may have opened, or closed
@@ -296,8 +298,6 @@ func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Tim
 	if !open {
 		return edge, nil
 	}
-	given := counts.Total() - counts[Waiting]
-	n, wait := job.Rollout.more(counts.Total(), given, counts.over(), now.Sub(time.UnixMilli(job.Step)))
 	if n > 0 {
 		if err := s.give(ctx, job, n, now); err != nil {
 			return due, err

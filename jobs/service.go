@@ -89,6 +89,21 @@ type brief struct {
 	Execution // without its details
 }
 
+// reach is how many devices have been given the job, and for how many of them it is over. One that was removed before its turn
+// came is none of them.
+func (o *open) reach() (given, over int) {
+	for _, b := range o.all {
+		if b.Version == 0 {
+			continue
+		}
+		given++
+		if b.Status.Over() {
+			over++
+		}
+	}
+	return given, over
+}
+
 func (o *open) counts() Counts {
 	c := Counts{}
 	for _, b := range o.all {
