@@ -44,6 +44,9 @@ func (s *Service) Run(ctx context.Context) error {
 
 // round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
 func (s *Service) round(ctx context.Context) (next time.Time, err error) {
+	if err := s.undo(ctx); err != nil {
+		return time.Time{}, err
+	}
 	if err := attend(s, s.changed, func(did accounts.Name) error { return s.review(ctx, did) }); err != nil {
 		return time.Time{}, err
 	}
@@ -334,6 +337,22 @@ func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// undo clears away jobs that could not be made.
+func (s *Service) undo(ctx context.Context) error {
+	s.mu.Lock()
+	all := maps.Clone(s.undone)
+	s.mu.Unlock()
+	for id, job := range all {
+		if err := s.forget(ctx, job); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		delete(s.undone, id)
+		s.mu.Unlock()
 	}
 	return nil
 }

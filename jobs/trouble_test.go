@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/magpie-im/magpie/records"
@@ -63,5 +64,61 @@ func TestNothingIsForgottenWhenTheStoreIsInTrouble(t *testing.T) {
 	b.work()
 	for _, job := range all {
 		b.stands(job, "COMPLETED REMOVED:3")
+	}
+}
+
+func TestWhatTheStoreHasDoneAndNotSaidIsFoundOut(t *testing.T) {
+	b := newBench(t, "a", "b")
+	job := b.create(New{})
+	store := b.trouble()
+	once := func(kind string) {
+		store.fails = func(r records.Record) (bool, error) {
+			if r.Kind != kind {
+				return false, nil
+			}
+			store.fails = nil
+			return true, ErrUnavailable
+		}
+	}
+	once(kindExecution)
+	succeeded := []byte(`{"status":"SUCCEEDED"}`)
+	if err := b.Serve(t.Context(), "a", job.ID+"/update", succeeded); err == nil {
+		t.Fatal("the store was not in trouble")
+	}
+	b.check(b.Serve(t.Context(), "a", job.ID+"/update", succeeded)) // it says so again
+	b.work()
+	b.stands(job, "IN_PROGRESS QUEUED:1 SUCCEEDED:1")
+	once(kindJob)
+	if _, err := b.Cancel(t.Context(), "alice", job.ID, false); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("canceled in trouble: %v", err)
+	}
+	if _, err := b.Cancel(t.Context(), "alice", job.ID, false); !errors.Is(err, ErrEnded) {
+		t.Fatalf("canceled again: %v", err)
+	}
+	b.work()
+	b.stands(job, "CANCELED SUCCEEDED:1 CANCELED:1")
+}
+
+func TestAJobThatCouldNotBeMadeIsNone(t *testing.T) {
+	for _, kind := range []string{kindJobOf, kindJob} {
+		b := newBench(t, "a")
+		store := b.trouble()
+		store.fails = func(r records.Record) (bool, error) {
+			if r.Kind == kind {
+				return true, ErrUnavailable
+			}
+			return false, nil
+		}
+		if _, err := b.Create(t.Context(), "alice", New{Document: []byte(`{}`)}); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("made in trouble: %v", err)
+		}
+		store.fails = nil
+		b.work()
+		b.begin(b.store)
+		for _, kind := range []string{kindJobOf, kindExecution, kindJob} {
+			if left, err := store.All(t.Context(), kind, records.Key{}, 1); err != nil || len(left) > 0 {
+				t.Errorf("there is %v, %v", left, err)
+			}
+		}
 	}
 }
