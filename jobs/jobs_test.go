@@ -228,6 +228,31 @@ func TestAJobEndsWhereItsMakerManagesNothingAnyMore(t *testing.T) {
 	b.stands(job, "COMPLETED SUCCEEDED:1 REMOVED:3")
 }
 
+func TestADeviceIsNotGivenWhatItsMakerMayNotGiveAnyMore(t *testing.T) {
+	b := newBench(t, "a", "b")
+	job := b.create(New{})
+	for _, did := range []accounts.Name{"a", "b"} { // a role in a home has changed: no device has
+		b.park.all[did] = devices.Thing{ID: did, Owner: "carol", Rev: 2}
+	}
+	if _, answer := b.asks("a", "start-next", nil); answer["execution"] != nil {
+		t.Errorf("a is given %v", answer)
+	}
+	where, answer := b.asks("b", job.ID+"/update", map[string]any{"status": InProgress, "includeJobDocument": true})
+	if where != "rejected" || answer["code"] != "ResourceNotFound" {
+		t.Errorf("b is given %v", answer)
+	}
+	b.work()
+	b.stands(job, "COMPLETED REMOVED:2")
+}
+
+func TestADeviceThatWasHandedOverJustBeforeTheEndIsFoundAgain(t *testing.T) {
+	b := newBench(t, "a", "b")
+	job := b.create(New{})
+	b.park.all["a"] = devices.Thing{ID: "a", Owner: "carol", Rev: 2} // and nobody has heard of it
+	b.begin(b.store)
+	b.stands(job, "IN_PROGRESS QUEUED:1 REMOVED:1")
+}
+
 func TestAJobOfTheOperatorOutlivesOwners(t *testing.T) {
 	b := newBench(t, "a")
 	job, err := b.Create(t.Context(), "", New{Document: json.RawMessage(`{}`), Targets: Targets{Type: "lamp"}})

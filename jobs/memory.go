@@ -20,6 +20,9 @@ func (s *Service) open(job Job, all []Execution) {
 		o.order = append(o.order, e.Device)
 		o.all[e.Device] = briefOf(e)
 		s.indexLocked(e)
+		if e.Status.given() { // its device may have become somebody else's just before a crash
+			s.changed[e.Device] = true
+		}
 	}
 	s.jobs[job.ID] = o
 	s.stale[job.ID] = true

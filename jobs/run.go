@@ -186,15 +186,22 @@ func (s *Service) review(ctx context.Context, did accounts.Name) error {
 
 // remain ends an execution that is not for its device any more, and says whether it is.
 func (s *Service) remain(ctx context.Context, job Job, did accounts.Name) (bool, error) {
+	fits, err := s.fits(ctx, job, did)
+	if err != nil {
+		return false, err
+	}
+	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool { return !fits(e) })
+	return !removed, err
+}
+
+// fits says how to tell whether an execution is for its device still.
+func (s *Service) fits(ctx context.Context, job Job, did accounts.Name) (func(Execution) bool, error) {
 	thing, err := s.managed(ctx, job.By, did)
 	gone := errors.Is(err, devices.ErrUnknown) || errors.Is(err, devices.ErrNoRight)
 	if err != nil && !gone {
-		return false, err
+		return nil, err
 	}
-	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool {
-		return gone || job.By != "" && e.Epoch != thing.Epoch
-	})
-	return !removed, err
+	return func(e Execution) bool { return !gone && (job.By == "" || e.Epoch == thing.Epoch) }, nil
 }
 
 // managed gives a device that somebody manages; an operator, all that there are.
