@@ -398,6 +398,10 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 			b.check(b.SetKey(t.Context(), "alice", nil))
 			b.cfg.Key = public
 		}
+		unsigned := New{Document: json.RawMessage(`{"files":[{"url":"https://x/y"}]}`)}
+		if _, err := b.Create(t.Context(), "alice", unsigned); !errors.Is(err, ErrSignature) {
+			t.Errorf("a file that only the document names: %v", err)
+		}
 		if err := make(ed25519.Sign(private, f.Manifest()), same); err != nil {
 			t.Errorf("signed: %v", err)
 		}

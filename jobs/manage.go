@@ -68,6 +68,9 @@ func (s *Service) make(ctx context.Context, who accounts.Name, n New) (Job, []Ex
 	if err != nil {
 		return Job{}, nil, err
 	}
+	if key != nil && n.namesFiles() { // which nobody has signed
+		return Job{}, nil, fmt.Errorf("files in the document: %w", ErrSignature)
+	}
 	for i := range job.Files {
 		if err := s.takeFile(ctx, who, key, &job.Files[i], now); err != nil {
 			return Job{}, nil, fmt.Errorf("file %d: %w", i, err)
