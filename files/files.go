@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 var (
@@ -116,6 +117,30 @@ func (d *Dir) Remove(sum string) error {
 		return err
 	}
 	return nil
+}
+
+// Before gives the files that were last put before a time.
+func (d *Dir) Before(when time.Time) (sums []string, err error) {
+	all, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) { // there was none yet
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range all {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if valid(entry.Name()) && info.ModTime().Before(when) {
+			sums = append(sums, entry.Name())
+		}
+	}
+	return sums, nil
 }
 
 // valid says whether a name is one that Put gives: nothing else in the file system is ever touched.

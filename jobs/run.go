@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -42,24 +44,17 @@ func (s *Service) Run(ctx context.Context) error {
 
 // round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
 func (s *Service) round(ctx context.Context) (next time.Time, err error) {
-	for _, did := range take(s, s.changed) {
-		if err := s.review(ctx, did); err != nil {
-			s.mu.Lock()
-			s.changed[did] = true
-			s.mu.Unlock()
-			return time.Time{}, err
-		}
+	if err := s.undo(ctx); err != nil {
+		return time.Time{}, err
+	}
+	if err := attend(s, s.changed, func(did accounts.Name) error { return s.review(ctx, did) }); err != nil {
+		return time.Time{}, err
 	}
 	if err := s.each(ctx, kindExecution, s.expire); err != nil {
 		return time.Time{}, err
 	}
-	for _, id := range take(s, s.stale) {
-		if err := s.step(ctx, id); err != nil {
-			s.mu.Lock()
-			s.stale[id] = true
-			s.mu.Unlock()
-			return time.Time{}, err
-		}
+	if err := attend(s, s.stale, func(id string) error { return s.step(ctx, id) }); err != nil {
+		return time.Time{}, err
 	}
 	err = s.each(ctx, kindJob, func(ctx context.Context, r records.Record) error {
 		job, err := jobOf(r)
@@ -77,15 +72,23 @@ func (s *Service) round(ctx context.Context) (next time.Time, err error) {
 	return s.next(ctx)
 }
 
-// take takes all out of a set that s.mu guards.
-func take[K comparable](s *Service, set map[K]bool) (all []K) {
+// attend does something for all in a set that s.mu guards, and takes them out. Those for which it was not done stay there.
+func attend[K comparable](s *Service, set map[K]bool, do func(K) error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k := range set {
-		all = append(all, k)
-	}
+	all := slices.Collect(maps.Keys(set))
 	clear(set)
-	return all
+	s.mu.Unlock()
+	for i, k := range all {
+		if err := do(k); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, left := range all[i:] {
+				set[left] = true
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // each does for all records of a kind that are due what sees to it that they are not.
@@ -183,15 +186,22 @@ func (s *Service) review(ctx context.Context, did accounts.Name) error {
 
 // remain ends an execution that is not for its device any more, and says whether it is.
 func (s *Service) remain(ctx context.Context, job Job, did accounts.Name) (bool, error) {
+	fits, err := s.fits(ctx, job, did)
+	if err != nil {
+		return false, err
+	}
+	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool { return !fits(e) })
+	return !removed, err
+}
+
+// fits says how to tell whether an execution is for its device still.
+func (s *Service) fits(ctx context.Context, job Job, did accounts.Name) (func(Execution) bool, error) {
 	thing, err := s.managed(ctx, job.By, did)
 	gone := errors.Is(err, devices.ErrUnknown) || errors.Is(err, devices.ErrNoRight)
 	if err != nil && !gone {
-		return false, err
+		return nil, err
 	}
-	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool {
-		return gone || job.By != "" && e.Epoch != thing.Epoch
-	})
-	return !removed, err
+	return func(e Execution) bool { return !gone && (job.By == "" || e.Epoch == thing.Epoch) }, nil
 }
 
 // managed gives a device that somebody manages; an operator, all that there are.
@@ -211,6 +221,7 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return nil
 	}
 	job, counts := o.job, o.counts()
+	given, over := o.reach()
 	s.mu.Unlock()
 	now := s.now()
 	if job.State == JobRunning && job.Rollout.aborts(counts) {
@@ -228,7 +239,8 @@ func (s *Service) step(ctx context.Context, id string) error {
 	var due time.Time
 	var err error
 	if job.State == JobRunning {
-		due, err = s.roll(ctx, job, counts, now)
+		n, wait := job.Rollout.more(given+counts[Waiting], given, over, now.Sub(time.UnixMilli(job.Step)))
+		due, err = s.roll(ctx, job, n, wait, now)
 	} else {
 		err = s.withdraw(ctx, job)
 	}
@@ -285,8 +297,8 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 	return all
 }
 
-// roll gives a job to as many more devices as its rollout says, and says when it is to go on.
-func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Time) (due time.Time, err error) {
+// roll gives a job to n more devices, if that may be now, and says when it is to go on: after wait, if that is not 0.
+func (s *Service) roll(ctx context.Context, job Job, n int, wait time.Duration, now time.Time) (due time.Time, err error) {
 	open, edge := job.Window.at(now)
 	for _, did := range s.those(job.ID, func(status Status) bool { return job.Window != nil && status == Queued }) {
 		if err := s.announceAlone(ctx, did); err != nil { // the window may have opened, or closed
@@ -296,8 +308,6 @@ func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Tim
 	if !open {
 		return edge, nil
 	}
-	given := counts.Total() - counts[Waiting]
-	n, wait := job.Rollout.more(counts.Total(), given, counts.over(), now.Sub(time.UnixMilli(job.Step)))
 	if n > 0 {
 		if err := s.give(ctx, job, n, now); err != nil {
 			return due, err
@@ -334,6 +344,22 @@ func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// undo clears away jobs that could not be made.
+func (s *Service) undo(ctx context.Context) error {
+	s.mu.Lock()
+	all := maps.Clone(s.undone)
+	s.mu.Unlock()
+	for id, job := range all {
+		if err := s.forget(ctx, job); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		delete(s.undone, id)
+		s.mu.Unlock()
 	}
 	return nil
 }

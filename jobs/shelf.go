@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,11 +60,16 @@ type Shelf struct {
 	secret []byte        // of addresses
 	turn   chan struct{} // one at a time adds or removes
 	used   func(ctx context.Context, sha256 string) (bool, error)
+
+	mu     sync.Mutex            // guards what follows
+	coming map[accounts.Name]int // how many files of somebody are on their way
 }
 
 // NewShelf makes it. cfg has been validated.
 func NewShelf(cfg ShelfConfig, store records.Store, dir *files.Dir, log *slog.Logger) *Shelf {
-	s := &Shelf{cfg: cfg, store: store, dir: dir, log: log, now: time.Now, turn: make(chan struct{}, 1)}
+	s := &Shelf{
+		cfg: cfg, store: store, dir: dir, log: log, now: time.Now, turn: make(chan struct{}, 1), coming: map[accounts.Name]int{},
+	}
 	s.used = func(context.Context, string) (bool, error) { return true, nil }
 	s.SetURL(cfg.URL)
 	return s
@@ -119,7 +125,12 @@ func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.R
 			err = fmt.Errorf("store a file of %s: %w", owner, err)
 		}
 	}()
-	held, err := s.held(ctx, owner)
+	arrived, err := s.comes(owner)
+	if err != nil {
+		return 0, err
+	}
+	defer arrived()
+	held, err := s.held(ctx, owner, "")
 	if err != nil {
 		return 0, err
 	}
@@ -152,12 +163,38 @@ func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.R
 	if err := f.Close(); err != nil {
 		return 0, err
 	}
+	if held, err = s.held(ctx, owner, got); err != nil { // others of his may have come meanwhile
+		return 0, err
+	}
+	if held+size > s.cfg.PerOwner {
+		return 0, errors.Join(ErrTooMany, s.dropInTurn(ctx, got))
+	}
 	now := s.now()
 	return size, s.note(ctx, records.Key{Kind: kindUpload, Scope: string(owner), ID: got}, upload{size, now.UnixMilli()}, now)
 }
 
-// held is how large the files of somebody are together.
-func (s *Shelf) held(ctx context.Context, owner accounts.Name) (total int64, err error) {
+// together is how many files somebody may bring at a time.
+const together = 4
+
+// comes counts a file that somebody brings, until the returned function is called. ErrTooMany.
+func (s *Shelf) comes(owner accounts.Name) (arrived func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.coming[owner] >= together {
+		return nil, fmt.Errorf("%d at a time: %w", together, ErrTooMany)
+	}
+	s.coming[owner]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.coming[owner]--; s.coming[owner] == 0 {
+			delete(s.coming, owner)
+		}
+	}, nil
+}
+
+// held is how large the files of somebody are together, but for one.
+func (s *Shelf) held(ctx context.Context, owner accounts.Name, but string) (total int64, err error) {
 	after := ""
 	for {
 		some, err := s.store.Records(ctx, kindUpload, string(owner), after, page)
@@ -169,7 +206,9 @@ func (s *Shelf) held(ctx context.Context, owner accounts.Name) (total int64, err
 			if err := json.Unmarshal(r.Body, &u); err != nil {
 				return 0, err
 			}
-			total, after = total+u.Size, r.ID
+			if after = r.ID; r.ID != but {
+				total += u.Size
+			}
 		}
 		if len(some) < page {
 			return total, nil
@@ -286,9 +325,28 @@ func (s *Shelf) clear(ctx context.Context) error {
 			}
 		}
 		if len(due) < page {
-			return nil
+			return s.sweep(ctx)
 		}
 	}
+}
+
+// sweep removes files that are nobody's: a crash, or trouble of the store, may have come before they were noted.
+func (s *Shelf) sweep(ctx context.Context) error {
+	leave, err := s.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	old, err := s.dir.Before(s.now().Add(-time.Hour))
+	if err != nil {
+		return err
+	}
+	for _, sum := range old {
+		if err := s.dropInTurn(ctx, sum); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Shelf) outlive(ctx context.Context, r records.Record) error {
