@@ -111,7 +111,9 @@ type Rooms struct {
 	Sessions *sessions.Registry
 	Things   *devices.Things
 	Devices  *devices.Service
-	Store    Checkpointer // in the table of NewAdmin
+	Claims   *devices.Claims
+	Factory  *devices.Factory // in the table of NewAdmin
+	Store    Checkpointer     // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
 	Jobs      *jobs.Service
@@ -132,7 +134,7 @@ func New(r Rooms) *Table {
 func NewAdmin(r Rooms) *Table {
 	rows := [][]*Operation{
 		adminRows(r), profileAdminRows(r), inviteRows(r.Accounts), auditRows(r.Accounts), sessionRows(r.Sessions),
-		checkpointRows(r.Store), jobAdminRows(r),
+		checkpointRows(r.Store), fleetRows(r), jobAdminRows(r),
 	}
 	for _, part := range rows {
 		for _, o := range part {

@@ -85,10 +85,11 @@ type deviceDesk struct {
 	things   *devices.Things
 	accounts *accounts.Service
 	chat     *chat.Service
+	claims   *devices.Claims
 }
 
 func deviceRows(r Rooms) []*Operation {
-	d := deviceDesk{r.Things, r.Accounts, r.Chat}
+	d := deviceDesk{r.Things, r.Accounts, r.Chat, r.Claims}
 	return slices.Concat([]*Operation{
 		change("device.add", User, "Adds a device, which is the caller's, and gives the secret that it logs in with.", d.add),
 		read("device.list", User, "Lists the devices that the caller may see.", d.list),
@@ -98,7 +99,7 @@ func deviceRows(r Rooms) []*Operation {
 		change("device.release", User,
 			"Gives a device up: it is nobody's until it is claimed, and all that was granted is void.", d.release),
 		change("device.reset", User, "Takes a device back to how it was made: all that was granted is void.", d.reset),
-	}, grantRows(d), credentialRows(d))
+	}, grantRows(d), credentialRows(d), claimRows(d))
 }
 
 // did reads a field that names a device. What names none is one that there is not.
@@ -185,6 +186,9 @@ func (d deviceDesk) remove(ctx context.Context, c Caller, in didInput) (nothing,
 	_, err = d.things.Remove(ctx, c.Account, name)
 	if errors.Is(err, devices.ErrUnknown) { // what an account leaves was faster
 		err = nil
+	}
+	if err == nil {
+		err = d.claims.Void(ctx, name)
 	}
 	return nothing{}, nil, err
 }

@@ -99,6 +99,13 @@ device.alarms ok ok ok no_device ok ok no_device "cursor":"\u0000"
 device.alarm.ack no_device no_device no_device no_device no_right no_right no_device "type":"smoke\u0000"
 device.presence ok ok ok no_device ok ok no_device
 device.add taken    taken     taken     taken      taken     taken     taken
+device.claim.code ok no_right no_right no_device no_right no_right no_device
+device.claim no_device no_device no_device no_device no_device no_device no_device "code":"x"
+device.transfer bad no_right no_right no_device no_right no_right no_device "to":"olga"
+device.transfer no_right no_right no_right no_device no_right no_right no_device "to":"carol"
+device.transfer ok no_right no_right no_device no_right no_right no_device "to":"gus"
+device.transfer.accept no_device no_device no_device no_device no_device no_device no_device
+device.transfer.cancel ok no_device no_device no_device no_device no_device no_device
 device.reset ok       ok        no_right  no_device  no_right  no_right  no_device
 device.release ok       no_right  no_right  no_device  no_right  no_right  no_device
 device.remove ok       no_right  no_right  no_device  no_right  no_right  no_device

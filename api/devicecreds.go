@@ -49,7 +49,7 @@ func (d deviceDesk) account(ctx context.Context, owner, name accounts.Name) (sec
 	case missing != nil:
 		return "", missing
 	}
-	switch _, missing := d.things.Get(ctx, owner, name); {
+	switch _, missing := d.things.Whole(ctx, name); {
 	case missing == nil:
 		return "", err
 	case !errors.Is(missing, devices.ErrUnknown):

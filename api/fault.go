@@ -56,6 +56,8 @@ var faults = []struct {
 	{accounts.ErrRegistrationClosed, Fault{Err: "closed", Text: "This installation does not register strangers."}},
 	{accounts.ErrInvitation, Fault{Err: "invitation", Text: "The invitation is missing or not valid any more."}},
 
+	{devices.ErrOwned, Fault{Err: "taken", Text: "The device is somebody else's."}},
+	{devices.ErrTries, Fault{Err: "throttled", Text: "Too many attempts.", RetryAfter: time.Minute}},
 	{devices.ErrUnknown, Fault{Err: "no_device", Text: "There is no such device, or you may not see it."}},
 	{devices.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this with the device."}},
 	{devices.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},

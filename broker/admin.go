@@ -10,7 +10,10 @@ import (
 
 // adminTable is what the administrator of the node may ask for.
 func (n *Node) adminTable() *api.Table {
-	return api.NewAdmin(api.Rooms{Accounts: n.accounts, Chat: n.chat, Sessions: n.sessions, Store: n.store, Jobs: n.jobs})
+	return api.NewAdmin(api.Rooms{
+		Accounts: n.accounts, Chat: n.chat, Sessions: n.sessions, Store: n.store,
+		Things: n.things, Devices: n.devices, Telemetry: n.telemeter, Claims: n.claims, Factory: n.factory, Jobs: n.jobs,
+	})
 }
 
 // Administer does what the admin socket would, in a node that is never run, and gives the answer as JSON. It is not to be

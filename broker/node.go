@@ -64,6 +64,8 @@ type Node struct {
 	chat      *chat.Service
 	things    *devices.Things
 	devices   *devices.Service
+	claims    *devices.Claims
+	factory   *devices.Factory
 	telemeter *devices.Telemeter
 	jobs      *jobs.Service
 	shelf     *jobs.Shelf
@@ -120,6 +122,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
+	claims := devices.NewClaims(things, acc, store.Records(), time.Now)
+	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
@@ -127,7 +131,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Jobs: work,
+		Claims: claims, Jobs: work,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -139,14 +143,16 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
-		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things, Jobs: work,
+		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
+		Claims: claims, Factory: factory, Jobs: work,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, jobs: work, shelf: shelf, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
+		claims: claims, factory: factory, jobs: work, shelf: shelf,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -191,6 +197,12 @@ func (n *Node) Things() *devices.Things { return n.things }
 // Devices gives the devices of this node at work.
 func (n *Node) Devices() *devices.Service { return n.devices }
 
+// Claims gives how devices of this node come to owners.
+func (n *Node) Claims() *devices.Claims { return n.claims }
+
+// Factory gives what makes devices of this node.
+func (n *Node) Factory() *devices.Factory { return n.factory }
+
 // Telemeter gives what the devices of this node measure.
 func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 
@@ -221,7 +233,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"sys": n.sys.run, "trust": n.watchTrust,
+		"claims": n.claims.Run, "sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -278,6 +279,21 @@ func (s *Service) AckCommand(ctx context.Context, did accounts.Name, cid string,
 	return s.step(ctx, did, cid, func(c Command) (Command, []CommandState, error) {
 		return c.Ack(a, s.now().UnixMilli())
 	})
+}
+
+// AckNumbered is AckCommand of a command that its device knows by its Order. ErrUnknown.
+func (s *Service) AckNumbered(ctx context.Context, did accounts.Name, order uint64, a CommandAck) (Command, error) {
+	if order == 0 || order == math.MaxUint64 {
+		return Command{}, fmt.Errorf("command %d of %s: %w", order, did, ErrUnknown)
+	}
+	list, err := s.store.CommandsOf(ctx, did, order+1, 1)
+	if err == nil && (len(list) == 0 || list[0].Order != order) {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return Command{}, fmt.Errorf("command %d of %s: %w", order, did, err)
+	}
+	return s.AckCommand(ctx, did, list[0].ID, a)
 }
 
 // step does something with one command: what take says, and which states it goes through by it.

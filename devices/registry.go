@@ -79,6 +79,14 @@ type Added struct {
 // Add adds a thing, which is its owner's at once. accounts.ErrTaken: there is, or was, one of this name; ErrTooMany: he has as
 // many as he may; and the errors of Set. Two that are added at the same moment may both be the last one that fits.
 func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
+	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
+		return Thing{}, fmt.Errorf("add device %.80s: owner: %w", a.ID, err)
+	}
+	return s.Make(ctx, a)
+}
+
+// Make is Add, also for a thing that is nobody's until it is claimed.
+func (s *Things) Make(ctx context.Context, a Added) (Thing, error) {
 	t, err := s.newThing(ctx, a)
 	if err != nil {
 		return Thing{}, fmt.Errorf("add device %.80s: %w", a.ID, err)
@@ -95,8 +103,23 @@ func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
 
 // MayAdd checks all that Add checks but whether the name is free.
 func (s *Things) MayAdd(ctx context.Context, a Added) error {
-	_, err := s.newThing(ctx, a)
+	_, err := accounts.ParseUser(string(a.Owner))
+	if err == nil {
+		_, err = s.newThing(ctx, a)
+	}
 	return wrap("add device", a.ID, err)
+}
+
+// MayMake is MayAdd for Make.
+func (s *Things) MayMake(ctx context.Context, a Added) error {
+	_, err := s.newThing(ctx, a)
+	return wrap("make device", a.ID, err)
+}
+
+// Whole gives a thing to who need not ask anybody. ErrUnknown.
+func (s *Things) Whole(ctx context.Context, did accounts.Name) (Thing, error) {
+	t, err := s.thing(ctx, did)
+	return t, wrap("device", did, err)
 }
 
 func (s *Things) newThing(ctx context.Context, a Added) (Thing, error) {
@@ -104,11 +127,13 @@ func (s *Things) newThing(ctx context.Context, a Added) (Thing, error) {
 	if _, err := accounts.ParseDevice(string(a.ID)); err != nil {
 		return Thing{}, err
 	}
-	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
-		return Thing{}, fmt.Errorf("owner: %w", err)
+	if a.Owner != "" {
+		if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
+			return Thing{}, fmt.Errorf("owner: %w", err)
+		}
 	}
-	if err := s.patch(ctx, a.Owner, &t, a.ThingPatch); err != nil {
-		return Thing{}, err
+	if err := s.patch(ctx, a.Owner, &t, a.ThingPatch); err != nil || a.Owner == "" {
+		return t, err
 	}
 	return t, s.roomFor(ctx, a.Owner)
 }
@@ -210,26 +235,8 @@ func (s *Things) Remove(ctx context.Context, who, did accounts.Name) (Thing, err
 	return t, wrap("remove device", did, err)
 }
 
-// Transfer gives a thing to another owner: it leaves its home, what was granted is void, and its Epoch grows, so that the new
-// owner does not see what was before. Only its owner may. ErrTooMany.
-func (s *Things) Transfer(ctx context.Context, who, did, to accounts.Name) (Thing, error) {
-	if _, err := accounts.ParseUser(string(to)); err != nil {
-		return Thing{}, fmt.Errorf("transfer device %s: %w", did, err)
-	}
-	t, err := s.change(ctx, did, func(t *Thing) error {
-		if err := s.allowOwner(ctx, who, *t); err != nil || to == who {
-			return err
-		}
-		if err := s.roomFor(ctx, to); err != nil {
-			return err
-		}
-		t.handOver(to)
-		return nil
-	})
-	return t, wrap("transfer device", did, err)
-}
-
-// Release lets go of a thing: it has no owner, and may be claimed. Otherwise it is as Transfer.
+// Release lets go of a thing: it has no owner, and may be claimed. It leaves its home, what was granted is void, and its Epoch
+// grows, so that the next owner does not see what was before. Only its owner may.
 func (s *Things) Release(ctx context.Context, who, did accounts.Name) (Thing, error) {
 	t, err := s.change(ctx, did, func(t *Thing) error {
 		if err := s.allowOwner(ctx, who, *t); err != nil {
@@ -241,12 +248,15 @@ func (s *Things) Release(ctx context.Context, who, did accounts.Name) (Thing, er
 	return t, wrap("release device", did, err)
 }
 
-// Claim gives a thing that was released to an owner. Whether he may have it is for who calls this to know. ErrUnknown also if
-// somebody has it; ErrTooMany.
+// Claim gives a thing that is nobody's to an owner, who may be its owner already. Whether he may have it is for who calls this
+// to know. ErrOwned, ErrTooMany.
 func (s *Things) Claim(ctx context.Context, who, did accounts.Name) (Thing, error) {
 	t, err := s.change(ctx, did, func(t *Thing) error {
-		if t.Owner != "" {
-			return ErrUnknown
+		switch {
+		case t.Owner == who:
+			return nil
+		case t.Owner != "":
+			return ErrOwned
 		}
 		if err := s.roomFor(ctx, who); err != nil {
 			return err

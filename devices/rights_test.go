@@ -235,7 +235,6 @@ func TestNobodyLearnsWhichDevicesThereAre(t *testing.T) {
 		},
 		"malformed grant": func(did accounts.Name) error { _, err := v.Grant(t.Context(), "adam", did, Grant{}); return err },
 		"revoke":          func(did accounts.Name) error { _, err := v.Revoke(t.Context(), "adam", did, "x"); return err },
-		"transfer":        func(did accounts.Name) error { _, err := v.Transfer(t.Context(), "adam", did, "adam"); return err },
 		"release":         func(did accounts.Name) error { _, err := v.Release(t.Context(), "adam", did); return err },
 		"reset":           func(did accounts.Name) error { _, err := v.Reset(t.Context(), "adam", did); return err },
 		"claim":           func(did accounts.Name) error { _, err := v.Claim(t.Context(), "adam", did); return err },

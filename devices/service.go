@@ -25,6 +25,7 @@ type Post struct {
 	Device  accounts.Name
 	Path    string // of the topic
 	Payload []byte
+	Command Command   // that Payload says
 	Again   bool      // it was written before, as far as anybody knows
 	Expires time.Time // it is not written from then on
 	Acked   func()    // the device has acknowledged it

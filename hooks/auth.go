@@ -72,7 +72,7 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		return p.g.refuse(cl, connectCode(err))
 	}
 	account := proof.Account
-	c.proof = proof
+	c.proof, c.applicant = proof, showing.form == formApplicant
 	options.Device = proof.Device
 	c.account, c.device, c.options, c.grants = account, proof.Device, options, p.g.cfg.grantsOf(account, proof.Device)
 	if pk.Connect.WillFlag {
@@ -172,7 +172,11 @@ func (c *connection) parseWill(pk packets.Packet, longest int) (*sessions.Will, 
 		return nil, errNoTopic
 	}
 	cmd, ok := parseCommand(p.Topic)
-	if said, is := parseTold(p.Topic); is && said.did == c.account && c.device {
+	said, is := parseTold(p.Topic)
+	if !is {
+		said, is = c.parseThingsBoard(p.Topic)
+	}
+	if is && said.did == c.account && c.device {
 		return &sessions.Will{Publish: p, DelaySeconds: props.WillDelayInterval}, nil
 	}
 	if !ok && !c.grants.MayPublish(p.Topic) || ok && c.device || cmd.verb == verbRPC || cmd.verb == verbState {

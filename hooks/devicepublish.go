@@ -8,6 +8,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/devices/dialects"
 )
 
 // told is a topic of a device that somebody publishes to, taken apart.
@@ -18,6 +19,7 @@ type told struct {
 	shadow string // of AWS's: its name
 	jobs   string // of AWS's jobs: what follows; empty: it is none of these
 	aws    bool
+	board  dialects.ThingsBoard // its Saying is 0: it is not ThingsBoard's
 }
 
 // What is published to a device's topics, by the device itself and by others (docs/devices.md).
@@ -28,10 +30,9 @@ const (
 	sayTele  = "tele"
 	saySet   = "set"
 	sayCall  = "call"
+	sayClaim = "claim"
+	sayReset = "reset"
 )
-
-// thingsBoardTele is where devices that were made for ThingsBoard publish what they measure.
-const thingsBoardTele = "v1/devices/me/telemetry"
 
 // parseTold takes such a topic apart; ok is false if nobody may publish to it.
 func parseTold(topic string) (t told, ok bool) {
@@ -44,7 +45,7 @@ func parseTold(topic string) (t told, ok bool) {
 	}
 	t = told{did: accounts.Name(levels[1]), what: levels[2]}
 	switch rest := levels[3:]; t.what {
-	case sayState, sayEvent, sayTele, saySet, sayCall:
+	case sayState, sayEvent, sayTele, saySet, sayCall, sayClaim, sayReset:
 		return t, len(rest) == 0
 	case "cmd":
 		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
@@ -92,8 +93,8 @@ func parseToldJobs(did accounts.Name, levels []string) (t told, ok bool) {
 // is done even if the connection ends meanwhile.
 func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
 	t, ok := parseTold(p.Topic)
-	if p.Topic == thingsBoardTele {
-		t, ok = told{did: c.account, what: sayTele}, true
+	if !ok {
+		t, ok = c.parseThingsBoard(p.Topic)
 	}
 	if !ok {
 		return g.refused(c, p, "", errNoTopic)
@@ -115,6 +116,8 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 			return g.refused(c, p, "", err)
 		}
 		return g.done(c, p, deviceAck{})
+	case t.board.Saying != 0:
+		return g.board(ctx, c, t, p)
 	case t.what == saySet:
 		return g.setShadow(ctx, c, t, p, devices.ParseDesired)
 	case t.what == sayCall:
@@ -132,6 +135,10 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.happened(ctx, c, t, p)
 	case t.what == sayAck:
 		return g.ackCommand(ctx, c, t, p)
+	case t.what == sayClaim:
+		return g.claimable(ctx, c, t, p)
+	case t.what == sayReset:
+		return g.reset(ctx, c, t, p)
 	}
 	return g.refused(c, p, "", errNoTopic)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/devices/dialects"
 	"github.com/magpie-im/magpie/jobs"
 )
 
@@ -46,6 +47,9 @@ func (t *Things) Tell(to []accounts.Name, topic devices.Topic, payload []byte) {
 	for _, viewer := range to {
 		t.registry.Route(sessions.Publish{
 			Topic: seenBy(written, viewer), Payload: payload, ContentType: "application/json", Ambient: isAmbient(topic)})
+		if viewer == topic.Device && topic.AWS && topic.Path == "shadow/update/accepted" {
+			t.shared(viewer, payload)
+		}
 	}
 }
 
@@ -84,10 +88,17 @@ func (t *Things) Publish(ctx context.Context, to []accounts.Name, topic devices.
 // Post implements devices.Router.
 func (t *Things) Post(p devices.Post) error {
 	written := spelled(devices.Topic{Device: p.Device, Path: p.Path})
+	options := sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost}
 	err := t.registry.Post(p.Device, sessions.Publish{
 		Topic: seenBy(written, p.Device), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
 		ResponseTopic: written + "/ack",
-	}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
+	}, options)
+	if errors.Is(err, sessions.ErrUnheard) { // it may have been made for ThingsBoard
+		err = t.registry.Post(p.Device, sessions.Publish{
+			Topic: ownTopic(p.Device, dialects.CommandTopic(p.Command)), Payload: dialects.CommandPayload(p.Command),
+			QoS: 1, Dup: p.Again, ContentType: "application/json",
+		}, options)
+	}
 	switch {
 	case errors.Is(err, sessions.ErrUnheard):
 		return devices.ErrAway
@@ -102,7 +113,7 @@ func (t *Things) Has(filter string) bool { return ofThings(filter) }
 
 // ofThings says whether a filter or topic is one of devices.
 func ofThings(filter string) bool {
-	return strings.HasPrefix(filter, "dev/") || strings.HasPrefix(filter, "$aws/")
+	return strings.HasPrefix(filter, "dev/") || strings.HasPrefix(filter, "$aws/") || strings.HasPrefix(filter, ownArea)
 }
 
 // seenPage is how many devices are looked at at once.
@@ -190,6 +201,10 @@ func parseSeen(filter string) (viewer, did accounts.Name, ok bool) {
 	if !ofThings(filter) || !more {
 		return "", "", false
 	}
+	if area+"/" == ownArea {
+		viewer, err := accounts.ParseDevice(who)
+		return viewer, viewer, err == nil
+	}
 	if area == "$aws" {
 		things, below, more := strings.Cut(rest, "/")
 		if things != "things" || !more {
@@ -255,7 +270,8 @@ func serverMessage(topic string, payload []byte) *sessions.Message {
 
 // takesCommands says whether a filter of a device covers the commands that it is given.
 func takesCommands(filter string, device accounts.Name) bool {
-	return covers(filter, seenBy("dev/"+string(device)+"/cmd/+", device))
+	return covers(filter, seenBy("dev/"+string(device)+"/cmd/+", device)) ||
+		covers(filter, ownTopic(device, dialects.ThingsBoardCommand+"+"))
 }
 
 var _ devices.Router = (*Things)(nil)

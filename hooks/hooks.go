@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -97,6 +98,8 @@ type Rooms struct {
 	Devices  *devices.Service
 	Things   *devices.Things
 	Jobs     *jobs.Service
+	Claims   *devices.Claims
+	Factory  *devices.Factory
 }
 
 // Gateway runs MQTT connections.
@@ -179,17 +182,20 @@ type connection struct {
 	conn    *transport.Conn
 	client  *mqtt.Client // set with the CONNECT
 	account accounts.Name
-	device  bool           // it is that of a device
-	proof   accounts.Proof // what it has shown
-	serial  uint64         // no other connection has it; 0: not known yet
-	id      string         // the client id as the client gave it, or as it was assigned
-	version byte           // of MQTT: 4 or 5
-	options sessions.Options
-	grants  *Grants        // what the account may do with free topics
-	place   *place         // among the connections of the account
-	link    *sessions.Link // nil until the session is connected
-	number  sessions.Number
-	will    *sessions.Will
+	device  bool // it is that of a device
+	// applicant: it has no account, and asks for that of a device.
+	applicant bool
+	dismissal *time.Timer    // ends the connection of an applicant
+	proof     accounts.Proof // what it has shown
+	serial    uint64         // no other connection has it; 0: not known yet
+	id        string         // the client id as the client gave it, or as it was assigned
+	version   byte           // of MQTT: 4 or 5
+	options   sessions.Options
+	grants    *Grants        // what the account may do with free topics
+	place     *place         // among the connections of the account
+	link      *sessions.Link // nil until the session is connected
+	number    sessions.Number
+	will      *sessions.Will
 	// emptyWill: the payload of the will is empty, whatever mochi says of it.
 	emptyWill bool
 	limiter   *rate.Limiter // nil: no limit
@@ -235,9 +241,14 @@ func (g *Gateway) Serve(conn *transport.Conn) {
 		return
 	}
 	// Before the session is free for another connection: it is to come after this one.
-	if c.device {
+	switch {
+	case c.applicant:
+		if c.dismissal != nil {
+			c.dismissal.Stop()
+		}
+	case c.device:
 		g.rooms.Devices.Depart(c.account, c.serial, c.whyEnded())
-	} else {
+	default:
 		g.rooms.Chat.Depart(context.Background(), c.account, c.serial)
 	}
 	g.server.Clients.Delete(c.client.ID)

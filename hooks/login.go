@@ -26,6 +26,7 @@ const (
 	formUser        form = iota // a user's name, and his password or token
 	formDevice                  // dev:NAME, and a secret of the device
 	formToken                   // a device's secret for a user name, and no password
+	formApplicant               // nothing: it asks for the account of a device
 	formCertificate             // a certificate of a device; the name, if any, has to be that of the device
 )
 
@@ -43,6 +44,8 @@ func parseShowing(user, password string, certificates certificateUse) (s showing
 		if device != "" {
 			_, err = accounts.ParseDevice(device)
 		}
+	case name == applicantName && password == "":
+		s.form = formApplicant
 	case isDevice:
 		s.name, s.form = device, formDevice
 		_, err = accounts.ParseDevice(device)
@@ -95,6 +98,8 @@ func (g *Gateway) authenticate(c *connection, s showing) (accounts.Proof, error)
 		return g.rooms.Accounts.AuthenticateDevice(ctx, s.name, s.secret, addr)
 	case formToken:
 		return g.rooms.Accounts.AuthenticateToken(ctx, s.secret, addr)
+	case formApplicant:
+		return g.admitApplicant(ctx)
 	case formCertificate:
 		p, err := g.rooms.Accounts.AuthenticateCertificate(ctx, c.conn.TLS())
 		if err == nil && s.name != "" && s.name != string(p.Account) {

@@ -95,8 +95,11 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 // handle decides about one PUBLISH of a connection.
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
+	_, board := c.parseThingsBoard(p.Topic)
 	switch {
-	case ofThings(p.Topic) || c.device && p.Topic == thingsBoardTele:
+	case c.applicant:
+		return g.provision(ctx, c, p)
+	case ofThings(p.Topic) || board:
 		return g.device(ctx, c, p)
 	case ok && c.device: // people write to each other
 		return g.refused(c, p, "", errNoTopic)

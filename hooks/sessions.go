@@ -3,6 +3,7 @@ package hooks
 import (
 	"fmt"
 	"math"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -38,6 +39,9 @@ func (p *sessionsPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	expiry := pk.Properties.SessionExpiryInterval
 	if pk.ProtocolVersion < 5 && !pk.Connect.Clean {
 		expiry = math.MaxUint32
+	}
+	if c.applicant { // nobody will come back to it
+		pk.Connect.Clean, expiry = true, 0
 	}
 	link, err := p.g.rooms.Sessions.Connect(c.ctx, sessions.Connect{
 		Key:            sessions.Key{Account: c.account, Client: c.id},
@@ -76,6 +80,11 @@ func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet)
 		p.g.wills.Add(1)
 	}
 	c := of(cl)
+	if c.applicant {
+		c.link.Start()
+		c.dismissal = time.AfterFunc(applicantTime, func() { p.g.dismissed(c) })
+		return
+	}
 	if c.device {
 		p.g.rooms.Devices.Arrive(c.account, c.serial)
 		c.link.Start()
@@ -196,6 +205,9 @@ func (p *sessionsPlugin) unsubscribe(cl *mqtt.Client, pk packets.Packet) (packet
 
 // filter gives the filter that the server knows for what the client wrote.
 func (c *connection) filter(written string) string {
+	if c.isOwn(written) {
+		return ownTopic(c.account, written)
+	}
 	return seenBy(viewed(c.canonical(written), c.account), c.account)
 }
 

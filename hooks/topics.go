@@ -8,6 +8,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices/dialects"
 )
 
 // verb is what a topic that clients publish to asks for.
@@ -112,7 +113,7 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 		}
 		filter = inner
 	}
-	if c.grants.MaySubscribe(filter) {
+	if !c.applicant && c.grants.MaySubscribe(filter) {
 		return 0
 	}
 	below, own := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/")
@@ -120,6 +121,11 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 	_, live := parseLive(filter)
 	seer, _, things := parseSeen(filter)
 	switch {
+	case c.applicant:
+		if filter == ownTopic(c.account, dialects.ProvisionResponse) {
+			return 0
+		}
+		return packets.ErrNotAuthorized.Code
 	case shared && ofThings(filter):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
 	case things && seer == c.account:

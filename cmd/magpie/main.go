@@ -88,6 +88,7 @@ type console struct {
 type commands struct {
 	Serve   serveCommand    `cmd:"" help:"Run the server."`
 	User    userCommands    `cmd:"" help:"Add and change accounts, on a running server or a stopped one."`
+	Device  deviceCommands  `cmd:"" help:"Add and change devices, and let them make themselves known."`
 	Session sessionCommands `cmd:"" help:"List, show and drop sessions, on a running server or a stopped one."`
 	Invite  inviteCommands  `cmd:"" help:"Make, list and take back invitations to register with."`
 	CA      caCommands      `cmd:"" name:"ca" help:"Be an authority that makes and revokes certificates of devices."`

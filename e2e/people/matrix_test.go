@@ -102,6 +102,12 @@ device.set         no_device  no_device  no_device  no_device  no_device  401   
 device.remove      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.release     no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.reset       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.claim       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.claim.code  no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.transfer    no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.transfer.accept no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.transfer.cancel no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
+device.transfers   ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 device.grant       no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.revoke      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.secret      no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
@@ -149,6 +155,18 @@ admin/job.list     no_right   no_right   no_right   no_right   no_right   401   
 admin/session.list no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/session.show no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
 admin/session.drop no_right no_right   no_right   no_right   no_right   401       401     gone       401      no_right   no_right   no_right   no_right
+admin/fleet.add no_right no_right no_right no_right no_right 401 401 taken 401 no_right no_right no_right no_right
+admin/fleet.list no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
+admin/fleet.show no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.secret no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.code no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.suspend no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.resume no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.remove no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.grant no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
+admin/fleet.batch.add no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
+admin/fleet.batch.list no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
+admin/fleet.batch.end no_right no_right no_right no_right no_right 401 401 bad 401 no_right no_right no_right no_right
 admin/store.checkpoint no_right no_right no_right no_right   no_right   401       401     no_right   401      no_right   no_right   no_right   no_right
 
 Send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
@@ -239,8 +257,24 @@ var inputs = map[string]func(c *cell) M{
 	"device.alarms":    byDID,
 	"device.alarm.ack": byDID,
 	"device.presence":  byDID,
-	"device.grant":     func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
-	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
+
+	"device.claim":           byDID,
+	"device.claim.code":      byDID,
+	"device.transfer":        func(c *cell) M { return M{"did": c.other, "to": c.other} },
+	"device.transfer.accept": byDID,
+	"device.transfer.cancel": byDID,
+
+	"admin/fleet.add":     byDID,
+	"admin/fleet.show":    byDID,
+	"admin/fleet.secret":  byDID,
+	"admin/fleet.code":    byDID,
+	"admin/fleet.suspend": byDID,
+	"admin/fleet.resume":  byDID,
+	"admin/fleet.remove":  byDID,
+	"admin/fleet.grant":   func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
+
+	"device.grant": func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
+	"presence.get": func(c *cell) M { return M{"who": []string{c.other}} },
 
 	"job.create":     noTarget,
 	"job.get":        noJob,

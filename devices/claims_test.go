@@ -1,0 +1,226 @@
+package devices_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+)
+
+// claim has somebody claim a device, long after what he did before.
+func (w *works) claim(t *testing.T, who, did accounts.Name, code string) error {
+	t.Helper()
+	w.now = w.now.Add(2 * time.Minute)
+	_, err := w.Claim(t.Context(), who, did, code, devices.ThingPatch{})
+	return err
+}
+
+func (w *works) owner(t *testing.T, did accounts.Name) (account, thing accounts.Name) {
+	t.Helper()
+	d, err := w.accounts.Device(t.Context(), did)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := w.things.Get(t.Context(), did, did)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Owner, v.Owner
+}
+
+func TestADeviceIsClaimedByItsCode(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	wantErr(t, "without a code", w.claim(t, "bob", "lamp", ""), devices.ErrUnknown)
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uri := devices.ClaimURI("lamp", code); uri != "magpie:claim?d=lamp&c="+code {
+		t.Errorf("URI %s", uri)
+	}
+	wantErr(t, "with a wrong code", w.claim(t, "bob", "lamp", code+"x"), devices.ErrUnknown)
+	wantErr(t, "of no device", w.claim(t, "bob", "none", code), devices.ErrUnknown)
+	wantErr(t, "with the code", w.claim(t, "bob", "lamp", code), nil)
+	if account, thing := w.owner(t, "lamp"); account != "bob" || thing != "bob" {
+		t.Errorf("it is %q's, its account %q's", thing, account)
+	}
+	wantErr(t, "again", w.claim(t, "bob", "lamp", code), nil)
+	wantErr(t, "by another one who knows the code", w.claim(t, "alice", "lamp", code), devices.ErrOwned)
+	err = w.claim(t, "alice", "lamp", "no code")
+	if !errors.Is(err, devices.ErrUnknown) || errors.Is(err, devices.ErrOwned) {
+		t.Errorf("by another one who does not: %v", err)
+	}
+	if _, err := w.things.Release(t.Context(), "bob", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "when it was released", w.claim(t, "alice", "lamp", code), nil)
+	newer, err := w.NewCode(t.Context(), "lamp")
+	if err != nil || newer == code {
+		t.Fatalf("a new code: %v", err)
+	}
+	if _, err := w.things.Release(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "with the code before", w.claim(t, "bob", "lamp", code), devices.ErrUnknown)
+	if err := w.Void(t.Context(), "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "with a code that is void", w.claim(t, "bob", "lamp", newer), devices.ErrUnknown)
+	wantErr(t, "where nothing is", w.Void(t.Context(), "lamp"), nil)
+}
+
+func TestADeviceIsClaimedByTheKeyThatItNames(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	open := func(key string, d time.Duration) error { return w.OpenWindow(t.Context(), "lamp", key, d) }
+	for what, err := range map[string]error{
+		"no key": open("", time.Minute), "a long key": open(strings.Repeat("x", 129), time.Minute), "no time": open("k", -1),
+	} {
+		wantErr(t, what, err, devices.ErrMalformed)
+	}
+	wantErr(t, "of none", w.OpenWindow(t.Context(), "none", "k", 0), devices.ErrUnknown)
+	wantErr(t, "open", open("k", time.Minute), nil)
+	wantErr(t, "too late", w.claim(t, "bob", "lamp", "k"), devices.ErrUnknown) // two minutes later
+	wantErr(t, "open", open("k2", 100*time.Hour), nil)
+	wantErr(t, "with the key before", w.claim(t, "bob", "lamp", "k"), devices.ErrUnknown)
+	wantErr(t, "in time", w.claim(t, "bob", "lamp", "k2"), nil)
+	if _, err := w.things.Release(t.Context(), "bob", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "a second time", w.claim(t, "bob", "lamp", "k2"), devices.ErrUnknown)
+	wantErr(t, "open", open("k3", 100*time.Hour), nil)
+	w.now = w.now.Add(time.Hour)
+	wantErr(t, "after the longest time", w.claim(t, "bob", "lamp", "k3"), devices.ErrUnknown)
+}
+
+func TestOneOfManyWhoClaimHasIt(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	results := make(chan error, 2)
+	for _, who := range []accounts.Name{"alice", "bob"} {
+		all.Go(func() {
+			_, err := w.Claim(t.Context(), who, "lamp", code, devices.ThingPatch{})
+			results <- err
+		})
+	}
+	all.Wait()
+	a, b := <-results, <-results
+	if (a == nil) == (b == nil) || !errors.Is(errors.Join(a, b), devices.ErrOwned) {
+		t.Errorf("%v, %v", a, b)
+	}
+	if account, thing := w.owner(t, "lamp"); account != thing || thing == "" {
+		t.Errorf("it is %q's, its account %q's", thing, account)
+	}
+}
+
+func TestCodesAreNotGuessed(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(who, did accounts.Name, code string) error {
+		_, err := w.Claim(t.Context(), who, did, code, devices.ThingPatch{})
+		return err
+	}
+	for range 5 {
+		wantErr(t, "wrong", try("bob", "lamp", "x"), devices.ErrUnknown)
+		wantErr(t, "wrong", try("alice", "none", "x"), devices.ErrUnknown)
+	}
+	wantErr(t, "somebody once more", try("bob", "other", "x"), devices.ErrTries)
+	wantErr(t, "at the device once more", try("carol", "lamp", code), devices.ErrTries)
+	wantErr(t, "where there is none", try("carol", "none", code), devices.ErrTries)
+	w.now = w.now.Add(time.Minute)
+	wantErr(t, "a minute later", try("bob", "lamp", code), nil)
+	for range 6 { // what is right does not count
+		wantErr(t, "again", try("bob", "lamp", code), nil)
+	}
+}
+
+func TestADeviceIsOfferedAndAccepted(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	if _, err := w.things.Claim(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.Offer(t.Context(), "bob", "lamp", "alice")
+	wantErr(t, "of what he may not see", err, devices.ErrUnknown)
+	_, err = w.Offer(t.Context(), "alice", "lamp", "alice")
+	wantErr(t, "to herself", err, devices.ErrMalformed)
+	_, err = w.Offer(t.Context(), "alice", "lamp", "Bob")
+	wantErr(t, "to nobody", err, accounts.ErrBadName)
+	accept := func(who accounts.Name) error {
+		_, err := w.Accept(t.Context(), who, "lamp", devices.ThingPatch{})
+		return err
+	}
+	offer := func() {
+		t.Helper()
+		if _, err := w.Offer(t.Context(), "alice", "lamp", "bob"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantErr(t, "what was not offered", accept("bob"), devices.ErrUnknown)
+	offer()
+	offer()
+	for _, who := range []accounts.Name{"alice", "bob"} {
+		if all, err := w.Offers(t.Context(), who); err != nil || len(all) != 1 || all[0].To != "bob" {
+			t.Errorf("offers of %s: %+v, %v", who, all, err)
+		}
+	}
+	if all, err := w.Offers(t.Context(), "carol"); err != nil || len(all) != 0 {
+		t.Errorf("offers of a stranger: %+v, %v", all, err)
+	}
+	wantErr(t, "by a stranger", accept("carol"), devices.ErrUnknown)
+	wantErr(t, "taken back by a stranger", w.Withdraw(t.Context(), "carol", "lamp"), devices.ErrUnknown)
+	wantErr(t, "taken back", w.Withdraw(t.Context(), "alice", "lamp"), nil)
+	wantErr(t, "what was taken back", accept("bob"), devices.ErrUnknown)
+	offer()
+	wantErr(t, "not wanted", w.Withdraw(t.Context(), "bob", "lamp"), nil)
+	wantErr(t, "not wanted, after all", accept("bob"), devices.ErrUnknown)
+	offer()
+	w.now = w.now.Add(8 * 24 * time.Hour)
+	wantErr(t, "too late", accept("bob"), devices.ErrUnknown)
+	offer()
+	if _, err := w.things.Release(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.things.Claim(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "what has been nobody's since", accept("bob"), devices.ErrUnknown)
+	offer()
+	w.things.LimitOwned(1)
+	if _, err := w.things.Add(t.Context(), devices.Added{ID: "other", Owner: "bob"}); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "more than he may own", accept("bob"), devices.ErrTooMany)
+	w.things.LimitOwned(0)
+	wantErr(t, "accept", accept("bob"), nil)
+	if account, thing := w.owner(t, "lamp"); account != "bob" || thing != "bob" {
+		t.Errorf("it is %q's, its account %q's", thing, account)
+	}
+	wantErr(t, "again", accept("bob"), devices.ErrUnknown)
+}
+
+func FuzzParseWindow(f *testing.F) {
+	f.Add(`{"secretKey":"value","durationMs":60000}`)
+	f.Add(`{"durationMs":-9223372036854775808}`)
+	f.Add(`[]`)
+	f.Fuzz(func(t *testing.T, payload string) {
+		_, d, err := devices.ParseWindow([]byte(payload))
+		if err == nil && d > time.Hour {
+			t.Errorf("%q: %s", payload, d)
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package devices
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/records"
+)
+
+// offerLife is how long an offer can be accepted.
+const offerLife = 7 * 24 * time.Hour
+
+// Offer is that the owner of a device wants somebody else to have it. Times are in Unix milliseconds.
+type Offer struct {
+	Device accounts.Name `json:"did"`
+	From   accounts.Name `json:"from"`
+	To     accounts.Name `json:"to"`
+	Made   int64         `json:"made"`
+	Until  int64         `json:"until"`
+	Epoch  uint64        `json:"epoch"` // of the device: one that was handed over since is not what was offered
+}
+
+// Offer offers a device to somebody, in the place of what was offered before. Whether he may be offered something is for who calls
+// this to know. Only its owner may. ErrUnknown, ErrNoRight, ErrMalformed.
+func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer, err error) {
+	defer func() { err = wrap("offer device", did, err) }()
+	t, err := c.things.Owned(ctx, who, did)
+	if err != nil {
+		return Offer{}, err
+	}
+	if _, err := accounts.ParseUser(string(to)); err != nil {
+		return Offer{}, err
+	}
+	if to == who {
+		return Offer{}, fmt.Errorf("it is his: %w", ErrMalformed)
+	}
+	now := c.now()
+	o = Offer{Device: did, From: who, To: to, Made: now.UnixMilli(), Until: now.Add(offerLife).UnixMilli(), Epoch: t.Epoch}
+	body, err := json.Marshal(o)
+	if err != nil {
+		return Offer{}, err
+	}
+	for range maxTries {
+		r, err := c.records.Record(ctx, records.Key{Kind: kindOffer, ID: string(did)})
+		if err != nil && !errors.Is(err, records.ErrNone) {
+			return Offer{}, err
+		}
+		next := records.Record{Key: records.Key{Kind: kindOffer, ID: string(did)}, Rev: r.Rev + 1, Due: o.Until, Body: body}
+		if err := c.records.Put(ctx, next); !errors.Is(err, records.ErrChanged) {
+			return o, err
+		}
+	}
+	return Offer{}, fmt.Errorf("%w: others change it all the time", ErrUnavailable)
+}
+
+// Accept makes a device the property of whom it was offered to, and puts it where he wants it, as Claim does. ErrUnknown: it is not
+// offered to him, any more.
+func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingPatch) (t Thing, err error) {
+	defer func() { err = wrap("accept device", did, err) }()
+	r, o, err := c.offer(ctx, did)
+	if err != nil {
+		return Thing{}, err
+	}
+	if o.To != who {
+		return Thing{}, ErrUnknown
+	}
+	into = ThingPatch{Home: into.Home, Room: into.Room}
+	if err := c.things.mayKeep(ctx, who, into); err != nil {
+		return Thing{}, err
+	}
+	if t, err = c.things.accept(ctx, o); err != nil {
+		return Thing{}, err
+	}
+	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {
+		return Thing{}, err
+	}
+	if t, err = c.things.Set(ctx, who, did, into); err != nil {
+		return Thing{}, err
+	}
+	// Last: who comes again because this was not finished finds it.
+	if err := c.records.Remove(ctx, r.Key, r.Rev); err != nil && !errors.Is(err, records.ErrChanged) {
+		return Thing{}, err
+	}
+	return t, nil
+}
+
+// accept hands a thing over, if it is what was offered or has been handed over so.
+func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
+	return s.change(ctx, o.Device, func(t *Thing) error {
+		switch {
+		case t.Owner == o.To && t.Epoch == o.Epoch+1:
+			return nil
+		case t.Owner != o.From || t.Epoch != o.Epoch:
+			return ErrUnknown
+		}
+		if err := s.roomFor(ctx, o.To); err != nil {
+			return err
+		}
+		t.handOver(o.To)
+		return nil
+	})
+}
+
+// Withdraw is the end of an offer: who has made it takes it back, or whom it was made to does not want it. ErrUnknown: there is
+// none, as far as he knows.
+func (c *Claims) Withdraw(ctx context.Context, who, did accounts.Name) error {
+	r, o, err := c.offer(ctx, did)
+	if err == nil && who != o.From && who != o.To {
+		err = ErrUnknown
+	}
+	if err == nil {
+		err = c.records.Remove(ctx, r.Key, r.Rev)
+	}
+	if errors.Is(err, records.ErrChanged) { // there is another one
+		err = ErrUnknown
+	}
+	return wrap("withdraw offer of device", did, err)
+}
+
+// Offers gives what somebody has offered, and what was offered to him, in the order of the devices' names.
+func (c *Claims) Offers(ctx context.Context, who accounts.Name) (all []Offer, err error) {
+	const page = 500
+	for after := ""; ; {
+		list, err := c.records.Records(ctx, kindOffer, "", after, page)
+		if err != nil {
+			return nil, fmt.Errorf("offers of %s: %w", who, err)
+		}
+		for _, r := range list {
+			after = r.ID
+			o, err := parseOffer(r)
+			if err != nil {
+				return nil, err
+			}
+			if (o.From == who || o.To == who) && c.now().UnixMilli() < o.Until {
+				all = append(all, o)
+			}
+		}
+		if len(list) < page {
+			return all, nil
+		}
+	}
+}
+
+func (c *Claims) offer(ctx context.Context, did accounts.Name) (records.Record, Offer, error) {
+	r, err := c.records.Record(ctx, records.Key{Kind: kindOffer, ID: string(did)})
+	if errors.Is(err, records.ErrNone) {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return r, Offer{}, err
+	}
+	o, err := parseOffer(r)
+	if err == nil && c.now().UnixMilli() >= o.Until {
+		err = ErrUnknown
+	}
+	return r, o, err
+}
+
+func parseOffer(r records.Record) (o Offer, err error) {
+	if err := json.Unmarshal(r.Body, &o); err != nil {
+		return Offer{}, fmt.Errorf("record of the offer of %s: %w", r.ID, err)
+	}
+	return o, nil
+}
+
+// Run forgets offers that are over, until ctx ends.
+func (c *Claims) Run(ctx context.Context) error {
+	const page, every = 500, time.Hour
+	for ; ctx.Err() == nil; pause(ctx, every) {
+		over, err := c.records.DueBy(ctx, kindOffer, c.now().UnixMilli(), page)
+		for _, r := range over {
+			if err == nil {
+				err = c.records.Remove(ctx, r.Key, r.Rev)
+			}
+		}
+		if err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
+			c.things.log.Warn("offers that are over not forgotten", "err", err)
+		}
+	}
+	return nil
+}
