@@ -27,7 +27,8 @@ func (c *connection) isOwn(written string) bool {
 	if c.applicant {
 		return written == dialects.ProvisionResponse
 	}
-	return c.device && c.grants.mount == "" && strings.HasPrefix(written, dialects.ThingsBoardPrefix)
+	return c.device && c.grants.mount == "" &&
+		(strings.HasPrefix(written, dialects.ThingsBoardPrefix) || dialects.IsFirmware(written))
 }
 
 // parseThingsBoard takes a topic apart that a device made for ThingsBoard publishes to.

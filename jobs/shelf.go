@@ -374,8 +374,11 @@ func (s *Service) Chunk(ctx context.Context, did accounts.Name, number, size int
 	return chunk, errors.Join(err, file.Close())
 }
 
-// ParseChunkSize reads the payload of a request for a part.
+// ParseChunkSize reads the payload of a request for a part; an empty one asks for the largest.
 func ParseChunkSize(payload []byte) (int64, error) {
+	if len(payload) == 0 {
+		return MaxChunk, nil
+	}
 	size, err := strconv.ParseInt(strings.TrimSpace(string(payload)), 10, 32)
 	if err != nil || size < 1 || size > MaxChunk {
 		return 0, fmt.Errorf("chunk size %.20q: %w", payload, ErrMalformed)
