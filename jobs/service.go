@@ -166,10 +166,14 @@ func (s *Service) load(ctx context.Context, entry records.Record) error {
 	id := jobIn(entry.ID)
 	job, err := s.job(ctx, id)
 	if errors.Is(err, ErrUnknown) {
-		if err := s.store.RemoveScope(ctx, kindExecution, id); err != nil {
-			return err
+		err := s.store.RemoveScope(ctx, kindExecution, id)
+		if err == nil {
+			err = s.store.Remove(ctx, entry.Key, entry.Rev)
 		}
-		return s.store.Remove(ctx, entry.Key, entry.Rev)
+		if errors.Is(err, ErrUnavailable) { // at the next start, then
+			return nil
+		}
+		return err
 	}
 	if err != nil || job.Ended > 0 {
 		return err

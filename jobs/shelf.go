@@ -77,23 +77,34 @@ func (s *Shelf) SetURL(base string) {
 	s.base.Store(&base)
 }
 
-// Load makes the secret with which addresses are signed, or finds it. It is called once, before anybody arrives.
+// Load finds the secret with which addresses are signed, or makes one; one that cannot be stored is good until the next start. It is
+// called once, before anybody arrives.
 func (s *Shelf) Load(ctx context.Context) error {
 	k := records.Key{Kind: kindSecret, ID: "url"}
-	fresh := make([]byte, sha256.Size)
-	_, _ = rand.Read(fresh) // never fails
-	err := s.store.Put(ctx, records.Record{Key: k, Rev: 1, Body: encoded(fresh)})
-	if err != nil && !errors.Is(err, records.ErrChanged) {
-		return fmt.Errorf("make the secret of addresses: %w", err)
-	}
 	r, err := s.store.Record(ctx, k)
+	if errors.Is(err, records.ErrNone) {
+		r = records.Record{Key: k, Rev: 1, Body: encoded(newSecret())}
+		switch err = s.store.Put(ctx, r); {
+		case errors.Is(err, records.ErrChanged):
+			r, err = s.store.Record(ctx, k)
+		case errors.Is(err, ErrUnavailable):
+			s.log.Warn("the secret of addresses is not stored", "err", err)
+			err = nil
+		}
+	}
 	if err == nil {
 		err = json.Unmarshal(r.Body, &s.secret)
 	}
 	if err != nil {
-		return fmt.Errorf("read the secret of addresses: %w", err)
+		return fmt.Errorf("the secret of addresses: %w", err)
 	}
 	return nil
+}
+
+func newSecret() []byte {
+	secret := make([]byte, sha256.Size)
+	_, _ = rand.Read(secret) // never fails
+	return secret
 }
 
 // MaxFile is how large a file may be.
