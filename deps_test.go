@@ -35,7 +35,8 @@ var mayImport = map[string][]string{
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "jobs", "broker/sessions", "api", "api/document"},
 	"devices/dialects":          {"accounts", "devices"},
-	"hooks":                     {"accounts", "chat", "devices", "devices/dialects", "jobs", "broker/sessions", "broker/transport", "api"},
+	"hooks":                     {"accounts", "chat", "devices", "devices/dialects", "jobs", "provisioning", "broker/sessions", "broker/transport", "api"},
+	"provisioning":              {"accounts", "authority", "devices", "devices/dialects"},
 	"spaces":                    {"accounts", "chat", "devices"},
 	"transfer":                  {"accounts", "chat", "devices", "broker/sessions"},
 	"store/backlogs":            {"broker/sessions"},
@@ -44,7 +45,7 @@ var mayImport = map[string][]string{
 	"store/mongo/mongotest":     {},
 	"store/storetest":           {"accounts", "chat", "devices", "records", "broker/sessions", "transfer"},
 	"broker": {
-		"accounts", "authority", "chat", "devices", "files", "jobs", "records", "broker/sessions", "broker/transport", "api", "api/rest", "hooks", "spaces",
+		"accounts", "authority", "chat", "devices", "files", "jobs", "provisioning", "records", "broker/sessions", "broker/transport", "api", "api/rest", "hooks", "spaces",
 	},
 	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
 	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},

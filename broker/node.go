@@ -142,9 +142,13 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	plugins.ACL = acl
+	desk, err := cfg.provisioner(factory, acc)
+	if err != nil {
+		return nil, err
+	}
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory, Jobs: work,
+		Claims: claims, Factory: factory, Jobs: work, Provisioning: desk,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
