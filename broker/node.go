@@ -128,7 +128,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
 		Claims: claims, Jobs: work,

@@ -218,6 +218,27 @@ func TestAJobEndsWhereItsMakerManagesNothingAnyMore(t *testing.T) {
 	b.stands(job, "COMPLETED SUCCEEDED:1 REMOVED:3")
 }
 
+func TestWhatAnAccountLeavesIsEnded(t *testing.T) {
+	b, shelf := newShelfBench(t)
+	b.check(put(t.Context(), shelf, "alice", sumOfHello, "hello"))
+	b.check(b.SetKey(t.Context(), "alice", make([]byte, ed25519.PublicKeySize)))
+	b.check(b.SetKey(t.Context(), "alice", nil))
+	job := b.create(New{Files: []File{{SHA256: sumOfHello}}})
+	b.says("a", job, Succeeded)
+	given := b.park.all["b"]
+	given.Owner, given.Epoch = "", given.Epoch+1
+	b.park.all["b"] = given // and nobody says so: the process ends
+	b.begin(b.store)
+	b.stands(job, "COMPLETED SUCCEEDED:1 REMOVED:1")
+	b.Service.shelf = shelf
+	for range 2 {
+		b.check(b.Leave(t.Context(), "alice"))
+	}
+	if _, err := shelf.open(sumOfHello); !errors.Is(err, ErrNoFile) {
+		t.Errorf("a file of who is gone: %v", err)
+	}
+}
+
 func TestAJobOfTheOperatorOutlivesOwners(t *testing.T) {
 	b := newBench(t, "a")
 	job, err := b.Create(t.Context(), "", New{Document: json.RawMessage(`{}`), Targets: Targets{Type: "lamp"}})

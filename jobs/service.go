@@ -183,6 +183,7 @@ func (s *Service) load(ctx context.Context, entry records.Record) error {
 		return err
 	}
 	s.open(job, all)
+	s.doubt(func(j Job) bool { return j.ID == id }) // what has changed just before the end, nobody has looked at
 	return nil
 }
 
