@@ -364,7 +364,7 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 	b.check(err)
 	_, other, err := ed25519.GenerateKey(nil)
 	b.check(err)
-	f := File{Name: "lamp.bin", Version: "1.2", MinVersion: "1.0", URL: "https://x/y", Size: 7, SHA256: strings.Repeat("ab", 32)}
+	f := File{Name: "lamp.bin", Version: "1.2", MinVersion: "1.0", URL: "https://x/y?a=1&b=2", Size: 7, SHA256: strings.Repeat("ab", 32)}
 	n := New{Document: json.RawMessage(`{"a":1}`), Files: []File{f}}
 	make := func(sig []byte, change func(*File)) error {
 		n.Files = []File{f}
@@ -403,7 +403,7 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 	_, answer := b.asks("a", "start-next", nil)
 	document := answer["execution"].(map[string]any)["jobDocument"].(map[string]any)
 	file := document["files"].([]any)[0].(map[string]any)
-	if document["a"] != 1.0 || file["version"] != "1.2" || file["min_version"] != "1.0" || file["url"] != "https://x/y" {
+	if document["a"] != 1.0 || file["version"] != "1.2" || file["min_version"] != "1.0" || file["url"] != "https://x/y?a=1&b=2" || !strings.Contains(b.told[len(b.told)-1], "a=1&b=2") {
 		t.Errorf("document %v", document)
 	}
 }

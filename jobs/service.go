@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -258,13 +259,15 @@ func (s *Service) executions(ctx context.Context, job string) (all []Execution, 
 	}
 }
 
-// encoded is a value of ours as JSON.
+// encoded is a value of ours as JSON, as plain as can be: a device need not know that \u0026 is an ampersand.
 func encoded(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		panic(err) // what can be stored was parsed before
 	}
-	return text
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // changes is how often a change is tried that another one was faster than.
