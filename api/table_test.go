@@ -70,16 +70,16 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	homes := spaces.NewHomes(ch, things, time.Now, log)
-	work := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
+	todo := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	fleet := devices.New(devices.DefaultConfig(), store.Devices(), things, log)
 	rooms := api.Rooms{
 		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Devices: fleet,
 		Claims:  devices.NewClaims(things, acc, store.Records(), time.Now),
 		Factory: devices.NewFactory(things, fleet, acc, store.Records(), time.Now),
-		Jobs:    work,
+		Jobs:    todo,
 	}
-	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, jobs: work}
+	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, jobs: todo}
 }
 
 // call gives the answer as a client sees it; who may be empty.

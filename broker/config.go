@@ -185,6 +185,13 @@ type DevicesConfig struct {
 	FilesURL string `toml:"files_url"`
 	// Public key (Ed25519, base64) that has signed every file of every job. Empty: the maker of a job may name one of his own.
 	FileKey PublicKey `toml:"file_key"`
+	// Certificate of an authority ("magpie ca init") that signs certificates of devices which provision themselves, PEM. Empty: they
+	// are given none.
+	CACert string `toml:"ca_cert"`
+	// Its key, PEM.
+	CAKey string `toml:"ca_key"`
+	// For how many days these certificates are good. 1 to 36500.
+	CertDays int `toml:"cert_days"`
 	// How long a device is shown as online after its last connection has ended. 0s to 1h.
 	Grace Duration `toml:"grace"`
 	// For how long after a start of the server it is unknown if a device is there that was before, and has not come back; then
@@ -401,7 +408,7 @@ func Default() Config {
 		Devices: DevicesConfig{
 			ShadowSize: 32 * kibibyte, ShadowDepth: 6, Shadows: 10, OpenCommands: 100, CommandTTL: 30 * second,
 			CommandTimeout: 60 * second, LongestTTL: 30 * day, KeepCommands: 30, KeepEvents: 30, KeepPoints: 30, KeepMinutes: 366,
-			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte,
+			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte, CertDays: 3650,
 			Grace: 3 * second, Return: 120 * second,
 		},
 		Automations: AutomationsConfig{PerHome: 200, PerMinute: 60, Depth: 8, LongestDelay: 30 * day},
@@ -555,6 +562,8 @@ func (c DevicesConfig) validate(v *violations) {
 	v.between("devices.keep_events", c.KeepEvents, 1, 36500)
 	v.between("devices.keep_points", c.KeepPoints, 1, 3650)
 	v.between("devices.keep_minutes", c.KeepMinutes, c.KeepPoints, 36500)
+	v.check((c.CACert == "") == (c.CAKey == ""), "devices.ca_cert", "goes with devices.ca_key")
+	v.between("devices.cert_days", c.CertDays, 1, 36500)
 	v.between("devices.keep_jobs", c.KeepJobs, 1, 36500)
 	v.check(c.FileSize >= 0 && c.FileSize <= 1024*mebibyte, "devices.file_size", "%s is not between 0 and 1GiB", c.FileSize)
 	atLeast(v, "devices.files_per_account", c.FilesPerAccount, c.FileSize)

@@ -140,7 +140,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
 	homes.OnEnd(automation.Ended)
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
 		Claims: claims, Jobs: work, Automations: automation,
@@ -154,9 +154,13 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	plugins.ACL = acl
+	desk, err := cfg.provisioner(factory, acc)
+	if err != nil {
+		return nil, err
+	}
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory, Jobs: work, Bridges: bridging,
+		Claims: claims, Factory: factory, Jobs: work, Bridges: bridging, Provisioning: desk,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)

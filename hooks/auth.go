@@ -73,6 +73,9 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	account := proof.Account
 	c.proof, c.applicant = proof, showing.form == formApplicant
+	if c.applicant {
+		c.batch = showing.name
+	}
 	options.Device = proof.Device
 	c.account, c.device, c.options, c.grants = account, proof.Device, options, &Grants{}
 	if !c.applicant {

@@ -38,6 +38,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/provisioning"
 )
 
 // maxClientID bounds client ids, which become part of keys, in bytes. MQTT asks for 23 at least (MQTT 5, 3.1.3.1).
@@ -91,16 +92,17 @@ func (c Config) Validate() error {
 
 // Rooms are what the plug-ins hand over to.
 type Rooms struct {
-	Accounts *accounts.Service
-	Chat     *chat.Service
-	Table    *api.Table
-	Sessions *sessions.Registry
-	Devices  *devices.Service
-	Things   *devices.Things
-	Claims   *devices.Claims
-	Factory  *devices.Factory
-	Jobs     *jobs.Service
-	Bridges  Bridges // nil: nobody listens to them
+	Accounts     *accounts.Service
+	Chat         *chat.Service
+	Table        *api.Table
+	Sessions     *sessions.Registry
+	Devices      *devices.Service
+	Things       *devices.Things
+	Claims       *devices.Claims
+	Factory      *devices.Factory
+	Jobs         *jobs.Service
+	Provisioning *provisioning.Desk
+	Bridges      Bridges // nil: nobody listens to them
 }
 
 // Bridges listen to what devices say that speak for others in a home.
@@ -201,6 +203,7 @@ type connection struct {
 	// applicant: it has no account, and asks for that of a device.
 	applicant bool
 	dismissal *time.Timer    // ends the connection of an applicant
+	batch     string         // whose secret an applicant has shown; empty: none, and it does with each request
 	proof     accounts.Proof // what it has shown
 	serial    uint64         // no other connection has it; 0: not known yet
 	id        string         // the client id as the client gave it, or as it was assigned

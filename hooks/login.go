@@ -27,7 +27,7 @@ const (
 	formUser        form = iota // a user's name, and his password or token
 	formDevice                  // dev:NAME, and a secret of the device
 	formToken                   // a device's secret for a user name, and no password
-	formApplicant               // nothing: it asks for the account of a device
+	formApplicant               // nothing, or the key and secret of a batch: it asks for the account of a device
 	formCertificate             // a certificate of a device; the name, if any, has to be that of the device
 )
 
@@ -38,6 +38,7 @@ func parseShowing(user, password string, certificates certificateUse) (s showing
 	name, query, _ := strings.Cut(user, "?")
 	s = showing{name: name, secret: password}
 	device, isDevice := strings.CutPrefix(name, deviceMark)
+	batch, isBatch := strings.CutPrefix(name, batchMark)
 	switch {
 	case certificates == certificateNeeded,
 		certificates == certificateShown && password == "" && !accounts.IsDeviceSecret(name):
@@ -46,7 +47,9 @@ func parseShowing(user, password string, certificates certificateUse) (s showing
 			_, err = accounts.ParseDevice(device)
 		}
 	case name == applicantName && password == "":
-		s.form = formApplicant
+		s = showing{form: formApplicant}
+	case isBatch && batch != "":
+		s.name, s.form = batch, formApplicant
 	case isDevice:
 		s.name, s.form = device, formDevice
 		_, err = accounts.ParseDevice(device)
@@ -100,7 +103,7 @@ func (g *Gateway) authenticate(c *connection, s showing) (accounts.Proof, error)
 	case formToken:
 		return g.rooms.Accounts.AuthenticateToken(ctx, s.secret, addr)
 	case formApplicant:
-		return g.admitApplicant(ctx)
+		return g.admitApplicant(ctx, s)
 	case formCertificate:
 		p, err := g.rooms.Accounts.AuthenticateCertificate(ctx, c.conn.TLS())
 		if err == nil && s.name != "" && s.name != string(p.Account) {

@@ -96,9 +96,12 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
 	_, board := c.parseThingsBoard(p.Topic)
+	asked, piece := c.parsePiece(p.Topic)
 	switch {
 	case c.applicant:
 		return g.provision(ctx, c, p)
+	case piece && c.link != nil:
+		return g.piece(ctx, c, asked, p)
 	case ofThings(p.Topic) || board:
 		return g.device(ctx, c, p)
 	case ok && c.device: // people write to each other

@@ -8,7 +8,6 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
-	"github.com/magpie-im/magpie/devices/dialects"
 )
 
 // verb is what a topic that clients publish to asks for.
@@ -122,7 +121,7 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 	seer, _, things := parseSeen(filter)
 	switch {
 	case c.applicant:
-		if filter == ownTopic(c.account, dialects.ProvisionResponse) {
+		if written, ok := strings.CutPrefix(filter, ownTopic(c.account, "")); ok && c.isOwn(written) {
 			return 0
 		}
 		return packets.ErrNotAuthorized.Code

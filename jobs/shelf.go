@@ -83,29 +83,34 @@ func (s *Shelf) SetURL(base string) {
 	s.base.Store(&base)
 }
 
-// Load finds the secret with which addresses are signed, or makes it. It is called once, before anybody arrives. A store that cannot
-// be written to keeps none: then addresses are good until the next start.
+// Load finds the secret with which addresses are signed, or makes one; one that cannot be stored is good until the next start. It is
+// called once, before anybody arrives.
 func (s *Shelf) Load(ctx context.Context) error {
 	k := records.Key{Kind: kindSecret, ID: "url"}
 	r, err := s.store.Record(ctx, k)
 	if errors.Is(err, records.ErrNone) {
-		s.secret = make([]byte, sha256.Size)
-		_, _ = rand.Read(s.secret) // never fails
-		if err = s.store.Put(ctx, records.Record{Key: k, Rev: 1, Body: encoded(s.secret)}); errors.Is(err, accounts.ErrUnavailable) {
-			s.log.Warn("the secret of addresses of files is not kept", "err", err)
-			return nil
-		}
-		if err == nil || errors.Is(err, records.ErrChanged) { // somebody else's, if he was faster
+		r = records.Record{Key: k, Rev: 1, Body: encoded(newSecret())}
+		switch err = s.store.Put(ctx, r); {
+		case errors.Is(err, records.ErrChanged):
 			r, err = s.store.Record(ctx, k)
+		case errors.Is(err, ErrUnavailable):
+			s.log.Warn("the secret of addresses is not stored", "err", err)
+			err = nil
 		}
 	}
 	if err == nil {
 		err = json.Unmarshal(r.Body, &s.secret)
 	}
 	if err != nil {
-		return fmt.Errorf("find the secret of addresses: %w", err)
+		return fmt.Errorf("the secret of addresses: %w", err)
 	}
 	return nil
+}
+
+func newSecret() []byte {
+	secret := make([]byte, sha256.Size)
+	_, _ = rand.Read(secret) // never fails
+	return secret
 }
 
 // MaxFile is how large a file may be.
@@ -438,8 +443,11 @@ func (s *Service) Chunk(ctx context.Context, did accounts.Name, number, size int
 	return chunk, errors.Join(err, file.Close())
 }
 
-// ParseChunkSize reads the payload of a request for a part.
+// ParseChunkSize reads the payload of a request for a part; an empty one asks for the largest.
 func ParseChunkSize(payload []byte) (int64, error) {
+	if len(payload) == 0 {
+		return MaxChunk, nil
+	}
 	size, err := strconv.ParseInt(strings.TrimSpace(string(payload)), 10, 32)
 	if err != nil || size < 1 || size > MaxChunk {
 		return 0, fmt.Errorf("chunk size %.20q: %w", payload, ErrMalformed)
