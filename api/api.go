@@ -35,6 +35,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // Caller is who asks, and from where.
@@ -113,6 +114,7 @@ type Rooms struct {
 	Store    Checkpointer // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
+	Places    *locations.Service // nil: nobody says where he is
 }
 
 // New makes the table that clients are served from.
@@ -121,7 +123,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices), teleRows(r),
+		deviceWorkRows(r.Devices), teleRows(r), placeRows(r),
 	)
 }
 

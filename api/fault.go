@@ -9,6 +9,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // Fault is what a client is told when its request is refused.
@@ -66,6 +67,11 @@ var faults = []struct {
 	{devices.ErrNoShadow, Fault{Err: "no_shadow", Text: "There is no such shadow."}},
 	{accounts.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{devices.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+
+	{locations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{locations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{locations.ErrNotContact, Fault{Err: "no_right", Text: "You may share this with contacts only."}},
+	{locations.ErrNone, Fault{Err: "no_place", Text: "There is nothing of this, or it is not for you to know."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
 	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},

@@ -160,6 +160,8 @@ type DevicesConfig struct {
 	KeepPoints int `toml:"keep_points"`
 	// For how many days averages of minutes are kept; those of hours are for ever. keep_points to 36500.
 	KeepMinutes int `toml:"keep_minutes"`
+	// For how many days it is kept where phones and things were. 1 to 3650.
+	KeepTracks int `toml:"keep_tracks"`
 	// How long a device is shown as online after its last connection has ended. 0s to 1h.
 	Grace Duration `toml:"grace"`
 	// For how long after a start of the server it is unknown if a device is there that was before, and has not come back; then
@@ -376,7 +378,8 @@ func Default() Config {
 		Devices: DevicesConfig{
 			ShadowSize: 32 * kibibyte, ShadowDepth: 6, Shadows: 10, OpenCommands: 100, CommandTTL: 30 * second,
 			CommandTimeout: 60 * second, LongestTTL: 30 * day, KeepCommands: 30, KeepEvents: 30, KeepPoints: 30, KeepMinutes: 366,
-			Grace: 3 * second, Return: 120 * second,
+			KeepTracks: 30,
+			Grace:      3 * second, Return: 120 * second,
 		},
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
@@ -525,6 +528,7 @@ func (c DevicesConfig) validate(v *violations) {
 	v.between("devices.keep_commands", c.KeepCommands, 7, 36500)
 	v.between("devices.keep_events", c.KeepEvents, 1, 36500)
 	v.between("devices.keep_points", c.KeepPoints, 1, 3650)
+	v.between("devices.keep_tracks", c.KeepTracks, 1, 3650)
 	v.between("devices.keep_minutes", c.KeepMinutes, c.KeepPoints, 36500)
 	v.check(c.Grace >= 0 && c.Grace <= 3600*second, "devices.grace", "%s is not between 0s and 1h", c.Grace)
 	v.check(c.Return >= 0 && c.Return <= 3600*second, "devices.return", "%s is not between 0s and 1h", c.Return)

@@ -22,6 +22,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 )
@@ -63,6 +64,7 @@ type Node struct {
 	things    *devices.Things
 	devices   *devices.Service
 	telemeter *devices.Telemeter
+	places    *locations.Service
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -89,7 +91,7 @@ type Addresses struct {
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.transport(), cfg.rest(), cfg.hooks(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.locations(), cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
 		if err := room.Validate(); err != nil {
@@ -105,11 +107,19 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
-	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
+	live, shown := hooks.NewLive(registry, messenger), hooks.NewThings(registry, fleet, things)
+	live.SetThings(shown)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
+	sights := spaces.NewSights(messenger, things, homes, log)
+	places := locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
+	sights.Watch(places)
+	phones := hooks.NewPlaces(registry, places)
+	live.SetPlaces(phones)
+	shown.SetPlaces(phones)
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
+		Places: places,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -122,13 +132,14 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	plugins.ACL = acl
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
+		Places: phones,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, places: places, sessions: registry,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -176,6 +187,9 @@ func (n *Node) Devices() *devices.Service { return n.devices }
 // Telemeter gives what the devices of this node measure.
 func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 
+// Places gives where people and things are at this node.
+func (n *Node) Places() *locations.Service { return n.places }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -186,7 +200,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.places.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -198,7 +212,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "places": n.places.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
@@ -284,6 +298,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
 		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(),
+		n.places.Collectors(),
 	} {
 		all = append(all, more...)
 	}

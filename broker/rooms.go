@@ -12,6 +12,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // What each room's own configuration is under this one. Fields that nobody sets keep the room's default.
@@ -84,6 +85,12 @@ func (c Config) telemetry() devices.TelemetryConfig {
 	out := devices.DefaultTelemetryConfig()
 	out.Raw = time.Duration(c.Devices.KeepPoints) * 24 * time.Hour
 	out.Minutes = time.Duration(c.Devices.KeepMinutes) * 24 * time.Hour
+	return out
+}
+
+func (c Config) locations() locations.Config {
+	out := locations.DefaultConfig()
+	out.Keep = time.Duration(c.Devices.KeepTracks) * 24 * time.Hour
 	return out
 }
 

@@ -95,6 +95,7 @@ type Rooms struct {
 	Sessions *sessions.Registry
 	Devices  *devices.Service
 	Things   *devices.Things
+	Places   *Places // nil: nobody says where he is
 }
 
 // Gateway runs MQTT connections.

@@ -98,6 +98,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 	switch {
 	case ofThings(p.Topic) || c.device && p.Topic == thingsBoardTele:
 		return g.device(ctx, c, p)
+	case ofPlaces(p.Topic):
+		return g.place(ctx, c, p)
 	case ok && c.device: // people write to each other
 		return g.refused(c, p, "", errNoTopic)
 	case !ok:

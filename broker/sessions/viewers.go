@@ -2,14 +2,14 @@ package sessions
 
 import "strings"
 
-// What the server says of things, under dev/ and $aws/, it says to each viewer by himself: inside, the second level of such a
+// What the server says of things, under dev/ and $aws/, and of where people are, under owntracks/, it says to each viewer by himself: inside, the second level of such a
 // topic is the account that is told. A client neither writes nor reads that level. Some of these topics say what is so now
 // and go to who is connected (Registry.Route), others must not be missed and go through the queues (Registry.Publish): who
 // subscribes is in both indexes.
 
 // perViewer says whether the topics of a filter have a viewer.
 func perViewer(filter string) bool {
-	return strings.HasPrefix(filter, "dev/") || strings.HasPrefix(filter, "$aws/")
+	return strings.HasPrefix(filter, "dev/") || strings.HasPrefix(filter, "$aws/") || strings.HasPrefix(filter, "owntracks/")
 }
 
 // anyones gives a topic or filter without its viewer.
