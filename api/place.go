@@ -131,9 +131,6 @@ type placeDesk struct {
 }
 
 func placeRows(r Rooms) []*Operation {
-	if r.Places == nil {
-		return nil
-	}
 	d := placeDesk{r.Places, r.Chat}
 	return []*Operation{
 		change("loc.share", User, "Lets a contact know where the caller's devices are, from now on.", d.share),

@@ -16,6 +16,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
@@ -30,6 +31,7 @@ type node struct {
 	admin *api.Table
 
 	telemeter *devices.Telemeter
+	places    *locations.Service
 }
 
 type nobodyListens struct{}
@@ -67,13 +69,15 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
-	spaces.NewHomes(ch, things, time.Now, log)
+	homes := spaces.NewHomes(ch, things, time.Now, log)
+	sights := spaces.NewSights(ch, things, homes, log)
+	places := locations.New(locations.DefaultConfig(), store.Records(), sights, sights, time.Now, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	rooms := api.Rooms{
-		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter,
+		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Places: places,
 		Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, log),
 	}
-	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter}
+	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, places: places}
 }
 
 // call gives the answer as a client sees it; who may be empty.

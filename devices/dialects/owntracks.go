@@ -1,5 +1,3 @@
-// Package dialects translates what is said in other protocols into what the rooms of the house know, and back. It is pure: bytes
-// in, values out, and the other way round. A file is a dialect.
 package dialects
 
 import (

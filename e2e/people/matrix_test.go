@@ -118,6 +118,16 @@ device.alarms      no_device  no_device  no_device  no_device  no_device  401   
 device.alarm.ack   no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 device.presence    no_device  no_device  no_device  no_device  no_device  401        401        no_device  401        no_device  no_device  no_device  no_device
 
+loc.share          bad        ok         no_right   blocked    blocked    401        401        no_right   401        no_right   gone       no_conv    no_conv
+loc.unshare        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.shares         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.last           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.history        ok         no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
+geo.near           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+fence.put          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+fence.list         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+fence.remove       no_place   no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
+
 admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
 admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.list    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -227,7 +237,16 @@ var inputs = map[string]func(c *cell) M{
 	"device.alarm.ack": byDID,
 	"device.presence":  byDID,
 	"device.grant":     func(c *cell) M { return M{"did": c.other, "to": c.other, "verbs": []string{"see"}} },
-	"presence.get":     func(c *cell) M { return M{"who": []string{c.other}} },
+	"loc.share":        func(c *cell) M { return M{"to": c.other} },
+	"loc.unshare":      func(c *cell) M { return M{"to": c.other} },
+	"loc.last":         func(c *cell) M { return M{"who": c.other} },
+	"loc.history":      func(c *cell) M { return M{"who": c.other, "device": "phone"} },
+	"geo.near":         func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"fence.put": func(*cell) M {
+		return M{"name": "F.", "points": []M{{"lat": 1, "lon": 2}}, "radius": 100}
+	},
+	"fence.remove": func(*cell) M { return M{"id": "none"} },
+	"presence.get": func(c *cell) M { return M{"who": []string{c.other}} },
 
 	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
 	"admin/user.passwd":   func(c *cell) M { return M{"name": c.other, "password": Password} },
