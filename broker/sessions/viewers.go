@@ -12,6 +12,10 @@ func perViewer(filter string) bool {
 	return strings.HasPrefix(filter, "dev/") || strings.HasPrefix(filter, "$aws/") || strings.HasPrefix(filter, "owntracks/")
 }
 
+// aside says whether wildcards at the first level do not match a topic: it begins with $ (MQTT 5, 4.7.2), or is told to each viewer by
+// himself, so that who may subscribe to # is not told what others are.
+func aside(topic string) bool { return strings.HasPrefix(topic, "$") || perViewer(topic) }
+
 // anyones gives a topic or filter without its viewer.
 func anyones(topic string) string {
 	area, rest, _ := strings.Cut(topic, "/")
