@@ -82,6 +82,24 @@ type nearOutput struct {
 	Places []place `json:"places" doc:"the nearest first"`
 }
 
+type watchInput struct {
+	ID    string   `json:"id" doc:"what it is called; one of the caller's of this name is replaced. Absent: the server chooses"`
+	Lat   *float64 `json:"lat" required:"true"`
+	Lon   *float64 `json:"lon" required:"true"`
+	R     float64  `json:"r" doc:"metres; absent: 3,000; at most 100,000"`
+	Kind  string   `json:"kind" doc:"person, or what things are to people; absent: anything"`
+	Until int64    `json:"until" doc:"Unix milliseconds; absent: in an hour, which is the most"`
+}
+
+type watchOutput struct {
+	ID    string `json:"id"`
+	Until int64  `json:"until" doc:"Unix milliseconds"`
+}
+
+type unwatchInput struct {
+	ID string `json:"id" required:"true"`
+}
+
 // fence is a place that somebody wants to know of when something comes there or leaves it.
 type fence struct {
 	ID     string            `json:"id"`
@@ -139,6 +157,8 @@ func placeRows(r Rooms) []*Operation {
 		read("loc.last", User, "Gives where devices of users and a thing are, as far as the caller may know.", d.last),
 		read("loc.history", User, "Gives where a device of a user, or a thing, was.", d.history),
 		read("geo.near", User, "Gives the nearest people and things of which the caller may know.", d.near),
+		change("geo.watch", User, "Tells the caller who comes near, moves there and leaves, on im/u/{uid}/near/{id}.", d.watch),
+		change("geo.unwatch", User, "Ends that.", d.unwatch),
 		change("fence.put", User, "Adds a fence, or replaces one.", d.putFence),
 		read("fence.list", User, "Lists the fences of the caller, or of a home.", d.listFences),
 		change("fence.remove", User, "Removes a fence.", d.removeFence),
@@ -286,6 +306,23 @@ func (d placeDesk) near(ctx context.Context, c Caller, in nearInput) (nearOutput
 		out.Places = append(out.Places, p)
 	}
 	return out, err
+}
+
+func (d placeDesk) watch(ctx context.Context, c Caller, in watchInput) (watchOutput, chat.Commit, error) {
+	if in.Lat == nil || in.Lon == nil {
+		return watchOutput{}, nil, malformed("fields %q and %q have to be there", "lat", "lon")
+	}
+	q := locations.Watch{ID: in.ID, Lat: *in.Lat, Lon: *in.Lon, Radius: in.R, Kind: in.Kind, Until: in.Until}
+	if q.Radius == 0 {
+		q.Radius = 3000
+	}
+	w, err := d.places.Watch(ctx, c.Account, q)
+	return watchOutput{w.ID, w.Until}, nil, err
+}
+
+func (d placeDesk) unwatch(_ context.Context, c Caller, in unwatchInput) (nothing, chat.Commit, error) {
+	d.places.Unwatch(c.Account, in.ID)
+	return nothing{}, nil, nil
 }
 
 func (d placeDesk) putFence(ctx context.Context, c Caller, in putFenceInput) (fence, chat.Commit, error) {

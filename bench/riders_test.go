@@ -195,7 +195,7 @@ func (f *fleets) drive(c *wire.Client, i int, start time.Time) {
 	car := newCar(i)
 	next := start.Add(time.Duration(i) * time.Second / time.Duration(f.cars))
 	for n := range f.seconds {
-		time.Sleep(time.Until(next))
+		<-time.After(time.Until(next))
 		next = next.Add(time.Second)
 		car.drive()
 		lat, lon := car.place()

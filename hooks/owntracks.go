@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -188,6 +189,42 @@ func (p *Places) Show(to []accounts.Name, s locations.Subject, where locations.P
 
 // Hide implements locations.Router: nothing at all is how OwnTracks says that somebody is gone.
 func (p *Places) Hide(to []accounts.Name, s locations.Subject) { p.route(to, placeTopic(s), nil) }
+
+// Moved implements locations.Router.
+func (p *Places) Moved(to accounts.Name, id string, m locations.Moved) {
+	said := nearEvent{Type: "near", ID: id, What: m.What, Kind: m.Kind}
+	if said.DID = m.Who; !m.IsThing() {
+		said.DID, said.Who, said.Device = "", m.Who, m.Label
+	}
+	if m.What != locations.Leave {
+		said.Lat, said.Lon, said.Distance = &m.Where.Lat, &m.Where.Lon, &m.Distance
+		said.TS, said.Acc, said.Vel, said.Rough = m.Where.At, m.Where.Acc, m.Where.Vel, m.Where.Rough
+	}
+	payload, err := json.Marshal(said)
+	if err != nil {
+		return // cannot be: numbers of positions are finite
+	}
+	p.registry.Route(sessions.Publish{
+		Topic: "im/u/" + string(to) + "/near/" + id, Payload: payload, ContentType: "application/json", Ambient: true})
+}
+
+// nearEvent is what somebody is told who watches who is near.
+type nearEvent struct {
+	Type     string            `json:"t"`
+	ID       string            `json:"id"`
+	What     locations.Crossed `json:"what"`
+	Who      accounts.Name     `json:"who,omitempty"`
+	Device   string            `json:"device,omitempty"`
+	DID      accounts.Name     `json:"did,omitempty"`
+	Kind     string            `json:"kind,omitempty"`
+	Lat      *float64          `json:"lat,omitempty"`
+	Lon      *float64          `json:"lon,omitempty"`
+	TS       int64             `json:"ts,omitempty"`
+	Acc      float64           `json:"acc,omitempty"`
+	Vel      float64           `json:"vel,omitempty"`
+	Rough    bool              `json:"rough,omitempty"`
+	Distance *float64          `json:"dist,omitempty"`
+}
 
 // Crossed implements locations.Router.
 func (p *Places) Crossed(ctx context.Context, to []accounts.Name, c locations.Crossing) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
@@ -305,4 +306,52 @@ func TestWhereSomethingIsSurvivesARestart(t *testing.T) {
 	if _, err := n.Places().History(t.Context(), "bob", alice, 0, 0, 1000); err == nil {
 		t.Error("bob sees the history, which was not shared")
 	}
+}
+
+func TestWhoComesNearIsTold(t *testing.T) {
+	n := startPlaces(t)
+	bob := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	carol := connect(t, n.Node, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	if codes := carol.subscribe(wire.Filter{Topic: "im/u/bob/near/+"}); codes[0] < 0x80 {
+		t.Errorf("carol hears what bob is told: %v", codes)
+	}
+	bob.subscribe(wire.Filter{Topic: "im/u/me/near/+"})
+	bob.send(wire.Packet{Type: wire.PUBLISH, Topic: "im/rpc/geo.watch", Payload: []byte(`{"id":"w","lat":48.85,"lon":2.29,"r":500}`)})
+	phone := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "p", Clean: true})
+	phone.subscribe(wire.Filter{Topic: "owntracks/me/phone"})
+	say := func(lat float64, seconds int) {
+		t.Helper()
+		phone.send(wire.Packet{Type: wire.PUBLISH, Topic: "owntracks/me/phone", Payload: []byte(at(lat, 2.29, seconds))})
+		phone.toldOf(fmt.Sprintf(`owntracks/me/phone "lat":%v`, lat))
+	}
+	say(48.85, 0)
+	bob.toldOf(`im/u/me/near/w "what":"enter","who":"alice","device":"phone","kind":"person","lat":48.85`)
+	say(48.851, 100)
+	bob.toldOf(`im/u/me/near/w "what":"move"`)
+	say(48.9, 200)
+	bob.toldOf(`im/u/me/near/w {"t":"near","id":"w","what":"leave","who":"alice","device":"phone"}`)
+}
+
+// TestAllIsNotWhatOthersAreTold has somebody subscribe to # who may: it is what is free.
+func TestAllIsNotWhatOthersAreTold(t *testing.T) {
+	n := startDevices(t, func(c *broker.Config) {
+		c.ACL = []broker.ACLConfig{
+			{Topic: "#", Who: "carol", Allow: []string{"sub"}}, {Topic: "+/+/+/+", Who: "carol", Allow: []string{"sub"}},
+			{Topic: "end", Who: "alice", Allow: []string{"pub"}},
+		}
+	})
+	carol := connect(t, n.Node, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	codes := carol.subscribe(wire.Filter{Topic: "#", Options: 1}, wire.Filter{Topic: "$share/g/#"}, wire.Filter{Topic: "+/+/+/+"})
+	if !slices.Equal(codes, []byte{1, 0, 0}) {
+		t.Fatalf("SUBACK %#x", codes)
+	}
+	alice := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "p", Clean: true})
+	lamp := n.lamp(t, wire.V311, "l")
+	alice.send(wire.Packet{
+		Type: wire.PUBLISH, ID: 1, QoS: 1, Topic: "owntracks/alice/phone/event", Payload: []byte(`{"_type":"transition"}`)})
+	alice.read(wire.PUBACK)
+	lamp.send(wire.Packet{Type: wire.PUBLISH, ID: 1, QoS: 1, Topic: "dev/me/event", Payload: []byte(`{"type":"smoke","sev":"crit"}`)})
+	lamp.read(wire.PUBACK)
+	alice.send(wire.Packet{Type: wire.PUBLISH, Topic: "end", Payload: []byte("x")})
+	carol.toldOf("end x", "end x") // for # and for the group
 }

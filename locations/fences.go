@@ -59,16 +59,13 @@ const kindFence = "loc.fence"
 
 // fences are all fences, and where they are.
 type fences struct {
-	mu     sync.RWMutex // guards what follows; may be taken while a track is locked
-	all    map[string]map[string]*fence
-	n      int
-	cells  map[s2.CellID][]*fence
-	levels [s2.MaxLevel + 1]int // how many cells there are of each level
+	mu    sync.RWMutex // guards what follows; may be taken while a track is locked
+	all   map[string]map[string]*fence
+	n     int
+	where cells[*fence]
 }
 
-func (x *fences) init() {
-	x.all, x.cells = map[string]map[string]*fence{}, map[s2.CellID][]*fence{}
-}
+func (x *fences) init() { x.all = map[string]map[string]*fence{} }
 
 func (x *fences) put(f *fence) {
 	x.mu.Lock()
@@ -84,10 +81,7 @@ func (x *fences) put(f *fence) {
 	}
 	x.all[f.scope()][f.ID] = f
 	x.n++
-	for _, c := range f.cells {
-		x.cells[c] = append(x.cells[c], f)
-		x.levels[c.Level()]++
-	}
+	x.where.put(f.cells, f)
 }
 
 func (x *fences) remove(scope, id string) {
@@ -104,13 +98,7 @@ func (x *fences) removeLocked(f *fence) {
 		delete(x.all, f.scope())
 	}
 	x.n--
-	for _, c := range f.cells {
-		x.cells[c] = slices.DeleteFunc(x.cells[c], func(g *fence) bool { return g == f })
-		if len(x.cells[c]) == 0 {
-			delete(x.cells, c)
-		}
-		x.levels[c.Level()]--
-	}
+	x.where.remove(f.cells, f)
 }
 
 func (x *fences) get(scope, id string) (*fence, int, int) {
@@ -123,15 +111,7 @@ func (x *fences) get(scope, id string) (*fence, int, int) {
 func (x *fences) around(p s2.Point, f func(*fence)) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	leaf := s2.CellFromPoint(p).ID()
-	for level, n := range x.levels {
-		if n == 0 {
-			continue
-		}
-		for _, g := range x.cells[leaf.Parent(level)] {
-			f(g)
-		}
-	}
+	x.where.at(p, f)
 }
 
 // isFor says whether a fence is for a subject with this audience.

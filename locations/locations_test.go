@@ -34,7 +34,9 @@ type town struct {
 	hidden    map[accounts.Name]int
 	crossings []locations.Crossing
 	told      [][]accounts.Name
-	crossed   chan struct{} // gets one for each crossing
+	moves     []string                                 // of those near
+	near      map[locations.Subject]locations.Position // as the moves say
+	crossed   chan struct{}                            // gets one for each crossing
 }
 
 func newTown(t *testing.T, change ...func(*locations.Config)) *town {
@@ -50,7 +52,7 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 	})
 	h := &town{
 		t: t, cfg: locations.DefaultConfig(), store: store.Records(), clock: time.UnixMilli(1_793_000_000_000),
-		strangers: map[accounts.Name]bool{}, shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{},
+		strangers: map[accounts.Name]bool{}, shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{}, near: map[locations.Subject]locations.Position{},
 		crossed: make(chan struct{}, 10_000),
 	}
 	for _, f := range change {
@@ -117,8 +119,8 @@ func (h *town) Lives(_ context.Context, who accounts.Name, home string) (bool, e
 	return (who == "admin" || who == "mary") && home == "h.home", nil
 }
 
-func (h *town) Viewers(context.Context, accounts.Name) ([]accounts.Name, string, error) {
-	return []accounts.Name{"admin", "alice", "mary"}, "h.home", nil
+func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {
+	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did)}, nil
 }
 
 func (h *town) Sees(_ context.Context, who, did accounts.Name) (string, bool, error) {
@@ -157,6 +159,17 @@ func (h *town) Hide(to []accounts.Name, _ locations.Subject) {
 	defer h.mu.Unlock()
 	for _, who := range to {
 		h.hidden[who]++
+	}
+}
+
+func (h *town) Moved(to accounts.Name, _ string, m locations.Moved) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moves = append(h.moves, fmt.Sprint(to, " ", m.What, " ", m.Subject))
+	if m.What == locations.Leave {
+		delete(h.near, m.Subject)
+	} else {
+		h.near[m.Subject] = m.Where
 	}
 }
 

@@ -17,13 +17,19 @@ type People interface {
 
 // Sight knows who sees which things. Safe for concurrent use.
 type Sight interface {
-	// Viewers gives the people who may see a thing now, in the order of their names, and the home that it is in; nobody if there
-	// is no such thing.
-	Viewers(ctx context.Context, did accounts.Name) (viewers []accounts.Name, home string, err error)
+	// Viewers gives who may see a thing now; nobody if there is no such thing.
+	Viewers(ctx context.Context, did accounts.Name) (Onlookers, error)
 	// Sees says whether somebody may see a thing now, and of which kind it is.
 	Sees(ctx context.Context, who, did accounts.Name) (kind string, ok bool, err error)
 	// Seen gives up to limit things that somebody may see now, in the order of their names, those after after.
 	Seen(ctx context.Context, who, after accounts.Name, limit int) ([]Seen, error)
+}
+
+// Onlookers are who sees a thing.
+type Onlookers struct {
+	People []accounts.Name // in the order of their names
+	Home   string          // that the thing is in; empty: none
+	Kind   string          // what the thing is to people
 }
 
 // Seen is a thing that somebody sees.
@@ -38,6 +44,8 @@ type Router interface {
 	Show(to []accounts.Name, s Subject, p Position)
 	// Hide tells some that they are told no more. It does not wait.
 	Hide(to []accounts.Name, s Subject)
+	// Moved tells somebody what has become of those who are near, by the id of what he asked for. It does not wait.
+	Moved(to accounts.Name, id string, m Moved)
 	// Crossed tells some that a subject has crossed a fence, also those who are not connected. It may wait.
 	Crossed(ctx context.Context, to []accounts.Name, c Crossing) error
 }
@@ -47,4 +55,5 @@ type nowhere struct{}
 
 func (nowhere) Show([]accounts.Name, Subject, Position)                  {}
 func (nowhere) Hide([]accounts.Name, Subject)                            {}
+func (nowhere) Moved(accounts.Name, string, Moved)                       {}
 func (nowhere) Crossed(context.Context, []accounts.Name, Crossing) error { return nil }

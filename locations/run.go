@@ -230,6 +230,7 @@ func (s *Service) runSweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-shares.C:
+			s.endWatches(s.now())
 			err = s.endShares(ctx)
 		case <-history.C:
 			err = s.sweep(ctx)

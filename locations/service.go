@@ -44,6 +44,7 @@ type Service struct {
 
 	sharing sharing
 	fences  fences
+	watches watches
 	things  grid
 
 	mu     sync.RWMutex // guards what follows; taken after no other
@@ -76,6 +77,8 @@ type track struct {
 	opened time.Time  // when the first of open came
 	sealed int64      // the id of the newest chunk
 	inside []stay
+	// watches are those in which it is near.
+	watches []*watch
 }
 
 // New makes it out of its parts. cfg has been validated.
@@ -252,6 +255,7 @@ func (s *Service) apply(t *track, a audience, points []Position, now time.Time, 
 		t.dirty = true
 		s.moved(t)
 		s.show(t, a)
+		s.tellWatches(t, a)
 	}
 	return true, nil
 }
@@ -346,6 +350,7 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 	if t.known && s.stillFor(a, subject, s.now()) {
 		t.cell = 0
 		s.show(t, a)
+		s.tellWatches(t, a)
 	}
 	return nil
 }
@@ -366,6 +371,7 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 		s.things.remove(subject.Who)
 	}
 	s.router.Hide(slices.Concat(a.exact, a.rough), subject)
+	s.tellWatches(t, a)
 	t.mu.Unlock()
 	s.mu.Lock()
 	delete(s.tracks, subject)

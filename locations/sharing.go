@@ -90,7 +90,7 @@ func (x *sharing) forgetLocked(owner accounts.Name) {
 // audience is who may know where a subject is.
 type audience struct {
 	exact, rough []accounts.Name // in order
-	home         string          // of a thing
+	home, kind   string          // of a thing
 	sheet        *sheet          // of a user
 }
 
@@ -111,17 +111,18 @@ func (s *Service) audience(ctx context.Context, subject Subject) (audience, erro
 		if err != nil {
 			return audience{}, err
 		}
-		return audience{exact: x.exact, rough: x.rough, sheet: x}, nil
+		return audience{exact: x.exact, rough: x.rough, kind: KindPerson, sheet: x}, nil
 	}
-	viewers, home, err := s.sight.Viewers(ctx, subject.Who)
+	seen, err := s.sight.Viewers(ctx, subject.Who)
 	if err != nil {
 		return audience{}, fmt.Errorf("who sees %s: %w", subject.Who, err)
 	}
+	viewers := seen.People
 	i, found := slices.BinarySearch(viewers, subject.Who)
 	if !found { // it sees itself
 		viewers = slices.Insert(slices.Clone(viewers), i, subject.Who)
 	}
-	return audience{exact: viewers, home: home}, nil
+	return audience{exact: viewers, home: seen.Home, kind: seen.Kind}, nil
 }
 
 // stillFor says whether an audience is one still. Whoever ends a share locks the tracks after that: then nobody tells anything by what
@@ -285,9 +286,8 @@ func (s *Service) Unshare(ctx context.Context, owner, to accounts.Name) error {
 	s.sharing.mu.Lock()
 	s.sharing.removeLocked(owner, to)
 	s.sharing.mu.Unlock()
-	s.barrier(owner)
 	for _, t := range s.devicesOf(owner) {
-		s.router.Hide([]accounts.Name{to}, t.subject)
+		s.hide(t, to)
 	}
 	err := s.store.Remove(ctx, records.Key{Kind: kindShare, Scope: string(owner), ID: string(to)}, before.rev)
 	if errors.Is(err, records.ErrChanged) { // somebody else has shared it anew
@@ -302,6 +302,14 @@ func (s *Service) Unshare(ctx context.Context, owner, to accounts.Name) error {
 		return fmt.Errorf("share with %s no more: %w", to, err)
 	}
 	return nil
+}
+
+// hide tells somebody that he is told no more of a track, and nothing is told him by what was before.
+func (s *Service) hide(t *track, to accounts.Name) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.router.Hide([]accounts.Name{to}, t.subject)
+	s.lost(t, to)
 }
 
 // PairChanged is called when what two users are to each other has changed, before who has changed it is told. If they are no

@@ -57,16 +57,16 @@ func (s *Sights) Lives(ctx context.Context, who accounts.Name, home string) (boo
 }
 
 // Viewers implements locations.Sight.
-func (s *Sights) Viewers(ctx context.Context, did accounts.Name) ([]accounts.Name, string, error) {
+func (s *Sights) Viewers(ctx context.Context, did accounts.Name) (locations.Onlookers, error) {
 	t, err := s.things.May(ctx, did, did, devices.VerbSee)
 	switch {
 	case errors.Is(err, devices.ErrUnknown):
-		return nil, "", nil
+		return locations.Onlookers{}, nil
 	case err != nil:
-		return nil, "", err
+		return locations.Onlookers{}, err
 	}
 	viewers, err := s.things.Viewers(ctx, t)
-	return viewers, t.Home, err
+	return locations.Onlookers{People: viewers, Home: t.Home, Kind: t.Type}, err
 }
 
 // Sees implements locations.Sight.

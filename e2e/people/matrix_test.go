@@ -124,6 +124,8 @@ loc.shares         ok         ok         ok         ok         ok         401   
 loc.last           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.history        ok         no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
 geo.near           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+geo.watch          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+geo.unwatch        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 fence.put          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 fence.list         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 fence.remove       no_place   no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
@@ -242,6 +244,8 @@ var inputs = map[string]func(c *cell) M{
 	"loc.last":         func(c *cell) M { return M{"who": c.other} },
 	"loc.history":      func(c *cell) M { return M{"who": c.other, "device": "phone"} },
 	"geo.near":         func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"geo.watch":        func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"geo.unwatch":      func(*cell) M { return M{"id": "w"} },
 	"fence.put": func(*cell) M {
 		return M{"name": "F.", "points": []M{{"lat": 1, "lon": 2}}, "radius": 100}
 	},
