@@ -37,6 +37,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // Caller is who asks, and from where.
@@ -120,6 +121,7 @@ type Rooms struct {
 	Jobs      *jobs.Service
 
 	Automations *automations.Service
+	Places      *locations.Service // nil: nobody says where he is
 }
 
 // New makes the table that clients are served from.
@@ -129,6 +131,7 @@ func New(r Rooms) *Table {
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
 		deviceWorkRows(r.Devices), teleRows(r), jobRows(r), sceneRows(r.Automations), automationRows(r.Automations),
+		placeRows(r),
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // Fault is what a client is told when its request is refused.
@@ -86,6 +87,10 @@ var faults = []struct {
 	{automations.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this in the home."}},
 	{automations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{automations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{locations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{locations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{locations.ErrNotContact, Fault{Err: "no_right", Text: "You may share this with contacts only."}},
+	{locations.ErrNone, Fault{Err: "no_place", Text: "There is nothing of this, or it is not for you to know."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
 	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},

@@ -155,15 +155,15 @@ func (d sceneDesk) putPlace(ctx context.Context, c Caller, in putPlaceInput) (pl
 		p.Known, p.Lat, p.Lon = true, *in.Lat, *in.Lon
 	}
 	err := d.automations.SetPlace(ctx, c.Account, in.Home, p)
-	return placeOf(in.Home, p), nil, err
+	return homePlaceOf(in.Home, p), nil, err
 }
 
 func (d sceneDesk) getPlace(ctx context.Context, c Caller, in homeInput) (placeOutput, error) {
 	p, err := d.automations.Place(ctx, c.Account, in.Home)
-	return placeOf(in.Home, p), err
+	return homePlaceOf(in.Home, p), err
 }
 
-func placeOf(home string, p automations.Place) placeOutput {
+func homePlaceOf(home string, p automations.Place) placeOutput {
 	out := placeOutput{Home: chat.Conversation(home), placeFields: placeFields{Zone: p.Zone}}
 	if p.Known {
 		out.Lat, out.Lon = &p.Lat, &p.Lon

@@ -192,6 +192,8 @@ type DevicesConfig struct {
 	CAKey string `toml:"ca_key"`
 	// For how many days these certificates are good. 1 to 36500.
 	CertDays int `toml:"cert_days"`
+	// For how many days it is kept where phones and things were. 1 to 3650.
+	KeepTracks int `toml:"keep_tracks"`
 	// How long a device is shown as online after its last connection has ended. 0s to 1h.
 	Grace Duration `toml:"grace"`
 	// For how long after a start of the server it is unknown if a device is there that was before, and has not come back; then
@@ -408,7 +410,7 @@ func Default() Config {
 		Devices: DevicesConfig{
 			ShadowSize: 32 * kibibyte, ShadowDepth: 6, Shadows: 10, OpenCommands: 100, CommandTTL: 30 * second,
 			CommandTimeout: 60 * second, LongestTTL: 30 * day, KeepCommands: 30, KeepEvents: 30, KeepPoints: 30, KeepMinutes: 366,
-			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte, CertDays: 3650,
+			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte, CertDays: 3650, KeepTracks: 30,
 			Grace: 3 * second, Return: 120 * second,
 		},
 		Automations: AutomationsConfig{PerHome: 200, PerMinute: 60, Depth: 8, LongestDelay: 30 * day},
@@ -561,6 +563,7 @@ func (c DevicesConfig) validate(v *violations) {
 	v.between("devices.keep_commands", c.KeepCommands, 7, 36500)
 	v.between("devices.keep_events", c.KeepEvents, 1, 36500)
 	v.between("devices.keep_points", c.KeepPoints, 1, 3650)
+	v.between("devices.keep_tracks", c.KeepTracks, 1, 3650)
 	v.between("devices.keep_minutes", c.KeepMinutes, c.KeepPoints, 36500)
 	v.check((c.CACert == "") == (c.CAKey == ""), "devices.ca_cert", "goes with devices.ca_key")
 	v.between("devices.cert_days", c.CertDays, 1, 36500)

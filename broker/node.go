@@ -26,6 +26,7 @@ import (
 	"github.com/magpie-im/magpie/files"
 	"github.com/magpie-im/magpie/hooks"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 )
@@ -69,6 +70,7 @@ type Node struct {
 	claims      *devices.Claims
 	factory     *devices.Factory
 	bridges     *bridges.Service
+	places      *locations.Service
 	telemeter   *devices.Telemeter
 	jobs        *jobs.Service
 	automations *automations.Service
@@ -110,7 +112,7 @@ const FilesDir = "files"
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.automations(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.automations(), cfg.locations(),
 		cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
@@ -133,17 +135,24 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
 	router := hooks.NewThings(registry, fleet, things, work)
-	hooks.NewLive(registry, messenger).SetThings(router)
+	live := hooks.NewLive(registry, messenger)
+	live.SetThings(router)
+	sights := spaces.NewSights(messenger, things, homes, log)
+	places := locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
+	sights.Watch(places)
+	phones := hooks.NewPlaces(registry, places)
+	live.SetPlaces(phones)
+	router.SetPlaces(phones)
 	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
 	fleet.SetRouter(bridging)
 	scribe := spaces.NewScribe(messenger)
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
 	homes.OnEnd(automation.Ended)
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work)
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Claims: claims, Jobs: work, Automations: automation,
+		Claims: claims, Jobs: work, Automations: automation, Places: places,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -161,6 +170,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
 		Claims: claims, Factory: factory, Jobs: work, Bridges: bridging, Provisioning: desk,
+		Places: phones,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
@@ -168,7 +178,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging,
+		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging, places: places,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -228,6 +238,9 @@ func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 // Jobs gives what devices of this node are to do, many at once.
 func (n *Node) Jobs() *jobs.Service { return n.jobs }
 
+// Places gives where people and things are at this node.
+func (n *Node) Places() *locations.Service { return n.places }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -239,7 +252,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
-		n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load, n.automations.Load, n.bridges.Load,
+		n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load, n.automations.Load, n.bridges.Load, n.places.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
@@ -254,7 +267,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"automations": n.automations.Run, "bridges": n.bridges.Run,
+		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
@@ -340,7 +353,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
 		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(), n.jobs.Collectors(),
-		n.automations.Collectors(),
+		n.automations.Collectors(), n.places.Collectors(),
 	} {
 		all = append(all, more...)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // What each room's own configuration is under this one. Fields that nobody sets keep the room's default.
@@ -108,6 +109,12 @@ func (c Config) shelf() jobs.ShelfConfig {
 	out := jobs.DefaultShelfConfig()
 	out.File, out.PerOwner = int64(c.Devices.FileSize), int64(c.Devices.FilesPerAccount)
 	out.URL = c.Devices.FilesURL
+	return out
+}
+
+func (c Config) locations() locations.Config {
+	out := locations.DefaultConfig()
+	out.Keep = time.Duration(c.Devices.KeepTracks) * 24 * time.Hour
 	return out
 }
 

@@ -35,7 +35,7 @@ type Mount struct {
 }
 
 // ACL says who may do what with free topics, those that mean nothing to the server but MQTT. Nothing is granted by default,
-// and nothing can grant what begins with im/, dev/ or $; except for $SYS, to subscribe to. It does not change, and may be
+// and nothing can grant what begins with im/, dev/, owntracks/ or $; except for $SYS, to subscribe to. It does not change, and may be
 // used concurrently.
 type ACL struct {
 	rules  []Rule
@@ -81,7 +81,7 @@ func (r Rule) validTopic() error {
 	case strings.HasPrefix(first, "$"):
 		return fmt.Errorf("topic: %q: of the topics that begin with $ only those of $SYS can be granted", r.Topic)
 	case !free(r.Topic):
-		return fmt.Errorf("topic: %q: topics under im/ and dev/ cannot be granted", r.Topic)
+		return fmt.Errorf("topic: %q: topics under im/, dev/ and owntracks/ cannot be granted", r.Topic)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (m Mount) valid() error {
 		len(m.At) > longestTopic:
 		return fmt.Errorf("at: %q is no place like m/home1", m.At)
 	case !free(m.At):
-		return fmt.Errorf("at: %q: nothing can be mounted under im/, dev/ or $", m.At)
+		return fmt.Errorf("at: %q: nothing can be mounted under im/, dev/, owntracks/ or $", m.At)
 	}
 	return nil
 }
@@ -286,10 +286,10 @@ func (g *Grants) speller() func(string) string {
 	return g.Spell
 }
 
-// free says whether a topic or filter is free: it begins neither with im/ or dev/ nor with $.
+// free says whether a topic or filter is free: it begins neither with im/, dev/ or owntracks/ nor with $.
 func free(topic string) bool {
 	first := firstLevel(topic)
-	return first != "im" && first != "dev" && !strings.HasPrefix(first, "$")
+	return first != "im" && first != "dev" && first != "owntracks" && !strings.HasPrefix(first, "$")
 }
 
 func firstLevel(topic string) string {

@@ -102,6 +102,7 @@ type Rooms struct {
 	Factory      *devices.Factory
 	Jobs         *jobs.Service
 	Provisioning *provisioning.Desk
+	Places       *Places // nil: nobody says where he is
 	Bridges      Bridges // nil: nobody listens to them
 }
 

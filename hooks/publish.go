@@ -104,6 +104,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 		return g.piece(ctx, c, asked, p)
 	case ofThings(p.Topic) || board:
 		return g.device(ctx, c, p)
+	case ofPlaces(p.Topic):
+		return g.place(ctx, c, p)
 	case ok && c.device: // people write to each other
 		return g.refused(c, p, "", errNoTopic)
 	case !ok:
