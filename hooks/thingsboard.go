@@ -130,6 +130,7 @@ func (t *Things) shared(device accounts.Name, accepted []byte) {
 const (
 	applicantName = "provision"     // its user name, as ThingsBoard has it
 	applicantTime = 2 * time.Minute // how long it may be connected
+	maxApplicants = 200             // how many are connected at a time: nobody knows who they are
 )
 
 // admitApplicant gives an account that is nobody's to who asks for one, if somebody may: none is another's.
