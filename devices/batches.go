@@ -184,6 +184,9 @@ type madeBy struct {
 	rev     uint64            // 0: there is none
 }
 
+// maxOwnName is how long the name may be that a device gives itself, in bytes.
+const maxOwnName = 256
+
 // maxTried is how many secrets are remembered with which an account was to be made.
 const maxTried = 8
 
@@ -194,12 +197,15 @@ func (m madeBy) has(account accounts.Device) bool {
 
 // Provision makes a device of a batch, which calls itself name, and gives it a secret, which can be read this once. A device that
 // asks again before it was ever connected is given another secret, and the one before is worthless: the answer may not have
-// come. accounts.ErrTaken: there is, or was, one of this did; ErrTooMany: the batch, or its owner, has made all that it may;
-// ErrUnknown: the batch has ended.
+// come. accounts.ErrBadName; accounts.ErrTaken: there is, or was, one of this did; ErrTooMany: the batch, or its owner, has made
+// all that it may; ErrUnknown: the batch has ended.
 func (f *Factory) Provision(ctx context.Context, b Batch, did accounts.Name, name string) (t Thing, secret string, err error) {
 	defer func() { err = wrap("provision device", did, err) }()
 	if _, err := accounts.ParseDevice(string(did)); err != nil {
 		return Thing{}, "", err
+	}
+	if len(name) > maxOwnName {
+		return Thing{}, "", fmt.Errorf("its own name of %d bytes: %w", len(name), accounts.ErrBadName)
 	}
 	leave, err := f.turns.take(ctx, did)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +144,8 @@ func TestABatchMakesAsManyDevicesAsItMay(t *testing.T) {
 	wantErr(t, "it has been there", err, accounts.ErrTaken)
 	_, _, err = w.Provision(t.Context(), b, "alice", "alice")
 	wantErr(t, "the name of a user", err, accounts.ErrTaken)
+	_, _, err = w.Provision(t.Context(), b, "p-2", strings.Repeat("-", 1<<20)+"p-2")
+	wantErr(t, "a name that is kept, and longer than any record", err, accounts.ErrBadName)
 	_, _, err = w.Provision(t.Context(), b, "p-3", "p-3")
 	wantErr(t, "one too many", err, devices.ErrTooMany)
 }
