@@ -89,7 +89,12 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		}
 	}
 	var ok bool
-	if c.place, ok = p.g.limits.enter(account, c.id); !ok {
+	if c.applicant { // each is an account of its own
+		c.place, ok = p.g.applicants.enter(applicantName, string(account))
+	} else {
+		c.place, ok = p.g.limits.enter(account, c.id)
+	}
+	if !ok {
 		return p.g.refuse(cl, packets.ErrQuotaExceeded)
 	}
 	c.conn.Authenticated()

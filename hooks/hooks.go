@@ -122,7 +122,9 @@ type Gateway struct {
 	log    *slog.Logger
 	server *mqtt.Server
 	limits *accountLimits
-	serial atomic.Uint64 // numbers connections
+	// applicants are all those who have no account, together.
+	applicants *accountLimits
+	serial     atomic.Uint64 // numbers connections
 
 	// wills counts connections that were made with a will that mochi knows of. It is counted by each connection itself: mochi
 	// writes to the will without a lock when the connection ends.
@@ -150,7 +152,8 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, rooms: rooms, log: log,
-		limits: newAccountLimits(cfg.AccountConnections, cfg.AccountPublishRate, cfg.AccountPublishBurst),
+		limits:     newAccountLimits(cfg.AccountConnections, cfg.AccountPublishRate, cfg.AccountPublishBurst),
+		applicants: newAccountLimits(maxApplicants, 0, 0),
 		server: mqtt.New(&mqtt.Options{
 			Capabilities:            capabilities,
 			ClientNetReadBufferSize: 1024,

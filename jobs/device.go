@@ -63,7 +63,11 @@ func (s *Service) serve(ctx context.Context, did accounts.Name, path string, r r
 	}
 	a.Timestamp, a.ClientToken = s.now().Unix(), r.ClientToken
 	s.tell(did, "jobs/"+path+"/accepted", encoded(a))
-	return s.announce(ctx, did)
+	err = s.announce(ctx, did)
+	if err != nil {
+		s.rouse()
+	}
+	return err
 }
 
 func (s *Service) list(did accounts.Name) answer {
@@ -102,11 +106,16 @@ func (s *Service) still(ctx context.Context, e Execution, job Job) (bool, error)
 	if err != nil || fits(e) {
 		return err == nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed[e.Device] = true
+	s.doubtful(e.Device)
 	s.rouse()
 	return false, nil
+}
+
+// doubtful has Run look at what a device has to do, and tell it, in its next round.
+func (s *Service) doubtful(did accounts.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed[did] = true
 }
 
 func (s *Service) start(ctx context.Context, did accounts.Name, r request) (answer, error) {
@@ -209,8 +218,13 @@ func (s *Service) announceAlone(ctx context.Context, did accounts.Name) error {
 	return s.announce(ctx, did)
 }
 
-// announce tells a device what it has to do, if that has changed.
-func (s *Service) announce(ctx context.Context, did accounts.Name) error {
+// announce tells a device what it has to do, if that has changed. What goes wrong is tried again in the next round.
+func (s *Service) announce(ctx context.Context, did accounts.Name) (err error) {
+	defer func() {
+		if err != nil {
+			s.doubtful(did)
+		}
+	}()
 	all := s.pending(did)
 	var now said
 	if len(all) > 0 {

@@ -168,7 +168,7 @@ func (s *Service) become(
 	return err == nil, err
 }
 
-// review ends what a device has to do that is not for it any more.
+// review ends what a device has to do that is not for it any more, and tells it the rest, if it was not told.
 func (s *Service) review(ctx context.Context, did accounts.Name) error {
 	s.mu.Lock()
 	var all []Job
@@ -181,7 +181,7 @@ func (s *Service) review(ctx context.Context, did accounts.Name) error {
 			return err
 		}
 	}
-	return nil
+	return s.announceAlone(ctx, did)
 }
 
 // remain ends an execution that is not for its device any more, and says whether it is.

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/magpie-im/magpie/records"
@@ -12,6 +13,16 @@ import (
 type troubled struct {
 	records.Store
 	fails func(r records.Record) (written bool, err error)
+	reads func(k records.Key) error
+}
+
+func (s *troubled) Record(ctx context.Context, k records.Key) (records.Record, error) {
+	if s.reads != nil {
+		if err := s.reads(k); err != nil {
+			return records.Record{}, err
+		}
+	}
+	return s.Store.Record(ctx, k)
 }
 
 func (s *troubled) Put(ctx context.Context, r records.Record) error {
@@ -120,5 +131,26 @@ func TestAJobThatCouldNotBeMadeIsNone(t *testing.T) {
 				t.Errorf("there is %v, %v", left, err)
 			}
 		}
+	}
+}
+
+func TestADeviceIsToldWhatItCouldNotBeToldAtOnce(t *testing.T) {
+	b := newBench(t, "a")
+	store := b.trouble()
+	job, err := b.Create(t.Context(), "alice", New{Document: []byte(`{}`)})
+	b.check(err)
+	store.fails = func(r records.Record) (bool, error) {
+		if e, err := executionOf(r); r.Kind == kindExecution && err == nil && e.Status == Queued { // it is to be told of now
+			store.reads = func(records.Key) error { return ErrUnavailable }
+		}
+		return false, nil
+	}
+	if _, err := b.round(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("the store was not in trouble: %v", err)
+	}
+	store.fails, store.reads, b.told = nil, nil, nil
+	b.work()
+	if len(b.told) != 2 || !strings.Contains(b.told[1], pathNext) || !strings.Contains(b.told[1], job.ID) {
+		t.Errorf("told %q", b.told)
 	}
 }
