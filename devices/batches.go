@@ -52,6 +52,7 @@ type Enroller interface {
 	AddDevice(ctx context.Context, did string, owner accounts.Name) (secret string, err error)
 	RotateSecret(ctx context.Context, did accounts.Name) (secret string, err error)
 	DropOldSecret(ctx context.Context, did accounts.Name) error
+	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
 }
 
 // Factory makes devices that no user adds: an operator does, or the devices of a batch themselves. Safe for concurrent use.
@@ -173,9 +174,12 @@ func (f *Factory) RevokeBatch(ctx context.Context, key string) (Batch, error) {
 	return b, nil
 }
 
-// madeBy is what is kept of a device that a batch has made.
+// madeBy is what is kept of a device that a batch makes, from before there is an account.
 type madeBy struct {
-	Name string `json:"name"` // what the device calls itself
+	Name  string `json:"name"` // what the device calls itself
+	Begun int64  `json:"begun"`
+	Done  bool   `json:"done,omitempty"` // the account is there, and is that of this device
+	rev   uint64 // 0: there is none
 }
 
 // Provision makes a device of a batch, which calls itself name, and gives it a secret, which can be read this once. A device that
@@ -187,68 +191,92 @@ func (f *Factory) Provision(ctx context.Context, b Batch, did accounts.Name, nam
 	if _, err := accounts.ParseDevice(string(did)); err != nil {
 		return Thing{}, "", err
 	}
-	again, err := f.madeBefore(ctx, b, did, name)
+	made, err := f.madeBefore(ctx, b, did, name)
+	if err == nil && made.rev == 0 {
+		made, err = f.reserve(ctx, b, did, name)
+	}
 	if err != nil {
 		return Thing{}, "", err
 	}
-	if !again {
-		if err := f.reserve(ctx, b, did, name); err != nil {
+	if secret, err = f.enrol(ctx, b, did, made); err != nil {
+		return Thing{}, "", err
+	}
+	if !made.Done {
+		made.Done = true
+		if err := f.note(ctx, b, did, &made); err != nil {
 			return Thing{}, "", err
 		}
-	}
-	secret, err = f.accounts.AddDevice(ctx, string(did), b.Owner)
-	if errors.Is(err, accounts.ErrTaken) && again {
-		secret, err = f.anew(ctx, did)
-	}
-	if err != nil {
-		return Thing{}, "", err
 	}
 	title := name
 	if label("title", title) != nil {
 		title = ""
 	}
 	t, err = f.things.Make(ctx, Added{ID: did, Owner: b.Owner, ThingPatch: ThingPatch{Type: &b.Type, Model: &b.Model, Title: &title}})
-	if errors.Is(err, accounts.ErrTaken) && again {
+	if errors.Is(err, accounts.ErrTaken) { // it was there already, as madeBefore has seen
 		t, err = f.things.thing(ctx, did)
 	}
 	return t, secret, err
 }
 
-// madeBefore says whether a batch has begun to make this device before, and may do so again.
-func (f *Factory) madeBefore(ctx context.Context, b Batch, did accounts.Name, name string) (bool, error) {
+// enrol makes the account of a device, or gives the one that was made for it another secret. accounts.ErrTaken: it is another's.
+func (f *Factory) enrol(ctx context.Context, b Batch, did accounts.Name, made madeBy) (secret string, err error) {
+	if !made.Done {
+		secret, err = f.accounts.AddDevice(ctx, string(did), b.Owner)
+		if !errors.Is(err, accounts.ErrTaken) {
+			return secret, err
+		}
+		// It is of this device only if it was made since, and nobody has made a thing of it.
+		account, missing := f.accounts.Device(ctx, did)
+		switch {
+		case errors.Is(missing, accounts.ErrUnknown): // it is a user's
+			return "", err
+		case missing != nil:
+			return "", missing
+		case account.Owner != b.Owner || !account.Deleted.IsZero() || account.Created.UnixMilli() < made.Begun:
+			return "", err
+		}
+	}
+	if secret, err = f.accounts.RotateSecret(ctx, did); err == nil {
+		err = f.accounts.DropOldSecret(ctx, did)
+	}
+	return secret, err
+}
+
+// madeBefore gives what is kept of a device that a batch has begun to make before, and may go on with; nothing if it has not.
+func (f *Factory) madeBefore(ctx context.Context, b Batch, did accounts.Name, name string) (made madeBy, err error) {
 	r, err := f.records.Record(ctx, records.Key{Kind: kindMade, Scope: b.Key, ID: string(did)})
 	switch {
 	case errors.Is(err, records.ErrNone):
-		return false, nil
+		return madeBy{}, nil
 	case err != nil:
-		return false, err
+		return madeBy{}, err
 	}
-	var made madeBy
 	if err := json.Unmarshal(r.Body, &made); err != nil {
-		return false, fmt.Errorf("record of what batch %s has made: %w", b.Key, err)
+		return madeBy{}, fmt.Errorf("record of what batch %s has made: %w", b.Key, err)
 	}
+	made.rev = r.Rev
 	if made.Name != name { // another device, whose name comes to the same
-		return false, accounts.ErrTaken
+		return madeBy{}, accounts.ErrTaken
 	}
 	t, err := f.things.store.Thing(ctx, did)
 	switch {
 	case errors.Is(err, ErrUnknown): // it was not finished
-		return true, nil
+		return made, nil
 	case err != nil:
-		return false, err
-	case t.Gone || t.Owner != b.Owner:
-		return false, accounts.ErrTaken
+		return madeBy{}, err
+	case !made.Done || t.Gone || t.Owner != b.Owner:
+		return madeBy{}, accounts.ErrTaken
 	}
 	presence, err := f.work.ownPresence(ctx, did)
 	if err == nil && presence.State != "" {
 		err = accounts.ErrTaken
 	}
-	return true, err
+	return made, err
 }
 
 // reserve counts a device that a batch is about to make, and notes which one it is.
-func (f *Factory) reserve(ctx context.Context, b Batch, did accounts.Name, name string) error {
-	_, err := f.changeBatch(ctx, b.Key, func(b *Batch) error {
+func (f *Factory) reserve(ctx context.Context, b Batch, did accounts.Name, name string) (made madeBy, err error) {
+	_, err = f.changeBatch(ctx, b.Key, func(b *Batch) error {
 		switch {
 		case !b.Open(f.now().UnixMilli()):
 			return ErrUnknown
@@ -259,26 +287,25 @@ func (f *Factory) reserve(ctx context.Context, b Batch, did accounts.Name, name 
 		return nil
 	})
 	if err != nil {
-		return err
+		return madeBy{}, err
 	}
-	body, err := json.Marshal(madeBy{name})
+	made = madeBy{Name: name, Begun: f.now().UnixMilli()}
+	return made, f.note(ctx, b, did, &made)
+}
+
+// note keeps what is known of a device that a batch makes. accounts.ErrTaken: it is being made at the same moment.
+func (f *Factory) note(ctx context.Context, b Batch, did accounts.Name, made *madeBy) error {
+	body, err := json.Marshal(made)
 	if err != nil {
 		return err
 	}
-	err = f.records.Put(ctx, records.Record{Key: records.Key{Kind: kindMade, Scope: b.Key, ID: string(did)}, Rev: 1, Body: body})
-	if errors.Is(err, records.ErrChanged) { // at the same moment
+	made.rev++
+	key := records.Key{Kind: kindMade, Scope: b.Key, ID: string(did)}
+	err = f.records.Put(ctx, records.Record{Key: key, Rev: made.rev, Body: body})
+	if errors.Is(err, records.ErrChanged) {
 		return accounts.ErrTaken
 	}
 	return err
-}
-
-// anew gives a device a secret beside which no other is good.
-func (f *Factory) anew(ctx context.Context, did accounts.Name) (string, error) {
-	secret, err := f.accounts.RotateSecret(ctx, did)
-	if err == nil {
-		err = f.accounts.DropOldSecret(ctx, did)
-	}
-	return secret, err
 }
 
 func (f *Factory) batch(ctx context.Context, key string) (Batch, error) {
