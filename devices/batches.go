@@ -41,6 +41,9 @@ const (
 	maxBatchKey = 64
 )
 
+// ErrNoBatch means that there is no such batch. It is an ErrUnknown, too.
+var ErrNoBatch = fmt.Errorf("%w, nor a batch that makes one", ErrUnknown)
+
 // Kinds of records.
 const (
 	kindBatch = "batch" // by key
@@ -165,7 +168,7 @@ func (f *Factory) AnyOpen(ctx context.Context) (bool, error) {
 	}
 }
 
-// RevokeBatch is the end of a batch: it makes no devices any more. Those that it has made remain. ErrUnknown.
+// RevokeBatch is the end of a batch: it makes no devices any more. Those that it has made remain. ErrNoBatch.
 func (f *Factory) RevokeBatch(ctx context.Context, key string) (Batch, error) {
 	b, err := f.changeBatch(ctx, key, func(b *Batch) error { b.Revoked = true; return nil })
 	if err != nil {
@@ -310,12 +313,12 @@ func (f *Factory) note(ctx context.Context, b Batch, did accounts.Name, made *ma
 
 func (f *Factory) batch(ctx context.Context, key string) (Batch, error) {
 	if !validWord(key, maxBatchKey) {
-		return Batch{}, fmt.Errorf("batch %.80q: %w", key, ErrUnknown)
+		return Batch{}, fmt.Errorf("batch %.80q: %w", key, ErrNoBatch)
 	}
 	r, err := f.records.Record(ctx, records.Key{Kind: kindBatch, ID: key})
 	switch {
 	case errors.Is(err, records.ErrNone):
-		return Batch{}, fmt.Errorf("batch %s: %w", key, ErrUnknown)
+		return Batch{}, fmt.Errorf("batch %s: %w", key, ErrNoBatch)
 	case err != nil:
 		return Batch{}, fmt.Errorf("batch %s: %w", key, err)
 	}

@@ -100,7 +100,8 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
 		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
 		Things:   things, Devices: work, Claims: devices.NewClaims(things, n.acc, store.Records(), time.Now),
-		Factory: devices.NewFactory(things, work, n.acc, store.Records(), time.Now),
+		Factory:   devices.NewFactory(things, work, n.acc, store.Records(), time.Now),
+		Telemetry: devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, quiet),
 	}
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)
