@@ -58,6 +58,7 @@ var faults = []struct {
 	{accounts.ErrRegistrationClosed, Fault{Err: "closed", Text: "This installation does not register strangers."}},
 	{accounts.ErrInvitation, Fault{Err: "invitation", Text: "The invitation is missing or not valid any more."}},
 
+	{devices.ErrNoBatch, Fault{Err: "gone", Text: "There is no such batch."}},
 	{devices.ErrOwned, Fault{Err: "taken", Text: "The device is somebody else's."}},
 	{devices.ErrTries, Fault{Err: "throttled", Text: "Too many attempts.", RetryAfter: time.Minute}},
 	{devices.ErrUnknown, Fault{Err: "no_device", Text: "There is no such device, or you may not see it."}},

@@ -270,27 +270,17 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 		d = &device{Local: local}
 	}
 	next := *d
-	next.Device, next.Title = nameOf(b.did, local, d.Count), clipped(w.Name)
-	next.Count++
-	next.there, next.last = map[string]bool{}, map[string]string{}
-	if _, err := s.accounts.AddDevice(ctx, string(next.Device), bridge.Owner); err != nil && !errors.Is(err, accounts.ErrTaken) {
-		return err
-	}
-	kind, model, home := w.Type, clipped(w.Model), bridge.Home
-	_, err = s.things.Make(ctx, devices.Added{ID: next.Device, Owner: bridge.Owner, Bridge: b.did, ThingPatch: devices.ThingPatch{
-		Type: &kind, Model: &model, Title: &next.Title, Home: &home,
-	}})
-	if errors.Is(err, accounts.ErrTaken) { // begun before, and not finished; or removed
-		var old devices.Thing
-		if old, err = s.things.Whole(ctx, next.Device); err == nil && old.Bridge != b.did {
-			err = accounts.ErrTaken
+	next.Title, next.there, next.last = clipped(w.Name), map[string]bool{}, map[string]string{}
+	for {
+		next.Device = nameOf(b.did, local, next.Count)
+		next.Count++
+		err := s.make(ctx, bridge, next.Device, w)
+		if err == nil {
+			break
 		}
-		if errors.Is(err, devices.ErrUnknown) {
-			err = nil
+		if !errors.Is(err, accounts.ErrTaken) || next.Count > d.Count+maxNames {
+			return err
 		}
-	}
-	if err != nil {
-		return err
 	}
 	if err := s.keep(ctx, b, &next); err != nil {
 		return err
@@ -301,6 +291,41 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 	s.mu.Unlock()
 	s.work.Ready(next.Device)
 	return nil
+}
+
+// maxNames is how many names are tried that somebody else has.
+const maxNames = 8
+
+// make makes a device's account, and a thing of it, or goes on where that ended. accounts.ErrTaken: the name is another's.
+func (s *Service) make(ctx context.Context, bridge devices.Thing, did accounts.Name, w dialects.Part) error {
+	_, err := s.accounts.AddDevice(ctx, string(did), bridge.Owner)
+	if errors.Is(err, accounts.ErrTaken) {
+		old, missing := s.accounts.Device(ctx, did)
+		switch {
+		case errors.Is(missing, accounts.ErrUnknown): // it is a user's
+			return err
+		case missing != nil:
+			return missing
+		case old.Owner != bridge.Owner || !old.Deleted.IsZero():
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	kind, model, title, home := w.Type, clipped(w.Model), clipped(w.Name), bridge.Home
+	_, err = s.things.Make(ctx, devices.Added{ID: did, Owner: bridge.Owner, Bridge: bridge.ID, ThingPatch: devices.ThingPatch{
+		Type: &kind, Model: &model, Title: &title, Home: &home,
+	}})
+	if !errors.Is(err, accounts.ErrTaken) {
+		return err
+	}
+	if old, missing := s.things.Whole(ctx, did); missing != nil || old.Bridge == bridge.ID { // it was begun, and is
+		err = missing
+	}
+	if errors.Is(err, devices.ErrUnknown) { // somebody has removed it
+		err = accounts.ErrTaken
+	}
+	return err
 }
 
 // clipped is a text that is short enough to be a label, without what it may not have in it.

@@ -53,6 +53,7 @@ type Message struct {
 type Accounts interface {
 	AddDevice(ctx context.Context, did string, owner accounts.Name) (secret string, err error)
 	DeleteDevice(ctx context.Context, did accounts.Name) error
+	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
 }
 
 // Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to devices

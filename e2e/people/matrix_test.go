@@ -178,7 +178,7 @@ admin/fleet.remove no_right no_right no_right no_right no_right 401 401 no_devic
 admin/fleet.grant no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
 admin/fleet.batch.add no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
 admin/fleet.batch.list no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
-admin/fleet.batch.end no_right no_right no_right no_right no_right 401 401 bad 401 no_right no_right no_right no_right
+admin/fleet.batch.end no_right no_right no_right no_right no_right 401 401 gone 401 no_right no_right no_right no_right
 admin/store.checkpoint no_right no_right no_right no_right   no_right   401       401     no_right   401      no_right   no_right   no_right   no_right
 
 Send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
