@@ -107,6 +107,20 @@ func (d *Dir) Open(sum string) (io.ReadSeekCloser, error) {
 	return f, nil
 }
 
+// Names gives the names of all files.
+func (d *Dir) Names() (all []string, err error) {
+	entries, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if valid(e.Name()) {
+			all = append(all, e.Name())
+		}
+	}
+	return all, err
+}
+
 // Remove removes a file; who reads it reads on. One that is not there is no error.
 func (d *Dir) Remove(sum string) error {
 	if !valid(sum) {

@@ -50,6 +50,9 @@ func TestAFileIsKeptUnderItsSum(t *testing.T) {
 	if left, err := os.ReadDir(path); err != nil || len(left) != 2 {
 		t.Errorf("%v, %v", left, err)
 	}
+	if names, err := d.Names(); err != nil || len(names) != 2 {
+		t.Errorf("%v, %v", names, err)
+	}
 	for range 2 {
 		if err := d.Remove(sum); err != nil {
 			t.Error(err)

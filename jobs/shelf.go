@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -219,22 +220,12 @@ func (s *Shelf) drop(ctx context.Context, sum string) error {
 }
 
 func (s *Shelf) dropInTurn(ctx context.Context, sum string) error {
-	var after records.Key
-	for {
-		some, err := s.store.All(ctx, kindUpload, after, page)
-		if err != nil {
+	for r, err := range s.uploads(ctx) {
+		if err != nil || r.ID == sum {
 			return err
 		}
-		for _, r := range some {
-			if r.ID == sum {
-				return nil
-			}
-			after = r.Key
-		}
-		if len(some) < page {
-			return s.dir.Remove(sum)
-		}
 	}
+	return s.dir.Remove(sum)
 }
 
 // Use says how large a file is that an account has stored, and keeps it for as long as one that nobody needs. ErrNoFile.
@@ -266,8 +257,9 @@ func (s *Shelf) Use(ctx context.Context, owner accounts.Name, sum string, now ti
 func (s *Shelf) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Hour)
 	defer ticker.Stop()
-	for ctx.Err() == nil {
-		if err := s.clear(ctx); err != nil && ctx.Err() == nil {
+	tend := func(ctx context.Context) error { return errors.Join(s.sweep(ctx), s.clear(ctx)) }
+	for ; ctx.Err() == nil; tend = s.clear {
+		if err := tend(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("files that nobody needs not removed", "err", err)
 		}
 		select {
@@ -276,6 +268,52 @@ func (s *Shelf) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sweep removes files that are nobody's: what a crash has left.
+func (s *Shelf) sweep(ctx context.Context) error {
+	names, err := s.dir.Names()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	had := map[string]bool{}
+	for r, err := range s.uploads(ctx) {
+		if err != nil {
+			return err
+		}
+		had[r.ID] = true
+	}
+	for _, name := range names {
+		if had[name] {
+			continue
+		}
+		if err := s.drop(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploads gives what everybody has stored. It ends after an error.
+func (s *Shelf) uploads(ctx context.Context) iter.Seq2[records.Record, error] {
+	return func(yield func(records.Record, error) bool) {
+		for after := (records.Key{}); ; {
+			some, err := s.store.All(ctx, kindUpload, after, page)
+			if err != nil {
+				yield(records.Record{}, err)
+				return
+			}
+			for _, r := range some {
+				if !yield(r, nil) {
+					return
+				}
+				after = r.Key
+			}
+			if len(some) < page {
+				return
+			}
+		}
+	}
 }
 
 // clear removes what is due and is not used, and looks at the rest again later.
