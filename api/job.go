@@ -47,7 +47,7 @@ type createJobInput struct {
 	Type     string            `json:"type" doc:"instead: all that he manages of it"`
 	Model    string            `json:"model" doc:"instead: all that he manages of it"`
 	Title    string            `json:"title" doc:"what people call it; 128 bytes at most"`
-	Document json.RawMessage   `json:"document" doc:"what devices are told: an object; 32 KiB at most" required:"true" example:"{\"operation\":\"update\"}"`
+	Document json.RawMessage   `json:"document" doc:"what devices are told; 32 KiB at most" required:"true" example:"{\"n\":1}"`
 	Files    []jobFile         `json:"files" doc:"what comes with it, told as files in the document" max:"8"`
 	Rollout  jobRollout        `json:"rollout" doc:"how many are given it at a time; absent: all at once"`
 	Timeout  int               `json:"timeout" doc:"minutes from its beginning on a device to its end; 0: any number"`

@@ -79,8 +79,8 @@ func parseToldAWS(rest string) (t told, ok bool) {
 	return t, t.what == "get" || t.what == "update" || t.what == "delete"
 }
 
-// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said there to
-// devices nobody else says.
+// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said
+// there to devices nobody else says.
 func parseToldJobs(did accounts.Name, levels []string) (t told, ok bool) {
 	switch levels[len(levels)-1] {
 	case "accepted", "rejected", "notify", "notify-next":

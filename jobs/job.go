@@ -1,6 +1,6 @@
 // Package jobs is what many devices are to do, one after the other, with a result of each: new firmware, above all.
 //
-// A [Job] is for the devices that its maker manages when he makes it, in an order. Each has an [Execution], which first waits; the
+// A [Job] is for devices that its maker manages when he makes it, in an order. Each has an [Execution], which first waits; the
 // [Rollout] says how many are given it at a time, and when it went wrong for so many that the others are spared. An execution
 // that is given is QUEUED: the device may ask for it, says that it is IN_PROGRESS, and how it has ended. States, requests
 // and answers of devices are those of AWS IoT Jobs, so that its SDKs work as they are.
@@ -184,8 +184,8 @@ func (w *Window) at(now time.Time) (open bool, next time.Time) {
 	return open, next
 }
 
-// Targets say which devices a job is for: those that are named, in this order, or all that its maker manages and that are like this,
-// in the order of their names.
+// Targets say which devices a job is for: those that are named, in this order, or all that its maker manages and that are like
+// this, in the order of their names.
 type Targets struct {
 	Devices                []accounts.Name
 	Home, Tag, Type, Model string
@@ -214,7 +214,8 @@ type New struct {
 }
 
 func (n New) check() error {
-	if len(n.Title) > MaxTitle || !utf8.ValidString(n.Title) || n.Timeout < 0 || n.Timeout > MaxTimeout || len(n.Files) > MaxFiles {
+	badTitle := len(n.Title) > MaxTitle || !utf8.ValidString(n.Title)
+	if badTitle || n.Timeout < 0 || n.Timeout > MaxTimeout || len(n.Files) > MaxFiles {
 		return fmt.Errorf("title, timeout or files: %w", ErrMalformed)
 	}
 	if len(n.Document) > maxDocument {

@@ -78,8 +78,8 @@ func (s *Shelf) SetURL(base string) {
 	s.base.Store(&base)
 }
 
-// Load finds the secret with which addresses are signed, or makes one; one that cannot be stored is good until the next start. It is
-// called once, before anybody arrives.
+// Load finds the secret with which addresses are signed, or makes one; one that cannot be stored is good until the next start. It
+// is called once, before anybody arrives.
 func (s *Shelf) Load(ctx context.Context) error {
 	k := records.Key{Kind: kindSecret, ID: "url"}
 	r, err := s.store.Record(ctx, k)
@@ -398,8 +398,8 @@ func (s *Shelf) open(sum string) (io.ReadSeekCloser, error) {
 // MaxChunk is how large a part of a file may be that a device asks for over MQTT, in bytes.
 const MaxChunk = 256 << 10
 
-// Chunk gives a part of the file that a device has to load next: that of this number if all have this size. It is empty behind the
-// end of the file. ErrMalformed, ErrNoFile.
+// Chunk gives a part of the file that a device has to load next: that of this number if all have this size. It is empty behind
+// the end of the file. ErrMalformed, ErrNoFile.
 func (s *Service) Chunk(ctx context.Context, did accounts.Name, number, size int64) ([]byte, error) {
 	if size < 1 || size > MaxChunk || number < 0 {
 		return nil, fmt.Errorf("chunk %d of %d bytes: %w", number, size, ErrMalformed)
