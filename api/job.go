@@ -156,8 +156,7 @@ func (d jobDesk) create(ctx context.Context, c Caller, in createJobInput) (job, 
 		Targets: jobs.Targets{Home: string(in.Home), Tag: in.Tag, Type: in.Type, Model: in.Model},
 	}
 	if in.Window != nil {
-		w := jobs.Window(*in.Window)
-		n.Window = &w
+		n.Window = &jobs.Window{From: in.Window.From, Until: in.Window.Until, Zone: in.Window.Zone}
 	}
 	for _, name := range in.Devices {
 		name, err := did(name)
@@ -236,8 +235,7 @@ func jobOf(j jobs.Job) job {
 		out.Counts[status] = n
 	}
 	if j.Window != nil {
-		w := jobWindow(*j.Window)
-		out.Window = &w
+		out.Window = &jobWindow{j.Window.From, j.Window.Until, j.Window.Zone}
 	}
 	for _, f := range j.Files {
 		out.Files = append(out.Files, jobFile{

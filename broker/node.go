@@ -126,6 +126,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
+	shelf.SetWritable(store.Writable)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work)

@@ -145,7 +145,7 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 
 // serveJobs answers a request of a device about its jobs. How it went is in the answer; what is not decided comes again.
 func (g *Gateway) serveJobs(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
-	if t.did != c.account {
+	if !c.device || t.did != c.account {
 		return g.refused(c, p, "", errNoTopic)
 	}
 	if err := g.rooms.Jobs.Serve(ctx, t.did, t.jobs, p.Payload); err != nil {

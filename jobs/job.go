@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	_ "time/tzdata" // a machine may have none
 	"unicode/utf8"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -138,27 +139,32 @@ type Window struct {
 	From  string `json:"from"`  // 02:00
 	Until string `json:"until"` // 05:30; equal to From: the whole day
 	Zone  string `json:"zone"`  // Europe/Berlin; empty: UTC
+
+	place *time.Location // what Zone is; nil: not looked up yet
 }
 
-func (w Window) check() error {
+// check looks its zone up, too.
+func (w *Window) check() error {
 	for _, at := range []string{w.From, w.Until} {
 		if _, err := time.Parse("15:04", at); err != nil {
 			return fmt.Errorf("window: %.20q: %w", at, ErrMalformed)
 		}
 	}
-	if _, err := time.LoadLocation(w.Zone); err != nil || w.Zone == "Local" || len(w.Zone) > 64 {
+	place, err := time.LoadLocation(w.Zone)
+	if err != nil || w.Zone == "Local" || len(w.Zone) > 64 {
 		return fmt.Errorf("window: time zone %.80q: %w", w.Zone, ErrMalformed)
 	}
+	w.place = place
 	return nil
 }
 
-// at says whether the window is open, and when that changes next.
+// at says whether the window, which check has seen, is open, and when that changes next.
 func (w *Window) at(now time.Time) (open bool, next time.Time) {
 	if w == nil || w.From == w.Until {
 		return true, time.Time{}
 	}
-	zone, err := time.LoadLocation(w.Zone)
-	if err != nil { // it was one when it was checked
+	zone := w.place
+	if zone == nil { // it is known here no more
 		zone = time.UTC
 	}
 	now = now.In(zone)

@@ -256,7 +256,7 @@ func TestAJobOfTheOperatorOutlivesOwners(t *testing.T) {
 func TestAWindowIsWhenDevicesAreGivenAJob(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.clock = time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC)
-	job := b.create(New{Window: &Window{"02:00", "05:00", ""}})
+	job := b.create(New{Window: &Window{From: "02:00", Until: "05:00"}})
 	b.stands(job, "IN_PROGRESS WAITING:2")
 	b.pass(time.Hour)
 	b.stands(job, "IN_PROGRESS QUEUED:2")

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,15 +62,24 @@ type Shelf struct {
 	secret []byte        // of addresses
 	turn   chan struct{} // one at a time adds or removes
 	used   func(ctx context.Context, sha256 string) (bool, error)
+	// writable gives an error when the disk has no room for more.
+	writable func() error
+
+	mu      sync.Mutex // guards storing
+	storing map[accounts.Name]bool
 }
 
 // NewShelf makes it. cfg has been validated.
 func NewShelf(cfg ShelfConfig, store records.Store, dir *files.Dir, log *slog.Logger) *Shelf {
-	s := &Shelf{cfg: cfg, store: store, dir: dir, log: log, now: time.Now, turn: make(chan struct{}, 1)}
+	s := &Shelf{cfg: cfg, store: store, dir: dir, log: log, now: time.Now, turn: make(chan struct{}, 1),
+		storing: map[accounts.Name]bool{}, writable: func() error { return nil }}
 	s.used = func(context.Context, string) (bool, error) { return true, nil }
 	s.SetURL(cfg.URL)
 	return s
 }
+
+// SetWritable says who knows whether the disk has room for more. It is called once, before Load.
+func (s *Shelf) SetWritable(writable func() error) { s.writable = writable }
 
 // SetURL says where devices reach the server, if the configuration does not.
 func (s *Shelf) SetURL(base string) {
@@ -118,13 +129,24 @@ type upload struct {
 }
 
 // Put stores a file of somebody's that has this SHA-256; the same again is no other. ErrTooLarge; ErrTooMany: his files are too
-// large together; ErrSum: it is another one.
+// large together, or he stores another one just now; ErrSum: it is another one.
 func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.Reader) (size int64, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("store a file of %s: %w", owner, err)
 		}
 	}()
+	if sum, err := hex.DecodeString(sum); err != nil || len(sum) != sha256.Size {
+		return 0, ErrSum
+	}
+	if err := s.writable(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	done, ok := s.begin(owner)
+	if !ok {
+		return 0, ErrTooMany
+	}
+	defer done()
 	held, err := s.held(ctx, owner)
 	if err != nil {
 		return 0, err
@@ -160,6 +182,21 @@ func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.R
 	}
 	now := s.now()
 	return size, s.note(ctx, records.Key{Kind: kindUpload, Scope: string(owner), ID: got}, upload{size, now.UnixMilli()}, now)
+}
+
+// begin lets somebody store one file at a time, so that what is not stored yet has a bound, too.
+func (s *Shelf) begin(owner accounts.Name) (done func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.storing[owner] {
+		return nil, false
+	}
+	s.storing[owner] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.storing, owner)
+	}, true
 }
 
 // held is how large the files of somebody are together.

@@ -57,6 +57,15 @@ func TestFilesAreBounded(t *testing.T) {
 			t.Errorf("%d: %v, want %v", i, err, step.want)
 		}
 	}
+	done, _ := s.begin("bob")
+	if err := put(t.Context(), s, "bob", sumOfHello, "hello"); !errors.Is(err, ErrTooMany) {
+		t.Errorf("two at once: %v", err)
+	}
+	done()
+	s.SetWritable(func() error { return errors.New("full") })
+	if err := put(t.Context(), s, "bob", sumOfHello, "hello"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("on a full disk: %v", err)
+	}
 }
 
 func TestAFileIsReadAtItsAddressOnly(t *testing.T) {
