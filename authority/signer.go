@@ -20,7 +20,8 @@ import (
 // ErrRequest means that a request for a certificate is none, or is not signed with its own key, or has a key that is too weak.
 var ErrRequest = errors.New("no request for a certificate")
 
-// Signer makes certificates, and keeps nothing of them: the server that has one notes itself whose they are. Safe for concurrent use.
+// Signer makes certificates, and keeps nothing of them: the server that has one notes itself whose they are. Safe for concurrent
+// use.
 type Signer struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
@@ -57,7 +58,8 @@ func (s *Signer) Issue(name string, life time.Duration) (certificate, key []byte
 	return certificate, encode("PRIVATE KEY", pkcs8), err
 }
 
-// Sign makes a certificate for a name, of the key of a request (PKCS #10, in PEM). Nothing else of the request counts. ErrRequest.
+// Sign makes a certificate for a name, of the key of a request (PKCS #10, in PEM). Nothing else of the request counts.
+// ErrRequest.
 func (s *Signer) Sign(request []byte, name string, life time.Duration) (certificate []byte, err error) {
 	block, _ := pem.Decode(request)
 	if block == nil || block.Type != "CERTIFICATE REQUEST" && block.Type != "NEW CERTIFICATE REQUEST" {

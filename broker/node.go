@@ -133,6 +133,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
+	shelf.SetWritable(store.Writable)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
 	router := hooks.NewThings(registry, fleet, things, work)
 	live := hooks.NewLive(registry, messenger)

@@ -80,8 +80,8 @@ func parseToldAWS(rest string) (t told, ok bool) {
 	return t, t.what == "get" || t.what == "update" || t.what == "delete"
 }
 
-// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said there to
-// devices nobody else says.
+// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said
+// there to devices nobody else says.
 func parseToldJobs(did accounts.Name, levels []string) (t told, ok bool) {
 	switch levels[len(levels)-1] {
 	case "accepted", "rejected", "notify", "notify-next":
@@ -148,7 +148,7 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 
 // serveJobs answers a request of a device about its jobs. How it went is in the answer; what is not decided comes again.
 func (g *Gateway) serveJobs(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
-	if t.did != c.account {
+	if !c.device || t.did != c.account {
 		return g.refused(c, p, "", errNoTopic)
 	}
 	if err := g.rooms.Jobs.Serve(ctx, t.did, t.jobs, p.Payload); err != nil {

@@ -144,7 +144,8 @@ func (g *Gateway) admitApplicant(ctx context.Context, s showing) (accounts.Proof
 	return accounts.Proof{Account: accounts.Name("$" + applicantName + "-" + strings.ToLower(rand.Text()))}, err
 }
 
-// mayApply says whether somebody may ask for an account: who shows a batch, if that makes devices; otherwise everybody, if any does.
+// mayApply says whether somebody may ask for an account: who shows a batch, if that makes devices; otherwise everybody, if any
+// does.
 func (g *Gateway) mayApply(ctx context.Context, s showing) error {
 	if s.name != "" {
 		_, err := g.rooms.Factory.Batch(ctx, s.name, s.secret)

@@ -291,7 +291,7 @@ func TestAJobOfTheOperatorOutlivesOwners(t *testing.T) {
 func TestAWindowIsWhenDevicesAreGivenAJob(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.clock = time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC)
-	job := b.create(New{Window: &Window{"02:00", "05:00", ""}})
+	job := b.create(New{Window: &Window{From: "02:00", Until: "05:00"}})
 	b.stands(job, "IN_PROGRESS WAITING:2")
 	b.pass(time.Hour)
 	b.stands(job, "IN_PROGRESS QUEUED:2")
@@ -401,7 +401,7 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 	b.check(err)
 	f := File{Name: "lamp.bin", Version: "1.2", MinVersion: "1.0", URL: "https://x/y?a=1&b=2", Size: 7, SHA256: strings.Repeat("ab", 32)}
 	n := New{Document: json.RawMessage(`{"a":1}`), Files: []File{f}}
-	make := func(sig []byte, change func(*File)) error {
+	signed := func(sig []byte, change func(*File)) error {
 		n.Files = []File{f}
 		n.Files[0].Signature = sig
 		change(&n.Files[0])
@@ -409,7 +409,7 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 		return err
 	}
 	same := func(*File) {}
-	if err := make(nil, same); err != nil {
+	if err := signed(nil, same); err != nil {
 		t.Errorf("without a key: %v", err)
 	}
 	for i := range 2 { // alice's key, and the operator's
@@ -423,15 +423,15 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 		if _, err := b.Create(t.Context(), "alice", unsigned); !errors.Is(err, ErrSignature) {
 			t.Errorf("a file that only the document names: %v", err)
 		}
-		if err := make(ed25519.Sign(private, f.Manifest()), same); err != nil {
+		if err := signed(ed25519.Sign(private, f.Manifest()), same); err != nil {
 			t.Errorf("signed: %v", err)
 		}
 		for what, err := range map[string]error{
-			"not signed":      make(nil, same),
-			"by another":      make(ed25519.Sign(other, f.Manifest()), same),
-			"another version": make(ed25519.Sign(private, f.Manifest()), func(f *File) { f.Version = "1.1" }),
-			"another file":    make(ed25519.Sign(private, f.Manifest()), func(f *File) { f.SHA256 = strings.Repeat("cd", 32) }),
-			"for older ones":  make(ed25519.Sign(private, f.Manifest()), func(f *File) { f.MinVersion = "" }),
+			"not signed":      signed(nil, same),
+			"by another":      signed(ed25519.Sign(other, f.Manifest()), same),
+			"another version": signed(ed25519.Sign(private, f.Manifest()), func(f *File) { f.Version = "1.1" }),
+			"another file":    signed(ed25519.Sign(private, f.Manifest()), func(f *File) { f.SHA256 = strings.Repeat("cd", 32) }),
+			"for older ones":  signed(ed25519.Sign(private, f.Manifest()), func(f *File) { f.MinVersion = "" }),
 		} {
 			if !errors.Is(err, ErrSignature) {
 				t.Errorf("%s: %v", what, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// Leave is that an account was deleted: what its jobs have not done they do not do any more, and its key and files are forgotten. It
-// can be repeated. It comes after whose its devices were has changed.
+// Leave is that an account was deleted: what its jobs have not done they do not do any more, and its key and files are forgotten.
+// It can be repeated. It comes after whose its devices were has changed.
 func (s *Service) Leave(ctx context.Context, who accounts.Name) error {
 	s.doubt(func(job Job) bool { return job.By == who })
 	if err := s.SetKey(ctx, who, nil); err != nil {

@@ -222,6 +222,9 @@ func jobOf(r records.Record) (j Job, err error) {
 		return Job{}, fmt.Errorf("job %.80q: %w", r.ID, err)
 	}
 	j.ID, j.Rev, j.due = r.ID, r.Rev, r.Due
+	if j.Window != nil {
+		_ = j.Window.check() // it was good when it was stored; if its zone is known here no more, it is UTC's
+	}
 	return j, nil
 }
 

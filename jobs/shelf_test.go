@@ -57,6 +57,15 @@ func TestFilesAreBounded(t *testing.T) {
 			t.Errorf("%d: %v, want %v", i, err, step.want)
 		}
 	}
+	done, _ := s.begin("bob")
+	if err := put(t.Context(), s, "bob", sumOfHello, "hello"); !errors.Is(err, ErrTooMany) {
+		t.Errorf("two at once: %v", err)
+	}
+	done()
+	s.SetWritable(func() error { return errors.New("full") })
+	if err := put(t.Context(), s, "bob", sumOfHello, "hello"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("on a full disk: %v", err)
+	}
 }
 
 func TestAFileIsReadAtItsAddressOnly(t *testing.T) {
@@ -135,6 +144,12 @@ func TestAFileIsKeptForAsLongAsAJobNeedsIt(t *testing.T) {
 	}
 	if part, err := b.Chunk(t.Context(), "a", 1<<32-1, 1<<18); err != nil || len(part) > 0 {
 		t.Errorf("far behind the end: %q, %v", part, err)
+	}
+	left, _, err := s.dir.Put(strings.NewReader("left"), 8) // by a crash
+	b.check(err)
+	b.check(s.sweep(t.Context()))
+	if there(left) || !there(sumOfHello) {
+		t.Error("what is nobody's is still there, or what is somebody's is not")
 	}
 	b.says("a", job, Succeeded)
 	if _, err := b.Chunk(t.Context(), "a", 0, 3); !errors.Is(err, ErrNoFile) {

@@ -1,10 +1,11 @@
-// Package provisioning gives devices certificates and names when they are first switched on, as AWS IoT's fleet provisioning does: with
-// its topics and documents, so that its SDKs work as they are.
+// Package provisioning gives devices certificates and names when they are first switched on, as AWS IoT's fleet provisioning
+// does: with its topics and documents, so that its SDKs work as they are.
 //
-// All devices of a batch have the same key and secret, which may do nothing but this. A device makes a request for a certificate (or
-// has the server make its key too), is given the certificate and a token that shows that it was given it, and registers with that
-// under a name of its own. Only then the certificate is good for something: it is pinned to the device, so that device.unpin is
-// its end, and no name is in it that could be somebody else's. The device is nobody's until it is claimed, unless its batch says whose.
+// All devices of a batch have the same key and secret, which may do nothing but this. A device makes a request for a certificate
+// (or has the server make its key too), is given the certificate and a token that shows that it was given it, and registers with
+// that under a name of its own. Only then the certificate is good for something: it is pinned to the device, so that device.unpin
+// is its end, and no name is in it that could be somebody else's. The device is nobody's until it is claimed, unless its batch
+// says whose.
 package provisioning
 
 import (
@@ -79,8 +80,8 @@ const (
 	topicRegister = "/provision/json" // behind the name of a template
 )
 
-// IsRequest says whether a topic is one of those that devices publish to. What applies is said by the batch, so that the name of a
-// template may be any.
+// IsRequest says whether a topic is one of those that devices publish to. What applies is said by the batch, so that the name
+// of a template may be any.
 func IsRequest(topic string) bool {
 	if topic == topicCSR || topic == topicCreate {
 		return true
@@ -128,8 +129,8 @@ func (r *refusal) Error() string { return r.Code + ": " + r.Text }
 
 func refuse(status int, code, text string) *refusal { return &refusal{status, code, text} }
 
-// Serve does what a device of a batch asks for on a topic for which IsRequest holds, and says where and what it is to be answered.
-// An error means that nothing was decided.
+// Serve does what a device of a batch asks for on a topic for which IsRequest holds, and says where and what it is to be
+// answered. An error means that nothing was decided.
 func (d *Desk) Serve(ctx context.Context, batch, topic string, payload []byte) (where string, answer []byte, err error) {
 	made, err := d.serve(ctx, batch, topic, payload)
 	refused := refusalOf(err)
@@ -224,8 +225,8 @@ func (d *Desk) given(batch devices.Batch, made, key []byte) certificate {
 	return certificate{hex.EncodeToString(pin[:]), string(made), string(key), d.token(batch.Key, pin, d.now().Add(tokenLife))}
 }
 
-// Tokens are: when it ends, the SHA-256 of the certificate, and what shows that both are ours, and for this batch. Nothing is kept of
-// a certificate before it is registered, so that who asks for many costs nothing but their making.
+// Tokens are: when it ends, the SHA-256 of the certificate, and what shows that both are ours, and for this batch. Nothing is
+// kept of a certificate before it is registered, so that who asks for many costs nothing but their making.
 const (
 	tokenEnd  = 8
 	tokenBody = tokenEnd + sha256.Size
@@ -248,7 +249,8 @@ func (d *Desk) proven(batch, token string) (pin accounts.Digest, err error) {
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) != tokenSize || !hmac.Equal(raw[tokenBody:], d.seal(batch, raw[:tokenBody])) ||
 		d.now().Unix() >= int64(binary.BigEndian.Uint64(raw)) {
-		return pin, refuse(400, "InvalidCertificateOwnershipToken", "The token is none of this server and batch, or its time is over")
+		return pin, refuse(400, "InvalidCertificateOwnershipToken",
+			"The token is none of this server and batch, or its time is over")
 	}
 	return accounts.Digest(raw[tokenEnd:tokenBody]), nil
 }
@@ -306,8 +308,8 @@ func nameIn(parameters map[string]string) (string, error) {
 	return "", nil
 }
 
-// pin makes the certificate the device's. One that it was given before, and that nobody has ever used, is not any more: who has it may
-// be another one who has the key of the batch.
+// pin makes the certificate the device's. One that it was given before, and that nobody has ever used, is not any more: who
+// has it may be another one who has the key of the batch.
 func (d *Desk) pin(ctx context.Context, did accounts.Name, pin accounts.Digest) error {
 	device, err := d.accounts.Device(ctx, did)
 	if err != nil {
