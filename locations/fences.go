@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +41,12 @@ type Crossing struct {
 // hysteresis is how far outside of a fence something has to be, in metres, to have left it, if it is known so exactly.
 const hysteresis = 20
 
-// maxCrossed is how many crossings wait to be told. More are lost, and counted.
-const maxCrossed = 4096
+// maxCrossed is how many crossings wait to be told, and crossers how many tell them, each those of some subjects. More are lost, and
+// counted.
+const (
+	maxCrossed = 4096
+	crossers   = 8
+)
 
 // maxStays is in how many fences a subject is noticed at once.
 const maxStays = 256
@@ -211,20 +216,27 @@ func (s *Service) tell(t *track, a audience, f *fence, what Crossed, in stay) {
 		c.At = in.Since + f.Dwell*1000
 	}
 	select {
-	case s.crossed <- told{c, f.told(t.subject, a)}:
+	case s.crossed[t.crosser()] <- told{c, f.told(t.subject, a)}:
 		s.counts.crossed.Inc()
 	default:
 		s.counts.uncrossed.Inc()
 	}
 }
 
+// crosser says who tells of the crossings of a track.
+func (t *track) crosser() int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.subject.String()))
+	return int(h.Sum32() % crossers)
+}
+
 // runCrossings tells of crossings until ctx ends.
-func (s *Service) runCrossings(ctx context.Context) {
+func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-s.crossed:
+		case c := <-crossed:
 			if err := s.router.Crossed(ctx, c.to, c.crossing); err != nil && ctx.Err() == nil {
 				s.log.Warn("crossing of a fence not told", "subject", c.crossing.Subject.String(), "err", err)
 			}

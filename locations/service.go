@@ -51,7 +51,7 @@ type Service struct {
 	tracks map[Subject]*track
 	labels map[accounts.Name][]string // of users, in order
 
-	crossed   chan told
+	crossed   [crossers]chan told
 	listeners []func(Crossing)
 	full      chan struct{} // something has as much in memory as it should
 }
@@ -88,7 +88,10 @@ func New(
 	s := &Service{
 		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, now: now, log: log, counts: newCounts(),
 		tracks: map[Subject]*track{}, labels: map[accounts.Name][]string{},
-		run: rand.Text()[:6], crossed: make(chan told, maxCrossed), full: make(chan struct{}, 1),
+		run: rand.Text()[:6], full: make(chan struct{}, 1),
+	}
+	for i := range s.crossed {
+		s.crossed[i] = make(chan told, maxCrossed/crossers)
 	}
 	s.sharing.init()
 	s.fences.init()
@@ -99,8 +102,8 @@ func New(
 // SetRouter says who brings what is to be told. It is called once, before anything else is.
 func (s *Service) SetRouter(r Router) { s.router = r }
 
-// OnCross has f called after each crossing of a fence, in the order of those of one subject. It is called before Run; f may wait
-// for a while, during which others wait for it.
+// OnCross has f called after each crossing of a fence, in the order of those of one subject, and concurrently for others. It is called
+// before Run; f may wait for a while, during which others wait for it.
 func (s *Service) OnCross(f func(Crossing)) { s.listeners = append(s.listeners, f) }
 
 // Reported is what became of what was reported.
@@ -380,6 +383,9 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 		delete(s.labels, subject.Who)
 	}
 	s.mu.Unlock()
+	s.sharing.mu.Lock()
+	s.sharing.forgetLocked(subject.Who)
+	s.sharing.mu.Unlock()
 	if err := s.erase(ctx, subject); err != nil {
 		return fmt.Errorf("forget %s: %w", subject, err)
 	}

@@ -421,6 +421,12 @@ func (s *Service) Level(ctx context.Context, viewer accounts.Name, subject Subje
 		}
 		return LevelExact, nil
 	}
+	if s.find(subject) == nil { // nothing is found out about whoever is named
+		if viewer == subject.Who {
+			return LevelExact, nil
+		}
+		return LevelNone, nil
+	}
 	a, err := s.audience(ctx, subject)
 	return a.level(viewer), err
 }
