@@ -36,6 +36,10 @@ loc.share    no_right  no_right  no_right  no_right  no_right  no_right  no_righ
 loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"olga","until":1}
 loc.share    bad       ok        ok        ok        ok        ok        no_right   {"to":"olga","level":"city"}
 loc.unshare  ok        ok        ok        ok        ok        ok        ok         {"to":"olga"}
+loc.share    ok        ok        ok        not_member not_member not_member not_member {"to":"HOME"}
+loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"HOME","level":"city"}
+loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"g.x"}
+loc.unshare  ok        ok        ok        ok        ok        ok        ok         {"to":"HOME"}
 loc.shares   ok        ok        ok        ok        ok        ok        ok         {}
 `
 

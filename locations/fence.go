@@ -39,7 +39,8 @@ const (
 )
 
 // Fence is a place that somebody wants to know of when something comes there, stays, or leaves it. One that belongs to a user is for his own
-// devices, for those that are shared with him exactly, and for things that he sees; one of a home for its things.
+// devices, for those that are shared with him exactly, and for things that he sees; one of a home for its things, and for people who let
+// it know.
 type Fence struct {
 	ID    string        `json:"-"`
 	Owner accounts.Name `json:"owner"`          // who has made it

@@ -125,14 +125,17 @@ func (x *fence) isFor(s Subject, a audience) bool {
 	case x.Who != "" && x.Who != s.Who:
 		return false
 	case x.Home != "":
-		return s.IsThing() && x.Home == a.home
+		return slices.Contains(a.homes, x.Home)
 	}
 	return a.level(x.Owner) == LevelExact
 }
 
-// told gives who is told of a crossing.
+// told gives who is told of a crossing; of what people do with the fence of a home it is asked later who lives there.
 func (x *fence) told(s Subject, a audience) []accounts.Name {
-	if x.Home != "" || x.Owner == s.Who {
+	switch {
+	case x.Home != "" && !s.IsThing():
+		return nil
+	case x.Home != "" || x.Owner == s.Who:
 		return a.exact
 	}
 	return []accounts.Name{x.Owner}
@@ -237,7 +240,7 @@ func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
 		case <-ctx.Done():
 			return
 		case c := <-crossed:
-			if err := s.router.Crossed(ctx, c.to, c.crossing); err != nil && ctx.Err() == nil {
+			if err := s.tellCrossing(ctx, c); err != nil && ctx.Err() == nil {
 				s.log.Warn("crossing of a fence not told", "subject", c.crossing.Subject.String(), "err", err)
 			}
 			for _, f := range s.listeners {
@@ -245,6 +248,17 @@ func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
 			}
 		}
 	}
+}
+
+func (s *Service) tellCrossing(ctx context.Context, c told) (err error) {
+	if f := c.crossing.Fence; f.Home != "" && !c.crossing.IsThing() {
+		if c.to, err = s.people.Members(ctx, f.Home); err != nil {
+			return err
+		}
+		// Where he is, is told to those alone who may know it otherwise.
+		c.crossing.Where = Position{At: c.crossing.Where.At, Lat: f.Points[0].Lat, Lon: f.Points[0].Lon}
+	}
+	return s.router.Crossed(ctx, c.to, c.crossing)
 }
 
 // PutFence adds a fence, which gets an ID if it has none, or replaces the one with its ID. It is durable when it returns. ErrMalformed,

@@ -116,7 +116,13 @@ func (h *town) Manages(_ context.Context, who accounts.Name, home string) (bool,
 }
 
 func (h *town) Lives(_ context.Context, who accounts.Name, home string) (bool, error) {
-	return (who == "admin" || who == "mary") && home == "h.home", nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return (who == "admin" || who == "mary" && !h.strangers[who]) && home == "h.home", nil
+}
+
+func (h *town) Members(context.Context, string) ([]accounts.Name, error) {
+	return []accounts.Name{"admin", "mary"}, nil
 }
 
 func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {
