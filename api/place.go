@@ -10,7 +10,7 @@ import (
 )
 
 type shareInput struct {
-	To      string          `json:"to" doc:"a contact; or a home, whose fences then are for the caller's devices, too" required:"true"`
+	To      string          `json:"to" doc:"a contact; or a home, whose fences are for the caller, too, then" required:"true"`
 	Level   locations.Level `json:"level" doc:"absent: exact" enum:"exact|city"`
 	History bool            `json:"history" doc:"also where the caller's devices were, since he has shared it"`
 	Until   int64           `json:"until" doc:"Unix milliseconds; absent: until it is taken back"`
@@ -56,7 +56,7 @@ type place struct {
 	TS       int64         `json:"ts" doc:"Unix milliseconds"`
 	Acc      float64       `json:"acc,omitempty" doc:"how exact it is, in metres"`
 	Vel      float64       `json:"vel,omitempty" doc:"km/h"`
-	Rough    bool          `json:"rough,omitempty" doc:"it is the middle of a cell some 9 km wide, and the time is rounded to ten minutes"`
+	Rough    bool          `json:"rough,omitempty" doc:"the middle of a cell some 9 km wide, and the time to ten minutes"`
 	Distance float64       `json:"dist,omitempty" doc:"from where it was asked, in metres"`
 }
 
@@ -227,7 +227,7 @@ func (d placeDesk) shares(_ context.Context, c Caller, _ nothing) (sharesOutput,
 }
 
 // subject reads which one is meant; a label may be absent if any will do.
-func (in subjectInput) subject(c Caller, any bool) (locations.Subject, error) {
+func (in subjectInput) subject(c Caller, whole bool) (locations.Subject, error) {
 	if in.DID != "" {
 		name, err := did(in.DID)
 		if in.Who != "" || in.Device != "" {
@@ -243,7 +243,7 @@ func (in subjectInput) subject(c Caller, any bool) (locations.Subject, error) {
 		}
 		s.Who = who
 	}
-	if any && s.Label == "" {
+	if whole && s.Label == "" {
 		return s, nil
 	}
 	return s, locations.CheckLabel(s.Label)

@@ -10,8 +10,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// placeMatrix says how each question about olga's phone, her lamp and the fences of her home ends, by who asks: she shares where she is
-// with sue exactly and for an hour, with the history, and with gus roughly.
+// placeMatrix says how each question about olga's phone, her lamp and the fences of her home ends, by who asks: she shares where
+// she is with sue exactly and for an hour, with the history, and with gus roughly.
 const placeMatrix = `
              olga      adam      mary      gus       sue       uma       bob        body
 loc.last     ok        no_place  no_place  ok        ok        no_place  no_place   {"who":"olga","device":"phone"}

@@ -91,7 +91,8 @@ type Addresses struct {
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.locations(), cfg.transport(), cfg.rest(), cfg.hooks(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(),
+		cfg.locations(), cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
 		if err := room.Validate(); err != nil {

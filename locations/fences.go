@@ -41,8 +41,8 @@ type Crossing struct {
 // hysteresis is how far outside of a fence something has to be, in metres, to have left it, if it is known so exactly.
 const hysteresis = 20
 
-// maxCrossed is how many crossings wait to be told, and crossers how many tell them, each those of some subjects. More are lost, and
-// counted.
+// maxCrossed is how many crossings wait to be told, and crossers how many tell them, each those of some subjects. More are lost,
+// and counted.
 const (
 	maxCrossed = 4096
 	crossers   = 8
@@ -261,8 +261,8 @@ func (s *Service) tellCrossing(ctx context.Context, c told) (err error) {
 	return s.router.Crossed(ctx, c.to, c.crossing)
 }
 
-// PutFence adds a fence, which gets an ID if it has none, or replaces the one with its ID. It is durable when it returns. ErrMalformed,
-// ErrTooMany; ErrNone: the home is not one that owner manages, or there is no fence of this ID to be replaced.
+// PutFence adds a fence, which gets an ID if it has none, or replaces the one with its ID. It is durable when it returns.
+// ErrMalformed, ErrTooMany; ErrNone: the home is not one that owner manages, or there is no fence of this ID to be replaced.
 func (s *Service) PutFence(ctx context.Context, who accounts.Name, f Fence) (Fence, error) {
 	f.Owner = who
 	if err := s.mayPut(ctx, who, f.Home, s.people.Manages); err != nil {

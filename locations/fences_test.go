@@ -229,9 +229,7 @@ func TestWhomAFenceIsForAndWhoIsTold(t *testing.T) {
 		phone: 1, {Who: "bob", Label: "p"}: 3, {Who: "carol", Label: "p"}: 0, {Who: "t00001"}: 2, {Who: "dave", Label: "p"}: 0,
 	} {
 		h.report(who, here)
-		for _, c := range h.wait(n) {
-			got = append(got, c)
-		}
+		got = append(got, h.wait(n)...)
 	}
 	h.mu.Lock()
 	told := fmt.Sprint(h.told)

@@ -18,8 +18,8 @@ import (
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
-// town is a Service of which a test says who is what to whom; it is the People, the Sight and the Router as well. Everybody is a contact
-// of everybody who is not a stranger, alice owns all things, and admin and mary live in h.home, where the things are.
+// town is a Service of which a test says who is what to whom; it is the People, the Sight and the Router as well. Everybody is a
+// contact of everybody who is not a stranger, alice owns all things, and admin and mary live in h.home, where the things are.
 type town struct {
 	*locations.Service
 	t     *testing.T

@@ -102,8 +102,8 @@ func New(
 // SetRouter says who brings what is to be told. It is called once, before anything else is.
 func (s *Service) SetRouter(r Router) { s.router = r }
 
-// OnCross has f called after each crossing of a fence, in the order of those of one subject, and concurrently for others. It is called
-// before Run; f may wait for a while, during which others wait for it.
+// OnCross has f called after each crossing of a fence, in the order of those of one subject, and concurrently for others. It is
+// called before Run; f may wait for a while, during which others wait for it.
 func (s *Service) OnCross(f func(Crossing)) { s.listeners = append(s.listeners, f) }
 
 // Reported is what became of what was reported.
@@ -115,7 +115,8 @@ type Reported struct {
 	Odd    int // that are too far away to have got there; they cross no fence
 }
 
-// Report says where a subject was. All of it is taken, or nothing; it is not on the disk when Report returns. ErrMalformed, ErrTooMany.
+// Report says where a subject was. All of it is taken, or nothing; it is not on the disk when Report returns. ErrMalformed,
+// ErrTooMany.
 func (s *Service) Report(ctx context.Context, subject Subject, points ...Position) (Reported, error) {
 	r, err := s.report(ctx, subject, points)
 	if err != nil {
@@ -217,8 +218,8 @@ func (s *Service) devicesOf(who accounts.Name) []*track {
 	return all
 }
 
-// apply takes points, which are in the order of their times, and tells the audience. It says whether it did: not, if others may know
-// of it by now. ErrTooMany: more come than can be written.
+// apply takes points, which are in the order of their times, and tells the audience. It says whether it did: not, if others may
+// know of it by now. ErrTooMany: more come than can be written.
 func (s *Service) apply(t *track, a audience, points []Position, now time.Time, r *Reported) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -276,7 +277,8 @@ func (s *Service) moved(t *track) {
 	}
 }
 
-// show tells those who may know where a subject is, whose track is locked. Those who may know it roughly are told when that changes.
+// show tells those who may know where a subject is, whose track is locked. Those who may know it roughly are told when that
+// changes.
 func (s *Service) show(t *track, a audience) {
 	if len(a.exact) > 0 {
 		s.router.Show(a.exact, t.subject, t.last)
@@ -428,11 +430,12 @@ func (s *Service) Collectors() []prometheus.Collector {
 	c := s.counts
 	return []prometheus.Collector{
 		c.points, c.late, c.old, c.moved, c.odd, c.refused, c.crossed, c.uncrossed, c.bytes,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "magpie_positions_subjects", Help: "Phones and things whose position is known."},
-			func() float64 {
-				s.mu.RLock()
-				defer s.mu.RUnlock()
-				return float64(len(s.tracks))
-			}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "magpie_positions_subjects", Help: "Phones and things whose position is known.",
+		}, func() float64 {
+			s.mu.RLock()
+			defer s.mu.RUnlock()
+			return float64(len(s.tracks))
+		}),
 	}
 }

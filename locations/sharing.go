@@ -15,8 +15,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// Share is that somebody lets a contact know where his devices are; or a home that he lives in know when they cross its fences, and nothing
-// else.
+// Share is that somebody lets a contact know where his devices are; or a home that he lives in know when they cross its fences,
+// and nothing else.
 type Share struct {
 	To      accounts.Name // a user, or a home
 	Level   Level         // LevelCity or LevelExact
@@ -111,7 +111,8 @@ func (a audience) level(who accounts.Name) Level {
 	return LevelNone
 }
 
-// audience finds out who may know where a subject is. For users it is to be asked again, with stillFor, when their track is locked.
+// audience finds out who may know where a subject is. For users it is to be asked again, with stillFor, when their track is
+// locked.
 func (s *Service) audience(ctx context.Context, subject Subject) (audience, error) {
 	if !subject.IsThing() {
 		x, err := s.sheet(ctx, subject.Who)
@@ -136,8 +137,8 @@ func (s *Service) audience(ctx context.Context, subject Subject) (audience, erro
 	return a, nil
 }
 
-// stillFor says whether an audience is one still. Whoever ends a share locks the tracks after that: then nobody tells anything by what
-// was before.
+// stillFor says whether an audience is one still. Whoever ends a share locks the tracks after that: then nobody tells anything by
+// what was before.
 func (s *Service) stillFor(a audience, subject Subject, now time.Time) bool {
 	if subject.IsThing() {
 		return true
@@ -222,7 +223,8 @@ func (s *Service) barrier(owner accounts.Name) {
 	}
 }
 
-// Share lets a contact know where somebody's devices are from now on, or changes how exactly. ErrNotContact, ErrMalformed, ErrTooMany.
+// Share lets a contact know where somebody's devices are from now on, or changes how exactly. ErrNotContact, ErrMalformed,
+// ErrTooMany.
 func (s *Service) Share(ctx context.Context, owner accounts.Name, share Share) (Share, error) {
 	share, err := s.share(ctx, owner, share)
 	if err != nil {
@@ -235,7 +237,9 @@ func (s *Service) Share(ctx context.Context, owner accounts.Name, share Share) (
 
 func (s *Service) share(ctx context.Context, owner accounts.Name, share Share) (Share, error) {
 	now := s.now().UnixMilli()
-	if share.To == owner || isHome(share.To) && (share.Level != LevelExact || share.History) || share.Level != LevelCity && share.Level != LevelExact || share.Until != 0 && share.Until <= now {
+	switch {
+	case share.To == owner, share.Level != LevelCity && share.Level != LevelExact, share.Until != 0 && share.Until <= now,
+		isHome(share.To) && (share.Level != LevelExact || share.History):
 		return share, ErrMalformed
 	}
 	contacts, err := s.close(ctx, owner, share.To)
