@@ -23,7 +23,7 @@ const (
 	maxTitle      = 128      // bytes
 	maxDefinition = 32 << 10 // bytes of triggers and actions, as JSON
 	maxTriggers   = 20
-	maxActions    = 100 // those in branches, too
+	maxPlan       = 200 // actions, those in branches, too, and two for each branch
 	maxNesting    = 4   // of branches
 	maxPattern    = 256 // bytes
 	maxMessage    = 2000

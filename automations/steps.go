@@ -23,8 +23,8 @@ func (p *plan) lay(at string, actions []Action, depth int, cfg Config) error {
 
 // add adds a step, and gives its place.
 func (p *plan) add(s step) (int, error) {
-	if len(p.steps) >= 2*maxActions {
-		return 0, fault(s.name, "there are more than %d actions", maxActions)
+	if len(p.steps) >= maxPlan {
+		return 0, fault(s.name, "there are more than %d steps: actions, and two for each branch", maxPlan)
 	}
 	s.next = len(p.steps) + 1
 	p.steps = append(p.steps, s)
