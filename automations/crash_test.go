@@ -55,15 +55,13 @@ func TestATimeThatIsMissedByMoreThanAMinuteIsNotCaughtUp(t *testing.T) {
 	for late, want := range map[time.Duration]string{59 * time.Second: "[done]", 61 * time.Second: "[]"} {
 		t.Run(late.String(), func(t *testing.T) {
 			inHouse(t, func(h *house) {
-				h.put("alice", "a", `{'triggers':[{'on':'time','at':'07:00'}],`+lampOn+`}`)
-				h.wait(6 * time.Hour)
-				h.crash(time.Hour + late)
+				h.put("alice", "a", `{'triggers':[{'on':'time','at':'00:30'}],`+lampOn+`}`)
+				h.wait(20 * time.Minute)
+				h.crash(10*time.Minute + late)
 				h.want("after it", h.results("a"), want)
 				a, err := h.Get(h.t.Context(), "alice", h.home, "a")
 				h.must(err)
-				h.want("next", time.UnixMilli(a.Next).UTC().Format("2006-01-02 15:04"), time.Now().UTC().AddDate(0, 0, 1).Format("2006-01-02")+" 07:00")
-				h.wait(24 * time.Hour)
-				h.want("the next day", h.results("a")[0], "done")
+				h.want("next", time.UnixMilli(a.Next).UTC().Format("2006-01-02 15:04"), time.Now().UTC().AddDate(0, 0, 1).Format("2006-01-02")+" 00:30")
 			})
 		})
 	}
@@ -90,13 +88,29 @@ func TestWhatIsDoneAgainAfterACrashIsTheSame(t *testing.T) {
 	})
 }
 
+// The process ends when an automation is stored, and before its timers are; and where a home is changes no time that is waited for.
+func TestWhatACrashHasKeptFromBeingSetIsSet(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.records.lose("automation.timer")
+		h.put("alice", "a", `{'triggers':[{'on':'time','at':'01:30'},
+			{'on':'state','did':'sensor','path':'on','to':true,'for':1200}],'actions':[{'do':'command','did':'lamp','name':'on'}]}`)
+		h.crash(time.Second)
+		h.says("sensor", `{'on':true}`)
+		h.must(h.SetPlace(h.t.Context(), "alice", h.home, automations.Place{Zone: "Europe/Berlin"})) // where it is 01:00
+		h.wait(20 * time.Minute)
+		h.want("what had to be so for a time", h.commands("lamp"), "[on alice]")
+		h.wait(10 * time.Minute)
+		h.want("the time there", h.commands("lamp"), "[on alice on alice]")
+	})
+}
+
 // The process ends when a run has begun by the clock, and before the next time is stored.
 func TestATimeComesOnce(t *testing.T) {
 	inHouse(t, func(h *house) {
-		h.put("alice", "a", `{'triggers':[{'on':'time','at':'07:00'}],'actions':[{'do':'command','did':'lamp','name':'on'}]}`)
+		h.put("alice", "a", `{'triggers':[{'on':'time','at':'00:30'}],'actions':[{'do':'command','did':'lamp','name':'on'}]}`)
 		h.records.lose("automation.timer")
-		h.wait(7*time.Hour + time.Second)
-		h.want("at seven", h.commands("lamp"), "[on alice]")
+		h.wait(30*time.Minute + time.Second)
+		h.want("at that time", h.commands("lamp"), "[on alice]")
 		h.crash(10 * time.Second)
 		h.want("after a crash", h.commands("lamp"), "[on alice]")
 		h.wait(24 * time.Hour)

@@ -49,6 +49,9 @@ type Refusal struct{ Word string }
 
 func (r *Refusal) Error() string { return r.Word }
 
+// unavailable is the word of ErrUnavailable.
+const unavailable = "unavailable"
+
 // word is what a trace, or a scene, says of an error.
 func word(err error) string {
 	var refusal *Refusal
@@ -58,7 +61,7 @@ func word(err error) string {
 	case errors.As(err, &refusal):
 		return refusal.Word
 	case errors.Is(err, ErrUnavailable):
-		return "unavailable"
+		return unavailable
 	case errors.Is(err, ErrNoRight), errors.Is(err, devices.ErrNoRight):
 		return "no_right"
 	case errors.Is(err, ErrUnknown):

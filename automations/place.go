@@ -85,7 +85,7 @@ func (s *Service) SetPlace(ctx context.Context, who accounts.Name, home string, 
 		all := s.inHomeLocked(home)
 		s.mu.Unlock()
 		for _, a := range all {
-			if err := s.arm(ctx, a, s.now()); err != nil {
+			if err := s.rearm(ctx, a, s.now()); err != nil {
 				return err
 			}
 		}

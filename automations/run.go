@@ -70,6 +70,7 @@ func (s *Service) loadRun(r records.Record) error {
 	defer s.mu.Unlock()
 	a := s.all[key{home, id}]
 	if a == nil || a.rev != x.state.Automation || !a.kept.On || x.state.At < 0 || x.state.At > len(a.plan.steps) {
+		s.stale = append(s.stale, r)
 		return nil // it is of an automation before, whose runs have ended
 	}
 	x.a = a
@@ -78,10 +79,12 @@ func (s *Service) loadRun(r records.Record) error {
 	return nil
 }
 
-// resume goes on with the runs that were under way, and waits for those that wait.
-func (s *Service) resume() {
+// resume goes on with the runs that were under way, and waits for those that wait. What a crash has left behind of automations that
+// were changed is removed, and what it has kept from being set is set.
+func (s *Service) resume(ctx context.Context) {
+	defer s.tidy(ctx)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.mu.Unlock() // before tidy
 	for _, a := range s.all {
 		for _, r := range a.runs {
 			if r.state.Due > s.now().UnixMilli() {
@@ -89,6 +92,37 @@ func (s *Service) resume() {
 			} else if a.plan.Mode != Queued || r == a.runs[0] {
 				s.beginLocked(r)
 			}
+		}
+	}
+}
+
+// tidy sets the timers that are not set, and removes what is stale.
+func (s *Service) tidy(ctx context.Context) {
+	s.mu.Lock()
+	stale := s.stale
+	s.stale = nil
+	var unset []alarm
+	for _, a := range s.all {
+		for i, t := range a.plan.Triggers {
+			if name := timeName(i); a.kept.On && (t.On == onTime || t.On == onSun) && a.timers[name] == nil {
+				unset = append(unset, alarm{key: a.key, name: name})
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, r := range stale {
+		if err := s.store.Remove(ctx, r.Key, r.Rev); err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
+			s.log.Warn("what is left of an automation stays", "kind", r.Kind, "scope", r.Scope, "err", err)
+		}
+	}
+	for _, x := range unset {
+		a := s.find(x.key)
+		trigger, err := strconv.Atoi(x.name[1:])
+		if a == nil || err != nil {
+			continue
+		}
+		if err := s.armTime(ctx, a, trigger, s.now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("timer not set", "conversation", x.key.home, "automation", x.key.id, "err", err)
 		}
 	}
 }
@@ -306,6 +340,10 @@ func (s *Service) delay(ctx context.Context, r *run, st *step) (waits bool) {
 // branch decides where a run goes on. That is stored: after a crash it would decide by what it has done itself.
 func (s *Service) branch(ctx context.Context, r *run, st *step) {
 	ok, why := s.decide(ctx, r.a, st.condition, r.state.About)
+	for i := 1; i < attempts && why == unavailable && ctx.Err() == nil; i++ {
+		pause(ctx, retry)
+		ok, why = s.decide(ctx, r.a, st.condition, r.state.About)
+	}
 	if ctx.Err() != nil {
 		return
 	}

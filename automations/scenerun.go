@@ -114,6 +114,12 @@ func (s *Service) runScene(ctx context.Context, who accounts.Name, home, id, run
 		s.follows.leave(p.cids)
 		return out, nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil { // the process ends, and the message says how far it had come
+		s.follows.leave(p.cids)
+		return out, nil
+	}
 	s.running.Go(func() { p.follow(running) })
 	return out, nil
 }

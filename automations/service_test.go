@@ -57,9 +57,9 @@ func TestWhatSetsAutomationsOff(t *testing.T) {
 				h.work.Depart("sensor", 2, devices.ReasonError)
 				h.wait(9 * time.Minute)
 			}, func(h *house) { h.wait(2 * time.Minute) }},
-		"a time": {`{'on':'time','at':'07:00'}`, func(h *house) { h.wait(6*time.Hour + 59*time.Minute) },
+		"a time": {`{'on':'time','at':'00:20'}`, func(h *house) { h.wait(19 * time.Minute) },
 			func(h *house) { h.wait(time.Minute) }},
-		"a cron": {`{'on':'time','cron':'30 12 * * *'}`, func(h *house) { h.wait(12 * time.Hour) }, func(h *house) { h.wait(time.Hour) }},
+		"a cron": {`{'on':'time','cron':'30 0 * * *'}`, func(h *house) { h.wait(29 * time.Minute) }, func(h *house) { h.wait(time.Minute) }},
 		"the sun": {`{'on':'sun','sun':'set','offset':-3600}`, func(h *house) { h.wait(13 * time.Hour) }, // at 15:02 UTC, less an hour
 			func(h *house) { h.wait(70 * time.Minute) }},
 		"a line": {`{'on':'line','match':'(?i)^good night'}`,
@@ -319,10 +319,10 @@ func TestATestDoesNothing(t *testing.T) {
 
 func TestAHomeThatEndsLeavesNothing(t *testing.T) {
 	inHouse(t, func(h *house) {
-		h.put("alice", "a", `{'triggers':[{'on':'time','at':'07:00'}],'actions':[{'do':'stop'}]}`)
+		h.put("alice", "a", `{'triggers':[{'on':'time','at':'00:30'}],'actions':[{'do':'stop'}]}`)
 		commit, err := h.chat.DissolveRoom(h.t.Context(), "alice", chat.Conversation(h.home), nil)
 		h.done(commit, err)
-		h.wait(24 * time.Hour)
+		h.wait(time.Hour)
 		for _, kind := range []string{"automation", "automation.timer", "automation.run", "automation.traces"} {
 			all, err := h.records.Store.All(h.t.Context(), kind, recordKey, 10)
 			if err != nil || len(all) != 0 {
