@@ -3,6 +3,7 @@ package automations
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -153,4 +154,22 @@ func FuzzCondition(f *testing.F) {
 			x.say(someEnvironment())
 		}
 	})
+}
+
+// What the document shows can be typed.
+func TestTheExamplesOfTheDocumentAreGood(t *testing.T) {
+	text, err := os.ReadFile("../docs/automations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```json\n")[1:]
+	for _, block := range blocks {
+		definition, _, _ := strings.Cut(block, "```")
+		if _, err := Parse([]byte(definition), DefaultConfig()); err != nil {
+			t.Errorf("%s: %v", definition, err)
+		}
+	}
+	if len(blocks) < 3 {
+		t.Errorf("%d examples", len(blocks))
+	}
 }
