@@ -269,7 +269,7 @@ func (c *condition) holds(env *environment) (ok bool, why string) {
 	}
 	for _, p := range c.parts {
 		part, failed := evaluate(p.program, env)
-		if true, _ := part.(bool); true && failed == nil {
+		if yes, _ := part.(bool); yes && failed == nil {
 			continue
 		}
 		return false, p.explain(env, failed)

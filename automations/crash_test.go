@@ -88,7 +88,8 @@ func TestWhatIsDoneAgainAfterACrashIsTheSame(t *testing.T) {
 	})
 }
 
-// The process ends when an automation is stored, and before its timers are; and where a home is changes no time that is waited for.
+// The process ends when an automation is stored, and before its timers are; and where a home is changes no time that is
+// waited for.
 func TestWhatACrashHasKeptFromBeingSetIsSet(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.records.lose("automation.timer")

@@ -28,8 +28,8 @@ type nobodyListens struct{}
 
 func (nobodyListens) Wake(...accounts.Name) {}
 
-// house is a home of alice's, with bob as a member and carol as a guest, on a real store that can crash. A lamp, a switch and a sensor
-// are alice's and in it; a safe is alice's and is not. dave is not in it.
+// house is a home of alice's, with bob as a member and carol as a guest, on a real store that can crash. A lamp, a switch and
+// a sensor are alice's and in it; a safe is alice's and is not. dave is not in it.
 type house struct {
 	t    *testing.T
 	cfg  automations.Config

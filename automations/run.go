@@ -23,8 +23,8 @@ type firing struct {
 	about   map[string]any // what is known of it
 }
 
-// run is one that is under way, or waits. The service's lock guards what is in it, but for state: that belongs to the goroutine that
-// carries the run out, or to nobody while it waits.
+// run is one that is under way, or waits. The service's lock guards what is in it, but for state: that belongs to the
+// goroutine that carries the run out, or to nobody while it waits.
 type run struct {
 	id    string
 	a     *automation
@@ -79,8 +79,8 @@ func (s *Service) loadRun(r records.Record) error {
 	return nil
 }
 
-// resume goes on with the runs that were under way, and waits for those that wait. What a crash has left behind of automations that
-// were changed is removed, and what it has kept from being set is set.
+// resume goes on with the runs that were under way, and waits for those that wait. What a crash has left behind of
+// automations that were changed is removed, and what it has kept from being set is set.
 func (s *Service) resume(ctx context.Context) {
 	defer s.tidy(ctx)
 	s.mu.Lock()
@@ -429,7 +429,8 @@ func (s *Service) trip(ctx context.Context, a *automation, t Trace) {
 		s.log.Warn("trace not stored", "conversation", a.key.home, "automation", a.key.id, "err", err)
 	}
 	owner := a.owner(s)
-	if _, err := s.replace(ctx, a.key, func(b *automation) (*plan, kept, error) { return s.switched(b, false, t.Why) }); err != nil {
+	off := func(b *automation) (*plan, kept, error) { return s.switched(b, false, t.Why) }
+	if _, err := s.replace(ctx, a.key, off); err != nil {
 		s.log.Warn("automation not disabled", "conversation", a.key.home, "automation", a.key.id, "err", err)
 		s.mu.Lock() // until the restart, at least
 		a.kept.On = false

@@ -72,7 +72,7 @@ const (
 
 // prepare checks the steps, and makes what is done out of them.
 func (x *Scene) prepare() error {
-	if !validLabel(x.Title, maxTitle) {
+	if !validLabel(x.Title) {
 		return fault("title", "it has more than %d bytes, or characters that cannot be seen", maxTitle)
 	}
 	if n := len(x.Steps); n == 0 || n > maxSceneSteps {

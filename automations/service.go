@@ -35,7 +35,8 @@ func (k key) scope() string { return k.home + "/" + k.id }
 // tries is how often a change is tried that another process was faster than.
 const tries = 10
 
-// Service is what homes do by themselves. Make one with [New], then Load and keep [Service.Run] running. Safe for concurrent use.
+// Service is what homes do by themselves. Make one with [New], then Load and keep [Service.Run] running. Safe for concurrent
+// use.
 type Service struct {
 	cfg       Config
 	store     records.Store

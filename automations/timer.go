@@ -12,8 +12,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// timer is when a trigger comes: a time of the day, or of the sun, or the end of the time for which something has to be so. It is
-// stored, so that a restart changes nothing.
+// timer is when a trigger comes: a time of the day, or of the sun, or the end of the time for which something has to be so.
+// It is stored, so that a restart changes nothing.
 type timer struct {
 	Automation uint64          `json:"automation"` // its revision
 	Trigger    int             `json:"trigger"`
@@ -25,8 +25,8 @@ type timer struct {
 	rev uint64
 }
 
-// late is how late what has its time may begin. What could not begin by then, because the server was away, does not. (What waits
-// within a run, and what has to be so for a time, does.)
+// late is how late what has its time may begin. What could not begin by then, because the server was away, does not. (What
+// waits within a run, and what has to be so for a time, does.)
 const late = time.Minute
 
 func timeName(trigger int) string { return "t" + strconv.Itoa(trigger) }
@@ -67,7 +67,8 @@ func (s *Service) setTimer(ctx context.Context, a *automation, name string, t ti
 	if err != nil {
 		return fmt.Errorf("timer %s of %s: %w", name, a.key.id, err)
 	}
-	if err := s.store.PutAll(ctx, []records.Record{{Key: timerKey(a.key, name), Rev: t.rev, Due: t.Due, Body: body}}); err != nil {
+	r := records.Record{Key: timerKey(a.key, name), Rev: t.rev, Due: t.Due, Body: body}
+	if err := s.store.PutAll(ctx, []records.Record{r}); err != nil {
 		return fmt.Errorf("put timer %s of %s: %w", name, a.key.id, err)
 	}
 	s.mu.Lock()
@@ -153,7 +154,7 @@ func (s *Service) rang(ctx context.Context, a *automation, name string) {
 	if t == nil || t.Due > now.UnixMilli() { // it was taken back, or set anew
 		return
 	}
-	err := error(nil)
+	var err error
 	if strings.HasPrefix(name, "t") {
 		if now.Sub(time.UnixMilli(t.Due)) <= late {
 			s.fire(ctx, a, firing{trigger: t.Trigger, name: "t" + strconv.FormatInt(t.Due, 10),

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// In Berlin the clocks are put forward on 29 March 2026, from 02:00 to 03:00 (01:00 UTC), and back on 25 October, from 03:00 to 02:00
-// (01:00 UTC).
+// In Berlin the clocks are put forward on 29 March 2026, from 02:00 to 03:00 (01:00 UTC), and back on 25 October, from 03:00
+// to 02:00 (01:00 UTC).
 func TestTimesOfDaysWhenTheClocksAreChanged(t *testing.T) {
 	daily := func(at string, days ...string) Trigger { return Trigger{On: onTime, At: at, Days: days} }
 	cron := func(c string) Trigger { return Trigger{On: onTime, Cron: c} }

@@ -116,8 +116,8 @@ func (s *Service) loadTraces(r records.Record) error {
 	return nil
 }
 
-// Test says what would be done if an automation were set off now, with the rights of who, who is a member: nothing is done, and nothing
-// waits. about is what its trigger would say.
+// Test says what would be done if an automation were set off now, with the rights of who, who is a member: nothing is done,
+// and nothing waits. about is what its trigger would say.
 func (s *Service) Test(
 	ctx context.Context, who accounts.Name, home string, definition []byte, about map[string]any,
 ) (Trace, error) {

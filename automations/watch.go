@@ -321,7 +321,8 @@ func (s *Service) presenceChanged(ctx context.Context, a *automation, t *Trigger
 	case t.For > 0:
 		return s.waitFor(ctx, a, t, sig, string(state))
 	}
-	s.fire(ctx, a, firing{trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("d%s/%s/%d", t.Device, state, sig.presence.Since),
+	s.fire(ctx, a, firing{
+		trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("d%s/%s/%d", t.Device, state, sig.presence.Since),
 		about: map[string]any{"did": string(t.Device), "is": string(state)}})
 	return nil
 }
