@@ -161,20 +161,11 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	id := runID(a.key, f)
 	s.mu.Lock()
 	known := a.gone || !a.kept.On || a.knowsLocked(id)
-	var trouble string
-	if !known {
-		trouble = a.troubleLocked(f, now, s.cfg)
-	}
 	s.mu.Unlock()
 	if known {
 		return
 	}
 	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1}
-	if trouble != "" {
-		t.Result, t.Why = resultDisabled, trouble
-		s.trip(ctx, a, t)
-		return
-	}
 	if _, err := s.member(ctx, a.owner(s), a.key.home); err != nil {
 		t.Result, t.Why = word(err), "who it belongs to is no member of the home"
 		if errors.Is(err, ErrNoHome) {
@@ -190,6 +181,11 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 			return
 		}
 	}
+	if t.Why = s.trouble(a, f, now); t.Why != "" {
+		t.Result = resultDisabled
+		s.trip(ctx, a, t)
+		return
+	}
 	s.start(ctx, a, &run{id: id, a: a, state: runState{
 		Automation: a.rev, Depth: f.depth + 1, Started: now.UnixMilli(), About: f.about}})
 }
@@ -197,17 +193,19 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 // knowsLocked says whether there is or was a run of this name, as far as is remembered. The lock is held.
 func (a *automation) knowsLocked(id string) bool {
 	return slices.ContainsFunc(a.runs, func(r *run) bool { return r.id == id }) ||
-		slices.ContainsFunc(a.traces, func(t Trace) bool { return t.Run == id })
+		slices.Contains(a.known, id) || slices.ContainsFunc(a.notes, func(t Trace) bool { return t.Run == id })
 }
 
-// troubleLocked says why an automation may not be set off any more. The lock is held.
-func (a *automation) troubleLocked(f firing, now time.Time, cfg Config) string {
-	if f.depth >= cfg.Depth {
-		return fmt.Sprintf("automations set each other off, %d in a row", cfg.Depth)
+// trouble says why a run may not begin, and its automation not be set off any more.
+func (s *Service) trouble(a *automation, f firing, now time.Time) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.depth >= s.cfg.Depth {
+		return fmt.Sprintf("automations set each other off, %d in a row", s.cfg.Depth)
 	}
 	a.starts = slices.DeleteFunc(a.starts, func(at time.Time) bool { return now.Sub(at) >= time.Minute })
-	if len(a.starts) >= cfg.PerMinute {
-		return fmt.Sprintf("it was set off more than %d times in a minute", cfg.PerMinute)
+	if len(a.starts) >= s.cfg.PerMinute {
+		return fmt.Sprintf("it was set off more than %d times in a minute", s.cfg.PerMinute)
 	}
 	a.starts = append(a.starts, now)
 	return ""

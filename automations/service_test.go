@@ -209,12 +209,15 @@ func TestALoopThroughADeviceIsStopped(t *testing.T) {
 
 func TestAnAutomationThatIsSetOffTooOftenIsDisabled(t *testing.T) {
 	inHouse(t, func(h *house) {
-		h.put("alice", "a", `{'triggers':[{'on':'event','did':'sensor'}],'condition':'false','actions':[{'do':'stop'}]}`)
+		h.put("alice", "a", `{'triggers':[{'on':'event','did':'sensor'}],'condition':'trigger.type == \'go\'','actions':[{'do':'stop'}]}`)
+		for range 20 {
+			h.happens("sensor", `{'type':'no'}`)
+		}
 		for range 5 {
 			h.happens("sensor", `{'type':'go'}`)
 			h.wait(12 * time.Second)
 		}
-		h.want("five in a minute", h.results("a")[0], "condition")
+		h.want("five in a minute", h.results("a")[0], "stopped")
 		for range 6 {
 			h.happens("sensor", `{'type':'go'}`)
 		}

@@ -151,7 +151,11 @@ func (s *Service) rang(ctx context.Context, a *automation, name string) {
 	t := a.timers[name]
 	s.mu.Unlock()
 	now := s.now()
-	if t == nil || t.Due > now.UnixMilli() { // it was taken back, or set anew
+	if t == nil { // it was taken back
+		return
+	}
+	if t.Due > now.UnixMilli() { // it was set anew, or the server's clock was set back
+		s.clock.set(alarm{key: a.key, name: name}, time.UnixMilli(t.Due))
 		return
 	}
 	var err error
