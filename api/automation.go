@@ -13,7 +13,7 @@ import (
 type definition struct {
 	Title string `json:"title,omitempty" doc:"what people call it" example:"Light in the hall"`
 	// Triggers and Actions are read by automations, which says what is wrong where.
-	Triggers  json.RawMessage `json:"triggers" doc:"a list of what sets it off" example:"[{\"on\":\"event\",\"type\":\"motion\"}]"`
+	Triggers  json.RawMessage `json:"triggers" doc:"what sets it off" example:"[{\"on\":\"event\",\"type\":\"motion\"}]"`
 	Condition string          `json:"condition,omitempty" doc:"what has to be true then" example:"not sun.up"`
 	Actions   json.RawMessage `json:"actions" doc:"a list of what is done" example:"[{\"do\":\"scene\",\"scene\":\"night\"}]"`
 	Mode      string          `json:"mode,omitempty" doc:"absent: single" enum:"single|restart|queued|parallel"`

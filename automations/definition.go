@@ -153,7 +153,7 @@ type step struct {
 // doGoto is a step that people do not write: the end of a branch.
 const doGoto = "goto"
 
-// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a *Fault. It
+// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a *DefinitionError. It
 // checks what can be seen in the definition itself.
 func Parse(definition []byte, cfg Config) (Definition, error) {
 	p, err := parsePlan(definition, cfg)

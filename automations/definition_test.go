@@ -90,7 +90,7 @@ func TestDefinitionsThatMayNotBe(t *testing.T) {
 	}
 	for definition, want := range tests {
 		_, err := Parse([]byte(definition), DefaultConfig())
-		var f *Fault
+		var f *DefinitionError
 		switch {
 		case !errors.As(err, &f) || !errors.Is(err, ErrMalformed):
 			t.Errorf("%.200s: %v, want a fault", definition, err)

@@ -65,7 +65,7 @@ func refused(err error) error {
 		{chat.ErrTooLarge, "too_big"}, {chat.ErrMalformed, "bad"}, {chat.ErrNoMessage, "no_msg"},
 	} {
 		if errors.Is(err, row.is) {
-			return fmt.Errorf("write: %w: %w", &automations.Refusal{Word: row.word}, err)
+			return fmt.Errorf("write: %w: %w", &automations.RefusedError{Word: row.word}, err)
 		}
 	}
 	return err
