@@ -1,6 +1,7 @@
 package automations_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -174,7 +175,7 @@ func TestALoopOfTwoIsStopped(t *testing.T) {
 		h.must(err)
 		h.want("it is disabled", a.On, false)
 		h.want("and says why", a.Why, "automations set each other off, 8 in a row")
-		h.want("so does its trace", h.results("ping"), "[disabled done done done done]")
+		h.want("so does its trace", slices.Sorted(slices.Values(h.results("ping"))), "[disabled done done done done]")
 		h.crash(0)
 		a, err = h.Get(h.t.Context(), "alice", h.home, "ping")
 		h.must(err)
@@ -182,7 +183,8 @@ func TestALoopOfTwoIsStopped(t *testing.T) {
 		_, err = h.Enable(h.t.Context(), "alice", h.home, "ping", true)
 		h.must(err)
 		h.writes("alice", "ping")
-		h.want("when it is enabled", h.results("ping")[0], "disabled")
+		h.wait(time.Minute)
+		h.want("when it is enabled", slices.Sorted(slices.Values(h.results("ping")))[:3], "[disabled disabled done]")
 	})
 }
 
