@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // Service is the messenger of one node. Make one with [New], and keep [Service.Run] running. Safe for concurrent use.
@@ -30,7 +32,10 @@ type Service struct {
 	// untoldRooms are the rooms in which something is untold.
 	untoldRooms untold
 
-	onHome func(ctx context.Context, home Conversation) // nil: nobody wants to know
+	onHome func(ctx context.Context, home Conversation)                           // nil: nobody wants to know
+	sight  func(ctx context.Context, who accounts.Name, m *Message) (bool, error) // nil: everybody sees everything
+
+	listener Listener // nil: nobody listens
 
 	router  Router
 	live    live

@@ -90,10 +90,7 @@ func (a *appending) admitLocked(b *pebble.Batch, now int64) error {
 		return a.draft.Refuse
 	case conv.room != nil:
 		r := a.parties.roomLocked([]accounts.Name{a.draft.From})
-		if a.draft.Everyone && !r.Of(a.draft.From).Admin() {
-			return chat.ErrNoRight
-		}
-		return r.Write(a.draft.From)
+		return r.Takes(&a.draft)
 	case conv.direct == nil:
 		a.parties.createLocked(b, now)
 		return nil
