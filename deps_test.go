@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"api/document/documenttest": {},
 	"api/rest":                  {"accounts", "chat", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "devices", "broker/sessions", "broker/transport", "api"},
-	"spaces":                    {"accounts", "chat", "devices"},
+	"spaces":                    {"accounts", "chat", "devices", "records"},
 	"transfer":                  {"accounts", "chat", "devices", "broker/sessions"},
 	"store/backlogs":            {"broker/sessions"},
 	"store/pebble":              {"accounts", "chat", "devices", "records", "broker/sessions", "transfer", "store/backlogs"},

@@ -67,7 +67,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
-	spaces.NewHomes(ch, things, time.Now, log)
+	spaces.NewHomes(ch, things, store.Records(), time.Now, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	rooms := api.Rooms{
 		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter,

@@ -63,6 +63,8 @@ type Node struct {
 	things    *devices.Things
 	devices   *devices.Service
 	telemeter *devices.Telemeter
+	homes     *spaces.Homes
+	voice     *spaces.Voice
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -106,7 +108,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	fleet.SetTelemeter(telemeter)
 	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things))
-	homes := spaces.NewHomes(messenger, things, time.Now, log)
+	homes := spaces.NewHomes(messenger, things, store.Records(), time.Now, log)
+	voice := spaces.NewVoice(homes, fleet, store.Records(), time.Now, log)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
@@ -129,6 +132,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
+		homes: homes, voice: voice,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -186,7 +190,9 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load} {
+	for _, load := range []func(context.Context) error{
+		n.homes.Load, n.sessions.Load, n.chat.Load, n.devices.Load, n.voice.Load,
+	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -198,7 +204,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run,
+		"devices": n.devices.Run, "voice": n.voice.Run, "telemetry": n.telemeter.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {

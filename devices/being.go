@@ -111,7 +111,7 @@ func (s *Service) Depart(did accounts.Name, line uint64, reason string) {
 
 // Hear says what a bridge knows of a device behind it: whether it is there.
 func (s *Service) Hear(ctx context.Context, bridge, did accounts.Name, there bool) error {
-	thing, err := s.things.May(ctx, did, did, VerbSee)
+	thing, err := s.May(ctx, did, did, VerbSee)
 	switch {
 	case err != nil:
 		return fmt.Errorf("hear of %s: %w", did, err)
@@ -261,7 +261,7 @@ func (s *Service) tellBehind(ctx context.Context, bridge Thing) error {
 
 // Presence gives how a device is to who may see it; its State is empty if it was never there.
 func (s *Service) Presence(ctx context.Context, who, did accounts.Name) (Presence, error) {
-	thing, err := s.things.May(ctx, who, did, VerbSee)
+	thing, err := s.May(ctx, who, did, VerbSee)
 	if err != nil {
 		return Presence{}, fmt.Errorf("presence of %s: %w", did, err)
 	}

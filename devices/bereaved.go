@@ -18,6 +18,7 @@ func (s *Things) Forget(ctx context.Context, did accounts.Name) error {
 func (t *Thing) vanish() {
 	*t = Thing{
 		ID: t.ID, Type: t.Type, Model: t.Model, Owner: t.Owner, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: true,
+		Stale: true,
 	}
 }
 

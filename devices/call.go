@@ -110,9 +110,9 @@ func (s *Service) checkCall(c Call) error {
 
 // mayCall gives a device if who may tell it to do something.
 func (s *Service) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
-	thing, err := s.things.May(ctx, who, did, Verb("cmd:"+name))
+	thing, err := s.May(ctx, who, did, Verb("cmd:"+name))
 	if errors.Is(err, ErrNoRight) {
-		return s.things.May(ctx, who, did, VerbControl)
+		return s.May(ctx, who, did, VerbControl)
 	}
 	return thing, err
 }
@@ -165,14 +165,14 @@ func (s *Service) command(who, did accounts.Name, call Call) Command {
 	}
 	now := s.now()
 	return Command{
-		ID: commandID(who, did, call.MID), Device: did, Name: call.Name, Args: call.Args, By: who, MID: call.MID, Key: call.Key,
+		ID: CommandID(who, did, call.MID), Device: did, Name: call.Name, Args: call.Args, By: who, MID: call.MID, Key: call.Key,
 		Created: now.UnixMilli(), Expires: now.Add(ttl).UnixMilli(), Timeout: timeout.Milliseconds(),
 		State: CommandQueued, Rev: 1,
 	}
 }
 
-// commandID is the same for what is the same.
-func commandID(who, did accounts.Name, mid string) string {
+// CommandID is the id of a command that somebody gives a device under a mid; without one it is a new one each time.
+func CommandID(who, did accounts.Name, mid string) string {
 	var id [sha256.Size]byte
 	if mid == "" {
 		_, _ = rand.Read(id[:]) // it never fails

@@ -49,7 +49,7 @@ func TestSetChangesWhatItIsTold(t *testing.T) {
 		"many tags":            {"olga", ThingPatch{Tags: &many}, ErrTooMany, nil},
 		"no UTF-8":             {"olga", ThingPatch{Model: ptr("\xff")}, ErrMalformed, nil},
 		"control characters":   {"olga", ThingPatch{Type: ptr("a\nb")}, ErrMalformed, nil},
-		"out of the home":      {"adam", ThingPatch{Home: ptr("")}, nil, func(t *Thing) { t.Home = "" }},
+		"out of the home":      {"adam", ThingPatch{Home: ptr("")}, nil, func(t *Thing) { t.Home, t.Moved = "", 0 }},
 		"a room of no home":    {"olga", ThingPatch{Home: ptr(""), Room: ptr("Hall")}, ErrMalformed, nil},
 		"into a home not his":  {"olga", ThingPatch{Home: ptr("h.2")}, ErrUnknown, nil},
 		"into none that is":    {"olga", ThingPatch{Home: ptr("h.9")}, ErrUnknown, nil},
@@ -270,22 +270,22 @@ func TestWhatEndsAnOwnership(t *testing.T) {
 		"reset": {
 			func(who accounts.Name) (Thing, error) { return v.Reset(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "yes", "lamp": "yes", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Title: "Lamp", Owner: "olga", Home: "h.1", Room: "Hall", Tags: []string{"a"}, Epoch: 3, Rev: 6},
+			Thing{ID: "lamp", Title: "Lamp", Owner: "olga", Home: "h.1", Room: "Hall", Tags: []string{"a"}, Epoch: 3, Rev: 6, Stale: true},
 		},
 		"transfer": {
 			func(who accounts.Name) (Thing, error) { return v.Transfer(t.Context(), who, "lamp", "mary") },
 			map[accounts.Name]string{"olga": "yes", "adam": "no", "lamp": "no", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Title: "Lamp", Owner: "mary", Epoch: 3, Rev: 6},
+			Thing{ID: "lamp", Title: "Lamp", Owner: "mary", Epoch: 3, Rev: 6, Stale: true},
 		},
 		"release": {
 			func(who accounts.Name) (Thing, error) { return v.Release(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "no", "lamp": "no", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Title: "Lamp", Epoch: 3, Rev: 6},
+			Thing{ID: "lamp", Title: "Lamp", Epoch: 3, Rev: 6, Stale: true},
 		},
 		"remove": {
 			func(who accounts.Name) (Thing, error) { return v.Remove(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "no", "lamp": "no", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Owner: "olga", Epoch: 2, Rev: 6, Gone: true},
+			Thing{ID: "lamp", Owner: "olga", Epoch: 2, Rev: 6, Gone: true, Stale: true},
 		},
 	} {
 		for who, may := range tt.may {

@@ -55,6 +55,22 @@ func (s *Things) Views(ctx context.Context, who, after accounts.Name, limit int)
 	return all, nil
 }
 
+// Thing gives what is known of a thing, for who does not ask on somebody's behalf. ErrUnknown also of one that is Gone.
+func (s *Things) Thing(ctx context.Context, did accounts.Name) (Thing, error) {
+	t, err := s.thing(ctx, did)
+	return t, wrap("look at device", did, err)
+}
+
+// In gives the things in a home, for who does not ask on somebody's behalf.
+func (s *Things) In(ctx context.Context, home string) iter.Seq2[Thing, error] {
+	return s.in(ctx, home, "")
+}
+
+// All gives all things, those that are Gone too.
+func (s *Things) All(ctx context.Context) iter.Seq2[Thing, error] {
+	return pages("", func(after accounts.Name) ([]Thing, error) { return s.store.Things(ctx, after, pageOfThings) })
+}
+
 // remembered are homes for one question about one account, which is not asked twice.
 type remembered struct {
 	Homes

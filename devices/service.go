@@ -64,6 +64,8 @@ type Service struct {
 	router Router
 
 	telemeter *Telemeter // nil: nothing is measured
+	journal   Journal    // nil: nobody writes anything down
+	watcher   Watcher    // nil: nobody watches
 
 	turns     turns
 	commands  clock // devices whose commands are to be looked at
@@ -71,7 +73,7 @@ type Service struct {
 	presences clock // devices whose presence may change
 	beings    beings
 	told      *lru.Cache[eventKey, struct{}]
-	measured  clock // devices of which is to be forgotten what they have measured
+	stale     clock // devices of which is to be forgotten what is stored of them
 	newcomers newcomers
 	metrics   metrics
 }
@@ -88,6 +90,17 @@ func New(cfg Config, store Store, things *Things, log *slog.Logger) *Service {
 	things.OnChange(s.thingChanged)
 	return s
 }
+
+// Watcher is told that something about a device may have become another: it looks for itself. Its methods do not block.
+type Watcher interface {
+	// Stepped is that a command has taken a step.
+	Stepped(did accounts.Name)
+	// Changed is that the classic shadow has changed.
+	Changed(did accounts.Name)
+}
+
+// SetWatcher says who watches. It is called once, before Load.
+func (s *Service) SetWatcher(w Watcher) { s.watcher = w }
 
 // SetRouter says who takes to clients what the service says. It is called once, before Load.
 func (s *Service) SetRouter(r Router) { s.router = r }
@@ -115,7 +128,7 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.each(ctx, &s.commands, s.attend) })
 	}
 	running.Go(func() { s.each(ctx, &s.presences, s.settle) })
-	running.Go(func() { s.each(ctx, &s.measured, s.forgetMeasured) })
+	running.Go(func() { s.each(ctx, &s.stale, s.refresh) })
 	running.Go(func() { s.runKeeping(ctx) })
 	s.runPurge(ctx)
 	return nil
@@ -180,8 +193,8 @@ func (s *Service) thingChanged(before, after Thing) {
 	if after.Gone || after.Epoch != before.Epoch || before.Owner != "" && after.Owner != before.Owner {
 		s.flights.void(after.ID, s.now().UnixMilli())
 	}
-	if after.Gone || after.Epoch != before.Epoch && before.Rev > 0 {
-		s.measured.set(after.ID, s.now())
+	if after.Stale {
+		s.stale.set(after.ID, s.now())
 	}
 	if s.newcomers.add(before, after) {
 		s.presences.set(after.ID, s.now())

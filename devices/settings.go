@@ -72,7 +72,10 @@ func (s *Things) move(ctx context.Context, who accounts.Name, t *Thing, p ThingP
 		if err := s.mayMove(ctx, who, *t, *p.Home); err != nil {
 			return err
 		}
-		t.Home, t.Room = *p.Home, ""
+		t.Home, t.Room, t.Moved = *p.Home, "", 0
+		if t.Home != "" {
+			t.Moved = s.now().UnixMilli()
+		}
 	}
 	if p.Room == nil {
 		return nil
