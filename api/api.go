@@ -113,6 +113,7 @@ type Rooms struct {
 	Store    Checkpointer // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
+	Homes     Homes
 }
 
 // New makes the table that clients are served from.
@@ -120,7 +121,7 @@ func New(r Rooms) *Table {
 	return newTable(
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
-		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
+		profileRows(r), presenceRows(r), homeRows(r), deviceRows(r),
 		deviceWorkRows(r.Devices), teleRows(r),
 	)
 }

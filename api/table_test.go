@@ -67,10 +67,10 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
-	spaces.NewHomes(ch, things, store.Records(), time.Now, log)
+	homes := spaces.NewHomes(ch, things, store.Records(), time.Now, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	rooms := api.Rooms{
-		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter,
+		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Homes: homes,
 		Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, log),
 	}
 	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter}

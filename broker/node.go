@@ -113,6 +113,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
+		Homes: homes,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)

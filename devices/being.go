@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -130,6 +131,34 @@ func (s *Service) Hear(ctx context.Context, bridge, did accounts.Name, there boo
 		}
 	})
 	s.presences.set(did, now)
+	return nil
+}
+
+// maxHeard is of how many devices a bridge may speak at once.
+const maxHeard = 1000
+
+// HearAll is Hear for {"lamp":true,"door":false}. Unless the bridge may speak of all of them, nothing is heard.
+func (s *Service) HearAll(ctx context.Context, bridge accounts.Name, payload []byte) error {
+	var there map[accounts.Name]bool
+	if err := json.Unmarshal(payload, &there); err != nil || there == nil {
+		return fmt.Errorf("what %s says of others: %w", bridge, ErrMalformed)
+	}
+	if len(there) > maxHeard {
+		return fmt.Errorf("%s speaks of %d: %w", bridge, len(there), ErrTooLarge)
+	}
+	for did := range there {
+		switch ok, err := s.things.Speaks(ctx, bridge, did); {
+		case err != nil:
+			return err
+		case !ok:
+			return fmt.Errorf("hear of %.80s, which is not behind %s: %w", did, bridge, ErrUnknown)
+		}
+	}
+	for did, is := range there {
+		if err := s.Hear(ctx, bridge, did, is); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -243,12 +244,16 @@ func (s *Service) Command(ctx context.Context, who, did accounts.Name, cid strin
 
 // Commands gives up to limit commands of a device, the newest first, those whose Order is before before (0: from the newest).
 func (s *Service) Commands(ctx context.Context, who, did accounts.Name, before uint64, limit int) ([]Command, error) {
-	if err := s.sees(ctx, who, did); err != nil {
+	since, err := s.since(ctx, who, did)
+	if err != nil {
 		return nil, fmt.Errorf("commands of %s: %w", did, err)
 	}
 	all, err := s.store.CommandsOf(ctx, did, before, limit)
 	if err != nil {
 		return nil, fmt.Errorf("commands of %s: %w", did, err)
+	}
+	if i := slices.IndexFunc(all, func(c Command) bool { return c.Created < since }); i >= 0 {
+		all = all[:i]
 	}
 	now := s.now().UnixMilli()
 	for i, c := range all {

@@ -357,12 +357,16 @@ func (s *Service) Standing(ctx context.Context, did accounts.Name, kind string) 
 // Events gives up to limit events of a device, the newest first, those whose Order is before before (0: from the newest), to who
 // may see it.
 func (s *Service) Events(ctx context.Context, who, did accounts.Name, before uint64, limit int) ([]Event, error) {
-	if err := s.sees(ctx, who, did); err != nil {
+	since, err := s.since(ctx, who, did)
+	if err != nil {
 		return nil, fmt.Errorf("events of %s: %w", did, err)
 	}
 	all, err := s.store.EventsOf(ctx, did, before, limit)
 	if err != nil {
 		return nil, fmt.Errorf("events of %s: %w", did, err)
+	}
+	if i := slices.IndexFunc(all, func(e Event) bool { return e.Stored < since }); i >= 0 {
+		all = all[:i]
 	}
 	return all, nil
 }

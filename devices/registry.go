@@ -265,6 +265,7 @@ func (s *Things) Claim(ctx context.Context, who, did accounts.Name) (Thing, erro
 // handOver makes a thing somebody else's.
 func (t *Thing) handOver(to accounts.Name) {
 	t.Owner, t.Home, t.Room, t.Tags, t.Grants, t.Moved = to, "", "", nil, nil, 0
+	t.Bridge = ""
 	t.Epoch++
 	t.Stale = true
 }

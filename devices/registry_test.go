@@ -36,7 +36,7 @@ func TestSetChangesWhatItIsTold(t *testing.T) {
 		"title by guest":  {"gus", ThingPatch{Title: ptr("Lamp")}, ErrUnknown, nil},
 		"all": {
 			"olga",
-			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true)},
+			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true), nil},
 			nil,
 			func(t *Thing) {
 				t.Type, t.Model, t.Title, t.Room, t.Tags, t.Serial, t.Sleepy = "lamp", "L1", "Lamp", "Hall", []string{"a", "b"}, true, true

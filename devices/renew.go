@@ -24,6 +24,15 @@ func (s *Service) May(ctx context.Context, who, did accounts.Name, v Verb) (Thin
 	return s.things.May(ctx, who, did, v)
 }
 
+// since checks that somebody may see a device, and gives from which time on.
+func (s *Service) since(ctx context.Context, who, did accounts.Name) (int64, error) {
+	t, err := s.May(ctx, who, did, VerbSee)
+	if err != nil {
+		return 0, err
+	}
+	return s.things.Since(ctx, who, t)
+}
+
 // mayInTurn is May for who has the device to himself.
 func (s *Service) mayInTurn(ctx context.Context, who, did accounts.Name, v Verb) (Thing, error) {
 	t, err := s.things.May(ctx, who, did, v)

@@ -75,6 +75,9 @@ type Service struct {
 	told      *lru.Cache[eventKey, struct{}]
 	stale     clock // devices of which is to be forgotten what is stored of them
 	newcomers newcomers
+	borders   clock // devices of which something that is granted may begin
+	looked    looked
+	began     int64 // Unix milliseconds
 	metrics   metrics
 }
 
@@ -86,6 +89,7 @@ func New(cfg Config, store Store, things *Things, log *slog.Logger) *Service {
 	}
 	s := &Service{
 		cfg: cfg, store: store, things: things, log: log, now: time.Now, router: nowhere{}, metrics: newMetrics(), told: told,
+		began: time.Now().UnixMilli(),
 	}
 	things.OnChange(s.thingChanged)
 	return s
@@ -129,6 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	running.Go(func() { s.each(ctx, &s.presences, s.settle) })
 	running.Go(func() { s.each(ctx, &s.stale, s.refresh) })
+	running.Go(func() { s.each(ctx, &s.borders, s.border) })
 	running.Go(func() { s.runKeeping(ctx) })
 	s.runPurge(ctx)
 	return nil
@@ -198,6 +203,9 @@ func (s *Service) thingChanged(before, after Thing) {
 	}
 	if s.newcomers.add(before, after) {
 		s.presences.set(after.ID, s.now())
+	}
+	if len(after.Grants) > 0 || after.Home != "" {
+		s.borders.set(after.ID, s.now())
 	}
 	s.commands.set(after.ID, s.now()) // it may be serial no longer, and who has given a command may be nobody now
 }

@@ -25,6 +25,7 @@ const (
 	sayEvent = "event"
 	sayAck   = "ack"
 	sayTele  = "tele"
+	sayAbout = "about"
 	saySet   = "set"
 	sayCall  = "call"
 )
@@ -43,7 +44,7 @@ func parseTold(topic string) (t told, ok bool) {
 	}
 	t = told{did: accounts.Name(levels[1]), what: levels[2]}
 	switch rest := levels[3:]; t.what {
-	case sayState, sayEvent, sayTele, saySet, sayCall:
+	case sayState, sayEvent, sayTele, saySet, sayCall, sayAbout:
 		return t, len(rest) == 0
 	case "cmd":
 		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
@@ -90,6 +91,12 @@ func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish)
 
 func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
 	itself := t.did == c.account
+	if !itself && !t.aws && t.what != saySet && t.what != sayCall && t.what != sayAbout { // for whom a bridge speaks
+		var err error
+		if itself, err = g.rooms.Things.Speaks(ctx, c.account, t.did); err != nil {
+			return g.refused(c, p, "", err)
+		}
+	}
 	switch {
 	case t.aws:
 		if err := g.rooms.Devices.ServeShadow(ctx, c.account, t.did, t.shadow, t.what, p.Payload); err != nil {
@@ -111,6 +118,11 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.done(c, p, deviceAck{Device: t.did})
 	case t.what == sayEvent:
 		return g.happened(ctx, c, t, p)
+	case t.what == sayAbout:
+		if err := g.rooms.Devices.HearAll(ctx, c.account, p.Payload); err != nil {
+			return g.refused(c, p, "", err)
+		}
+		return g.done(c, p, deviceAck{Device: t.did})
 	case t.what == sayAck:
 		return g.ackCommand(ctx, c, t, p)
 	}
@@ -124,7 +136,11 @@ func (g *Gateway) setShadow(
 	if err != nil {
 		return g.refused(c, p, "", err)
 	}
-	shadow, err := g.rooms.Devices.UpdateShadow(ctx, c.account, t.did, "", u)
+	who := c.account
+	if t.what == sayState { // it is the device, or speaks for it
+		who = t.did
+	}
+	shadow, err := g.rooms.Devices.UpdateShadow(ctx, who, t.did, "", u)
 	if err != nil {
 		return g.refused(c, p, "", err)
 	}

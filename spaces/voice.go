@@ -106,6 +106,9 @@ func (v *Voice) Run(ctx context.Context) error {
 // catchUp finishes what was not finished of what has happened to things, and what is to be forgotten of them.
 func (v *Voice) catchUp(ctx context.Context) {
 	for t, err := range v.things.All(ctx) {
+		if err == nil && !t.Gone && (len(t.Grants) > 0 || t.Home != "") {
+			v.fleet.WatchGrants(t.ID)
+		}
 		for err == nil && (t.Stale || t.Home != "" && !t.Gone) {
 			if err = v.fleet.CatchUp(ctx, t.ID); err == nil || ctx.Err() != nil {
 				break
