@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -23,7 +24,7 @@ type createHomeInput struct {
 }
 
 type homeInput struct {
-	Conversation string `json:"c" doc:"the home" required:"true"`
+	Conversation string `json:"c" doc:"the home" required:"true" example:"h.x1f3a"`
 }
 
 type setHomeInput struct {
@@ -69,30 +70,28 @@ type homeGrantsOutput struct {
 type homeDesk struct{ deviceDesk }
 
 func homeRows(r Rooms) []*Operation {
-	rows := []*Operation{
+	d := homeDesk{deviceDesk{r.Things, r.Accounts, r.Chat, r.Homes}}
+	return []*Operation{
 		change("home.create", User, "Makes a home: a conversation of its people, and the place of its devices.",
 			func(ctx context.Context, c Caller, in createHomeInput) (createGroupOutput, chat.Commit, error) {
 				return createRoom(ctx, r.Chat, c, chat.KindHome, in.patch(), in.Members)
 			}),
-	}
-	if r.Homes == nil {
-		return rows
-	}
-	d := homeDesk{deviceDesk{r.Things, r.Accounts, r.Chat, r.Homes}}
-	return append(rows,
 		read("home.get", User, "Gives what is said of a home besides the settings of its conversation.", d.get),
 		change("home.set", User, "Changes where a home is, and who is called for its alarms.", d.set),
 		change("home.grant", User, "Lets somebody do something with the devices of a home, or of one of its rooms, for a time.", d.grant),
 		change("home.revoke", User, "Takes back what was granted in a home: who rules it may, and who has it.", d.revoke),
 		read("home.grants", User, "Lists what is granted in a home.", d.grants),
-	)
+	}
 }
 
 // home reads a field that names a home. What names none is one that the caller is not in.
 func (in homeInput) home() (string, error) {
 	c, err := chat.ParseConversation(in.Conversation)
-	if err != nil || c.Kind() != chat.KindHome {
+	switch {
+	case err != nil:
 		return "", malformed("field \"c\" is not the name of a home")
+	case c.Kind() != chat.KindHome:
+		return "", fmt.Errorf("home %s: %w", c, chat.ErrNotMember)
 	}
 	return string(c), nil
 }

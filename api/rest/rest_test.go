@@ -26,6 +26,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -100,6 +101,7 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
 		Things:   things, Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, quiet),
 	}
+	rooms.Homes = spaces.NewHomes(rooms.Chat, things, store.Records(), time.Now, quiet)
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)
 	n.handler = New(n.table, n.acc, opts...)
