@@ -36,6 +36,9 @@ func (s *Things) Bereave(ctx context.Context, who accounts.Name, heir func(Thing
 			}
 		}
 		_, err = s.change(ctx, t.ID, func(t *Thing) error {
+			if t.Bridge == who {
+				t.Bridge = ""
+			}
 			t.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To == who })
 			switch {
 			case t.Owner != who:

@@ -111,7 +111,16 @@ func (s *Service) checkCall(c Call) error {
 
 // mayCall gives a device if who may tell it to do something.
 func (s *Service) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
-	thing, err := s.May(ctx, who, did, Verb("cmd:"+name))
+	thing, err := s.May(ctx, who, did, VerbFor(name))
+	if errors.Is(err, ErrNoRight) {
+		return s.May(ctx, who, did, VerbControl)
+	}
+	return thing, err
+}
+
+// mayCall is the same for who has the device to himself.
+func (s *Things) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
+	thing, err := s.May(ctx, who, did, VerbFor(name))
 	if errors.Is(err, ErrNoRight) {
 		return s.May(ctx, who, did, VerbControl)
 	}

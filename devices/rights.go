@@ -75,7 +75,7 @@ func (s *Things) can(ctx context.Context, who accounts.Name, t Thing, v Verb) (b
 	switch {
 	case who == "" || t.Gone:
 		return false, nil
-	case who == t.ID:
+	case who == t.ID, who == t.Bridge: // which speaks for it
 		return v == VerbSee, nil
 	case t.Allows(who, v, s.now().UnixMilli()):
 		return true, nil
@@ -109,7 +109,7 @@ func (s *Things) homeGrants(ctx context.Context, t Thing) (all []Grant, err erro
 // Since gives the time from which on somebody who may see a thing may see it: 0, but for who may only because of what is granted to
 // him, for whom it is when the first of the grants that hold now began.
 func (s *Things) Since(ctx context.Context, who accounts.Name, t Thing) (int64, error) {
-	if who == t.ID || who == t.Owner {
+	if who == t.ID || who == t.Owner || who == t.Bridge {
 		return 0, nil
 	}
 	role, err := s.role(ctx, t.Home, who)
@@ -157,7 +157,7 @@ func (s *Things) InHome(ctx context.Context, t Thing, who accounts.Name) (bool, 
 	return role != HomeNone, err
 }
 
-// Viewers gives the people who may see a thing now, in order: its owner, whom something is granted, and the members of its home.
+// Viewers gives who may see a thing now, in order: its owner, whom something is granted, the members of its home, and its bridge.
 func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) {
 	if t.Gone {
 		return nil, nil
@@ -165,6 +165,9 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 	var all []accounts.Name
 	if t.Owner != "" {
 		all = append(all, t.Owner)
+	}
+	if t.Bridge != "" {
+		all = append(all, t.Bridge)
 	}
 	for _, g := range t.Grants {
 		if g.To != "" && g.Holds(s.now().UnixMilli()) && g.allows(VerbSee) {

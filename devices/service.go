@@ -23,7 +23,8 @@ type Topic struct {
 // Post is a command on its way to a device. Its functions are called at most once each, from anywhere, and wait for nothing.
 type Post struct {
 	Device  accounts.Name
-	Path    string // of the topic
+	Bridge  accounts.Name // to whom it goes if the device takes none itself; empty: to nobody
+	Path    string        // of the topic
 	Payload []byte
 	Again   bool      // it was written before, as far as anybody knows
 	Expires time.Time // it is not written from then on

@@ -192,7 +192,11 @@ func (s *Service) tellNative(thing Thing, name string, before, after Shadow, des
 	s.router.Tell(to, Topic{Device: thing.ID, Path: pathShadow}, after.document())
 	was, is := before.Delta().State, after.Delta().State
 	if !same(was, is) && (desired || len(is) > 0) {
-		s.router.Tell([]accounts.Name{thing.ID}, Topic{Device: thing.ID, Path: pathWant}, after.want())
+		to := []accounts.Name{thing.ID}
+		if thing.Bridge != "" {
+			to = append(to, thing.Bridge)
+		}
+		s.router.Tell(to, Topic{Device: thing.ID, Path: pathWant}, after.want())
 	}
 }
 
@@ -343,18 +347,18 @@ func (s *Service) nowInTurn(
 			return err
 		}
 	}
-	return s.shadowsNow(ctx, who, did, wanted, give)
+	return s.shadowsNow(ctx, who == did || who == thing.Bridge, did, wanted, give)
 }
 
 func (s *Service) shadowsNow(
-	ctx context.Context, who, did accounts.Name, wanted func(Topic) bool, give func(Topic, []byte) bool,
+	ctx context.Context, itself bool, did accounts.Name, wanted func(Topic) bool, give func(Topic, []byte) bool,
 ) error {
 	topics := func(name string) []Topic {
 		if name != "" {
 			return []Topic{awsTopic(did, name, "update/delta")}
 		}
 		all := []Topic{{Device: did, Path: pathShadow}, awsTopic(did, name, "update/delta")}
-		if who == did {
+		if itself {
 			all = append(all, Topic{Device: did, Path: pathWant})
 		}
 		return all

@@ -85,12 +85,15 @@ func (t Thing) Allows(who accounts.Name, v Verb, now int64) bool {
 	return slices.ContainsFunc(t.Grants, func(g Grant) bool { return g.To == who && g.Holds(now) && g.allows(v) })
 }
 
-// Seers are those whose lists of devices the thing is in: its owner and whom something was granted, also if it has not begun or
-// is over.
+// Seers are those whose lists of devices the thing is in: its owner, its bridge, and whom something was granted, also if it has
+// not begun or is over.
 func (t Thing) Seers() []accounts.Name {
 	var all []accounts.Name
 	if t.Owner != "" && !t.Gone {
 		all = append(all, t.Owner)
+	}
+	if t.Bridge != "" && !t.Gone {
+		all = append(all, t.Bridge)
 	}
 	for _, g := range t.Grants {
 		if !t.Gone {

@@ -80,11 +80,10 @@ func (t *Things) Publish(ctx context.Context, to []accounts.Name, topic devices.
 
 // Post implements devices.Router.
 func (t *Things) Post(p devices.Post) error {
-	written := spelled(devices.Topic{Device: p.Device, Path: p.Path})
-	err := t.registry.Post(p.Device, sessions.Publish{
-		Topic: seenBy(written, p.Device), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
-		ResponseTopic: written + "/ack",
-	}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
+	err := t.post(p.Device, p)
+	if errors.Is(err, sessions.ErrUnheard) && p.Bridge != "" {
+		err = t.post(p.Bridge, p)
+	}
 	switch {
 	case errors.Is(err, sessions.ErrUnheard):
 		return devices.ErrAway
@@ -92,6 +91,15 @@ func (t *Things) Post(p devices.Post) error {
 		return devices.ErrUnfit
 	}
 	return err
+}
+
+// post writes a command to a device, or to the one that it is connected through.
+func (t *Things) post(to accounts.Name, p devices.Post) error {
+	written := spelled(devices.Topic{Device: p.Device, Path: p.Path})
+	return t.registry.Post(to, sessions.Publish{
+		Topic: seenBy(written, to), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
+		ResponseTopic: written + "/ack",
+	}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
 }
 
 // Has says whether topics of a filter may say something: sessions.Current.
@@ -113,7 +121,7 @@ func (t *Things) Give(
 	if !ok {
 		return "", nil
 	}
-	if takesCommands(filter, viewer) {
+	if takesCommands(filter, viewer, viewer) {
 		t.devices.Ready(viewer)
 	}
 	last, topic, _ := strings.Cut(after, " ")
@@ -161,6 +169,14 @@ func (t *Things) give(
 			return false
 		}
 		return covers(filter, seenBy(written, viewer))
+	}
+	if viewer != did && after == "" && takesCommands(filter, viewer, did) {
+		switch speaks, err := t.things.Speaks(ctx, viewer, did); {
+		case err != nil:
+			return "", err
+		case speaks:
+			t.devices.Ready(did)
+		}
 	}
 	err = t.devices.Now(ctx, viewer, did, wanted, func(topic devices.Topic, payload []byte) bool {
 		written := spelled(topic)
@@ -246,9 +262,9 @@ func serverMessage(topic string, payload []byte) *sessions.Message {
 		Topic: topic, Payload: payload, QoS: 1, ContentType: "application/json", Time: time.Now().Truncate(time.Millisecond)}
 }
 
-// takesCommands says whether a filter of a device covers the commands that it is given.
-func takesCommands(filter string, device accounts.Name) bool {
-	return covers(filter, seenBy("dev/"+string(device)+"/cmd/+", device))
+// takesCommands says whether a filter of somebody covers the commands that a device is given.
+func takesCommands(filter string, viewer, device accounts.Name) bool {
+	return covers(filter, seenBy("dev/"+string(device)+"/cmd/+", viewer))
 }
 
 var _ devices.Router = (*Things)(nil)
