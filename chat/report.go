@@ -52,7 +52,7 @@ func (s *Service) Report(ctx context.Context, home Conversation, r Report) (Sent
 	if err != nil {
 		return Sent{}, fmt.Errorf("make a message id: %w", err)
 	}
-	c := Content{Kind: r.Kind, Body: r.Body, Re: r.Re, At: r.At, Fallback: cut(r.Fallback, s.cfg.MaxFallback)}
+	c := Content{Kind: r.Kind, Body: r.Body, Re: r.Re, At: r.At, Fallback: s.shortened(r.Fallback)}
 	d := Draft{
 		Conversation: home, From: r.Device, MID: r.MID, ID: id.String(), Kind: c.Kind, Body: c.Body, Re: c.Re, At: c.At,
 		Fallback: c.Fallback, Silent: r.Silent, Device: true, Quote: c.Re != 0,
@@ -77,7 +77,7 @@ func (s *Service) Report(ctx context.Context, home Conversation, r Report) (Sent
 // ErrNoConversation, ErrEnded.
 func (s *Service) Amend(ctx context.Context, home Conversation, seq uint64, r Report) error {
 	d := OpDraft{
-		Conversation: home, By: r.Device, Op: OpEdit, Seq: seq, Body: r.Body, Fallback: cut(r.Fallback, s.cfg.MaxFallback), Device: true,
+		Conversation: home, By: r.Device, Op: OpEdit, Seq: seq, Body: r.Body, Fallback: s.shortened(r.Fallback), Device: true,
 	}
 	d.Fingerprint = d.fingerprint()
 	changed, commit, err := s.store.ApplyOp(ctx, d)
@@ -89,6 +89,14 @@ func (s *Service) Amend(ctx context.Context, home Conversation, seq uint64, r Re
 		err = commit.Wait(ctx)
 	}
 	return err
+}
+
+// shortened is a fallback that may be stored.
+func (s *Service) shortened(fallback string) string {
+	if s.cfg.MaxFallback == 0 {
+		return fallback
+	}
+	return cut(fallback, s.cfg.MaxFallback)
 }
 
 // shows says whether somebody may be shown a message. Where that cannot be told, he may not.

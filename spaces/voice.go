@@ -109,8 +109,8 @@ func (v *Voice) catchUp(ctx context.Context) {
 		if err == nil && !t.Gone && (len(t.Grants) > 0 || t.Home != "") {
 			v.fleet.WatchGrants(t.ID)
 		}
-		for err == nil && (t.Stale || t.Home != "" && !t.Gone) {
-			if err = v.fleet.CatchUp(ctx, t.ID); err == nil || ctx.Err() != nil {
+		for err == nil {
+			if err = v.catchUpWith(ctx, t); err == nil || ctx.Err() != nil {
 				break
 			}
 			v.log.Warn("events of a device not finished, and will be", "device", t.ID, "err", err)
@@ -124,6 +124,19 @@ func (v *Voice) catchUp(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// catchUpWith is catchUp for one of them. To one of which nothing was noted nothing has happened in its home.
+func (v *Voice) catchUpWith(ctx context.Context, t devices.Thing) error {
+	if !t.Stale {
+		if t.Gone || t.Home == "" {
+			return nil
+		}
+		if _, rev, err := read[notedRow](ctx, v.kept, notedKey(t.ID)); err != nil || rev == 0 {
+			return err
+		}
+	}
+	return v.fleet.CatchUp(ctx, t.ID)
 }
 
 // ring does what has its time.

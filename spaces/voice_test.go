@@ -419,3 +419,59 @@ func TestWhatIsGrantedInAHome(t *testing.T) {
 		t.Errorf("granted to who is gone: %v, %v", all, err)
 	}
 }
+
+func TestWhatIsToBeForgottenIsForgottenThoughTheServerCrashes(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.happen("lamp", `{"id":"e1","type":"hot","state":"active"}`)
+	thing, err := w.things.Thing(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thing.Owner, thing.Home, thing.Moved, thing.Epoch, thing.Stale = "bob", "", 0, thing.Epoch+1, true
+	thing.Rev++
+	if err := w.store.Devices().PutThing(t.Context(), thing); err != nil { // and the process ends
+		t.Fatal(err)
+	}
+	w.open()
+	w.run()
+	w.eventually("it is forgotten", func() bool {
+		last, err := w.store.Devices().LastEvent(t.Context(), "lamp")
+		now, again := w.things.Thing(t.Context(), "lamp")
+		return err == nil && again == nil && last == 0 && !now.Stale
+	})
+	w.happen("lamp", `{"id":"e1","type":"hot","state":"active"}`)
+	if events, err := w.fleet.Events(t.Context(), "bob", "lamp", 0, 10); err != nil || len(events) != 1 {
+		t.Errorf("bob's events: %+v, %v", events, err)
+	}
+	if got := len(w.lines("alice", c)); got != 1 {
+		t.Errorf("%d messages in the home that it was in, want 1", got)
+	}
+}
+
+func TestWhoIsGrantedADeviceSeesNothingOfBefore(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.happen("lamp", `{"id":"e1","type":"door"}`)
+	if _, _, err := w.fleet.Call(t.Context(), "alice", "lamp", devices.Call{Name: "on"}); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().UnixMilli()
+	w.eventually("the clock goes on", func() bool { return time.Now().UnixMilli() > before })
+	if _, err := w.things.Grant(t.Context(), "alice", "lamp", devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}); err != nil {
+		t.Fatal(err)
+	}
+	w.happen("lamp", `{"id":"e2","type":"door"}`)
+	for who, want := range map[accounts.Name]int{"alice": 2, "bob": 2, "carol": 1} {
+		events, err := w.fleet.Events(t.Context(), who, "lamp", 0, 10)
+		if err != nil || len(events) != want {
+			t.Errorf("%s sees %d events, %v; want %d", who, len(events), err, want)
+		}
+		commands, err := w.fleet.Commands(t.Context(), who, "lamp", 0, 10)
+		if err != nil || len(commands) != want-1 {
+			t.Errorf("%s sees %d commands, %v; want %d", who, len(commands), err, want-1)
+		}
+	}
+}
