@@ -11,6 +11,7 @@ import (
 
 // Homes knows what is said of homes besides the settings of their conversations, and what is granted in them.
 type Homes interface {
+	MayRule(ctx context.Context, who accounts.Name, home string) error
 	Rules(ctx context.Context, who accounts.Name, home string) (devices.HomeRules, error)
 	SetRules(ctx context.Context, who accounts.Name, home string, p devices.HomeRulesPatch) (devices.HomeRules, error)
 	Grant(ctx context.Context, who accounts.Name, home string, g devices.HomeGrant) (devices.HomeGrant, error)
@@ -139,7 +140,7 @@ func (d homeDesk) grant(ctx context.Context, c Caller, in homeGrantInput) (homeG
 	if err != nil {
 		return homeGrant{}, nil, err
 	}
-	if _, err := d.homes.Rules(ctx, c.Account, home); err != nil { // who is not in it learns nothing of others
+	if err := d.homes.MayRule(ctx, c.Account, home); err != nil { // others learn nothing of who there is
 		return homeGrant{}, nil, err
 	}
 	if err := d.mayReceive(ctx, c.Account, g.To, devices.Thing{Home: home}); err != nil {

@@ -85,8 +85,8 @@ func (h *Homes) alone(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// rules checks that somebody is in a home, and rules it.
-func (h *Homes) mayRule(ctx context.Context, who accounts.Name, home string) error {
+// MayRule checks that somebody is in a home, and rules it. chat.ErrNotMember, chat.ErrNoRight.
+func (h *Homes) MayRule(ctx context.Context, who accounts.Name, home string) error {
 	role, err := h.Role(ctx, home, who)
 	switch {
 	case err != nil:
@@ -120,7 +120,7 @@ func (h *Homes) SetRules(ctx context.Context, who accounts.Name, home string, p 
 		return devices.HomeRules{}, err
 	}
 	defer leave()
-	if err := h.mayRule(ctx, who, home); err != nil {
+	if err := h.MayRule(ctx, who, home); err != nil {
 		return devices.HomeRules{}, fmt.Errorf("set rules: %w", err)
 	}
 	x := h.house(home)
@@ -167,7 +167,7 @@ func (h *Homes) GrantsFor(ctx context.Context, who accounts.Name, home string) (
 		return nil, err
 	}
 	own := func(g devices.HomeGrant) bool { return g.To == who }
-	switch err := h.mayRule(ctx, who, home); {
+	switch err := h.MayRule(ctx, who, home); {
 	case err == nil:
 		return grants, nil
 	case errors.Is(err, chat.ErrNotMember) && !slices.ContainsFunc(grants, own):
@@ -186,7 +186,7 @@ func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g dev
 		return g, err
 	}
 	defer leave()
-	if err := h.mayRule(ctx, who, home); err != nil {
+	if err := h.MayRule(ctx, who, home); err != nil {
 		return g, fmt.Errorf("grant: %w", err)
 	}
 	x, now := h.house(home), h.now().UnixMilli()
@@ -224,7 +224,7 @@ func (h *Homes) Revoke(ctx context.Context, who accounts.Name, home, id string) 
 	is := func(g heldGrant) bool { return g.ID == id }
 	i := slices.IndexFunc(h.house(home).grants, is)
 	if i < 0 || h.house(home).grants[i].To != who {
-		if err := h.mayRule(ctx, who, home); err != nil {
+		if err := h.MayRule(ctx, who, home); err != nil {
 			return fmt.Errorf("revoke: %w", err)
 		}
 	}
