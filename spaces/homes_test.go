@@ -45,6 +45,9 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if report, err := store.Check(context.Background()); err != nil || report.Found > 0 {
+			t.Errorf("the store is not as it should be: %v, %+v", err, report)
+		}
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
