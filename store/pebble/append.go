@@ -199,7 +199,9 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	c.ts = max(c.ts, now)
 	if !d.Silent {
 		c.n++
-		sender.own++
+		if !d.Device { // who reads nothing, and has no row that this would be kept in
+			sender.own++
+		}
 	}
 	place := placeRow{TS: c.ts, N: c.n, Own: sender.own}
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))

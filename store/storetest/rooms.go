@@ -174,6 +174,7 @@ func testDeviceInHome(k *kit) {
 	k.is("of who is not in it", err, chat.ErrNotMember)
 
 	m := k.send(says("1", "hot"))
+	equal(k, "own", m.Own, 0)
 	quiet := says("2", "warm")
 	quiet.Silent = true
 	k.send(quiet)
@@ -192,6 +193,8 @@ func testDeviceInHome(k *kit) {
 	unread(bob, 2)
 	k.mark(home, bob, 99, 99)
 	unread(bob, 0)
+	equal(k, "own of the second", k.send(says("4", "hotter")).Own, 0)
+	unread(bob, 1)
 
 	edit := editing(home, "lamp", m.Seq, "cold")
 	k.refused(edit, chat.ErrNotMember)
