@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"api/rest":                  {"accounts", "chat", "devices/dialects", "jobs", "locations", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "devices", "devices/dialects", "bridges", "jobs", "locations", "provisioning", "broker/sessions", "broker/transport", "api"},
 	"api/document/documenttest": {},
-	"spaces":                    {"accounts", "automations", "chat", "devices", "locations"},
+	"spaces":                    {"accounts", "automations", "chat", "devices", "locations", "records"},
 	"bridges":                   {"accounts", "devices", "devices/dialects", "records"},
 	"provisioning":              {"accounts", "authority", "devices", "devices/dialects"},
 	"locations":                 {"accounts", "records"},

@@ -122,6 +122,7 @@ type Rooms struct {
 
 	Automations *automations.Service
 	Places      *locations.Service // nil: nobody says where he is
+	Homes       Homes
 }
 
 // New makes the table that clients are served from.
@@ -129,7 +130,7 @@ func New(r Rooms) *Table {
 	return newTable(
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
-		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
+		profileRows(r), presenceRows(r), homeRows(r), deviceRows(r),
 		deviceWorkRows(r.Devices), teleRows(r), jobRows(r), sceneRows(r.Automations), automationRows(r.Automations),
 		placeRows(r),
 	)

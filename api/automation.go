@@ -125,7 +125,7 @@ func (d automationDesk) put(ctx context.Context, c Caller, in putAutomationInput
 	return out, nil, err
 }
 
-func (d automationDesk) list(ctx context.Context, c Caller, in homeInput) (automationsOutput, error) {
+func (d automationDesk) list(ctx context.Context, c Caller, in atHome) (automationsOutput, error) {
 	all, err := d.automations.List(ctx, c.Account, in.Home)
 	out := automationsOutput{Automations: make([]automation, 0, len(all))}
 	for _, a := range all {

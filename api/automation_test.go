@@ -10,9 +10,9 @@ import (
 	"github.com/magpie-im/magpie/api"
 )
 
-// homeMatrix says how each operation on what olga's home does ends, by who asks for it, in this order; what is said of one person
+// habitMatrix says how each operation on what olga's home does ends, by who asks for it, in this order; what is said of one person
 // does not matter to the next one. A row may be there again with another body.
-const homeMatrix = `
+const habitMatrix = `
                        olga          adam          mary          gus           bob       body
 scene.put          ok            ok            no_right      no_right      no_conv   "id":"s","steps":[{"did":"lamp","name":"unlock"}]
 scene.put          ok            ok            ok            no_right      no_conv   "steps":[{"did":"lamp","desired":{"a":1}}]
@@ -49,7 +49,7 @@ automation.remove  ok            ok            no_right      no_right      no_co
 `
 
 func TestWhoMayDoWhatWithWhatAHomeDoes(t *testing.T) {
-	lines := strings.Split(strings.TrimSpace(homeMatrix), "\n")
+	lines := strings.Split(strings.TrimSpace(habitMatrix), "\n")
 	people := strings.Fields(lines[0])
 	people = people[:len(people)-1]
 	n, home := street(t)

@@ -23,11 +23,13 @@ type deviceSettings struct {
 	Tags   *[]string          `json:"tags" doc:"what else it is found by; 128 bytes at most each" max:"32"`
 	Serial *bool              `json:"serial" doc:"it is given one command at a time"`
 	Sleepy *bool              `json:"sleepy" doc:"that it is not connected is no news"`
+	Bridge *accounts.Name     `json:"bridge" doc:"the bridge that it is connected through, which the caller has to manage; empty: none"`
 }
 
 func (s deviceSettings) patch() devices.ThingPatch {
 	p := devices.ThingPatch{
 		Type: s.Type, Model: s.Model, Title: s.Title, Room: s.Room, Tags: s.Tags, Serial: s.Serial, Sleepy: s.Sleepy,
+		Bridge: s.Bridge,
 	}
 	if s.Home != nil {
 		home := string(*s.Home)
@@ -86,10 +88,11 @@ type deviceDesk struct {
 	accounts *accounts.Service
 	chat     *chat.Service
 	claims   *devices.Claims
+	homes    Homes // nil: there are none
 }
 
 func deviceRows(r Rooms) []*Operation {
-	d := deviceDesk{r.Things, r.Accounts, r.Chat, r.Claims}
+	d := deviceDesk{r.Things, r.Accounts, r.Chat, r.Claims, r.Homes}
 	return slices.Concat([]*Operation{
 		change("device.add", User, "Adds a device, which is the caller's, and gives the secret that it logs in with.", d.add),
 		read("device.list", User, "Lists the devices that the caller may see.", d.list),

@@ -125,7 +125,7 @@ type fleet struct {
 }
 
 func fleetRows(r Rooms) []*Operation {
-	f := fleet{deviceDesk{r.Things, r.Accounts, r.Chat, r.Claims}, r.Factory, r.Devices, r.Telemetry}
+	f := fleet{deviceDesk{r.Things, r.Accounts, r.Chat, r.Claims, r.Homes}, r.Factory, r.Devices, r.Telemetry}
 	return []*Operation{
 		change("fleet.add", Admin, "Makes a device, and gives the secret that it logs in with, and a code if it is nobody's.", f.make),
 		read("fleet.list", Admin, "Lists all devices in the order of their names, removed ones too.", f.listAll),

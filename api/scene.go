@@ -9,7 +9,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 )
 
-type homeInput struct {
+type atHome struct {
 	Home string `json:"c" doc:"the home" required:"true"`
 }
 
@@ -122,7 +122,7 @@ func (d sceneDesk) put(ctx context.Context, c Caller, in putSceneInput) (scene, 
 	return sceneOf(x), nil, err
 }
 
-func (d sceneDesk) list(ctx context.Context, c Caller, in homeInput) (scenesOutput, error) {
+func (d sceneDesk) list(ctx context.Context, c Caller, in atHome) (scenesOutput, error) {
 	all, err := d.automations.Scenes(ctx, c.Account, in.Home)
 	out := scenesOutput{Scenes: make([]scene, 0, len(all))}
 	for _, x := range all {
@@ -161,7 +161,7 @@ func (d sceneDesk) putPlace(ctx context.Context, c Caller, in putPlaceInput) (pl
 	return homePlaceOf(in.Home, p), nil, err
 }
 
-func (d sceneDesk) getPlace(ctx context.Context, c Caller, in homeInput) (placeOutput, error) {
+func (d sceneDesk) getPlace(ctx context.Context, c Caller, in atHome) (placeOutput, error) {
 	p, err := d.automations.Place(ctx, c.Account, in.Home)
 	return homePlaceOf(in.Home, p), err
 }

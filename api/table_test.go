@@ -72,7 +72,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	registry := sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, log)
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
-	homes := spaces.NewHomes(ch, things, time.Now, log)
+	homes := spaces.NewHomes(ch, things, store.Records(), time.Now, log)
 	todo := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
 	sights := spaces.NewSights(ch, things, homes, log)
 	places := locations.New(locations.DefaultConfig(), store.Records(), sights, sights, time.Now, log)
@@ -82,7 +82,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Devices: fleet,
 		Claims:  devices.NewClaims(things, acc, store.Records(), time.Now),
 		Factory: devices.NewFactory(things, fleet, acc, store.Records(), time.Now),
-		Jobs:    todo, Places: places,
+		Jobs:    todo, Places: places, Homes: homes,
 	}
 	rooms.Automations = automations.New(automations.DefaultConfig(), store.Records(), rooms.Devices, things, homes,
 		spaces.NewScribe(ch), time.Now, log)

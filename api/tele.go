@@ -45,6 +45,7 @@ type lastOutput struct {
 // teleDesk answers what devices have measured to those who see them.
 type teleDesk struct {
 	things    *devices.Things
+	devices   *devices.Service
 	telemeter *devices.Telemeter
 }
 
@@ -52,29 +53,46 @@ func teleRows(r Rooms) []*Operation {
 	if r.Things == nil || r.Telemetry == nil {
 		return nil
 	}
-	d := teleDesk{r.Things, r.Telemetry}
+	d := teleDesk{r.Things, r.Devices, r.Telemetry}
 	return []*Operation{
 		read("device.tele", User, "Gives what a device has measured: points, aggregates, or a chart.", d.query),
 		read("device.tele.last", User, "Gives the last value of each key that a device measures.", d.last),
 	}
 }
 
-// seen reads the name of a device that the caller sees.
-func (d teleDesk) seen(ctx context.Context, c Caller, value string) (accounts.Name, error) {
-	name, err := did(value)
-	if err == nil {
-		_, err = d.things.May(ctx, c.Account, name, devices.VerbSee)
+// seen reads the name of a device that the caller sees, and gives from which time on he does.
+func (d teleDesk) seen(ctx context.Context, c Caller, value string) (name accounts.Name, since int64, err error) {
+	if name, err = did(value); err != nil {
+		return name, 0, err
 	}
-	return name, err
+	t, err := d.devices.May(ctx, c.Account, name, devices.VerbSee)
+	if err == nil {
+		since, err = d.things.Since(ctx, c.Account, t)
+	}
+	return name, since, err
+}
+
+// shownSince is from which time on somebody is shown something who sees the device since a time: means of what was before may be in
+// those of the hour.
+func shownSince(in teleInput, since int64) int64 {
+	const hour = 3_600_000
+	if since > in.From && (in.Every > 0 || in.Points > 0) {
+		since += hour - 1 - (since-1)%hour
+	}
+	return since
 }
 
 func (d teleDesk) query(ctx context.Context, c Caller, in teleInput) (teleOutput, error) {
-	name, err := d.seen(ctx, c, in.DID)
+	name, since, err := d.seen(ctx, c, in.DID)
 	if err != nil {
 		return teleOutput{}, err
 	}
+	since = shownSince(in, since)
+	if in.To != 0 && since >= in.To { // all of that was before it was granted
+		return teleOutput{DID: name, From: since, Series: []teleSeries{}}, nil
+	}
 	a, err := d.telemeter.Query(ctx, name, devices.TelemetryQuery{
-		Keys: in.Keys, From: in.From, To: in.To, Agg: devices.Aggregate(in.Agg), Every: in.Every,
+		Keys: in.Keys, From: max(in.From, since), To: in.To, Agg: devices.Aggregate(in.Agg), Every: in.Every,
 		Points: int(min(in.Points, devices.MaxChart+1)), Limit: int(min(in.Limit, devices.MaxAnswer)),
 	})
 	if err != nil {
@@ -91,7 +109,7 @@ func (d teleDesk) query(ctx context.Context, c Caller, in teleInput) (teleOutput
 }
 
 func (d teleDesk) last(ctx context.Context, c Caller, in didInput) (lastOutput, error) {
-	name, err := d.seen(ctx, c, in.DID)
+	name, _, err := d.seen(ctx, c, in.DID)
 	if err != nil {
 		return lastOutput{}, err
 	}

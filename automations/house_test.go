@@ -112,7 +112,7 @@ func (h *house) open() {
 	h.chat = chat.New(chat.DefaultConfig(), db.Chat(), h.acc, nobodyListens{}, log)
 	h.things = devices.NewThings(db.Devices(), time.Now, log)
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
-	homes := spaces.NewHomes(h.chat, h.things, time.Now, log)
+	homes := spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log)
 	scribe := spaces.NewScribe(h.chat)
 	h.Service = automations.New(h.cfg, h.records, h.work, h.things, homes, scribe, time.Now, log)
 	scribe.Listen(h.Service)

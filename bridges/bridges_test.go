@@ -47,6 +47,8 @@ func (s street) Members(context.Context, string) (all []accounts.Name, err error
 	return all, nil
 }
 
+func (street) Grants(context.Context, string) ([]devices.HomeGrant, error) { return nil, nil }
+
 func (street) HomesOf(context.Context, accounts.Name) ([]string, error) { return []string{"h.1"}, nil }
 
 type silent struct{}

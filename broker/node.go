@@ -70,6 +70,8 @@ type Node struct {
 	claims      *devices.Claims
 	factory     *devices.Factory
 	bridges     *bridges.Service
+	homes       *spaces.Homes
+	voice       *spaces.Voice
 	places      *locations.Service
 	telemeter   *devices.Telemeter
 	jobs        *jobs.Service
@@ -131,7 +133,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	fleet.SetTelemeter(telemeter)
 	claims := devices.NewClaims(things, acc, store.Records(), time.Now)
 	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
-	homes := spaces.NewHomes(messenger, things, time.Now, log)
+	homes := spaces.NewHomes(messenger, things, store.Records(), time.Now, log)
+	voice := spaces.NewVoice(homes, fleet, store.Records(), time.Now, log)
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
 	shelf.SetWritable(store.Writable)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
@@ -153,7 +156,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Claims: claims, Jobs: work, Automations: automation, Places: places,
+		Claims: claims, Jobs: work, Automations: automation, Places: places, Homes: homes,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -180,6 +183,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
 		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging, places: places,
+		homes: homes, voice: voice,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -253,7 +257,8 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
-		n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load, n.automations.Load, n.bridges.Load, n.places.Load,
+		n.homes.Load, n.sessions.Load, n.chat.Load, n.devices.Load, n.voice.Load, n.shelf.Load, n.jobs.Load, n.automations.Load,
+		n.bridges.Load, n.places.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
@@ -268,7 +273,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run,
+		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run, "voice": n.voice.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {

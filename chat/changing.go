@@ -36,6 +36,12 @@ func (s *Service) Apply(ctx context.Context, who accounts.Name, c Conversation, 
 	if err != nil {
 		return Changed{}, nil, fmt.Errorf("%.20s in %s: %w", r.Op, c, err)
 	}
+	s.changed(c, changed, commit)
+	return changed, commit, nil
+}
+
+// changed has those concerned told of a change of a message.
+func (s *Service) changed(c Conversation, changed Changed, commit Commit) {
 	s.wake.Wake(changed.Told...)
 	if changed.Rev != 0 && !changed.Dup {
 		s.showChange(changed.Revision, commit)
@@ -43,7 +49,6 @@ func (s *Service) Apply(ctx context.Context, who accounts.Name, c Conversation, 
 	if changed.Large && !changed.Dup && changed.Rev != 0 && c.Kind() != KindLive {
 		s.crowds.changedMessage(c, changed.Rev)
 	}
-	return changed, commit, nil
 }
 
 func (s *Service) apply(ctx context.Context, who accounts.Name, c Conversation, r OpRequest, origin any) (
@@ -167,7 +172,8 @@ func (s *Service) messageFor(ctx context.Context, who accounts.Name, c Conversat
 	if len(page.Messages) == 0 {
 		return Message{Conversation: c, Seq: seq, Kind: KindGone, Why: WhyHidden}, nil
 	}
-	return page.Messages[0], nil
+	m := page.Messages[0]
+	return m, s.veil(ctx, who, &m)
 }
 
 // Edits gives what a message said before it was edited, oldest first. ErrNotMember, ErrNoConversation, ErrNoMessage.

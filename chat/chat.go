@@ -133,6 +133,7 @@ type Draft struct {
 	TTL          int64           // seconds; 0: for ever
 	Fallback     string          // what a client shows that does not know Kind
 	Silent       bool            // has a seq and never counts as unread
+	Device       bool            // From is a device of the home, which is no member
 	Stranger     bool            // the other one hears strangers: see [Pair.Write]
 	Approaches   int             // how many strangers the sender may ask or write to in a day; 0: any number
 	Quote        bool            // the sender may read the message that it answers

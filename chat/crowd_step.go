@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -64,6 +65,11 @@ func (s *Service) crowdTurn(ctx context.Context, cr *crowd) (more bool, err erro
 // says now.
 func (s *Service) castTo(ctx context.Context, who []accounts.Name, t *told) error {
 	e := &t.event
+	if blind := s.blind(ctx, who, e); blind != nil {
+		veiled := e.veiled()
+		s.router.Cast(slices.Collect(maps.Keys(blind)), &veiled)
+		who = slices.DeleteFunc(slices.Clone(who), func(name accounts.Name) bool { return blind[name] })
+	}
 	if e.Type == EntryEdit && e.Change.Message.Kind != KindGone {
 		hides, err := s.store.Hidden(ctx, e.Conversation, t.seq, who)
 		if err != nil {

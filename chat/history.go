@@ -56,6 +56,9 @@ func (s *Service) history(ctx context.Context, who accounts.Name, q HistoryQuery
 	for i := range page.Messages {
 		all[i] = &page.Messages[i]
 	}
+	if err := s.veil(ctx, who, all...); err != nil {
+		return MessagePage{}, err
+	}
 	return page, s.quote(ctx, who, all...)
 }
 

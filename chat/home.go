@@ -110,6 +110,28 @@ func (s *Service) Settle(ctx context.Context, c Conversation) error {
 	return nil
 }
 
+// Listener hears what people write in homes. Safe for concurrent use.
+type Listener interface {
+	// Expect is called before a text that begins with "@" is given to the store; after an error it is not.
+	Expect(ctx context.Context, home Conversation) error
+	// Wrote is called when something has been given to the store. It does not block.
+	Wrote(home Conversation)
+}
+
+// SetListener says who hears what people write in homes. It is called once, before anything else is.
+func (s *Service) SetListener(l Listener) { s.listener = l }
+
+// expect has the listener know of a message that is about to be stored.
+func (s *Service) expect(ctx context.Context, d *Draft, text string) error {
+	if s.listener == nil || d.Conversation.Kind() != KindHome || d.Kind != kindText || !strings.HasPrefix(text, "@") {
+		return nil
+	}
+	if err := s.listener.Expect(ctx, d.Conversation); err != nil {
+		return fmt.Errorf("expect a line in %s: %w", d.Conversation, err)
+	}
+	return nil
+}
+
 // Written gives the text that a message has, if it has one and says it itself.
 func (m *Message) Written() (text string, ok bool) {
 	if m.Kind != kindText && m.Kind != kindMD || m.Fwd != (Forward{}) {
@@ -120,6 +142,24 @@ func (m *Message) Written() (text string, ok bool) {
 	}
 	err := json.Unmarshal(m.Body, &body)
 	return body.Text, err == nil && body.Text != ""
+}
+
+// Lines gives up to limit messages of a home in the order of seq, those after after, as they are now, whoever may read them, and its
+// last seq.
+func (s *Service) Lines(ctx context.Context, home Conversation, after uint64, limit int) ([]Message, uint64, error) {
+	page, err := s.store.Messages(ctx, home, after, 0, limit)
+	if err != nil {
+		return nil, 0, fmt.Errorf("lines of %s: %w", home, err)
+	}
+	return page.Messages, page.Head, nil
+}
+
+// Said gives the text of a message that is a text, and was not forwarded.
+func (m *Message) Said() (text string, ok bool) {
+	if m.Kind != kindText || m.Fwd != (Forward{}) {
+		return "", false
+	}
+	return m.line(), true
 }
 
 func (s *Service) homeChanged(ctx context.Context, c Conversation) {

@@ -102,6 +102,11 @@ func (s *Service) Conversations(ctx context.Context, who accounts.Name, list Lis
 	if err != nil {
 		return p, fmt.Errorf("conversations of %s: %w", who, err)
 	}
+	for i := range lines {
+		if err := s.veil(ctx, who, &lines[i].Last); err != nil {
+			return p, err
+		}
+	}
 	n := 0
 	for size := 0; n < len(lines); n++ {
 		if size += lines[n].size(); n > 0 && size > maxList {

@@ -162,7 +162,7 @@ func (s *Service) beat(ctx context.Context, st *stage, came []Viewer) error {
 	e := Event{Entry: Entry{Type: EventLive, TS: s.now().UnixMilli(), Conversation: st.c}, Viewers: viewers, Likes: likes}
 	line := []*Line{{Event: e, Class: LineState, Key: "live"}}
 	if wait := pulseEvery - now.Sub(p.at); wait > 0 { // the others are told when it is time
-		s.play(st, came, line)
+		s.play(ctx, st, came, line)
 		p.due = now.Add(wait)
 		if liked {
 			st.mu.Lock()
@@ -172,10 +172,10 @@ func (s *Service) beat(ctx context.Context, st *stage, came []Viewer) error {
 		return nil
 	}
 	if viewers != p.viewers || likes != p.likes || !p.told {
-		s.play(st, st.list, line)
+		s.play(ctx, st, st.list, line)
 		*p = pulse{told: true, viewers: viewers, likes: likes, at: now}
 	} else {
-		s.play(st, came, line)
+		s.play(ctx, st, came, line)
 	}
 	return nil
 }

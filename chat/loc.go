@@ -208,7 +208,7 @@ func (s *Service) showAllPlaces(ctx context.Context, st *stage, to []Viewer) {
 func (s *Service) playPlaces(ctx context.Context, st *stage, to []Viewer, lines []*Line) {
 	a, b, direct := st.c.Pair()
 	if !direct {
-		s.play(st, to, lines)
+		s.play(ctx, st, to, lines)
 		return
 	}
 	if len(lines) == 0 || len(to) == 0 {
@@ -216,7 +216,7 @@ func (s *Service) playPlaces(ctx context.Context, st *stage, to []Viewer, lines 
 	}
 	defer s.live.lock(a, b)()
 	if s.mayTalk(ctx, a, b) == nil {
-		s.play(st, to, lines)
+		s.play(ctx, st, to, lines)
 		return
 	}
 	st.mu.Lock()

@@ -24,6 +24,9 @@ func (s *Service) arrived(a Arrival) {
 	if a.Seq == 0 {
 		return
 	}
+	if s.listener != nil && a.Conversation.Kind() == KindHome {
+		s.listener.Wrote(a.Conversation)
+	}
 	s.posted(a.Conversation, a.Seq)
 	if a.Large {
 		s.wroteLarge(a.Conversation, a.Seq)

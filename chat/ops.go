@@ -43,6 +43,7 @@ type OpDraft struct {
 	Fallback     string          // OpEdit
 	Emoji        string          // OpReact, OpUnreact
 	Bounds       OpBounds
+	Device       bool     // By is a device of the home, which is no member
 	Fingerprint  [32]byte // of what is done: the same MID with another one is a conflict
 	Origin       any      // opaque: what the store must make durable together with the change; nil: nothing
 }
@@ -147,7 +148,7 @@ func (c *OpCase) enter(d *OpDraft) error {
 	switch r, p := c.Room, c.Pair; {
 	case r != nil && !r.Exists(), p != nil && !p.Exists:
 		return ErrNoConversation
-	case r != nil && r.Of(d.By).Role == RoleNone && !c.watches(d.By):
+	case r != nil && r.Of(d.By).Role == RoleNone && !d.Device && !c.watches(d.By):
 		return ErrNotMember
 	case r != nil && r.Ended != 0:
 		return ErrEnded
@@ -176,7 +177,7 @@ func (c *OpCase) edit(d *OpDraft) (bool, error) {
 		return false, ErrLate
 	case d.Bounds.Edits > 0 && c.Edits >= d.Bounds.Edits:
 		return false, ErrQuota
-	case c.Room == nil:
+	case c.Room == nil, d.Device:
 		return true, nil
 	}
 	if err := c.Room.Act(d.By); err != nil { // an edit says something new

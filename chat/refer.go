@@ -48,6 +48,9 @@ func (s *Service) refer(ctx context.Context, d *Draft, fwd Source) error {
 		return nil
 	case err != nil:
 		return err
+	case ofDevice(m.Kind): // nobody speaks for a device
+		d.Refuse = fmt.Errorf("forward message %d of %s: %w", fwd.Seq, fwd.Conversation, ErrNoRight)
+		return nil
 	}
 	d.Kind, d.Body, d.Fallback, d.Fwd = m.Kind, m.Body, m.Fallback, m.Fwd
 	if d.Fallback == "" { // as of who has left: of what it said before an edit, none is kept
@@ -108,6 +111,9 @@ func (s *Service) messageAs(ctx context.Context, who accounts.Name, at Source) (
 		if err != nil {
 			return m, false, fmt.Errorf("whether %s has hidden message %d of %s: %w", who, at.Seq, at.Conversation, err)
 		}
+		if err := s.veil(ctx, who, &m); err != nil {
+			return m, false, err
+		}
 		return m, !hides[0], nil
 	}
 	m, err = s.messageFor(ctx, who, at.Conversation, at.Seq)
@@ -129,7 +135,7 @@ func (s *Service) quote(ctx context.Context, who accounts.Name, messages ...*Mes
 				return err
 			}
 			last, quote = at, nil
-			if found && quoted.Kind != KindGone {
+			if found && quoted.Kind != KindGone && (who != "" || !ofDevice(quoted.Kind)) { // not all may see what a device says
 				quote = &Quote{quoted.From, quoted.Kind, cut(quoted.line(), maxQuote)}
 			}
 		}

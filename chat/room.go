@@ -195,6 +195,22 @@ func (r *Room) Write(from accounts.Name) error {
 	return nil
 }
 
+// Takes says whether a message may be written: [Room.Write] for its sender, but a device says what it has to say to any home that
+// goes on. ErrNoRight also for who mentions everybody and is no admin.
+func (r *Room) Takes(d *Draft) error {
+	switch {
+	case d.Device && !r.Exists():
+		return ErrNoConversation
+	case d.Device && r.Ended != 0:
+		return ErrEnded
+	case d.Device:
+		return nil
+	case d.Everyone && !r.Of(d.From).Admin():
+		return ErrNoRight
+	}
+	return r.Write(d.From)
+}
+
 func mutedFor(end, now int64) error {
 	if end == Forever {
 		return &MutedError{}

@@ -85,6 +85,9 @@ func (s *Service) prepare(ctx context.Context, from accounts.Name, to Target, c 
 		Fingerprint:  c.fingerprint(),
 		Origin:       origin,
 	}
+	if err = s.expect(ctx, &m.Draft, text); err != nil {
+		return m, err
+	}
 	err = s.refer(ctx, &m.Draft, c.Fwd)
 	m.Silent = m.Conversation.isLive() || m.Conversation.Kind() == KindBoard && m.Kind == KindOp
 	return m, err

@@ -32,9 +32,12 @@ type Service struct {
 	// untoldRooms are the rooms in which something is untold.
 	untoldRooms untold
 
-	onHome func(ctx context.Context, home Conversation)  // nil: nobody wants to know
-	onLine func(m Message)                               // the same
-	onPair func(ctx context.Context, a, b accounts.Name) // nil: nobody wants to know
+	onHome func(ctx context.Context, home Conversation)                           // nil: nobody wants to know
+	onLine func(m Message)                                                        // the same
+	onPair func(ctx context.Context, a, b accounts.Name)                          // nil: nobody wants to know
+	sight  func(ctx context.Context, who accounts.Name, m *Message) (bool, error) // nil: everybody sees everything
+
+	listener Listener // nil: nobody listens
 
 	router  Router
 	live    live

@@ -108,9 +108,9 @@ func (s *Service) step(ctx context.Context, st *stage) (more bool, err error) {
 	if st.far {
 		lines = slices.DeleteFunc(lines, func(l *Line) bool { return l.Class != LineGift })
 	}
-	s.play(st, st.list, lines)
+	s.play(ctx, st, st.list, lines)
 	for i, line := range changes.lines { // behind the messages that they are about
-		s.playChange(st, line, hide[i])
+		s.playChange(ctx, st, line, hide[i])
 	}
 	changes = stageChanges{}
 	s.showPlaces(ctx, st)
@@ -247,13 +247,13 @@ func (s *Service) readChanges(ctx context.Context, st *stage, changes *stageChan
 }
 
 // playChange shows a change to all viewers, but nothing of what the message says to those from whom it is hidden.
-func (s *Service) playChange(st *stage, line *Line, hide []Viewer) {
+func (s *Service) playChange(ctx context.Context, st *stage, line *Line, hide []Viewer) {
 	to := st.list
 	if len(hide) > 0 {
 		to = slices.DeleteFunc(slices.Clone(to), func(v Viewer) bool { return slices.Contains(hide, v) })
-		s.play(st, hide, []*Line{{Event: line.Event.bare(), Class: line.Class, Seq: line.Seq}})
+		s.play(ctx, st, hide, []*Line{{Event: line.Event.bare(), Class: line.Class, Seq: line.Seq}})
 	}
-	s.play(st, to, []*Line{line})
+	s.play(ctx, st, to, []*Line{line})
 }
 
 // hiders gives those of viewers who have deleted the message of an edit for themselves.
@@ -429,13 +429,14 @@ func (s *Service) sift(ctx context.Context, st *stage, viewers []Viewer) ([]View
 }
 
 // play shows lines to viewers, to some at a time.
-func (s *Service) play(st *stage, to []Viewer, lines []*Line) {
+func (s *Service) play(ctx context.Context, st *stage, to []Viewer, lines []*Line) {
 	if len(lines) == 0 || len(to) == 0 || s.stages.announcer == nil {
 		return
 	}
 	if st.late {
-		to = s.playLate(st, to, lines)
+		to = s.playLate(ctx, st, to, lines)
 	}
+	to = s.unveiled(ctx, to, lines)
 	for part := range slices.Chunk(to, stageSlice) {
 		s.stages.announcer.Announce(part, lines)
 		runtime.Gosched()
@@ -443,7 +444,7 @@ func (s *Service) play(st *stage, to []Viewer, lines []*Line) {
 }
 
 // playLate shows each of those who may not see all of the lines what he may. It gives the others.
-func (s *Service) playLate(st *stage, to []Viewer, lines []*Line) (rest []Viewer) {
+func (s *Service) playLate(ctx context.Context, st *stage, to []Viewer, lines []*Line) (rest []Viewer) {
 	var few []Viewer
 	var from []uint64
 	st.mu.Lock()
@@ -461,7 +462,7 @@ func (s *Service) playLate(st *stage, to []Viewer, lines []*Line) (rest []Viewer
 		own := slices.DeleteFunc(slices.Clone(lines), func(l *Line) bool {
 			return l.Seq != 0 && l.Seq < from[i]
 		})
-		if len(own) > 0 {
+		if len(own) > 0 && len(s.unveiled(ctx, []Viewer{v}, own)) > 0 {
 			s.stages.announcer.Announce([]Viewer{v}, own)
 		}
 	}
@@ -480,14 +481,14 @@ func (s *Service) welcome(ctx context.Context, st *stage, came []Viewer, lines [
 		}
 	}
 	st.mu.Unlock()
-	s.play(st, plain, lines)
+	s.play(ctx, st, plain, lines)
 	if len(current) == 0 {
 		return
 	}
 	if st.ring != nil {
 		lines = st.ring.all(s.now().UnixMilli())
 	}
-	s.play(st, current, lines)
+	s.play(ctx, st, current, lines)
 	s.showAllPlaces(ctx, st, current)
 }
 

@@ -50,6 +50,9 @@ func (s *Service) events(ctx context.Context, who accounts.Name, after uint64, l
 		return nil, page, nil, err
 	}
 	for i := range page.Entries {
+		if err := s.veilEntry(ctx, who, &page.Entries[i]); err != nil {
+			return nil, page, nil, err
+		}
 		if err := s.quote(ctx, who, &page.Entries[i].Message); err != nil {
 			return nil, page, nil, err
 		}

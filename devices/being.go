@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -111,7 +112,7 @@ func (s *Service) Depart(did accounts.Name, line uint64, reason string) {
 
 // Hear says what a bridge knows of a device behind it: whether it is there.
 func (s *Service) Hear(ctx context.Context, bridge, did accounts.Name, there bool) error {
-	thing, err := s.things.May(ctx, did, did, VerbSee)
+	thing, err := s.May(ctx, did, did, VerbSee)
 	switch {
 	case err != nil:
 		return fmt.Errorf("hear of %s: %w", did, err)
@@ -130,6 +131,34 @@ func (s *Service) Hear(ctx context.Context, bridge, did accounts.Name, there boo
 		}
 	})
 	s.presences.set(did, now)
+	return nil
+}
+
+// maxHeard is of how many devices a bridge may speak at once.
+const maxHeard = 1000
+
+// HearAll is Hear for {"lamp":true,"door":false}. Unless the bridge may speak of all of them, nothing is heard.
+func (s *Service) HearAll(ctx context.Context, bridge accounts.Name, payload []byte) error {
+	var there map[accounts.Name]bool
+	if err := json.Unmarshal(payload, &there); err != nil || there == nil {
+		return fmt.Errorf("what %s says of others: %w", bridge, ErrMalformed)
+	}
+	if len(there) > maxHeard {
+		return fmt.Errorf("%s speaks of %d: %w", bridge, len(there), ErrTooLarge)
+	}
+	for did := range there {
+		switch ok, err := s.things.Speaks(ctx, bridge, did); {
+		case err != nil:
+			return err
+		case !ok:
+			return fmt.Errorf("hear of %.80s, which is not behind %s: %w", did, bridge, ErrUnknown)
+		}
+	}
+	for did, is := range there {
+		if err := s.Hear(ctx, bridge, did, is); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -262,7 +291,7 @@ func (s *Service) tellBehind(ctx context.Context, bridge Thing) error {
 
 // Presence gives how a device is to who may see it; its State is empty if it was never there.
 func (s *Service) Presence(ctx context.Context, who, did accounts.Name) (Presence, error) {
-	thing, err := s.things.May(ctx, who, did, VerbSee)
+	thing, err := s.May(ctx, who, did, VerbSee)
 	if err != nil {
 		return Presence{}, fmt.Errorf("presence of %s: %w", did, err)
 	}

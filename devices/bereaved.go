@@ -18,6 +18,7 @@ func (s *Things) Forget(ctx context.Context, did accounts.Name) error {
 func (t *Thing) vanish() {
 	*t = Thing{
 		ID: t.ID, Type: t.Type, Model: t.Model, Owner: t.Owner, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: true,
+		Stale: true,
 	}
 }
 
@@ -35,6 +36,9 @@ func (s *Things) Bereave(ctx context.Context, who accounts.Name, heir func(Thing
 			}
 		}
 		_, err = s.change(ctx, t.ID, func(t *Thing) error {
+			if t.Bridge == who {
+				t.Bridge = ""
+			}
 			t.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To == who })
 			switch {
 			case t.Owner != who:

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -121,9 +122,18 @@ func (s *Service) checkCall(c Call) error {
 
 // mayCall gives a device if who may tell it to do something.
 func (s *Service) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
-	thing, err := s.things.May(ctx, who, did, Verb("cmd:"+name))
+	thing, err := s.May(ctx, who, did, VerbFor(name))
 	if errors.Is(err, ErrNoRight) {
-		return s.things.May(ctx, who, did, VerbControl)
+		return s.May(ctx, who, did, VerbControl)
+	}
+	return thing, err
+}
+
+// mayCall is the same for who has the device to himself.
+func (s *Things) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
+	thing, err := s.May(ctx, who, did, VerbFor(name))
+	if errors.Is(err, ErrNoRight) {
+		return s.May(ctx, who, did, VerbControl)
 	}
 	return thing, err
 }
@@ -176,14 +186,14 @@ func (s *Service) command(who, did accounts.Name, call Call) Command {
 	}
 	now := s.now()
 	return Command{
-		ID: commandID(who, did, call.MID), Device: did, Name: call.Name, Args: call.Args, By: who, MID: call.MID, Key: call.Key,
+		ID: CommandID(who, did, call.MID), Device: did, Name: call.Name, Args: call.Args, By: who, MID: call.MID, Key: call.Key,
 		Created: now.UnixMilli(), Expires: now.Add(ttl).UnixMilli(), Timeout: timeout.Milliseconds(),
 		State: CommandQueued, Rev: 1,
 	}
 }
 
-// commandID is the same for what is the same.
-func commandID(who, did accounts.Name, mid string) string {
+// CommandID is the id of a command that somebody gives a device under a mid; without one it is a new one each time.
+func CommandID(who, did accounts.Name, mid string) string {
 	var id [sha256.Size]byte
 	if mid == "" {
 		_, _ = rand.Read(id[:]) // it never fails
@@ -254,12 +264,16 @@ func (s *Service) Command(ctx context.Context, who, did accounts.Name, cid strin
 
 // Commands gives up to limit commands of a device, the newest first, those whose Order is before before (0: from the newest).
 func (s *Service) Commands(ctx context.Context, who, did accounts.Name, before uint64, limit int) ([]Command, error) {
-	if err := s.sees(ctx, who, did); err != nil {
+	since, err := s.since(ctx, who, did)
+	if err != nil {
 		return nil, fmt.Errorf("commands of %s: %w", did, err)
 	}
 	all, err := s.store.CommandsOf(ctx, did, before, limit)
 	if err != nil {
 		return nil, fmt.Errorf("commands of %s: %w", did, err)
+	}
+	if i := slices.IndexFunc(all, func(c Command) bool { return c.Created < since }); i >= 0 {
+		all = all[:i]
 	}
 	now := s.now().UnixMilli()
 	for i, c := range all {

@@ -59,16 +59,20 @@ func (s *Service) attend(ctx context.Context, did accounts.Name) error {
 		return err
 	}
 	defer leave()
+	thing, err := s.thing(ctx, did)
+	if err == nil {
+		err = s.renew(ctx, &thing)
+	}
+	if err != nil {
+		return err
+	}
 	open, err := s.store.OpenCommands(ctx, did)
 	if err != nil {
 		return fmt.Errorf("open commands: %w", err)
 	}
 	news, voided := s.flights.peek(did)
 	if len(open) > 0 {
-		r := &round{Service: s, open: open}
-		if r.thing, err = s.thing(ctx, did); err != nil {
-			return err
-		}
+		r := &round{Service: s, thing: thing, open: open}
 		for _, do := range []func(context.Context) error{
 			func(ctx context.Context) error { return r.hear(ctx, news) },
 			r.tick,
@@ -187,7 +191,7 @@ func (r *round) post(ctx context.Context) error {
 		case flies, c.State != CommandQueued && c.State != CommandSent, r.blocked(i):
 			continue
 		}
-		switch _, err := r.mayCall(ctx, c.By, c.Device, c.Name); {
+		switch _, err := r.things.mayCall(ctx, c.By, c.Device, c.Name); {
 		case errors.Is(err, ErrNoRight), errors.Is(err, ErrUnknown): // any longer
 			if err := r.cancel(ctx, i, "no_right"); err != nil {
 				return err
@@ -203,7 +207,7 @@ func (r *round) post(ctx context.Context) error {
 		if err := r.put(ctx, i, next); err != nil { // it is known to be sent before it can be
 			return err
 		}
-		switch err := r.write(r.open[i], again); {
+		switch err := r.write(r.open[i], r.thing.Bridge, again); {
 		case errors.Is(err, ErrAway):
 			r.flights.end(c.Device, ready)
 			return nil
@@ -220,7 +224,7 @@ func (r *round) blocked(i int) bool {
 }
 
 // write hands a command over. Its errors are those of Router.Post.
-func (s *Service) write(c Command, again bool) error {
+func (s *Service) write(c Command, bridge accounts.Name, again bool) error {
 	arrive := s.flights.depart(c.Device, c.ID)
 	came := func(acked int64) {
 		if arrive(acked, s.now().UnixMilli()) {
@@ -228,8 +232,9 @@ func (s *Service) write(c Command, again bool) error {
 		}
 	}
 	err := s.router.Post(Post{
-		Device: c.Device, Path: "cmd/" + c.ID, Payload: c.document(again), Command: c, Again: again, Expires: time.UnixMilli(c.Expires),
-		Acked: func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
+		Device: c.Device, Bridge: bridge, Path: "cmd/" + c.ID, Payload: c.document(again), Command: c, Again: again,
+		Expires: time.UnixMilli(c.Expires),
+		Acked:   func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
 	})
 	what := "first"
 	switch {
@@ -320,4 +325,7 @@ func (s *Service) tellStep(ctx context.Context, c Command, viewers []accounts.Na
 		to = append(slices.Clone(to), c.By)
 	}
 	s.publish(ctx, to, Topic{Device: c.Device, Path: "status/" + c.ID}, c.AppendJSON(nil))
+	if s.onlooker != nil {
+		s.onlooker.Stepped(c.Device)
+	}
 }

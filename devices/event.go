@@ -17,6 +17,7 @@ type Event struct {
 	Stored   int64  // when it was stored
 	Text     string
 	Data     json.RawMessage // a JSON value; nil: none
+	Alarm    AlarmState      // what it means for the alarm of its type; empty: nothing
 }
 
 // AlarmState is how an alarm stands.

@@ -383,3 +383,28 @@ func startBench(t *testing.T, m *memory) *bench {
 	b.stop = sync.OnceFunc(func() { cancel(); <-done })
 	return b
 }
+
+func (m *memory) ForgetThing(_ context.Context, did accounts.Name, gone bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failing != nil {
+		return m.failing
+	}
+	of := func(key [2]string) bool { return key[0] == string(did) }
+	maps.DeleteFunc(m.commands, func(key [2]string, _ Command) bool { return of(key) })
+	maps.DeleteFunc(m.alarms, func(key [2]string, _ Alarm) bool { return of(key) })
+	m.events = slices.DeleteFunc(m.events, func(e Event) bool { return e.Device == did })
+	for key, s := range m.shadows {
+		switch {
+		case !of(key):
+		case gone:
+			delete(m.shadows, key)
+		case !s.Deleted:
+			m.shadows[key] = Shadow{Version: s.Version + 1, Deleted: true}
+		}
+	}
+	if gone {
+		delete(m.presences, did)
+	}
+	return nil
+}

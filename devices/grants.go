@@ -47,10 +47,10 @@ func validCommandName(s string) bool {
 	return s != "" && len(s) <= maxCommandName
 }
 
-// Grant lets somebody do something with a thing, and gives what was granted with its ID. Of g only To, Verbs, From and Until
-// count. Who manages the thing may; what is over already makes room. ErrUnknown, ErrNoRight, ErrMalformed, ErrTooMany.
+// Grant lets somebody do something with a thing, and gives what was granted with its ID. Of g only To, Verbs, From, Until, Weekly
+// and Zone count. Who manages the thing may; what is over already makes room. ErrUnknown, ErrNoRight, ErrMalformed, ErrTooMany.
 func (s *Things) Grant(ctx context.Context, who, did accounts.Name, g Grant) (Grant, error) {
-	g = Grant{ID: rand.Text()[:grantIDSize], To: g.To, Verbs: slices.Clone(g.Verbs), By: who, From: g.From, Until: g.Until}
+	g = s.newGrant(who, g)
 	_, err := s.change(ctx, did, func(t *Thing) error {
 		if err := s.allow(ctx, who, *t, VerbManage); err != nil {
 			return err
@@ -68,6 +68,14 @@ func (s *Things) Grant(ctx context.Context, who, did accounts.Name, g Grant) (Gr
 		return nil
 	})
 	return g, wrap("grant of device", did, err)
+}
+
+// newGrant is what is asked for, to be granted by who.
+func (s *Things) newGrant(who accounts.Name, g Grant) Grant {
+	return Grant{
+		ID: rand.Text()[:grantIDSize], To: g.To, Verbs: slices.Clone(g.Verbs), By: who, From: g.From, Until: g.Until,
+		Made: s.now().UnixMilli(), Weekly: slices.Clone(g.Weekly), Zone: g.Zone,
+	}
 }
 
 // Revoke takes a grant back. Who manages the thing may, and who was granted it. That there is none is ErrUnknown, too.
@@ -97,6 +105,19 @@ func (g Grant) check(now int64) error {
 	}
 	for _, v := range g.Verbs {
 		if _, err := ParseVerb(string(v)); err != nil {
+			return err
+		}
+	}
+	if len(g.Weekly) > MaxWindows {
+		return fmt.Errorf("%d windows: %w", len(g.Weekly), ErrTooMany)
+	}
+	for _, w := range g.Weekly {
+		if err := w.check(); err != nil {
+			return err
+		}
+	}
+	if len(g.Weekly) > 0 {
+		if _, err := ParseZone(g.Zone); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -95,7 +96,7 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 	if len(h.Data) > s.cfg.Args {
 		return Event{}, false, fmt.Errorf("event of %s: data of %d bytes: %w", did, len(h.Data), ErrTooLarge)
 	}
-	thing, err := s.things.May(ctx, did, did, VerbSee)
+	thing, err := s.May(ctx, did, did, VerbSee)
 	if err != nil {
 		return Event{}, false, fmt.Errorf("event of %s: %w", did, err)
 	}
@@ -104,27 +105,112 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 		return Event{}, false, fmt.Errorf("event of %s: %w", did, err)
 	}
 	defer leave()
+	if err := s.catchUp(ctx, thing); err != nil {
+		return Event{}, false, err
+	}
 	if stored, again, err = s.putEvent(ctx, did, h); err != nil {
 		return Event{}, false, err
 	}
-	alarm, changed, err := s.raise(ctx, stored, h.Alarm, again)
+	if stored.Alarm == "" { // as it was stored by older versions
+		stored.Alarm = h.Alarm
+	}
+	return stored, again, s.finish(ctx, thing, stored, again)
+}
+
+// finish does what follows from an event that is stored: its alarm, and that it is told. It may be repeated, and is for who has the
+// device to himself.
+func (s *Service) finish(ctx context.Context, thing Thing, e Event, again bool) error {
+	alarm, changed, err := s.raise(ctx, e, e.Alarm, again)
 	if err != nil {
-		return Event{}, false, err
+		return err
 	}
-	key := eventKey{did, stored.ID}
-	raised := changed || again && alarm.Changed == stored.Stored
-	if again && s.told.Contains(key) || h.Alarm != "" && !raised {
-		return stored, again, nil
+	key := eventKey{e.Device, e.ID}
+	raised := changed || again && alarm.Changed == e.Stored
+	news := e.Alarm == "" || raised
+	if news && !(again && s.told.Contains(key)) {
+		s.metrics.events.WithLabelValues(e.Severity).Inc()
+		s.happened(thing, e)
+		topic := Topic{Device: e.Device, Path: pathEvent}
+		if err := s.router.Publish(ctx, s.viewers(ctx, thing), topic, e.AppendJSON(nil, alarm)); err != nil {
+			s.metrics.unsaid.Inc()
+			return fmt.Errorf("tell event of %s: %w", e.Device, err)
+		}
+		s.told.Add(key, struct{}{})
 	}
-	s.metrics.events.WithLabelValues(stored.Severity).Inc()
-	s.happened(thing, stored)
-	topic := Topic{Device: did, Path: pathEvent}
-	if err := s.router.Publish(ctx, s.viewers(ctx, thing), topic, stored.AppendJSON(nil, alarm)); err != nil {
-		s.metrics.unsaid.Inc()
-		return stored, again, fmt.Errorf("tell event of %s: %w", did, err)
+	if s.journal == nil || thing.Home == "" {
+		return nil
 	}
-	s.told.Add(key, struct{}{})
-	return stored, again, nil
+	if err := s.journal.Note(ctx, thing, e, alarm, news); err != nil {
+		return fmt.Errorf("note event of %s: %w", e.Device, err)
+	}
+	return nil
+}
+
+// Journal keeps what happens to things in homes where their people read it. Its methods are called by who has the device to himself.
+type Journal interface {
+	// Noted gives the Order of the last event of a thing that was noted. If nothing is known of it in its home, what has happened
+	// up to last is not to be noted.
+	Noted(ctx context.Context, t Thing, last uint64) (uint64, error)
+	// Note notes an event, and how its alarm stands then, if it means one. What is no news is to be known of, and not to be told.
+	// It is called in the order of events, and again if it fails, or if the process ends before it returns.
+	Note(ctx context.Context, t Thing, e Event, a Alarm, news bool) error
+}
+
+// SetJournal says where things in homes have written down what happens to them. It is called once, before Load.
+func (s *Service) SetJournal(j Journal) { s.journal = j }
+
+// CatchUp finishes what was not finished of the events of a device in a home when the process ended.
+func (s *Service) CatchUp(ctx context.Context, did accounts.Name) error {
+	return s.InTurn(ctx, did, func() error {
+		thing, err := s.thing(ctx, did)
+		if err == nil {
+			err = s.renew(ctx, &thing)
+		}
+		if err == nil && !thing.Gone {
+			err = s.catchUp(ctx, thing)
+		}
+		return err
+	})
+}
+
+// InTurn has f have a device to itself: nothing else happens to it, and it is told nothing.
+func (s *Service) InTurn(ctx context.Context, did accounts.Name, f func() error) error {
+	leave, err := s.turns.take(ctx, did)
+	if err != nil {
+		return fmt.Errorf("turn of %s: %w", did, err)
+	}
+	defer leave()
+	return f()
+}
+
+// maxBehind is how many events of a device may be unfinished: one, unless somebody has put another store in its place.
+const maxBehind = 100
+
+func (s *Service) catchUp(ctx context.Context, thing Thing) error {
+	if s.journal == nil || thing.Home == "" {
+		return nil
+	}
+	last, err := s.store.LastEvent(ctx, thing.ID)
+	if err != nil {
+		return fmt.Errorf("last event of %s: %w", thing.ID, err)
+	}
+	noted, err := s.journal.Noted(ctx, thing, last)
+	if err != nil || noted >= last {
+		return err
+	}
+	behind, err := s.store.EventsOf(ctx, thing.ID, 0, int(min(last-noted, maxBehind)))
+	if err != nil {
+		return fmt.Errorf("events of %s: %w", thing.ID, err)
+	}
+	for _, e := range slices.Backward(behind) {
+		if e.Order <= noted {
+			continue
+		}
+		if err := s.finish(ctx, thing, e, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // eventKey names an event.
@@ -143,6 +229,7 @@ func (s *Service) putEvent(ctx context.Context, did accounts.Name, h Happening) 
 	now := s.now()
 	e := Event{
 		Device: did, ID: h.ID, Type: h.Type, Severity: h.Severity, TS: h.TS, Stored: now.UnixMilli(), Text: h.Text, Data: h.Data,
+		Alarm: h.Alarm,
 	}
 	if e.ID == "" {
 		e.ID = rand.Text()
@@ -224,7 +311,7 @@ func (a Alarm) after(e Event, to AlarmState) (next Alarm, changed bool) {
 
 // AckAlarm says that somebody who controls a device knows of an alarm. ErrTooLate: it is not active.
 func (s *Service) AckAlarm(ctx context.Context, who, did accounts.Name, kind string) (Alarm, error) {
-	thing, err := s.things.May(ctx, who, did, VerbControl)
+	thing, err := s.May(ctx, who, did, VerbControl)
 	if err != nil {
 		return Alarm{}, fmt.Errorf("alarm of %s: %w", did, err)
 	}
@@ -259,15 +346,28 @@ func (s *Service) AckAlarm(ctx context.Context, who, did accounts.Name, kind str
 	return Alarm{}, fmt.Errorf("alarm %s of %s, which others change: %w", kind, did, ErrUnavailable)
 }
 
+// Standing gives how an alarm stands, for who does not ask on somebody's behalf. Its Rev is 0 if it was never raised.
+func (s *Service) Standing(ctx context.Context, did accounts.Name, kind string) (Alarm, error) {
+	a, err := s.store.Alarm(ctx, did, kind)
+	if err != nil {
+		return Alarm{}, fmt.Errorf("alarm %.80q of %s: %w", kind, did, err)
+	}
+	return a, nil
+}
+
 // Events gives up to limit events of a device, the newest first, those whose Order is before before (0: from the newest), to who
 // may see it.
 func (s *Service) Events(ctx context.Context, who, did accounts.Name, before uint64, limit int) ([]Event, error) {
-	if err := s.sees(ctx, who, did); err != nil {
+	since, err := s.since(ctx, who, did)
+	if err != nil {
 		return nil, fmt.Errorf("events of %s: %w", did, err)
 	}
 	all, err := s.store.EventsOf(ctx, did, before, limit)
 	if err != nil {
 		return nil, fmt.Errorf("events of %s: %w", did, err)
+	}
+	if i := slices.IndexFunc(all, func(e Event) bool { return e.Stored < since }); i >= 0 {
+		all = all[:i]
 	}
 	return all, nil
 }

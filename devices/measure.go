@@ -16,7 +16,7 @@ func (s *Service) SetTelemeter(t *Telemeter) { s.telemeter = t }
 // Measure stores what a device has published of what it measures, and tells those who may see it its last values, if they have
 // changed. Its errors are those of Telemeter.Record.
 func (s *Service) Measure(ctx context.Context, did accounts.Name, payload []byte) (Recorded, error) {
-	thing, err := s.things.May(ctx, did, did, VerbSee)
+	thing, err := s.May(ctx, did, did, VerbSee)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
 	}

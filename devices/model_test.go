@@ -185,7 +185,7 @@ func (m *model) about(t *testing.T, rt *rapid.T, what string) {
 		return
 	}
 	n := rapid.IntRange(0, len(m.commands)-1).Draw(rt, "n")
-	cid := commandID("olga", "lamp", fmt.Sprint(n))
+	cid := CommandID("olga", "lamp", fmt.Sprint(n))
 	c := m.commands[cid]
 	switch what {
 	case "say":

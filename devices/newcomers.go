@@ -30,7 +30,11 @@ func (n *newcomers) put(did accounts.Name, who []accounts.Name) {
 	if n.of == nil {
 		n.of = map[accounts.Name][]accounts.Name{}
 	}
-	n.of[did] = append(n.of[did], who...)
+	for _, name := range who {
+		if !slices.Contains(n.of[did], name) {
+			n.of[did] = append(n.of[did], name)
+		}
+	}
 }
 
 func (n *newcomers) take(did accounts.Name) []accounts.Name {

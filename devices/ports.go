@@ -27,6 +27,10 @@ type Store interface {
 	Commands
 	Events
 	Presences
+	// ForgetThing removes what is stored of a device but the thing itself and whether it is there: commands, events, alarms, and
+	// shadows, which become Deleted with the version that follows. Of one that is gone nothing is left of those either. It may be
+	// repeated, and nothing else is written of the device meanwhile.
+	ForgetThing(ctx context.Context, did accounts.Name, gone bool) error
 }
 
 // Registry keeps things.

@@ -196,7 +196,12 @@ func (s *Things) view(ctx context.Context, who accounts.Name, t Thing) (View, er
 	}
 	v.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To != who })
 	if !slices.Contains(v.May, VerbControl) {
-		v.May = append(v.May, commands(v.Grants, s.now().UnixMilli())...)
+		grants, err := s.homeGrants(ctx, t)
+		if err != nil {
+			return View{}, err
+		}
+		grants = slices.DeleteFunc(grants, func(g Grant) bool { return g.To != who })
+		v.May = append(v.May, commands(slices.Concat(v.Grants, grants), s.now().UnixMilli())...)
 	}
 	return v, nil
 }
@@ -220,7 +225,7 @@ func (s *Things) Reset(ctx context.Context, who, did accounts.Name) (Thing, erro
 			}
 		}
 		t.Epoch++
-		t.Grants = nil
+		t.Grants, t.Stale = nil, true
 		return nil
 	})
 	return t, wrap("reset device", did, err)
@@ -272,8 +277,10 @@ func (s *Things) Claim(ctx context.Context, who, did accounts.Name) (Thing, erro
 
 // handOver makes a thing somebody else's.
 func (t *Thing) handOver(to accounts.Name) {
-	t.Owner, t.Home, t.Room, t.Tags, t.Grants = to, "", "", nil, nil
+	t.Owner, t.Home, t.Room, t.Tags, t.Grants, t.Moved = to, "", "", nil, nil, 0
+	t.Bridge = ""
 	t.Epoch++
+	t.Stale = true
 }
 
 // change changes a thing that is not Gone, and tells of it. f is called again if somebody else was faster; it may replace what

@@ -36,7 +36,7 @@ func TestSetChangesWhatItIsTold(t *testing.T) {
 		"title by guest":  {"gus", ThingPatch{Title: ptr("Lamp")}, ErrUnknown, nil},
 		"all": {
 			"olga",
-			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true)},
+			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true), nil},
 			nil,
 			func(t *Thing) {
 				t.Type, t.Model, t.Title, t.Room, t.Tags, t.Serial, t.Sleepy = "lamp", "L1", "Lamp", "Hall", []string{"a", "b"}, true, true
@@ -49,7 +49,7 @@ func TestSetChangesWhatItIsTold(t *testing.T) {
 		"many tags":            {"olga", ThingPatch{Tags: &many}, ErrTooMany, nil},
 		"no UTF-8":             {"olga", ThingPatch{Model: ptr("\xff")}, ErrMalformed, nil},
 		"control characters":   {"olga", ThingPatch{Type: ptr("a\nb")}, ErrMalformed, nil},
-		"out of the home":      {"adam", ThingPatch{Home: ptr("")}, nil, func(t *Thing) { t.Home = "" }},
+		"out of the home":      {"adam", ThingPatch{Home: ptr("")}, nil, func(t *Thing) { t.Home, t.Moved = "", 0 }},
 		"a room of no home":    {"olga", ThingPatch{Home: ptr(""), Room: ptr("Hall")}, ErrMalformed, nil},
 		"into a home not his":  {"olga", ThingPatch{Home: ptr("h.2")}, ErrUnknown, nil},
 		"into none that is":    {"olga", ThingPatch{Home: ptr("h.9")}, ErrUnknown, nil},
@@ -267,17 +267,17 @@ func TestWhatEndsAnOwnership(t *testing.T) {
 		"reset": {
 			func(who accounts.Name) (Thing, error) { return v.Reset(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "yes", "lamp": "yes", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Title: "Lamp", Owner: "olga", Home: "h.1", Room: "Hall", Tags: []string{"a"}, Epoch: 3, Rev: 6},
+			Thing{ID: "lamp", Title: "Lamp", Owner: "olga", Home: "h.1", Room: "Hall", Tags: []string{"a"}, Epoch: 3, Rev: 6, Stale: true},
 		},
 		"release": {
 			func(who accounts.Name) (Thing, error) { return v.Release(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "no", "lamp": "no", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Title: "Lamp", Epoch: 3, Rev: 6},
+			Thing{ID: "lamp", Title: "Lamp", Epoch: 3, Rev: 6, Stale: true},
 		},
 		"remove": {
 			func(who accounts.Name) (Thing, error) { return v.Remove(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "no", "lamp": "no", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Owner: "olga", Epoch: 2, Rev: 6, Gone: true},
+			Thing{ID: "lamp", Owner: "olga", Epoch: 2, Rev: 6, Gone: true, Stale: true},
 		},
 	} {
 		for who, may := range tt.may {

@@ -27,7 +27,9 @@ type Homes interface {
 	Role(ctx context.Context, home string, who accounts.Name) (HomeRole, error)
 	// Members gives all who are more than guests in a home.
 	Members(ctx context.Context, home string) ([]accounts.Name, error)
-	// HomesOf gives the homes in which somebody is more than a guest.
+	// Grants gives what is granted for things of a home, also what has not begun yet.
+	Grants(ctx context.Context, home string) ([]HomeGrant, error)
+	// HomesOf gives the homes in which somebody is more than a guest, or is granted something.
 	HomesOf(ctx context.Context, who accounts.Name) ([]string, error)
 }
 
@@ -73,7 +75,7 @@ func (s *Things) can(ctx context.Context, who accounts.Name, t Thing, v Verb) (b
 	switch {
 	case who == "" || t.Gone:
 		return false, nil
-	case who == t.ID:
+	case who == t.ID, who == t.Bridge: // which speaks for it
 		return v == VerbSee, nil
 	case t.Allows(who, v, s.now().UnixMilli()):
 		return true, nil
@@ -82,7 +84,52 @@ func (s *Things) can(ctx context.Context, who accounts.Name, t Thing, v Verb) (b
 	if err != nil || role.allows(v) {
 		return err == nil, err
 	}
+	grants, err := s.homeGrants(ctx, t)
+	now := s.now().UnixMilli()
+	if err != nil || slices.ContainsFunc(grants, func(g Grant) bool { return g.To == who && g.Holds(now) && g.allows(v) }) {
+		return err == nil, err
+	}
 	return s.steward(ctx, who, t.Home, v)
+}
+
+// homeGrants are what is granted for a thing because of the home, or the room, that it is in.
+func (s *Things) homeGrants(ctx context.Context, t Thing) (all []Grant, err error) {
+	if t.Home == "" || s.homes == nil {
+		return nil, nil
+	}
+	grants, err := s.homes.Grants(ctx, t.Home)
+	if err != nil {
+		return nil, fmt.Errorf("what is granted in %s: %w", t.Home, err)
+	}
+	for _, g := range grants {
+		if g.Room == "" || g.Room == t.Room {
+			all = append(all, g.Grant)
+		}
+	}
+	return all, nil
+}
+
+// Since gives the time from which on somebody who may see a thing may see it: 0, but for who may only because of what is granted to
+// him, for whom it is when the first of the grants that hold now began.
+func (s *Things) Since(ctx context.Context, who accounts.Name, t Thing) (int64, error) {
+	if who == t.ID || who == t.Owner || who == t.Bridge {
+		return 0, nil
+	}
+	role, err := s.role(ctx, t.Home, who)
+	if err != nil || role.allows(VerbSee) {
+		return 0, err
+	}
+	grants, err := s.homeGrants(ctx, t)
+	now, since := s.now().UnixMilli(), int64(-1)
+	for _, g := range slices.Concat(t.Grants, grants) {
+		if g.To == who && g.Holds(now) && g.allows(VerbSee) && (since < 0 || g.Since() < since) {
+			since = g.Since()
+		}
+	}
+	if since < 0 { // nothing holds any more
+		since = now
+	}
+	return since, err
 }
 
 func (r HomeRole) allows(v Verb) bool {
@@ -114,7 +161,7 @@ func (s *Things) InHome(ctx context.Context, t Thing, who accounts.Name) (bool, 
 }
 
 // Viewers gives those who may see a thing now, in order: its owner, whom something is granted, the members of
-// its home, and what looks after that.
+// its home, its bridge, and what looks after that home.
 func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) {
 	if t.Gone {
 		return nil, nil
@@ -122,6 +169,9 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 	var all []accounts.Name
 	if t.Owner != "" {
 		all = append(all, t.Owner)
+	}
+	if t.Bridge != "" {
+		all = append(all, t.Bridge)
 	}
 	for _, g := range t.Grants {
 		if g.To != "" && g.Holds(s.now().UnixMilli()) && g.allows(VerbSee) {
@@ -134,6 +184,15 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 			return nil, fmt.Errorf("members of %s: %w", t.Home, err)
 		}
 		all = append(all, members...)
+		grants, err := s.homeGrants(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range grants {
+			if g.Holds(s.now().UnixMilli()) && g.allows(VerbSee) {
+				all = append(all, g.To)
+			}
+		}
 	}
 	stewards, err := s.Stewards(ctx, t.Home)
 	if err != nil {
@@ -144,11 +203,14 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 	return slices.Compact(all), nil
 }
 
-// Turn is when a grant of the thing begins or ends next, after now; 0: never.
-func (t Thing) Turn(now int64) int64 {
+// Turn is when something that is granted may begin or end next, after now; 0: never.
+func Turn(grants []Grant, now int64) int64 {
 	next := int64(0)
-	for _, g := range t.Grants {
-		for _, at := range []int64{g.From, g.Until} {
+	for _, g := range grants {
+		if g.over(now) {
+			continue
+		}
+		for _, at := range []int64{g.From, g.Until, g.turn(max(now, g.From-1))} {
 			if at > now && (next == 0 || at < next) {
 				next = at
 			}
@@ -156,6 +218,25 @@ func (t Thing) Turn(now int64) int64 {
 	}
 	return next
 }
+
+// HomeGrant is something that is granted for the things of a home, or of one of its rooms.
+type HomeGrant struct {
+	Grant
+	Room string // empty: all of the home
+}
+
+// NewHomeGrant is what is asked for, to be granted by who. Of g only To, Verbs, From, Until, Weekly, Zone and the room count.
+// ErrMalformed, ErrTooMany.
+func (s *Things) NewHomeGrant(who accounts.Name, g HomeGrant) (HomeGrant, error) {
+	g.Grant = s.newGrant(who, g.Grant)
+	if err := label("room", g.Room); err != nil {
+		return g, err
+	}
+	return g, g.check(s.now().UnixMilli())
+}
+
+// Over says whether a grant will never hold again.
+func (g Grant) Over(now int64) bool { return g.over(now) }
 
 // HomeChanged tells who listens that what people are in a home has changed, and with it what they may do with its things.
 func (s *Things) HomeChanged(ctx context.Context, home string) error {

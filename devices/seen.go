@@ -60,6 +60,16 @@ func (s *Things) Views(ctx context.Context, who, after accounts.Name, limit int)
 	return all, nil
 }
 
+// In gives the things in a home, in the order of their names, for who does not ask on somebody's behalf. It ends after an error.
+func (s *Things) In(ctx context.Context, home string) iter.Seq2[Thing, error] {
+	return s.in(ctx, home, "")
+}
+
+// Every gives all things, those that are Gone too.
+func (s *Things) Every(ctx context.Context) iter.Seq2[Thing, error] {
+	return pages("", func(after accounts.Name) ([]Thing, error) { return s.store.Things(ctx, after, pageOfThings) })
+}
+
 // remembered are homes for one question about one account, which is not asked twice.
 type remembered struct {
 	Homes
@@ -175,9 +185,4 @@ func least(heads []*head) (first *head) {
 		}
 	}
 	return first
-}
-
-// In gives the things in a home, in the order of their names, to who need not ask anybody. It ends after an error.
-func (s *Things) In(ctx context.Context, home string) iter.Seq2[Thing, error] {
-	return s.in(ctx, home, "")
 }

@@ -23,7 +23,8 @@ type Topic struct {
 // Post is a command on its way to a device. Its functions are called at most once each, from anywhere, and wait for nothing.
 type Post struct {
 	Device  accounts.Name
-	Path    string // of the topic
+	Bridge  accounts.Name // to whom it goes if the device takes none itself; empty: to nobody
+	Path    string        // of the topic
 	Payload []byte
 	Command Command   // that Payload says
 	Again   bool      // it was written before, as far as anybody knows
@@ -67,6 +68,8 @@ type Service struct {
 	watchers []Watcher
 
 	telemeter *Telemeter // nil: nothing is measured
+	journal   Journal    // nil: nobody writes anything down
+	onlooker  Onlooker   // nil: nobody looks on
 
 	turns     turns
 	commands  clock // devices whose commands are to be looked at
@@ -74,8 +77,11 @@ type Service struct {
 	presences clock // devices whose presence may change
 	beings    beings
 	told      *lru.Cache[eventKey, struct{}]
-	measured  clock // devices of which is to be forgotten what they have measured
+	stale     clock // devices of which is to be forgotten what is stored of them
 	newcomers newcomers
+	borders   clock // devices of which something that is granted may begin
+	looked    looked
+	began     int64 // Unix milliseconds
 	metrics   metrics
 }
 
@@ -87,10 +93,22 @@ func New(cfg Config, store Store, things *Things, log *slog.Logger) *Service {
 	}
 	s := &Service{
 		cfg: cfg, store: store, things: things, log: log, now: time.Now, router: nowhere{}, metrics: newMetrics(), told: told,
+		began: time.Now().UnixMilli(),
 	}
 	things.OnChange(s.thingChanged)
 	return s
 }
+
+// Onlooker is told that something about a device may have become another: it looks for itself. Its methods do not block.
+type Onlooker interface {
+	// Stepped is that a command has taken a step.
+	Stepped(did accounts.Name)
+	// Changed is that the classic shadow has changed.
+	Changed(did accounts.Name)
+}
+
+// SetOnlooker says who looks on. It is called once, before Load.
+func (s *Service) SetOnlooker(w Onlooker) { s.onlooker = w }
 
 // SetRouter says who takes to clients what the service says. What is said last before Load counts.
 func (s *Service) SetRouter(r Router) { s.router = r }
@@ -118,7 +136,8 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.each(ctx, &s.commands, s.attend) })
 	}
 	running.Go(func() { s.each(ctx, &s.presences, s.settle) })
-	running.Go(func() { s.each(ctx, &s.measured, s.forgetMeasured) })
+	running.Go(func() { s.each(ctx, &s.stale, s.refresh) })
+	running.Go(func() { s.each(ctx, &s.borders, s.border) })
 	running.Go(func() { s.runKeeping(ctx) })
 	s.runPurge(ctx)
 	return nil
@@ -183,11 +202,14 @@ func (s *Service) thingChanged(before, after Thing) {
 	if after.Gone || after.Epoch != before.Epoch || before.Owner != "" && after.Owner != before.Owner {
 		s.flights.void(after.ID, s.now().UnixMilli())
 	}
-	if after.Gone || after.Epoch != before.Epoch && before.Rev > 0 {
-		s.measured.set(after.ID, s.now())
+	if after.Stale {
+		s.stale.set(after.ID, s.now())
 	}
 	if s.newcomers.add(before, after) {
 		s.presences.set(after.ID, s.now())
+	}
+	if len(after.Grants) > 0 || after.Home != "" {
+		s.borders.set(after.ID, s.now())
 	}
 	s.commands.set(after.ID, s.now()) // it may be serial no longer, and who has given a command may be nobody now
 }

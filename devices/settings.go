@@ -21,6 +21,7 @@ type ThingPatch struct {
 	Tags   *[]string
 	Serial *bool
 	Sleepy *bool
+	Bridge *accounts.Name // "": it is connected by itself
 }
 
 // Set changes what is known of a thing. Who may manage it may, but only its owner may move it into a home, which he has to manage
@@ -63,7 +64,42 @@ func (s *Things) patch(ctx context.Context, who accounts.Name, t *Thing, p Thing
 	if p.Sleepy != nil {
 		t.Sleepy = *p.Sleepy
 	}
+	if p.Bridge != nil {
+		if err := s.mayBridge(ctx, who, t.ID, *p.Bridge); err != nil {
+			return err
+		}
+		t.Bridge = *p.Bridge
+	}
 	return s.move(ctx, who, t, p)
+}
+
+// mayBridge checks that who manages a thing may have it be connected through another one, which speaks for it then: he has to manage
+// that, too, and it has to be a bridge that is connected by itself.
+func (s *Things) mayBridge(ctx context.Context, who, did, bridge accounts.Name) error {
+	if bridge == "" {
+		return nil
+	}
+	t, err := s.thing(ctx, bridge)
+	if err == nil {
+		err = s.allow(ctx, who, t, VerbManage)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("bridge %.80s: %w", bridge, err)
+	case t.Type != TypeBridge || t.Bridge != "" || bridge == did:
+		return fmt.Errorf("bridge %s: %w", bridge, ErrMalformed)
+	}
+	return nil
+}
+
+// Speaks says whether a device may say something for another one: it is the bridge through which that is connected.
+func (s *Things) Speaks(ctx context.Context, bridge, did accounts.Name) (bool, error) {
+	t, err := s.thing(ctx, did)
+	if err != nil || t.Bridge != bridge || bridge == "" {
+		return false, known(err)
+	}
+	b, err := s.thing(ctx, bridge)
+	return err == nil && b.Type == TypeBridge, known(err)
 }
 
 // move has a thing be in another home, or room.
@@ -72,7 +108,10 @@ func (s *Things) move(ctx context.Context, who accounts.Name, t *Thing, p ThingP
 		if err := s.mayMove(ctx, who, *t, *p.Home); err != nil {
 			return err
 		}
-		t.Home, t.Room = *p.Home, ""
+		t.Home, t.Room, t.Moved = *p.Home, "", 0
+		if t.Home != "" {
+			t.Moved = s.now().UnixMilli()
+		}
 	}
 	if p.Room == nil {
 		return nil

@@ -35,7 +35,7 @@ func validShadowName(name string) bool {
 
 // Shadow gives a shadow of a device, the classic one under the name "", to who may see the device.
 func (s *Service) Shadow(ctx context.Context, who, did accounts.Name, name string) (Shadow, error) {
-	if _, err := s.things.May(ctx, who, did, VerbSee); err != nil {
+	if _, err := s.May(ctx, who, did, VerbSee); err != nil {
 		return Shadow{}, fmt.Errorf("shadow of %s: %w", did, err)
 	}
 	if !validShadowName(name) {
@@ -54,7 +54,7 @@ func (s *Service) shadow(ctx context.Context, did accounts.Name, name string) (S
 
 // Shadows gives up to limit names of a device's named shadows, in order, those after after.
 func (s *Service) Shadows(ctx context.Context, who, did accounts.Name, after string, limit int) ([]string, error) {
-	if _, err := s.things.May(ctx, who, did, VerbSee); err != nil {
+	if _, err := s.May(ctx, who, did, VerbSee); err != nil {
 		return nil, fmt.Errorf("shadows of %s: %w", did, err)
 	}
 	names, err := s.store.ShadowNames(ctx, did, after, limit)
@@ -81,9 +81,9 @@ func (s *Service) UpdateShadow(ctx context.Context, who, did accounts.Name, name
 
 func (s *Service) mayUpdate(ctx context.Context, who, did accounts.Name, u ShadowUpdate) (Thing, error) {
 	if who == did {
-		return s.things.May(ctx, who, did, VerbSee)
+		return s.May(ctx, who, did, VerbSee)
 	}
-	thing, err := s.things.May(ctx, who, did, VerbControl)
+	thing, err := s.May(ctx, who, did, VerbControl)
 	if err == nil && u.Reported.Set {
 		return thing, fmt.Errorf("the reported state is the device's: %w", ErrNoRight)
 	}
@@ -96,7 +96,7 @@ func (s *Service) DeleteShadow(ctx context.Context, who, did accounts.Name, name
 	if who == did {
 		verb = VerbSee
 	}
-	thing, err := s.things.May(ctx, who, did, verb)
+	thing, err := s.May(ctx, who, did, verb)
 	if err != nil {
 		return Shadow{}, fmt.Errorf("delete shadow of %s: %w", did, err)
 	}
@@ -146,6 +146,9 @@ func (s *Service) changeShadow(
 		s.metrics.shadows.WithLabelValues("accepted").Inc()
 		tell(before, after, append(s.viewers(ctx, thing), thing.ID), now)
 		s.shadowChanged(thing, name, before, after)
+		if s.onlooker != nil && name == "" {
+			s.onlooker.Changed(thing.ID)
+		}
 		return after, nil
 	}
 	return Shadow{}, fmt.Errorf("change shadow %q of %s, which others change: %w", name, thing.ID, ErrUnavailable)
@@ -190,7 +193,11 @@ func (s *Service) tellNative(thing Thing, name string, before, after Shadow, des
 	s.router.Tell(to, Topic{Device: thing.ID, Path: pathShadow}, after.document())
 	was, is := before.Delta().State, after.Delta().State
 	if !same(was, is) && (desired || len(is) > 0) {
-		s.router.Tell([]accounts.Name{thing.ID}, Topic{Device: thing.ID, Path: pathWant}, after.want())
+		to := []accounts.Name{thing.ID}
+		if thing.Bridge != "" {
+			to = append(to, thing.Bridge)
+		}
+		s.router.Tell(to, Topic{Device: thing.ID, Path: pathWant}, after.want())
 	}
 }
 
@@ -277,7 +284,7 @@ func (s *Service) serveShadow(ctx context.Context, who, did accounts.Name, name,
 
 // sees gives an error for who may not see a device.
 func (s *Service) sees(ctx context.Context, who, did accounts.Name) error {
-	_, err := s.things.May(ctx, who, did, VerbSee)
+	_, err := s.May(ctx, who, did, VerbSee)
 	return err
 }
 
@@ -287,7 +294,14 @@ func (s *Service) getShadow(ctx context.Context, who, did accounts.Name, name, t
 		return fmt.Errorf("get shadow of %s: %w", did, err)
 	}
 	defer leave()
-	shadow, err := s.Shadow(ctx, who, did, name)
+	thing, err := s.mayInTurn(ctx, who, did, VerbSee)
+	if err != nil {
+		return fmt.Errorf("get shadow of %s: %w", did, err)
+	}
+	if !validShadowName(name) {
+		return rejected(400, "Invalid shadow name")
+	}
+	shadow, err := s.shadow(ctx, thing.ID, name)
 	if err != nil {
 		return err
 	}
@@ -316,7 +330,7 @@ func (s *Service) Now(
 func (s *Service) nowInTurn(
 	ctx context.Context, who, did accounts.Name, wanted func(Topic) bool, give func(Topic, []byte) (more bool),
 ) error {
-	thing, err := s.things.May(ctx, who, did, VerbSee)
+	thing, err := s.mayInTurn(ctx, who, did, VerbSee)
 	switch {
 	case errors.Is(err, ErrUnknown), errors.Is(err, ErrNoRight):
 		return nil
@@ -334,18 +348,18 @@ func (s *Service) nowInTurn(
 			return err
 		}
 	}
-	return s.shadowsNow(ctx, who, did, wanted, give)
+	return s.shadowsNow(ctx, who == did || who == thing.Bridge, did, wanted, give)
 }
 
 func (s *Service) shadowsNow(
-	ctx context.Context, who, did accounts.Name, wanted func(Topic) bool, give func(Topic, []byte) bool,
+	ctx context.Context, itself bool, did accounts.Name, wanted func(Topic) bool, give func(Topic, []byte) bool,
 ) error {
 	topics := func(name string) []Topic {
 		if name != "" {
 			return []Topic{awsTopic(did, name, "update/delta")}
 		}
 		all := []Topic{{Device: did, Path: pathShadow}, awsTopic(did, name, "update/delta")}
-		if who == did {
+		if itself {
 			all = append(all, Topic{Device: did, Path: pathWant})
 		}
 		return all

@@ -14,6 +14,7 @@ type Thing struct {
 	Title string        // what people call it
 	Owner accounts.Name // empty: nobody has claimed it
 	Home  string        // the conversation (h.…) that it is in; empty: none
+	Moved int64         // since when it is there
 	Room  string        // of the home
 	Tags  []string      // at most MaxTags
 
@@ -27,6 +28,7 @@ type Thing struct {
 	Epoch   uint64 // grows when it is reset to what it was in the factory
 	Rev     uint64 // grows with each change; 0: it is not stored
 	Gone    bool   // it was removed; its name is never given away again
+	Stale   bool   // what is stored of it besides this is to be forgotten: it is somebody else's, or gone
 }
 
 // Limits of what a Thing holds.
@@ -54,10 +56,19 @@ type Grant struct {
 	By    accounts.Name
 	From  int64 // 0: at once
 	Until int64 // 0: for ever
+	Made  int64 // when it was granted; 0: it is not known
+
+	Weekly []Window // when it holds in the time between; none: always. At most MaxWindows
+	Zone   string   // of Weekly: where it is so late
 }
 
 // Holds says whether a grant is one at a time.
-func (g Grant) Holds(now int64) bool { return now >= g.From && (g.Until == 0 || now < g.Until) }
+func (g Grant) Holds(now int64) bool {
+	return now >= g.From && (g.Until == 0 || now < g.Until) && g.inWindow(now)
+}
+
+// Since is when it began: nothing of before is for who has it.
+func (g Grant) Since() int64 { return max(g.From, g.Made) }
 
 // Of gives what a grant lets its receiver do.
 func (g Grant) allows(v Verb) bool {
@@ -74,12 +85,15 @@ func (t Thing) Allows(who accounts.Name, v Verb, now int64) bool {
 	return slices.ContainsFunc(t.Grants, func(g Grant) bool { return g.To == who && g.Holds(now) && g.allows(v) })
 }
 
-// Seers are those whose lists of devices the thing is in: its owner and whom something was granted, also if it has not begun or
-// is over.
+// Seers are those whose lists of devices the thing is in: its owner, its bridge, and whom something was granted, also if it has
+// not begun or is over.
 func (t Thing) Seers() []accounts.Name {
 	var all []accounts.Name
 	if t.Owner != "" && !t.Gone {
 		all = append(all, t.Owner)
+	}
+	if t.Bridge != "" && !t.Gone {
+		all = append(all, t.Bridge)
 	}
 	for _, g := range t.Grants {
 		if !t.Gone {

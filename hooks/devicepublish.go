@@ -29,6 +29,7 @@ const (
 	sayAck   = "ack"
 	sayTele  = "tele"
 	sayLoc   = "loc"
+	sayAbout = "about"
 	saySet   = "set"
 	sayCall  = "call"
 	sayClaim = "claim"
@@ -46,7 +47,7 @@ func parseTold(topic string) (t told, ok bool) {
 	}
 	t = told{did: accounts.Name(levels[1]), what: levels[2]}
 	switch rest := levels[3:]; t.what {
-	case sayState, sayEvent, sayTele, sayLoc, saySet, sayCall, sayClaim, sayReset:
+	case sayState, sayEvent, sayTele, sayLoc, saySet, sayCall, sayClaim, sayReset, sayAbout:
 		return t, len(rest) == 0
 	case "cmd":
 		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
@@ -109,6 +110,12 @@ func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish)
 
 func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
 	itself := t.did == c.account
+	if !itself && !t.aws && t.what != saySet && t.what != sayCall && t.what != sayAbout { // for whom a bridge speaks
+		var err error
+		if itself, err = g.rooms.Things.Speaks(ctx, c.account, t.did); err != nil {
+			return g.refused(c, p, "", err)
+		}
+	}
 	switch {
 	case t.jobs != "":
 		return g.serveJobs(ctx, c, t, p)
@@ -136,6 +143,11 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.thingIs(ctx, c, t, p)
 	case t.what == sayEvent:
 		return g.happened(ctx, c, t, p)
+	case t.what == sayAbout:
+		if err := g.rooms.Devices.HearAll(ctx, c.account, p.Payload); err != nil {
+			return g.refused(c, p, "", err)
+		}
+		return g.done(c, p, deviceAck{Device: t.did})
 	case t.what == sayAck:
 		return g.ackCommand(ctx, c, t, p)
 	case t.what == sayClaim:
@@ -164,7 +176,11 @@ func (g *Gateway) setShadow(
 	if err != nil {
 		return g.refused(c, p, "", err)
 	}
-	shadow, err := g.rooms.Devices.UpdateShadow(ctx, c.account, t.did, "", u)
+	who := c.account
+	if t.what == sayState { // it is the device, or speaks for it
+		who = t.did
+	}
+	shadow, err := g.rooms.Devices.UpdateShadow(ctx, who, t.did, "", u)
 	if err != nil {
 		return g.refused(c, p, "", err)
 	}

@@ -95,17 +95,15 @@ func publishTo(ctx context.Context, r *sessions.Registry, to []accounts.Name, wr
 
 // Post implements devices.Router.
 func (t *Things) Post(p devices.Post) error {
-	written := spelled(devices.Topic{Device: p.Device, Path: p.Path})
-	options := sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost}
-	err := t.registry.Post(p.Device, sessions.Publish{
-		Topic: seenBy(written, p.Device), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
-		ResponseTopic: written + "/ack",
-	}, options)
+	err := t.post(p.Device, p)
 	if errors.Is(err, sessions.ErrUnheard) { // it may have been made for ThingsBoard
 		err = t.registry.Post(p.Device, sessions.Publish{
 			Topic: ownTopic(p.Device, dialects.CommandTopic(p.Command)), Payload: dialects.CommandPayload(p.Command),
 			QoS: 1, Dup: p.Again, ContentType: "application/json",
-		}, options)
+		}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
+	}
+	if errors.Is(err, sessions.ErrUnheard) && p.Bridge != "" {
+		err = t.post(p.Bridge, p)
 	}
 	switch {
 	case errors.Is(err, sessions.ErrUnheard):
@@ -114,6 +112,15 @@ func (t *Things) Post(p devices.Post) error {
 		return devices.ErrUnfit
 	}
 	return err
+}
+
+// post writes a command to a device, or to the one that it is connected through.
+func (t *Things) post(to accounts.Name, p devices.Post) error {
+	written := spelled(devices.Topic{Device: p.Device, Path: p.Path})
+	return t.registry.Post(to, sessions.Publish{
+		Topic: seenBy(written, to), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
+		ResponseTopic: written + "/ack",
+	}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
 }
 
 // Has says whether topics of a filter may say something: sessions.Current.
@@ -135,7 +142,7 @@ func (t *Things) Give(
 	if !ok {
 		return "", nil
 	}
-	if takesCommands(filter, viewer) {
+	if takesCommands(filter, viewer, viewer) {
 		t.devices.Ready(viewer)
 	}
 	last, topic, _ := strings.Cut(after, " ")
@@ -183,6 +190,14 @@ func (t *Things) give(
 			return false
 		}
 		return covers(filter, seenBy(written, viewer))
+	}
+	if viewer != did && after == "" && takesCommands(filter, viewer, did) {
+		switch speaks, err := t.things.Speaks(ctx, viewer, did); {
+		case err != nil:
+			return "", err
+		case speaks:
+			t.devices.Ready(did)
+		}
 	}
 	say := func(topic devices.Topic, payload []byte) bool {
 		written := spelled(topic)
@@ -279,10 +294,10 @@ func serverMessage(topic string, payload []byte) *sessions.Message {
 		Topic: topic, Payload: payload, QoS: 1, ContentType: "application/json", Time: time.Now().Truncate(time.Millisecond)}
 }
 
-// takesCommands says whether a filter of a device covers the commands that it is given.
-func takesCommands(filter string, device accounts.Name) bool {
-	return covers(filter, seenBy("dev/"+string(device)+"/cmd/+", device)) ||
-		covers(filter, ownTopic(device, dialects.ThingsBoardCommand+"+"))
+// takesCommands says whether a filter of somebody covers the commands that a device is given.
+func takesCommands(filter string, viewer, device accounts.Name) bool {
+	return covers(filter, seenBy("dev/"+string(device)+"/cmd/+", viewer)) ||
+		viewer == device && covers(filter, ownTopic(device, dialects.ThingsBoardCommand+"+"))
 }
 
 var _ devices.Router = (*Things)(nil)

@@ -78,6 +78,8 @@ func (homes) Role(_ context.Context, _ string, who accounts.Name) (devices.HomeR
 func (homes) Members(context.Context, string) ([]accounts.Name, error) {
 	return nil, errors.ErrUnsupported
 }
+func (homes) Grants(context.Context, string) ([]devices.HomeGrant, error) { return nil, nil }
+
 func (homes) HomesOf(context.Context, accounts.Name) ([]string, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -39,6 +39,9 @@ func (h *Heirs) Leave(ctx context.Context, name accounts.Name) error {
 		}
 		return heir, err
 	})
+	if err == nil {
+		err = h.homes.strip(ctx, name)
+	}
 	if err != nil {
 		return fmt.Errorf("things of %s: %w", name, err)
 	}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 )
 
 const (
@@ -26,11 +28,16 @@ const (
 type Homes struct {
 	chat   *chat.Service
 	things *devices.Things
+	kept   records.Store
 	now    func() time.Time
 	log    *slog.Logger
 	ended  func(ctx context.Context, home string) error // nil: nobody wants to know
 
+	writing chan struct{} // has something in it while what is kept is being changed
+
 	mu      sync.Mutex // guards what follows
+	houses  map[string]house
+	granted map[accounts.Name]map[string]int // how many grants somebody has in homes
 	known   map[string]known
 	watch   func(home string) // nil: nobody wants to know
 	changes uint64            // grows with each change: what was read before one is not remembered after it
@@ -43,10 +50,14 @@ type known struct {
 }
 
 // NewHomes has things know who is in the homes of a messenger. It is called once, before either is used.
-func NewHomes(ch *chat.Service, things *devices.Things, now func() time.Time, log *slog.Logger) *Homes {
-	h := &Homes{chat: ch, things: things, now: now, log: log, known: map[string]known{}}
+func NewHomes(ch *chat.Service, things *devices.Things, kept records.Store, now func() time.Time, log *slog.Logger) *Homes {
+	h := &Homes{
+		chat: ch, things: things, kept: kept, now: now, log: log, writing: make(chan struct{}, 1), known: map[string]known{},
+		houses: map[string]house{}, granted: map[accounts.Name]map[string]int{},
+	}
 	things.SetHomes(h)
 	ch.OnHome(h.changed)
+	ch.SetSight(h.Shows)
 	return h
 }
 
@@ -99,7 +110,7 @@ func (h *Homes) Members(ctx context.Context, home string) (all []accounts.Name, 
 	return all, err
 }
 
-// HomesOf gives the homes in which somebody is more than a guest.
+// HomesOf gives the homes in which somebody is more than a guest, or is granted something.
 func (h *Homes) HomesOf(ctx context.Context, who accounts.Name) (all []string, err error) {
 	list, err := h.chat.HomesOf(ctx, who)
 	if err != nil {
@@ -111,6 +122,11 @@ func (h *Homes) HomesOf(ctx context.Context, who accounts.Name) (all []string, e
 			return nil, err
 		case role != devices.HomeNone && role != devices.HomeGuest:
 			all = append(all, string(c))
+		}
+	}
+	for _, home := range h.grantedIn(who) {
+		if !slices.Contains(all, home) {
+			all = append(all, home)
 		}
 	}
 	return all, nil

@@ -217,6 +217,11 @@ type counting struct {
 	read map[uint64][]*Member     // by the message up to which they have read
 }
 
+// device says whether a sender is a device of a home: everybody else who writes there is, or was, a member.
+func (k *counting) device(who accounts.Name) bool {
+	return k.kind == chat.KindHome && !slices.ContainsFunc(k.at.members, func(m *Member) bool { return m.Who == who })
+}
+
 func (c *checker) message(r *Message) {
 	if c.conversation == nil || c.conversation.name != r.C {
 		c.endConversation()
@@ -236,7 +241,7 @@ func (c *checker) message(r *Message) {
 	c.place(k, r)
 	c.body(r.Body, "message", r.C, r.Seq)
 	own, wrote := k.own[r.From]
-	if !r.Silent {
+	if !r.Silent && !k.device(r.From) {
 		own++
 	}
 	// Who watches a live room and is not in it is counted only as long as he is remembered.

@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"time"
+
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
@@ -24,6 +26,8 @@ type Thing struct {
 	Epoch   uint64            `json:"epoch,omitempty"`
 	Rev     uint64            `json:"rev"`
 	Gone    bool              `json:"gone,omitempty"`
+	Moved   int64             `json:"moved,omitempty"`
+	Stale   bool              `json:"stale,omitempty"`
 }
 
 // Grant lets somebody do something with a thing.
@@ -34,6 +38,17 @@ type Grant struct {
 	By    accounts.Name `json:"by,omitempty"`
 	From  int64         `json:"from,omitempty"`
 	Until int64         `json:"until,omitempty"`
+	Made  int64         `json:"made,omitempty"`
+
+	Weekly []Window `json:"weekly,omitempty"`
+	Zone   Text     `json:"zone,omitempty"`
+}
+
+// Window is a part of the week in which a grant holds: days (0 is Sunday) and minutes of the day.
+type Window struct {
+	Days []time.Weekday `json:"days,omitempty"`
+	From int            `json:"from,omitempty"`
+	To   int            `json:"to,omitempty"`
 }
 
 // Shadow is what a device has said that it is, and what it should be, also one that was deleted. Shadows are sorted by device and
@@ -90,6 +105,7 @@ type Event struct {
 	Stored   int64         `json:"stored,omitempty"`
 	Text     Text          `json:"text,omitempty"`
 	Data     Body          `json:"data,omitempty"`
+	Alarm    devices.AlarmState `json:"alarm,omitempty"`
 }
 
 // Alarm is how an alarm of a device stands. Alarms are sorted by device and type.

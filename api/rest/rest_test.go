@@ -27,6 +27,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -105,6 +106,7 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 		Telemetry: devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, quiet),
 		Jobs:      jobs.NewService(jobs.DefaultConfig(), store.Records(), things, nil, nil, quiet),
 	}
+	rooms.Homes = spaces.NewHomes(rooms.Chat, things, store.Records(), time.Now, quiet)
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)
 	n.handler = New(n.table, n.acc, opts...)

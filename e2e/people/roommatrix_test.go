@@ -50,6 +50,11 @@ group.role         not_member not_member not_member not_member not_member no_rig
 group.transfer     not_member not_member not_member not_member not_member no_right   no_right   no_right   ok         gone
 group.dissolve     not_member not_member not_member not_member not_member no_right   no_right   no_right   ok         no_right
 group.members      not_member not_member not_member not_member not_member ok         ok         ok         ok         ok
+home.get           not_member not_member not_member not_member not_member not_member not_member not_member not_member not_member
+home.set           not_member not_member not_member not_member not_member not_member not_member not_member not_member not_member
+home.revoke        not_member not_member not_member not_member not_member not_member not_member not_member not_member not_member
+home.grants        not_member not_member not_member not_member not_member not_member not_member not_member not_member not_member
+home.grant         not_member not_member not_member not_member not_member not_member not_member not_member not_member not_member
 box.drop           no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv    no_conv
 
 Live               refused    refused    refused    refused    refused    ok         ok         ok         ok         refused
@@ -64,6 +69,7 @@ Typing             not_member not_member not_member not_member not_member ok    
 // roomInputs are what the operations are asked; who has none is asked for the room alone.
 var roomInputs = map[string]func(c *roomCell) M{
 	"send":           func(c *roomCell) M { return M{"c": c.room, "body": M{"text": "hello"}} },
+	"home.grant":     func(c *roomCell) M { return M{"c": c.room, "to": c.third, "verbs": []string{"see"}} },
 	"read":           func(c *roomCell) M { return M{"c": c.room, "seq": 1} },
 	"recv":           func(c *roomCell) M { return M{"c": c.room, "seq": 1} },
 	"rcpt.list":      func(c *roomCell) M { return M{"c": c.room, "seq": c.own()} },

@@ -204,10 +204,7 @@ func (a *appending) admit(ctx context.Context, t *turn, from *memberDoc) (adm ad
 		return adm, a.draft.Refuse
 	case t.kind.Room():
 		r := t.room([]accounts.Name{from.U}, t.now)
-		if a.draft.Everyone && !r.Of(from.U).Admin() {
-			return adm, chat.ErrNoRight
-		}
-		return adm, r.Write(from.U)
+		return adm, r.Takes(&a.draft)
 	case t.kind == chat.KindNotes:
 		adm.created = t.Created == 0
 		return adm, nil

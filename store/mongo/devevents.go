@@ -28,6 +28,8 @@ type eventDoc struct {
 	Text     string        `bson:"text,omitempty"`
 	Data     []byte        `bson:"data,omitempty"`
 
+	Alarm devices.AlarmState `bson:"alarm,omitempty"`
+
 	Last   bool          `bson:"last"`
 	Newest accounts.Name `bson:"newest,omitempty"` // Device, as long as it may be the last
 }

@@ -35,6 +35,7 @@ var movedDocs = []struct {
 	{sideChangeDoc{}, []any{transfer.SideChange{}}},
 	{thingDoc{}, []any{transfer.Thing{}}},
 	{grantDoc{}, []any{transfer.Grant{}}},
+	{windowDoc{}, []any{transfer.Window{}}},
 	{shadowDoc{}, []any{transfer.Shadow{}}},
 	{commandDoc{}, []any{transfer.Command{}}},
 	{outcomeDoc{}, []any{transfer.Outcome{}}},

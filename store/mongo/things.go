@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -30,6 +31,8 @@ type thingDoc struct {
 	Created int64         `bson:"created,omitempty"` // Unix milliseconds, as all times of devices
 	Epoch   int64         `bson:"epoch,omitempty"`
 	Gone    bool          `bson:"gone,omitempty"`
+	Moved   int64         `bson:"moved,omitempty"`
+	Stale   bool          `bson:"stale,omitempty"`
 
 	Seers []accounts.Name `bson:"seers,omitempty"`
 	In    string          `bson:"in,omitempty"` // Home, unless it is gone
@@ -42,6 +45,16 @@ type grantDoc struct {
 	By    accounts.Name  `bson:"by,omitempty"`
 	From  int64          `bson:"from,omitempty"`
 	Until int64          `bson:"until,omitempty"`
+	Made  int64          `bson:"made,omitempty"`
+
+	Weekly []windowDoc `bson:"weekly,omitempty"`
+	Zone   string      `bson:"zone,omitempty"`
+}
+
+type windowDoc struct {
+	Days []time.Weekday `bson:"days,omitempty"`
+	From int            `bson:"from,omitempty"`
+	To   int            `bson:"to,omitempty"`
 }
 
 func (t *thingDoc) thing() (out devices.Thing) {

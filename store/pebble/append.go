@@ -90,10 +90,7 @@ func (a *appending) admitLocked(b *pebble.Batch, now int64) error {
 		return a.draft.Refuse
 	case conv.room != nil:
 		r := a.parties.roomLocked([]accounts.Name{a.draft.From})
-		if a.draft.Everyone && !r.Of(a.draft.From).Admin() {
-			return chat.ErrNoRight
-		}
-		return r.Write(a.draft.From)
+		return r.Takes(&a.draft)
 	case conv.direct == nil:
 		a.parties.createLocked(b, now)
 		return nil
@@ -202,7 +199,9 @@ func (p *parties) appendLocked(b *pebble.Batch, d chat.Draft, content []byte, no
 	c.ts = max(c.ts, now)
 	if !d.Silent {
 		c.n++
-		sender.own++
+		if !d.Device { // who reads nothing, and has no row that this would be kept in
+			sender.own++
+		}
 	}
 	place := placeRow{TS: c.ts, N: c.n, Own: sender.own}
 	put(b, messageKey(c.name, c.head), append(encode(place), content...))

@@ -1,6 +1,8 @@
 package pebble
 
 import (
+	"time"
+
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
 )
@@ -21,6 +23,8 @@ type thingRow struct {
 	Epoch   uint64        `cbor:"13,keyasint,omitempty"`
 	Rev     uint64        `cbor:"14,keyasint"`
 	Gone    bool          `cbor:"15,keyasint,omitempty"`
+	Moved   int64         `cbor:"16,keyasint,omitempty"`
+	Stale   bool          `cbor:"17,keyasint,omitempty"`
 }
 
 type grantRow struct {
@@ -30,15 +34,42 @@ type grantRow struct {
 	By    accounts.Name  `cbor:"4,keyasint,omitempty"`
 	From  int64          `cbor:"5,keyasint,omitempty"`
 	Until int64          `cbor:"6,keyasint,omitempty"`
+	Made  int64          `cbor:"7,keyasint,omitempty"`
+
+	Weekly []windowRow `cbor:"8,keyasint,omitempty"`
+	Zone   string      `cbor:"9,keyasint,omitempty"`
+}
+
+type windowRow struct {
+	Days []time.Weekday `cbor:"1,keyasint,omitempty"`
+	From int            `cbor:"2,keyasint,omitempty"`
+	To   int            `cbor:"3,keyasint,omitempty"`
+}
+
+func grantRowOf(g devices.Grant) grantRow {
+	r := grantRow{ID: g.ID, To: g.To, Verbs: g.Verbs, By: g.By, From: g.From, Until: g.Until, Made: g.Made, Zone: g.Zone}
+	for _, w := range g.Weekly {
+		r.Weekly = append(r.Weekly, windowRow(w))
+	}
+	return r
+}
+
+func (r grantRow) grant() devices.Grant {
+	g := devices.Grant{ID: r.ID, To: r.To, Verbs: r.Verbs, By: r.By, From: r.From, Until: r.Until, Made: r.Made, Zone: r.Zone}
+	for _, w := range r.Weekly {
+		g.Weekly = append(g.Weekly, devices.Window(w))
+	}
+	return g
 }
 
 func thingRowOf(t devices.Thing) thingRow {
 	r := thingRow{
 		Type: t.Type, Model: t.Model, Title: t.Title, Owner: t.Owner, Home: t.Home, Room: t.Room, Tags: t.Tags,
 		Serial: t.Serial, Sleepy: t.Sleepy, Bridge: t.Bridge, Created: t.Created, Epoch: t.Epoch, Rev: t.Rev, Gone: t.Gone,
+		Moved: t.Moved, Stale: t.Stale,
 	}
 	for _, g := range t.Grants {
-		r.Grants = append(r.Grants, grantRow(g))
+		r.Grants = append(r.Grants, grantRowOf(g))
 	}
 	return r
 }
@@ -47,9 +78,10 @@ func (r thingRow) thing(did accounts.Name) devices.Thing {
 	t := devices.Thing{
 		ID: did, Type: r.Type, Model: r.Model, Title: r.Title, Owner: r.Owner, Home: r.Home, Room: r.Room, Tags: r.Tags,
 		Serial: r.Serial, Sleepy: r.Sleepy, Bridge: r.Bridge, Created: r.Created, Epoch: r.Epoch, Rev: r.Rev, Gone: r.Gone,
+		Moved: r.Moved, Stale: r.Stale,
 	}
 	for _, g := range r.Grants {
-		t.Grants = append(t.Grants, devices.Grant(g))
+		t.Grants = append(t.Grants, g.grant())
 	}
 	return t
 }
@@ -135,18 +167,21 @@ type eventRow struct {
 	Stored   int64  `cbor:"5,keyasint,omitempty"`
 	Text     string `cbor:"6,keyasint,omitempty"`
 	Data     []byte `cbor:"7,keyasint,omitempty"`
+
+	Alarm devices.AlarmState `cbor:"8,keyasint,omitempty"`
 }
 
 func eventRowOf(e devices.Event) eventRow {
 	return eventRow{
 		ID: e.ID, Type: e.Type, Severity: e.Severity, TS: e.TS, Stored: e.Stored, Text: e.Text, Data: e.Data,
+		Alarm: e.Alarm,
 	}
 }
 
 func (r eventRow) event(did accounts.Name, order uint64) devices.Event {
 	return devices.Event{
 		Device: did, Order: order, ID: r.ID, Type: r.Type, Severity: r.Severity, TS: r.TS, Stored: r.Stored, Text: r.Text,
-		Data: r.Data,
+		Data: r.Data, Alarm: r.Alarm,
 	}
 }
 

@@ -241,7 +241,7 @@ func testPurgeCommands(k *kit) {
 func event(order uint64, id string) devices.Event {
 	return devices.Event{
 		Device: "lamp", ID: id, Order: order, Type: "door", Severity: "warn", TS: int64(900 + order), Stored: int64(1000 + order),
-		Text: "open ☀", Data: json.RawMessage(`{"a":1.0}`),
+		Text: "open ☀", Data: json.RawMessage(`{"a":1.0}`), Alarm: devices.AlarmCleared,
 	}
 }
 

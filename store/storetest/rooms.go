@@ -18,6 +18,7 @@ var roomTests = []test{
 	{"members get what is sent while they are in", testRoomMembers},
 	{"a step that fails or says nothing writes nothing", testRoomNothing},
 	{"homes have guests and rooms", testHome},
+	{"devices write into homes that they are not in", testDeviceInHome},
 	{"links lead to rooms", testRoomLinks},
 	{"large rooms are listed", testRoomLarge},
 	{"senders of rooms are told by how many it was read", testRoomReceipts},
@@ -146,6 +147,67 @@ func testHome(k *kit) {
 	r, err := k.chat().Room(k.ctx(), home)
 	k.ok("home", err)
 	equal(k, "rooms", r.Info.Rooms, "")
+}
+
+func testDeviceInHome(k *kit) {
+	const home chat.Conversation = "h.home"
+	says := func(mid, words string) chat.Draft {
+		d := draft(home, "lamp", mid, words)
+		d.Kind, d.Device = chat.KindDeviceEvent, true
+		return d
+	}
+	unread := func(who accounts.Name, want uint64) {
+		k.Helper()
+		tallies, _, err := k.chat().Tallies(k.ctx(), who)
+		k.ok("tallies", err)
+		got := uint64(0)
+		for _, t := range tallies {
+			got += t.Unread()
+		}
+		equal(k, "unread of "+string(who), got, want)
+	}
+	_, _, err := k.chat().Append(k.ctx(), says("1", "too early"))
+	k.is("to no home", err, chat.ErrNoConversation)
+	k.take(home, alice, create(alice))
+	k.take(home, alice, enter(bob), bob)
+	_, _, err = k.chat().Append(k.ctx(), draft(home, "lamp", "1", "as anybody"))
+	k.is("of who is not in it", err, chat.ErrNotMember)
+
+	m := k.send(says("1", "hot"))
+	equal(k, "own", m.Own, 0)
+	quiet := says("2", "warm")
+	quiet.Silent = true
+	k.send(quiet)
+	for range 2 {
+		again, _, err := k.chat().Append(k.ctx(), says("1", "hot"))
+		k.ok("again", err)
+		equal(k, "dup", again.Dup, true)
+		equal(k, "seq", again.Message.Seq, m.Seq)
+		equal(k, "sender", k.look(bob, home, m.Seq).From, "lamp")
+		unread(alice, 1)
+		unread(bob, 1)
+		k.crash()
+	}
+	k.send(draft(home, alice, "", "I see"))
+	unread(alice, 1)
+	unread(bob, 2)
+	k.mark(home, bob, 99, 99)
+	unread(bob, 0)
+	equal(k, "own of the second", k.send(says("4", "hotter")).Own, 0)
+	unread(bob, 1)
+
+	edit := editing(home, "lamp", m.Seq, "cold")
+	k.refused(edit, chat.ErrNotMember)
+	edit.Device = true
+	changed := k.apply(edit)
+	same(k, "told", changed.Told, []accounts.Name{alice, bob})
+	for range 2 {
+		equal(k, "body", string(k.look(bob, home, m.Seq).Body), string(said("cold")))
+		k.crash()
+	}
+	k.take(home, alice, step(func(r *chat.Room) error { r.Ended = r.Now; return nil }))
+	_, _, err = k.chat().Append(k.ctx(), says("3", "late"))
+	k.is("to a home that has ended", err, chat.ErrEnded)
 }
 
 func testRoomLinks(k *kit) {

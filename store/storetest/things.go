@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -18,6 +19,71 @@ var thingTests = []test{
 	{"the names of shadows are those that are there", testShadowNames},
 	{"presence is replaced, and who is online is listed", testPresences},
 	{"what is known of many is written at once", testManyPresences},
+	{"what is stored of a thing is forgotten", testForgetThing},
+}
+
+func testForgetThing(k *kit) {
+	d := k.devices()
+	fill := func(did accounts.Name) {
+		k.ok("put shadow", d.PutShadow(k.ctx(), did, "", devices.Shadow{Version: 1}))
+		k.ok("put shadow", d.PutShadow(k.ctx(), did, "s", devices.Shadow{Version: 1}))
+		k.ok("put presences", d.PutPresences(k.ctx(), []devices.Presence{{Device: did, State: devices.Online}}))
+		k.ok("put alarm", d.PutAlarm(k.ctx(), devices.Alarm{Device: did, Type: "hot", State: devices.AlarmActive, Rev: 1}))
+		for order := range uint64(300) {
+			e := event(order+1, fmt.Sprint(order))
+			e.Device = did
+			k.putEvent(e)
+			state := devices.CommandQueued
+			if order%2 == 0 {
+				state = devices.CommandFailed
+			}
+			c := command(order+1, state)
+			c.Device, c.ID = did, fmt.Sprint(order)
+			k.putCommand(c)
+		}
+	}
+	check := func(did accounts.Name, is bool, version uint64) {
+		k.Helper()
+		equal(k, "last event", k.lastEvent(did) > 0, is)
+		equal(k, "commands", len(k.commandsOf(did)) > 0, is)
+		equal(k, "open commands", len(k.openOrders(did)) > 0, is)
+		equal(k, "busy", slices.Contains(k.busy(), did), is)
+		alarm, err := d.Alarm(k.ctx(), did, "hot")
+		k.ok("alarm", err)
+		equal(k, "alarm", alarm.Rev > 0, is)
+		for _, name := range []string{"", "s"} {
+			s, err := d.Shadow(k.ctx(), did, name)
+			k.ok("shadow", err)
+			equal(k, "version of shadow "+name, s.Version, version)
+			equal(k, "shadow "+name+" is there", s.There(), is)
+		}
+		names, err := d.ShadowNames(k.ctx(), did, "", 10)
+		k.ok("names", err)
+		equal(k, "names", len(names) > 0, is)
+	}
+	fill("lamp")
+	fill("lamp2")
+	for range 2 {
+		k.ok("forget", d.ForgetThing(k.ctx(), "lamp", false))
+		check("lamp", false, 2)
+		check("lamp2", true, 1)
+		k.crash()
+		d = k.devices()
+	}
+	p, err := d.Presence(k.ctx(), "lamp")
+	k.ok("presence", err)
+	equal(k, "state", p.State, devices.Online)
+	k.ok("forget", d.ForgetThing(k.ctx(), "lamp", true))
+	check("lamp", false, 0)
+	p, err = d.Presence(k.ctx(), "lamp")
+	k.ok("presence", err)
+	equal(k, "state", p.State, "")
+	there, err := d.There(k.ctx(), "", 10)
+	k.ok("there", err)
+	equal(k, "there", len(there), 1)
+	k.ok("forget nothing", d.ForgetThing(k.ctx(), "none", true))
+	fill("lamp")
+	check("lamp", true, 1)
 }
 
 // testDeviceSwaps tries every method that compares before it sets.
@@ -64,10 +130,12 @@ func testDeviceSwaps(k *kit) {
 // lamp is a thing with something in every field.
 func lamp() devices.Thing {
 	return devices.Thing{
-		ID: "lamp", Type: "light", Model: "L\x001", Title: "Lampe ☀", Owner: alice, Home: "h.1", Room: "kitchen",
+		ID: "lamp", Type: "light", Model: "L\x001", Title: "Lampe ☀", Owner: alice, Home: "h.1", Room: "kitchen", Moved: 7, Stale: true,
 		Tags: []string{"a", "b"}, Serial: true, Sleepy: true, Bridge: "hub",
 		Grants: []devices.Grant{
-			{ID: "g1", To: bob, Verbs: []devices.Verb{devices.VerbSee, "cmd:on"}, By: alice, From: 5, Until: 1 << 41},
+			{ID: "g1", To: bob, Verbs: []devices.Verb{devices.VerbSee, "cmd:on"}, By: alice, From: 5, Until: 1 << 41, Made: 4, Zone: "Europe/Berlin", Weekly: []devices.Window{
+				{Days: []time.Weekday{time.Monday, time.Friday}, From: 540, To: 780}, {From: 1320, To: 1},
+			}},
 			{ID: "g2", To: carol, Verbs: []devices.Verb{devices.VerbControl}, By: alice},
 			{ID: "g3", To: bob, Verbs: []devices.Verb{devices.VerbManage}, By: alice},
 		},
