@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,24 +46,14 @@ func (s *Service) Run(ctx context.Context) error {
 
 // round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
 func (s *Service) round(ctx context.Context) (next time.Time, err error) {
-	for _, did := range take(s, s.changed) {
-		if err := s.review(ctx, did); err != nil {
-			s.mu.Lock()
-			s.changed[did] = true
-			s.mu.Unlock()
-			return time.Time{}, err
-		}
+	if err := drain(ctx, s, s.changed, s.review); err != nil {
+		return time.Time{}, err
 	}
 	if err := s.each(ctx, kindExecution, s.expire); err != nil {
 		return time.Time{}, err
 	}
-	for _, id := range take(s, s.stale) {
-		if err := s.step(ctx, id); err != nil {
-			s.mu.Lock()
-			s.stale[id] = true
-			s.mu.Unlock()
-			return time.Time{}, err
-		}
+	if err := drain(ctx, s, s.stale, s.step); err != nil {
+		return time.Time{}, err
 	}
 	err = s.each(ctx, kindJob, func(ctx context.Context, r records.Record) error {
 		job, err := jobOf(r)
@@ -79,15 +71,25 @@ func (s *Service) round(ctx context.Context) (next time.Time, err error) {
 	return s.next(ctx)
 }
 
-// take takes all out of a set that s.mu guards.
-func take[K comparable](s *Service, set map[K]bool) (all []K) {
+// drain does for all that is in a set, which s.mu guards, what sees to it. After an error the rest is in it again.
+func drain[K comparable](ctx context.Context, s *Service, set map[K]bool, do func(context.Context, K) error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k := range set {
-		all = append(all, k)
-	}
+	all := slices.Collect(maps.Keys(set))
 	clear(set)
-	return all
+	s.mu.Unlock()
+	for i, k := range all {
+		err := do(ctx, k)
+		if err == nil {
+			continue
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, k := range all[i:] {
+			set[k] = true
+		}
+		return err
+	}
+	return nil
 }
 
 // each does for all records of a kind that are due what sees to it that they are not.
