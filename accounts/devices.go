@@ -14,23 +14,41 @@ const changeTries = 16
 // AddDevice makes an account for a device, with its first secret, which is not stored: this is the only time that it can be read.
 // Nobody need own it. ErrBadName, ErrTaken; ErrUnknown: there is no such owner.
 func (s *Service) AddDevice(ctx context.Context, did string, owner Name) (secret string, err error) {
+	secret = NewDeviceSecret()
+	if err := s.AddDeviceWith(ctx, did, owner, secret); err != nil {
+		return "", err
+	}
+	return secret, nil
+}
+
+// NewDeviceSecret gives a secret for AddDeviceWith.
+func NewDeviceSecret() string {
+	secret, _ := newSecret(devicePrefix)
+	return secret
+}
+
+// AddDeviceWith is AddDevice with a secret of NewDeviceSecret, by which the caller knows the account again if he does not get an
+// answer. ErrCredentials: it is none.
+func (s *Service) AddDeviceWith(ctx context.Context, did string, owner Name, secret string) error {
 	name, err := ParseDevice(did)
+	if err == nil && !isDeviceSecret(secret) {
+		err = ErrCredentials
+	}
 	if err == nil {
 		err = s.mayOwn(ctx, owner)
 	}
 	if err != nil {
-		return "", fmt.Errorf("add device %.80q: %w", did, err)
+		return fmt.Errorf("add device %.80q: %w", did, err)
 	}
-	secret, digest := newSecret(devicePrefix)
 	now := s.now()
-	d := Device{Name: name, Owner: owner, Secrets: []Secret{{Digest: digest, Created: now}}, Created: now, Rev: 1}
+	d := Device{Name: name, Owner: owner, Secrets: []Secret{{Digest: DigestOf(secret), Created: now}}, Created: now, Rev: 1}
 	if err = s.store.CreateDevice(ctx, d); err == nil {
 		err = s.stillOwns(ctx, name, owner)
 	}
 	if err != nil {
-		return "", fmt.Errorf("add device %s: %w", name, err)
+		return fmt.Errorf("add device %s: %w", name, err)
 	}
-	return secret, nil
+	return nil
 }
 
 // mayOwn gives ErrUnknown for an owner whose account is not one, or was deleted.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,9 +48,13 @@ const (
 	kindMade  = "made"  // of a batch, by device
 )
 
+// ErrNoBatch means that there is no such batch. It is an ErrUnknown, too.
+var ErrNoBatch = fmt.Errorf("%w, nor a batch that makes one", ErrUnknown)
+
 // Enroller makes the accounts of devices.
 type Enroller interface {
-	AddDevice(ctx context.Context, did string, owner accounts.Name) (secret string, err error)
+	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
+	AddDeviceWith(ctx context.Context, did string, owner accounts.Name, secret string) error
 	RotateSecret(ctx context.Context, did accounts.Name) (secret string, err error)
 	DropOldSecret(ctx context.Context, did accounts.Name) error
 }
@@ -61,11 +66,12 @@ type Factory struct {
 	accounts Enroller
 	records  records.Store
 	now      func() time.Time
+	turns    turns // of devices that are made
 }
 
 // NewFactory makes one.
 func NewFactory(things *Things, work *Service, acc Enroller, store records.Store, now func() time.Time) *Factory {
-	return &Factory{things, work, acc, store, now}
+	return &Factory{things: things, work: work, accounts: acc, records: store, now: now}
 }
 
 // AddBatch adds a batch, and gives it with its secret, which can be read this once. Of b Owner, Type, Model, Limit and End count,
@@ -164,7 +170,7 @@ func (f *Factory) AnyOpen(ctx context.Context) (bool, error) {
 	}
 }
 
-// RevokeBatch is the end of a batch: it makes no devices any more. Those that it has made remain. ErrUnknown.
+// RevokeBatch is the end of a batch: it makes no devices any more. Those that it has made remain. ErrNoBatch.
 func (f *Factory) RevokeBatch(ctx context.Context, key string) (Batch, error) {
 	b, err := f.changeBatch(ctx, key, func(b *Batch) error { b.Revoked = true; return nil })
 	if err != nil {
@@ -173,33 +179,43 @@ func (f *Factory) RevokeBatch(ctx context.Context, key string) (Batch, error) {
 	return b, nil
 }
 
-// madeBy is what is kept of a device that a batch has made.
+// madeBy is what is kept of a device that a batch makes.
 type madeBy struct {
-	Name string `json:"name"` // what the device calls itself
+	Name    string            `json:"name"`              // what the device calls itself
+	Secrets []accounts.Digest `json:"secrets,omitempty"` // with which its account was to be made; the newest last
+	Whole   bool              `json:"whole,omitempty"`   // its account is known to be one of the batch's
+	rev     uint64            // 0: there is none
+}
+
+// maxOwnName is how long the name may be that a device gives itself, in bytes.
+const maxOwnName = 256
+
+// maxTried is how many secrets are remembered with which an account was to be made.
+const maxTried = 8
+
+// has says whether the batch has made an account. What else has this name may be somebody's who knows nothing of the batch.
+func (m madeBy) has(account accounts.Device) bool {
+	return m.Whole || slices.ContainsFunc(m.Secrets, account.Has)
 }
 
 // Provision makes a device of a batch, which calls itself name, and gives it a secret, which can be read this once. A device that
 // asks again before it was ever connected is given another secret, and the one before is worthless: the answer may not have
-// come. accounts.ErrTaken: there is, or was, one of this did; ErrTooMany: the batch, or its owner, has made all that it may;
-// ErrUnknown: the batch has ended.
+// come. accounts.ErrBadName; accounts.ErrTaken: there is, or was, one of this did; ErrTooMany: the batch, or its owner, has made
+// all that it may; ErrUnknown: the batch has ended.
 func (f *Factory) Provision(ctx context.Context, b Batch, did accounts.Name, name string) (t Thing, secret string, err error) {
 	defer func() { err = wrap("provision device", did, err) }()
 	if _, err := accounts.ParseDevice(string(did)); err != nil {
 		return Thing{}, "", err
 	}
-	again, err := f.madeBefore(ctx, b, did, name)
+	if len(name) > maxOwnName {
+		return Thing{}, "", fmt.Errorf("its own name of %d bytes: %w", len(name), accounts.ErrBadName)
+	}
+	leave, err := f.turns.take(ctx, did)
 	if err != nil {
 		return Thing{}, "", err
 	}
-	if !again {
-		if err := f.reserve(ctx, b, did, name); err != nil {
-			return Thing{}, "", err
-		}
-	}
-	secret, err = f.accounts.AddDevice(ctx, string(did), b.Owner)
-	if errors.Is(err, accounts.ErrTaken) && again {
-		secret, err = f.anew(ctx, did)
-	}
+	defer leave()
+	made, err := f.madeBefore(ctx, b, did, name)
 	if err != nil {
 		return Thing{}, "", err
 	}
@@ -207,47 +223,80 @@ func (f *Factory) Provision(ctx context.Context, b Batch, did accounts.Name, nam
 	if label("title", title) != nil {
 		title = ""
 	}
-	t, err = f.things.Make(ctx, Added{ID: did, Owner: b.Owner, ThingPatch: ThingPatch{Type: &b.Type, Model: &b.Model, Title: &title}})
-	if errors.Is(err, accounts.ErrTaken) && again {
+	a := Added{ID: did, Owner: b.Owner, ThingPatch: ThingPatch{Type: &b.Type, Model: &b.Model, Title: &title}}
+	switch account, missing := f.accounts.Device(ctx, did); {
+	case errors.Is(missing, accounts.ErrUnknown):
+		secret, err = f.open(ctx, b, made, a)
+	case missing != nil:
+		err = missing
+	case !made.has(account):
+		err = accounts.ErrTaken
+	default:
+		secret, err = f.anew(ctx, b, made, did)
+	}
+	if err != nil {
+		return Thing{}, "", err
+	}
+	t, err = f.things.Make(ctx, a)
+	if errors.Is(err, accounts.ErrTaken) && made.rev > 0 {
 		t, err = f.things.thing(ctx, did)
 	}
 	return t, secret, err
 }
 
-// madeBefore says whether a batch has begun to make this device before, and may do so again.
-func (f *Factory) madeBefore(ctx context.Context, b Batch, did accounts.Name, name string) (bool, error) {
+// open makes the account of a device.
+func (f *Factory) open(ctx context.Context, b Batch, made madeBy, a Added) (secret string, err error) {
+	if err := f.things.MayMake(ctx, a); err != nil {
+		return "", err
+	}
+	if made.rev == 0 {
+		if err := f.reserve(ctx, b); err != nil {
+			return "", err
+		}
+	}
+	secret = accounts.NewDeviceSecret()
+	made.Secrets = append(made.Secrets, accounts.DigestOf(secret))
+	made.Secrets = made.Secrets[max(len(made.Secrets)-maxTried, 0):]
+	if err := f.putMade(ctx, b, a.ID, made); err != nil {
+		return "", err
+	}
+	return secret, f.accounts.AddDeviceWith(ctx, string(a.ID), b.Owner, secret)
+}
+
+// madeBefore gives what a batch has begun to make before, if it may do so again.
+func (f *Factory) madeBefore(ctx context.Context, b Batch, did accounts.Name, name string) (made madeBy, err error) {
 	r, err := f.records.Record(ctx, records.Key{Kind: kindMade, Scope: b.Key, ID: string(did)})
 	switch {
 	case errors.Is(err, records.ErrNone):
-		return false, nil
+		return madeBy{Name: name}, nil
 	case err != nil:
-		return false, err
+		return made, err
 	}
-	var made madeBy
 	if err := json.Unmarshal(r.Body, &made); err != nil {
-		return false, fmt.Errorf("record of what batch %s has made: %w", b.Key, err)
+		return made, fmt.Errorf("record of what batch %s has made: %w", b.Key, err)
 	}
+	made.rev = r.Rev
 	if made.Name != name { // another device, whose name comes to the same
-		return false, accounts.ErrTaken
+		return made, accounts.ErrTaken
 	}
 	t, err := f.things.store.Thing(ctx, did)
 	switch {
 	case errors.Is(err, ErrUnknown): // it was not finished
-		return true, nil
+		return made, nil
 	case err != nil:
-		return false, err
+		return made, err
 	case t.Gone || t.Owner != b.Owner:
-		return false, accounts.ErrTaken
+		return made, accounts.ErrTaken
 	}
 	presence, err := f.work.ownPresence(ctx, did)
 	if err == nil && presence.State != "" {
 		err = accounts.ErrTaken
 	}
-	return true, err
+	return made, err
 }
 
-// reserve counts a device that a batch is about to make, and notes which one it is.
-func (f *Factory) reserve(ctx context.Context, b Batch, did accounts.Name, name string) error {
+// reserve counts a device that a batch is about to make.
+func (f *Factory) reserve(ctx context.Context, b Batch) error {
 	_, err := f.changeBatch(ctx, b.Key, func(b *Batch) error {
 		switch {
 		case !b.Open(f.now().UnixMilli()):
@@ -258,22 +307,31 @@ func (f *Factory) reserve(ctx context.Context, b Batch, did accounts.Name, name 
 		b.Made++
 		return nil
 	})
+	return err
+}
+
+// putMade notes which device a batch makes.
+func (f *Factory) putMade(ctx context.Context, b Batch, did accounts.Name, made madeBy) error {
+	body, err := json.Marshal(made)
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(madeBy{name})
-	if err != nil {
-		return err
-	}
-	err = f.records.Put(ctx, records.Record{Key: records.Key{Kind: kindMade, Scope: b.Key, ID: string(did)}, Rev: 1, Body: body})
+	k := records.Key{Kind: kindMade, Scope: b.Key, ID: string(did)}
+	err = f.records.Put(ctx, records.Record{Key: k, Rev: made.rev + 1, Body: body})
 	if errors.Is(err, records.ErrChanged) { // at the same moment
 		return accounts.ErrTaken
 	}
 	return err
 }
 
-// anew gives a device a secret beside which no other is good.
-func (f *Factory) anew(ctx context.Context, did accounts.Name) (string, error) {
+// anew gives a device that the batch has made a secret beside which no other is good.
+func (f *Factory) anew(ctx context.Context, b Batch, made madeBy, did accounts.Name) (string, error) {
+	if !made.Whole { // by its secret it is not known again
+		made.Secrets, made.Whole = nil, true
+		if err := f.putMade(ctx, b, did, made); err != nil {
+			return "", err
+		}
+	}
 	secret, err := f.accounts.RotateSecret(ctx, did)
 	if err == nil {
 		err = f.accounts.DropOldSecret(ctx, did)
@@ -283,12 +341,12 @@ func (f *Factory) anew(ctx context.Context, did accounts.Name) (string, error) {
 
 func (f *Factory) batch(ctx context.Context, key string) (Batch, error) {
 	if !validWord(key, maxBatchKey) {
-		return Batch{}, fmt.Errorf("batch %.80q: %w", key, ErrUnknown)
+		return Batch{}, fmt.Errorf("batch %.80q: %w", key, ErrNoBatch)
 	}
 	r, err := f.records.Record(ctx, records.Key{Kind: kindBatch, ID: key})
 	switch {
 	case errors.Is(err, records.ErrNone):
-		return Batch{}, fmt.Errorf("batch %s: %w", key, ErrUnknown)
+		return Batch{}, fmt.Errorf("batch %s: %w", key, ErrNoBatch)
 	case err != nil:
 		return Batch{}, fmt.Errorf("batch %s: %w", key, err)
 	}
@@ -316,7 +374,7 @@ func (f *Factory) put(ctx context.Context, b *Batch) error {
 	return err
 }
 
-// changeBatch changes a batch; do is called again if somebody else was faster. ErrUnknown.
+// changeBatch changes a batch; do is called again if somebody else was faster. ErrNoBatch.
 func (f *Factory) changeBatch(ctx context.Context, key string, do func(*Batch) error) (Batch, error) {
 	for range maxTries {
 		b, err := f.batch(ctx, key)

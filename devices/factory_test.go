@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,8 +144,33 @@ func TestABatchMakesAsManyDevicesAsItMay(t *testing.T) {
 	wantErr(t, "it has been there", err, accounts.ErrTaken)
 	_, _, err = w.Provision(t.Context(), b, "alice", "alice")
 	wantErr(t, "the name of a user", err, accounts.ErrTaken)
+	_, _, err = w.Provision(t.Context(), b, "p-2", strings.Repeat("-", 1<<20)+"p-2")
+	wantErr(t, "a name that is kept, and longer than any record", err, accounts.ErrBadName)
 	_, _, err = w.Provision(t.Context(), b, "p-3", "p-3")
 	wantErr(t, "one too many", err, devices.ErrTooMany)
+}
+
+// Whoever has the key of one batch has nothing of what another one has made.
+func TestABatchMakesNothingAnothersItsOwn(t *testing.T) {
+	w := openWorks(t)
+	one, _ := w.batch(t, devices.Batch{})
+	other, _ := w.batch(t, devices.Batch{})
+	_, secret, err := w.Provision(t.Context(), one, "p1", "p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.accounts.AddDevice(t.Context(), "p2", ""); err != nil { // without a thing, as if it was not finished
+		t.Fatal(err)
+	}
+	w.now = time.Now().Add(time.Hour)
+	for _, did := range []accounts.Name{"p1", "p2", "alice"} {
+		for range 3 {
+			_, _, err := w.Provision(t.Context(), other, did, string(did))
+			wantErr(t, string(did), err, accounts.ErrTaken)
+		}
+	}
+	_, err = w.accounts.AuthenticateToken(t.Context(), secret, netip.Addr{})
+	wantErr(t, "log in with what it was given", err, nil)
 }
 
 // forgetful makes accounts, and once does not say so.
@@ -153,13 +179,62 @@ type forgetful struct {
 	forgot bool
 }
 
-func (f *forgetful) AddDevice(ctx context.Context, did string, owner accounts.Name) (string, error) {
-	secret, err := f.Service.AddDevice(ctx, did, owner)
+func (f *forgetful) AddDeviceWith(ctx context.Context, did string, owner accounts.Name, secret string) error {
+	err := f.Service.AddDeviceWith(ctx, did, owner, secret)
 	if !f.forgot {
 		f.forgot = true
-		return "", accounts.ErrUnavailable
+		return accounts.ErrUnavailable
 	}
-	return secret, err
+	return err
+}
+
+func TestABatchTakesNoDeviceThatItHasNotMade(t *testing.T) {
+	w := openWorks(t)
+	secrets := map[accounts.Name]string{}
+	for did, owner := range map[accounts.Name]accounts.Name{"hers": "alice", "nobodys": ""} { // none was ever connected
+		secret, err := w.accounts.AddDevice(t.Context(), string(did), owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.things.Make(t.Context(), devices.Added{ID: did, Owner: owner}); err != nil {
+			t.Fatal(err)
+		}
+		secrets[did] = secret
+	}
+	secret, err := w.accounts.AddDevice(t.Context(), "begun", "") // and no more
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets["begun"] = secret
+	other, _ := w.batch(t, devices.Batch{})
+	if _, secrets["others"], err = w.Provision(t.Context(), other, "others", "others"); err != nil {
+		t.Fatal(err)
+	}
+	for _, owner := range []accounts.Name{"", "alice"} {
+		b, _ := w.batch(t, devices.Batch{Owner: owner, Limit: 1})
+		for did, secret := range secrets {
+			for range 2 {
+				_, _, err := w.Provision(t.Context(), b, did, string(did))
+				wantErr(t, string(did), err, accounts.ErrTaken)
+			}
+			_, err = w.accounts.AuthenticateToken(t.Context(), secret, netip.Addr{})
+			wantErr(t, "log in as "+string(did), err, nil)
+		}
+		_, _, err = w.Provision(t.Context(), b, "new"+owner, "new")
+		wantErr(t, "the only one that is made", err, nil)
+	}
+}
+
+func TestABatchMakesNoAccountForWhoHasNoRoom(t *testing.T) {
+	w := openWorks(t)
+	w.things.LimitOwned(1)
+	b, _ := w.batch(t, devices.Batch{Owner: "alice"})
+	_, _, err := w.Provision(t.Context(), b, "p1", "p1")
+	wantErr(t, "the first", err, nil)
+	_, _, err = w.Provision(t.Context(), b, "p2", "p2")
+	wantErr(t, "the second", err, devices.ErrTooMany)
+	_, err = w.accounts.Device(t.Context(), "p2")
+	wantErr(t, "its account", err, accounts.ErrUnknown)
 }
 
 func TestWhatWasMadeHalfIsMadeWhole(t *testing.T) {
@@ -174,4 +249,10 @@ func TestWhatWasMadeHalfIsMadeWhole(t *testing.T) {
 	}
 	_, err = w.accounts.AuthenticateToken(t.Context(), secret, netip.Addr{})
 	wantErr(t, "log in", err, nil)
+	for range 2 {
+		_, secret, err = w.Provision(t.Context(), b, "p1", "p1")
+		wantErr(t, "once more", err, nil)
+	}
+	_, err = w.accounts.AuthenticateToken(t.Context(), secret, netip.Addr{})
+	wantErr(t, "log in with the last secret", err, nil)
 }

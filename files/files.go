@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 var (
@@ -107,20 +108,6 @@ func (d *Dir) Open(sum string) (io.ReadSeekCloser, error) {
 	return f, nil
 }
 
-// Names gives the names of all files.
-func (d *Dir) Names() (all []string, err error) {
-	entries, err := os.ReadDir(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		if valid(e.Name()) {
-			all = append(all, e.Name())
-		}
-	}
-	return all, err
-}
-
 // Remove removes a file; who reads it reads on. One that is not there is no error.
 func (d *Dir) Remove(sum string) error {
 	if !valid(sum) {
@@ -130,6 +117,30 @@ func (d *Dir) Remove(sum string) error {
 		return err
 	}
 	return nil
+}
+
+// Before gives the files that were last put before a time.
+func (d *Dir) Before(when time.Time) (sums []string, err error) {
+	all, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) { // there was none yet
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range all {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if valid(entry.Name()) && info.ModTime().Before(when) {
+			sums = append(sums, entry.Name())
+		}
+	}
+	return sums, nil
 }
 
 // valid says whether a name is one that Put gives: nothing else in the file system is ever touched.

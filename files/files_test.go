@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func TestAFileIsKeptUnderItsSum(t *testing.T) {
@@ -50,13 +51,19 @@ func TestAFileIsKeptUnderItsSum(t *testing.T) {
 	if left, err := os.ReadDir(path); err != nil || len(left) != 2 {
 		t.Errorf("%v, %v", left, err)
 	}
-	if names, err := d.Names(); err != nil || len(names) != 2 {
-		t.Errorf("%v, %v", names, err)
-	}
 	for range 2 {
 		if err := d.Remove(sum); err != nil {
 			t.Error(err)
 		}
+	}
+	if old, err := d.Before(time.Now().Add(-time.Hour)); err != nil || len(old) != 0 {
+		t.Errorf("put long ago: %v, %v", old, err)
+	}
+	if old, err := d.Before(time.Now().Add(time.Hour)); err != nil || len(old) != 1 {
+		t.Errorf("put at all: %v, %v", old, err)
+	}
+	if none, err := In(filepath.Join(path, "none")).Before(time.Now()); err != nil || len(none) != 0 {
+		t.Errorf("where nothing was put: %v, %v", none, err)
 	}
 	for _, bad := range []string{sum, "", "..", "../" + sum[:61], strings.ToUpper(sum)} {
 		if _, err := d.Open(bad); !errors.Is(err, ErrNone) {

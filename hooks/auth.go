@@ -77,14 +77,24 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		c.batch = showing.name
 	}
 	options.Device = proof.Device
-	c.account, c.device, c.options, c.grants = account, proof.Device, options, p.g.cfg.grantsOf(account, proof.Device)
+	c.account, c.device, c.options, c.grants = account, proof.Device, options, &Grants{}
+	if !c.applicant {
+		if c.grants, c.home, err = p.g.grantsOf(c.ctx, account, proof.Device); err != nil {
+			return p.g.refuse(cl, connectCode(err))
+		}
+	}
 	if pk.Connect.WillFlag {
 		if c.will, err = c.parseWill(pk, p.g.cfg.TopicSize); err != nil {
 			return p.g.refuse(cl, packets.ErrNotAuthorized)
 		}
 	}
 	var ok bool
-	if c.place, ok = p.g.limits.enter(account, c.id); !ok {
+	if c.applicant { // each is an account of its own
+		c.place, ok = p.g.applicants.enter(applicantName, string(account))
+	} else {
+		c.place, ok = p.g.limits.enter(account, c.id)
+	}
+	if !ok {
 		return p.g.refuse(cl, packets.ErrQuotaExceeded)
 	}
 	c.conn.Authenticated()

@@ -28,6 +28,7 @@ const (
 	sayEvent = "event"
 	sayAck   = "ack"
 	sayTele  = "tele"
+	sayLoc   = "loc"
 	saySet   = "set"
 	sayCall  = "call"
 	sayClaim = "claim"
@@ -45,7 +46,7 @@ func parseTold(topic string) (t told, ok bool) {
 	}
 	t = told{did: accounts.Name(levels[1]), what: levels[2]}
 	switch rest := levels[3:]; t.what {
-	case sayState, sayEvent, sayTele, saySet, sayCall, sayClaim, sayReset:
+	case sayState, sayEvent, sayTele, sayLoc, saySet, sayCall, sayClaim, sayReset:
 		return t, len(rest) == 0
 	case "cmd":
 		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
@@ -131,6 +132,8 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 			return g.refused(c, p, "", err)
 		}
 		return g.done(c, p, deviceAck{Device: t.did})
+	case t.what == sayLoc:
+		return g.thingIs(ctx, c, t, p)
 	case t.what == sayEvent:
 		return g.happened(ctx, c, t, p)
 	case t.what == sayAck:

@@ -92,17 +92,27 @@ func (c Config) Validate() error {
 
 // Rooms are what the plug-ins hand over to.
 type Rooms struct {
-	Accounts *accounts.Service
-	Chat     *chat.Service
-	Table    *api.Table
-	Sessions *sessions.Registry
-	Devices  *devices.Service
-	Things   *devices.Things
-	Jobs     *jobs.Service
-	Claims   *devices.Claims
-	Factory  *devices.Factory
-
+	Accounts     *accounts.Service
+	Chat         *chat.Service
+	Table        *api.Table
+	Sessions     *sessions.Registry
+	Devices      *devices.Service
+	Things       *devices.Things
+	Claims       *devices.Claims
+	Factory      *devices.Factory
+	Jobs         *jobs.Service
 	Provisioning *provisioning.Desk
+	Places       *Places // nil: nobody says where he is
+	Bridges      Bridges // nil: nobody listens to them
+}
+
+// Bridges listen to what devices say that speak for others in a home.
+type Bridges interface {
+	// Arrived is that such a device has connected. It waits for nothing.
+	Arrived(did accounts.Name, home string)
+	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much to
+	// be heard.
+	Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte)
 }
 
 // Gateway runs MQTT connections.
@@ -112,7 +122,9 @@ type Gateway struct {
 	log    *slog.Logger
 	server *mqtt.Server
 	limits *accountLimits
-	serial atomic.Uint64 // numbers connections
+	// applicants are all those who have no account, together.
+	applicants *accountLimits
+	serial     atomic.Uint64 // numbers connections
 
 	// wills counts connections that were made with a will that mochi knows of. It is counted by each connection itself: mochi
 	// writes to the will without a lock when the connection ends.
@@ -140,7 +152,8 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, rooms: rooms, log: log,
-		limits: newAccountLimits(cfg.AccountConnections, cfg.AccountPublishRate, cfg.AccountPublishBurst),
+		limits:     newAccountLimits(cfg.AccountConnections, cfg.AccountPublishRate, cfg.AccountPublishBurst),
+		applicants: newAccountLimits(maxApplicants, 0, 0),
 		server: mqtt.New(&mqtt.Options{
 			Capabilities:            capabilities,
 			ClientNetReadBufferSize: 1024,
@@ -173,7 +186,12 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 		rooms.Sessions.Disconnect(did, packets.ErrNotAuthorized.Code)
 	})
 	rooms.Sessions.SetGrants(func(who accounts.Name, device bool, filter string) bool {
-		c := &connection{account: who, device: device, grants: cfg.grantsOf(who, device)}
+		grants, _, err := g.grantsOf(context.Background(), who, device)
+		if err != nil { // rather than that it gets what it may not
+			log.Warn("filter taken back, because it is not known whether it is granted", "account", who, "filter", filter, "err", err)
+			return false
+		}
+		c := &connection{account: who, device: device, grants: grants}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
 	return g, nil
@@ -196,6 +214,7 @@ type connection struct {
 	version   byte           // of MQTT: 4 or 5
 	options   sessions.Options
 	grants    *Grants        // what the account may do with free topics
+	home      string         // that a device is mounted in; empty: none
 	place     *place         // among the connections of the account
 	link      *sessions.Link // nil until the session is connected
 	number    sessions.Number

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -124,6 +125,11 @@ func (g *Gateway) revisionOf(s showing) uint64 {
 // recheck is called when the session can be found by those who revoke tokens, disable accounts and change passwords, and end
 // their sessions: what they did before that, and after authentication, nobody has told this connection.
 func (g *Gateway) recheck(c *connection) error {
+	if c.home != "" { // which may not be its home any more
+		if home, err := g.rooms.Things.Mount(c.ctx, c.account); err != nil || home != c.home {
+			return cmp.Or(err, accounts.ErrUnavailable)
+		}
+	}
 	if g.revisionOf(c.showing) == c.revision {
 		return nil
 	}

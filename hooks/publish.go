@@ -104,6 +104,8 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 		return g.piece(ctx, c, asked, p)
 	case ofThings(p.Topic) || board:
 		return g.device(ctx, c, p)
+	case ofPlaces(p.Topic):
+		return g.place(ctx, c, p)
 	case ok && c.device: // people write to each other
 		return g.refused(c, p, "", errNoTopic)
 	case !ok:
@@ -244,6 +246,9 @@ func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from session
 	case status != accounts.Active: // it was disabled, and its connection ended for that
 		return sessions.Outcome{}
 	}
-	c.device, c.grants = device, g.cfg.grantsOf(c.account, device)
+	c.device = device
+	if c.grants, c.home, err = g.grantsOf(ctx, c.account, device); err != nil {
+		return sessions.Outcome{Fatal: packets.ErrServerBusy.Code}
+	}
 	return g.handle(ctx, c, w.Publish, origin)
 }

@@ -132,6 +132,7 @@ func (t *Things) shared(device accounts.Name, accepted []byte) {
 const (
 	applicantName = "provision"     // its user name, as ThingsBoard has it
 	applicantTime = 2 * time.Minute // how long it may be connected
+	maxApplicants = 200             // how many are connected at a time: nobody knows who they are
 )
 
 // batchMark begins the user name of who shows the key and secret of a batch when he connects.

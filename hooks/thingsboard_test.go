@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
@@ -186,5 +188,43 @@ func TestADeviceAsksForAnAccount(t *testing.T) {
 	}
 	if got := ask(c, "/provision/request", request("DEVICE_NAME", secret)); got["status"] != "FAILURE" || !strings.Contains(got["errorMsg"], "name") {
 		t.Errorf("when it has been there: %v", got)
+	}
+}
+
+func TestStrangersWhoAskForAccountsAreFew(t *testing.T) {
+	n := start(t)
+	if _, _, err := n.Factory().AddBatch(t.Context(), devices.Batch{}); err != nil {
+		t.Fatal(err)
+	}
+	connect := func(user, password string) (*wire.Client, byte) {
+		cl, ack, err := wire.Open(n.MQTT(), wire.V5, wire.Connect{User: user, Password: password, ClientID: user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cl.Close() })
+		return cl, ack.Reason
+	}
+	var last *wire.Client
+	for i := range 200 {
+		cl, code := connect("provision", "")
+		if code != 0 {
+			t.Fatalf("number %d: CONNACK %#x", i, code)
+		}
+		last = cl
+	}
+	if _, code := connect("provision", ""); code != 0x97 {
+		t.Errorf("one too many: CONNACK %#x", code)
+	}
+	if _, code := connect("alice", brokertest.Password); code != 0 {
+		t.Errorf("who has an account: CONNACK %#x", code)
+	}
+	_ = last.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if _, code := connect("provision", ""); code == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nobody may come in the place of one who has gone")
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,7 +63,11 @@ func (s *Service) serve(ctx context.Context, did accounts.Name, path string, r r
 	}
 	a.Timestamp, a.ClientToken = s.now().Unix(), r.ClientToken
 	s.tell(did, "jobs/"+path+"/accepted", encoded(a))
-	return s.announce(ctx, did)
+	err = s.announce(ctx, did)
+	if err != nil {
+		s.rouse()
+	}
+	return err
 }
 
 func (s *Service) list(did accounts.Name) answer {
@@ -79,15 +84,38 @@ func (s *Service) list(did accounts.Name) answer {
 
 // first gives what a device is to do next, and the job; ok is false if that is nothing.
 func (s *Service) first(ctx context.Context, did accounts.Name) (e Execution, job Job, ok bool, err error) {
-	all := s.pending(did)
-	if len(all) == 0 {
-		return e, job, false, nil
+	for _, p := range s.pending(did) {
+		e, err = s.execution(ctx, p.Job, did)
+		if err == nil {
+			job, err = s.job(ctx, p.Job)
+		}
+		if err != nil {
+			return e, job, false, err
+		}
+		if ok, err = s.still(ctx, e, job); ok || err != nil {
+			return e, job, ok, err
+		}
 	}
-	e, err = s.execution(ctx, all[0].Job, did)
-	if err == nil {
-		job, err = s.job(ctx, e.Job)
+	return Execution{}, Job{}, false, nil
+}
+
+// still says whether a device may be told of an execution: who has made the job may not manage it any more, and nobody has said so.
+// Then Run ends it.
+func (s *Service) still(ctx context.Context, e Execution, job Job) (bool, error) {
+	fits, err := s.fits(ctx, job, e.Device)
+	if err != nil || fits(e) {
+		return err == nil, err
 	}
-	return e, job, err == nil, err
+	s.doubtful(e.Device)
+	s.rouse()
+	return false, nil
+}
+
+// doubtful has Run look at what a device has to do, and tell it, in its next round.
+func (s *Service) doubtful(did accounts.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed[did] = true
 }
 
 func (s *Service) start(ctx context.Context, did accounts.Name, r request) (answer, error) {
@@ -139,10 +167,16 @@ func (s *Service) given(ctx context.Context, did accounts.Name, r request) (e Ex
 		return e, job, err
 	}
 	job, err = s.job(ctx, r.job)
-	if errors.Is(err, ErrUnknown) {
+	switch {
+	case errors.Is(err, ErrUnknown):
 		return e, job, missing
+	case err != nil || e.Status.Over():
+		return e, job, err
 	}
-	return e, job, err
+	if ok, err := s.still(ctx, e, job); err != nil || !ok {
+		return e, job, cmp.Or[error](err, missing)
+	}
+	return e, job, nil
 }
 
 func (s *Service) update(ctx context.Context, did accounts.Name, r request) (answer, error) {
@@ -184,8 +218,13 @@ func (s *Service) announceAlone(ctx context.Context, did accounts.Name) error {
 	return s.announce(ctx, did)
 }
 
-// announce tells a device what it has to do, if that has changed.
-func (s *Service) announce(ctx context.Context, did accounts.Name) error {
+// announce tells a device what it has to do, if that has changed. What goes wrong is tried again in the next round.
+func (s *Service) announce(ctx context.Context, did accounts.Name) (err error) {
+	defer func() {
+		if err != nil {
+			s.doubtful(did)
+		}
+	}()
 	all := s.pending(did)
 	var now said
 	if len(all) > 0 {

@@ -219,6 +219,12 @@ type New struct {
 	Window   *Window
 }
 
+// namesFiles says whether the document, which check has seen, has itself what the service says of files.
+func (n New) namesFiles() bool {
+	var document map[string]json.RawMessage
+	return json.Unmarshal(n.Document, &document) != nil || document[filesField] != nil
+}
+
 func (n New) check() error {
 	badTitle := len(n.Title) > MaxTitle || !utf8.ValidString(n.Title)
 	if badTitle || n.Timeout < 0 || n.Timeout > MaxTimeout || len(n.Files) > MaxFiles {

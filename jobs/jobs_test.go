@@ -89,6 +89,16 @@ func TestOneIsFirstAndTheRestFollows(t *testing.T) {
 	b.stands(job, "COMPLETED SUCCEEDED:2 REJECTED:1")
 }
 
+func TestWhoIsRemovedBeforeItsTurnIsNoneOfTheFirst(t *testing.T) {
+	b := newBench(t, "a", "b", "c", "d")
+	job := b.create(New{Rollout: Rollout{First: 1}})
+	b.park.set(devices.Thing{ID: "d", Owner: "carol", Rev: 2})
+	b.work()
+	b.stands(job, "IN_PROGRESS WAITING:2 QUEUED:1 REMOVED:1")
+	b.says("a", job, Succeeded)
+	b.stands(job, "IN_PROGRESS QUEUED:2 SUCCEEDED:1 REMOVED:1")
+}
+
 func TestAJobThatFailsTooOftenIsAborted(t *testing.T) {
 	b := newBench(t, "a", "b", "c", "d")
 	job := b.create(New{Rollout: Rollout{First: 3, AbortPercent: 50, AbortAfter: 2}})
@@ -264,6 +274,31 @@ func TestNothingIsForgottenWhenTheStoreFails(t *testing.T) {
 	}
 }
 
+func TestADeviceIsNotGivenWhatItsMakerMayNotGiveAnyMore(t *testing.T) {
+	b := newBench(t, "a", "b")
+	job := b.create(New{})
+	for _, did := range []accounts.Name{"a", "b"} { // a role in a home has changed: no device has
+		b.park.all[did] = devices.Thing{ID: did, Owner: "carol", Rev: 2}
+	}
+	if _, answer := b.asks("a", "start-next", nil); answer["execution"] != nil {
+		t.Errorf("a is given %v", answer)
+	}
+	where, answer := b.asks("b", job.ID+"/update", map[string]any{"status": InProgress, "includeJobDocument": true})
+	if where != "rejected" || answer["code"] != "ResourceNotFound" {
+		t.Errorf("b is given %v", answer)
+	}
+	b.work()
+	b.stands(job, "COMPLETED REMOVED:2")
+}
+
+func TestADeviceThatWasHandedOverJustBeforeTheEndIsFoundAgain(t *testing.T) {
+	b := newBench(t, "a", "b")
+	job := b.create(New{})
+	b.park.all["a"] = devices.Thing{ID: "a", Owner: "carol", Rev: 2} // and nobody has heard of it
+	b.begin(b.store)
+	b.stands(job, "IN_PROGRESS QUEUED:1 REMOVED:1")
+}
+
 func TestWhatAnAccountLeavesIsEnded(t *testing.T) {
 	b, shelf := newShelfBench(t)
 	b.check(put(t.Context(), shelf, "alice", sumOfHello, "hello"))
@@ -429,6 +464,10 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 		} else {
 			b.check(b.SetKey(t.Context(), "alice", nil))
 			b.cfg.Key = public
+		}
+		unsigned := New{Document: json.RawMessage(`{"files":[{"url":"https://x/y"}]}`)}
+		if _, err := b.Create(t.Context(), "alice", unsigned); !errors.Is(err, ErrSignature) {
+			t.Errorf("a file that only the document names: %v", err)
 		}
 		if err := signed(ed25519.Sign(private, f.Manifest()), same); err != nil {
 			t.Errorf("signed: %v", err)

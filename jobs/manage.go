@@ -24,10 +24,23 @@ func (s *Service) Create(ctx context.Context, who accounts.Name, n New) (Job, er
 	if err != nil {
 		return Job{}, fmt.Errorf("make a job: %w", err)
 	}
-	// The entry says that there may be something to clear away, the job that there is not.
-	entry := job.entry()
-	if err := s.store.Put(ctx, entry); err != nil {
+	if err := s.write(ctx, job, all); err != nil {
+		s.mu.Lock()
+		s.undone[job.ID] = job
+		s.mu.Unlock()
+		s.rouse()
 		return Job{}, fmt.Errorf("make job %s: %w", job.ID, err)
+	}
+	s.open(job, all)
+	job.Counts = Counts{Waiting: len(all)}
+	return job, nil
+}
+
+// write stores a job that is new.
+func (s *Service) write(ctx context.Context, job Job, all []Execution) error {
+	// The entry says that there may be something to clear away, the job that there is not.
+	if err := s.store.Put(ctx, job.entry()); err != nil {
+		return err
 	}
 	for some := range slices.Chunk(all, page) {
 		batch := make([]records.Record, 0, len(some))
@@ -35,15 +48,10 @@ func (s *Service) Create(ctx context.Context, who accounts.Name, n New) (Job, er
 			batch = append(batch, e.record())
 		}
 		if err := s.store.PutAll(ctx, batch); err != nil {
-			return Job{}, fmt.Errorf("make job %s: %w", job.ID, err)
+			return err
 		}
 	}
-	if err := s.store.Put(ctx, job.record()); err != nil {
-		return Job{}, fmt.Errorf("make job %s: %w", job.ID, err)
-	}
-	s.open(job, all)
-	job.Counts = Counts{Waiting: len(all)}
-	return job, nil
+	return s.store.Put(ctx, job.record())
 }
 
 // make is a job as it begins, and its executions; nothing of it is stored.
@@ -59,6 +67,9 @@ func (s *Service) make(ctx context.Context, who accounts.Name, n New) (Job, []Ex
 	key, err := s.keyOf(ctx, who)
 	if err != nil {
 		return Job{}, nil, err
+	}
+	if key != nil && n.namesFiles() { // which nobody has signed
+		return Job{}, nil, fmt.Errorf("files in the document: %w", ErrSignature)
 	}
 	for i := range job.Files {
 		if err := s.takeFile(ctx, who, key, &job.Files[i], now); err != nil {
@@ -290,15 +301,15 @@ func (s *Service) Cancel(ctx context.Context, who accounts.Name, id string, forc
 		j.Force = force
 		return nil
 	})
-	if err != nil {
-		return Job{}, fmt.Errorf("cancel job %s: %w", id, err)
-	}
 	s.mu.Lock()
-	if s.jobs[id] != nil {
+	if s.jobs[id] != nil { // also if it was canceled before, which the store may have failed to say
 		s.stale[id] = true
 	}
 	s.mu.Unlock()
 	s.rouse()
+	if err != nil {
+		return Job{}, fmt.Errorf("cancel job %s: %w", id, err)
+	}
 	return s.counted(job), nil
 }
 

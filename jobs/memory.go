@@ -20,6 +20,9 @@ func (s *Service) open(job Job, all []Execution) {
 		o.order = append(o.order, e.Device)
 		o.all[e.Device] = briefOf(e)
 		s.indexLocked(e)
+		if e.Status.given() { // its device may have become somebody else's just before a crash
+			s.changed[e.Device] = true
+		}
 	}
 	s.jobs[job.ID] = o
 	s.stale[job.ID] = true
@@ -97,16 +100,19 @@ func (s *Service) thingChanged(_, after devices.Thing) {
 
 // pending gives what a device has to do now: what is IN_PROGRESS first, and in the order in which it was given.
 func (s *Service) pending(did accounts.Name) (all []Execution) {
+	windows := map[string]*Window{}
 	s.mu.Lock()
 	for id := range s.of[did] {
 		o := s.jobs[id]
-		b := o.all[did]
-		open, _ := o.job.Window.at(s.now())
-		if b.Status == InProgress || b.Status == Queued && open {
-			all = append(all, b.Execution)
+		if b := o.all[did]; b.Status.given() {
+			all, windows[id] = append(all, b.Execution), o.job.Window
 		}
 	}
 	s.mu.Unlock()
+	all = slices.DeleteFunc(all, func(e Execution) bool {
+		open, _ := windows[e.Job].at(s.now()) // reads a time zone from the disk
+		return e.Status == Queued && !open
+	})
 	slices.SortFunc(all, func(a, b Execution) int {
 		if a.Status != b.Status {
 			return cmp.Compare(a.Status, b.Status) // IN_PROGRESS, QUEUED

@@ -46,13 +46,16 @@ func (s *Service) Run(ctx context.Context) error {
 
 // round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
 func (s *Service) round(ctx context.Context) (next time.Time, err error) {
-	if err := drain(ctx, s, s.changed, s.review); err != nil {
+	if err := s.undo(ctx); err != nil {
+		return time.Time{}, err
+	}
+	if err := attend(s, s.changed, func(did accounts.Name) error { return s.review(ctx, did) }); err != nil {
 		return time.Time{}, err
 	}
 	if err := s.each(ctx, kindExecution, s.expire); err != nil {
 		return time.Time{}, err
 	}
-	if err := drain(ctx, s, s.stale, s.step); err != nil {
+	if err := attend(s, s.stale, func(id string) error { return s.step(ctx, id) }); err != nil {
 		return time.Time{}, err
 	}
 	err = s.each(ctx, kindJob, func(ctx context.Context, r records.Record) error {
@@ -71,23 +74,21 @@ func (s *Service) round(ctx context.Context) (next time.Time, err error) {
 	return s.next(ctx)
 }
 
-// drain does for all that is in a set, which s.mu guards, what sees to it. After an error the rest is in it again.
-func drain[K comparable](ctx context.Context, s *Service, set map[K]bool, do func(context.Context, K) error) error {
+// attend does something for all in a set that s.mu guards, and takes them out. Those for which it was not done stay there.
+func attend[K comparable](s *Service, set map[K]bool, do func(K) error) error {
 	s.mu.Lock()
 	all := slices.Collect(maps.Keys(set))
 	clear(set)
 	s.mu.Unlock()
 	for i, k := range all {
-		err := do(ctx, k)
-		if err == nil {
-			continue
+		if err := do(k); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, left := range all[i:] {
+				set[left] = true
+			}
+			return err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, k := range all[i:] {
-			set[k] = true
-		}
-		return err
 	}
 	return nil
 }
@@ -169,7 +170,7 @@ func (s *Service) become(
 	return err == nil, err
 }
 
-// review ends what a device has to do that is not for it any more.
+// review ends what a device has to do that is not for it any more, and tells it the rest, if it was not told.
 func (s *Service) review(ctx context.Context, did accounts.Name) error {
 	s.mu.Lock()
 	var all []Job
@@ -182,20 +183,27 @@ func (s *Service) review(ctx context.Context, did accounts.Name) error {
 			return err
 		}
 	}
-	return nil
+	return s.announceAlone(ctx, did)
 }
 
 // remain ends an execution that is not for its device any more, and says whether it is.
 func (s *Service) remain(ctx context.Context, job Job, did accounts.Name) (bool, error) {
+	fits, err := s.fits(ctx, job, did)
+	if err != nil {
+		return false, err
+	}
+	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool { return !fits(e) })
+	return !removed, err
+}
+
+// fits says how to tell whether an execution is for its device still.
+func (s *Service) fits(ctx context.Context, job Job, did accounts.Name) (func(Execution) bool, error) {
 	thing, err := s.managed(ctx, job.By, did)
 	gone := errors.Is(err, devices.ErrUnknown) || errors.Is(err, devices.ErrNoRight)
 	if err != nil && !gone {
-		return false, err
+		return nil, err
 	}
-	removed, err := s.become(ctx, job.ID, did, Removed, func(e Execution) bool {
-		return gone || job.By != "" && e.Epoch != thing.Epoch
-	})
-	return !removed, err
+	return func(e Execution) bool { return !gone && (job.By == "" || e.Epoch == thing.Epoch) }, nil
 }
 
 // managed gives a device that somebody manages; an operator, all that there are.
@@ -215,6 +223,7 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return nil
 	}
 	job, counts := o.job, o.counts()
+	given, over := o.reach()
 	s.mu.Unlock()
 	now := s.now()
 	if job.State == JobRunning && job.Rollout.aborts(counts) {
@@ -232,7 +241,8 @@ func (s *Service) step(ctx context.Context, id string) error {
 	var due time.Time
 	var err error
 	if job.State == JobRunning {
-		due, err = s.roll(ctx, job, counts, now)
+		n, wait := job.Rollout.more(given+counts[Waiting], given, over, now.Sub(time.UnixMilli(job.Step)))
+		due, err = s.roll(ctx, job, n, wait, now)
 	} else {
 		err = s.withdraw(ctx, job)
 	}
@@ -317,8 +327,8 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 	return all
 }
 
-// roll gives a job to as many more devices as its rollout says, and says when it is to go on.
-func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Time) (due time.Time, err error) {
+// roll gives a job to n more devices, if that may be now, and says when it is to go on: after wait, if that is not 0.
+func (s *Service) roll(ctx context.Context, job Job, n int, wait time.Duration, now time.Time) (due time.Time, err error) {
 	open, edge := job.Window.at(now)
 	if job.Window != nil { // it may have opened, or closed
 		queued := s.those(job.ID, func(status Status) bool { return status == Queued })
@@ -329,8 +339,6 @@ func (s *Service) roll(ctx context.Context, job Job, counts Counts, now time.Tim
 	if !open {
 		return edge, nil
 	}
-	given := counts.Total() - counts[Waiting]
-	n, wait := job.Rollout.more(counts.Total(), given, counts.over(), now.Sub(time.UnixMilli(job.Step)))
 	if n > 0 {
 		if err := s.give(ctx, job, n, now); err != nil {
 			return due, err
@@ -364,6 +372,22 @@ func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error
 		}
 		return err
 	})
+}
+
+// undo clears away jobs that could not be made.
+func (s *Service) undo(ctx context.Context) error {
+	s.mu.Lock()
+	all := maps.Clone(s.undone)
+	s.mu.Unlock()
+	for id, job := range all {
+		if err := s.forget(ctx, job); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		delete(s.undone, id)
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // forget removes a job that was over for long enough. It can be repeated.

@@ -76,6 +76,7 @@ type Service struct {
 	// What Run is to look at.
 	stale   map[string]bool        // jobs
 	changed map[accounts.Name]bool // devices
+	undone  map[string]Job         // of which it is not known whether they were stored; nobody was told that they were
 }
 
 // open is a job of which some execution is not over.
@@ -88,6 +89,21 @@ type open struct {
 // brief is what is in memory of an execution.
 type brief struct {
 	Execution // without its details
+}
+
+// reach is how many devices have been given the job, and for how many of them it is over. One that was removed before its turn
+// came is none of them.
+func (o *open) reach() (given, over int) {
+	for _, b := range o.all {
+		if b.Version == 0 {
+			continue
+		}
+		given++
+		if b.Status.Over() {
+			over++
+		}
+	}
+	return given, over
 }
 
 func (o *open) counts() Counts {
@@ -109,6 +125,7 @@ func NewService(
 		cfg: cfg, store: store, things: things, homes: homes, shelf: shelf, log: log, now: time.Now, teller: mute{},
 		wake: make(chan struct{}, 1), jobs: map[string]*open{}, of: map[accounts.Name]map[string]bool{},
 		told: map[accounts.Name]said{}, stale: map[string]bool{}, changed: map[accounts.Name]bool{},
+		undone: map[string]Job{},
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "magpie_job_executions_total", Help: "Jobs on devices, by the status that they have come to.",
 		}, []string{"status"}),
@@ -283,6 +300,7 @@ func (s *Service) changeJob(ctx context.Context, id string, f func(*Job) error) 
 		if err != nil {
 			return Job{}, err
 		}
+		s.keep(job) // it may be that of a change of which the store could not say that it was done
 		before := job
 		if err := f(&job); err != nil {
 			return before, err
@@ -310,6 +328,7 @@ func (s *Service) change(ctx context.Context, job string, did accounts.Name, f f
 		if err != nil {
 			return Execution{}, err
 		}
+		s.note(e) // as in changeJob
 		before := e
 		if err := f(&e); err != nil {
 			return before, err

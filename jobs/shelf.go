@@ -147,7 +147,7 @@ func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.R
 		return 0, ErrTooMany
 	}
 	defer done()
-	held, err := s.held(ctx, owner)
+	held, err := s.held(ctx, owner, "")
 	if err != nil {
 		return 0, err
 	}
@@ -180,6 +180,12 @@ func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.R
 	if err := f.Close(); err != nil {
 		return 0, err
 	}
+	if held, err = s.held(ctx, owner, got); err != nil { // others of his may have come meanwhile
+		return 0, err
+	}
+	if held+size > s.cfg.PerOwner {
+		return 0, errors.Join(ErrTooMany, s.dropInTurn(ctx, got))
+	}
 	now := s.now()
 	return size, s.note(ctx, records.Key{Kind: kindUpload, Scope: string(owner), ID: got}, upload{size, now.UnixMilli()}, now)
 }
@@ -199,8 +205,8 @@ func (s *Shelf) begin(owner accounts.Name) (done func(), ok bool) {
 	}, true
 }
 
-// held is how large the files of somebody are together.
-func (s *Shelf) held(ctx context.Context, owner accounts.Name) (total int64, err error) {
+// held is how large the files of somebody are together, but for one.
+func (s *Shelf) held(ctx context.Context, owner accounts.Name, but string) (total int64, err error) {
 	after := ""
 	for {
 		some, err := s.store.Records(ctx, kindUpload, string(owner), after, page)
@@ -212,7 +218,9 @@ func (s *Shelf) held(ctx context.Context, owner accounts.Name) (total int64, err
 			if err := json.Unmarshal(r.Body, &u); err != nil {
 				return 0, err
 			}
-			total, after = total+u.Size, r.ID
+			if after = r.ID; r.ID != but {
+				total += u.Size
+			}
 		}
 		if len(some) < page {
 			return total, nil
@@ -294,38 +302,13 @@ func (s *Shelf) Use(ctx context.Context, owner accounts.Name, sum string, now ti
 func (s *Shelf) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Hour)
 	defer ticker.Stop()
-	tend := func(ctx context.Context) error { return errors.Join(s.sweep(ctx), s.clear(ctx)) }
-	for ; ctx.Err() == nil; tend = s.clear {
-		if err := tend(ctx); err != nil && ctx.Err() == nil {
+	for ctx.Err() == nil {
+		if err := s.clear(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("files that nobody needs not removed", "err", err)
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-		}
-	}
-	return nil
-}
-
-// sweep removes files that are nobody's: what a crash has left.
-func (s *Shelf) sweep(ctx context.Context) error {
-	names, err := s.dir.Names()
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	had := map[string]bool{}
-	for r, err := range s.uploads(ctx) {
-		if err != nil {
-			return err
-		}
-		had[r.ID] = true
-	}
-	for _, name := range names {
-		if had[name] {
-			continue
-		}
-		if err := s.drop(ctx, name); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -366,9 +349,28 @@ func (s *Shelf) clear(ctx context.Context) error {
 			}
 		}
 		if len(due) < page {
-			return nil
+			return s.sweep(ctx)
 		}
 	}
+}
+
+// sweep removes files that are nobody's: a crash, or trouble of the store, may have come before they were noted.
+func (s *Shelf) sweep(ctx context.Context) error {
+	leave, err := s.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	old, err := s.dir.Before(s.now().Add(-time.Hour))
+	if err != nil {
+		return err
+	}
+	for _, sum := range old {
+		if err := s.dropInTurn(ctx, sum); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Shelf) outlive(ctx context.Context, r records.Record) error {

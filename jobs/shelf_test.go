@@ -131,7 +131,7 @@ func TestAFileIsKeptForAsLongAsAJobNeedsIt(t *testing.T) {
 	b.clock = b.clock.Add(8 * day)
 	b.check(put(t.Context(), s, "bob", sumOfWorld, "world"))
 	b.check(s.clear(t.Context()))
-	if held, err := s.held(t.Context(), "alice"); err != nil || held != 5 || !there(sumOfHello) || !there(sumOfWorld) {
+	if held, err := s.held(t.Context(), "alice", ""); err != nil || held != 5 || !there(sumOfHello) || !there(sumOfWorld) {
 		t.Errorf("alice holds %d bytes, %v", held, err)
 	}
 	for i, want := range []string{"hel", "lo", ""} {

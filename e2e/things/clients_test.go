@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/e2e/clients"
 	"github.com/magpie-im/magpie/e2e/server"
@@ -16,6 +17,7 @@ var others = []clients.Client{clients.Mosquitto3, clients.Mosquitto5, clients.Pa
 type ear struct {
 	t testing.TB
 	*clients.Listener
+	others map[string]clients.Message // the newest on topics that were not waited for: there is no order between topics
 }
 
 func (h *home) listen(c clients.Client, who, client string, filters ...string) *ear {
@@ -25,26 +27,45 @@ func (h *home) listen(c clients.Client, who, client string, filters ...string) *
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(l.Kill)
-	return &ear{h.t, l}
+	return &ear{h.t, l, map[string]clients.Message{}}
 }
 
-// hears waits for a document on a topic for which ok holds; what comes before it is passed over.
+// hears waits for a document on a topic for which ok holds; what comes before it there is passed over.
 func (e *ear) hears(topic string, ok func(m) bool) m {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), server.Deadline)
+	doc, before, err := e.wait(server.Deadline, topic, ok)
+	if err != nil {
+		e.t.Fatalf("nothing as wanted on %s: %v; before: %q", topic, err, before)
+	}
+	return doc
+}
+
+// heard is whether it hears that within a time.
+func (e *ear) heard(within time.Duration, topic string, ok func(m) bool) bool {
+	e.t.Helper()
+	_, _, err := e.wait(within, topic, ok)
+	return err == nil
+}
+
+func (e *ear) wait(within time.Duration, topic string, ok func(m) bool) (doc m, before []string, err error) {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.t.Context(), within)
 	defer cancel()
-	var before []string
+	got, was := e.others[topic]
+	delete(e.others, topic)
 	for {
-		got, err := e.Next(ctx)
-		if err != nil {
-			e.t.Fatalf("nothing as wanted on %s: %v; before: %q", topic, err, before)
-		}
-		if got.Topic == topic || strings.HasSuffix(topic, "+") && strings.HasPrefix(got.Topic, topic[:len(topic)-1]) {
-			if doc := parse(e.t, got.Payload); ok == nil || ok(doc) {
-				return doc
+		if !was {
+			if got, err = e.Next(ctx); err != nil {
+				return nil, before, err
 			}
 		}
+		was = false
 		before = append(before, got.Topic+" "+string(got.Payload))
+		if got.Topic != topic && (!strings.HasSuffix(topic, "+") || !strings.HasPrefix(got.Topic, topic[:len(topic)-1])) {
+			e.others[got.Topic] = got
+		} else if doc := parse(e.t, got.Payload); ok == nil || ok(doc) {
+			return doc, before, nil
+		}
 	}
 }
 

@@ -490,7 +490,7 @@ func testImportCrash(k *kit) {
 	k.ok("close", k.store.Close())
 	k.harness = k.newHarness(k.t)
 	k.open()
-	for left := 1; ; left += 10 {
+	for left := 1; ; left += 100 / k.few(10) {
 		_, err := transfer.Import(k.ctx(), &limited{k.store.Transfer(), left}, &file{data: data}, nil)
 		if err == nil {
 			break
