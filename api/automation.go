@@ -11,11 +11,12 @@ import (
 
 // definition is what an automation is, as docs/automations.md has it.
 type definition struct {
-	Title     string          `json:"title,omitempty" doc:"what people call it" example:"Light in the hall"`
-	Triggers  json.RawMessage `json:"triggers" doc:"a list of what sets it off" example:"[{\"on\":\"event\",\"did\":\"hall\",\"type\":\"motion\"}]"`
+	Title string `json:"title,omitempty" doc:"what people call it" example:"Light in the hall"`
+	// Triggers and Actions are read by automations, which says what is wrong where.
+	Triggers  json.RawMessage `json:"triggers" doc:"what sets it off" example:"[{\"on\":\"event\",\"type\":\"motion\"}]"`
 	Condition string          `json:"condition,omitempty" doc:"what has to be true then" example:"not sun.up"`
-	Actions   json.RawMessage `json:"actions" doc:"a list of what is done" example:"[{\"do\":\"desired\",\"did\":\"lamp\",\"desired\":{\"power\":\"on\"}}]"`
-	Mode      string          `json:"mode,omitempty" doc:"what happens if it is running: single unless it is said" enum:"single|restart|queued|parallel"`
+	Actions   json.RawMessage `json:"actions" doc:"a list of what is done" example:"[{\"do\":\"scene\",\"scene\":\"night\"}]"`
+	Mode      string          `json:"mode,omitempty" doc:"absent: single" enum:"single|restart|queued|parallel"`
 	Max       uint64          `json:"max,omitempty" doc:"how many runs there may be, queued or parallel; absent: 10"`
 }
 
@@ -55,7 +56,7 @@ type automation struct {
 	Saved int64             `json:"saved" doc:"when, in Unix milliseconds"`
 	definition
 	Runs    int    `json:"runs,omitempty" doc:"how many are under way, or wait"`
-	Skipped int    `json:"skipped,omitempty" doc:"how often it was set off and its mode did not let it run, since the server's start"`
+	Skipped int    `json:"skipped,omitempty" doc:"how often its mode did not let it run, since the server's start"`
 	Next    int64  `json:"next,omitempty" doc:"when its first timer is due, in Unix milliseconds"`
 	Version uint64 `json:"ver"`
 }
@@ -99,14 +100,14 @@ func automationRows(a *automations.Service) []*Operation {
 	}
 	d := automationDesk{a}
 	return []*Operation{
-		change("automation.put", User, "Makes or replaces an automation of a home, which runs with the rights of the caller.", d.put).
-			upTo(deviceBody),
+		change("automation.put", User,
+			"Makes or replaces an automation of a home, which runs with the rights of the caller.", d.put).upTo(deviceBody),
 		read("automation.list", User, "Lists the automations of a home.", d.list),
 		read("automation.get", User, "Gives an automation.", d.get),
 		change("automation.remove", User, "Forgets an automation: who has saved it may, and admins.", d.remove),
 		change("automation.enable", User, "Enables or disables an automation: who has saved it may, and admins.", d.enable),
-		read("automation.test", User, "Says what an automation would do now, with the rights of the caller; nothing is done.", d.test).
-			upTo(deviceBody),
+		read("automation.test", User,
+			"Says what an automation would do now, with the rights of the caller; nothing is done.", d.test).upTo(deviceBody),
 		read("automation.traces", User, "Gives what became of the last runs of an automation.", d.traces),
 	}
 }

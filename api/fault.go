@@ -110,7 +110,7 @@ func FaultOf(err error) (f Fault, ok bool) {
 	if errors.As(err, &request) {
 		return Fault{Err: "bad", Text: request.text}, true
 	}
-	var written *automations.Fault
+	var written *automations.DefinitionError
 	if errors.As(err, &written) {
 		return Fault{Err: "bad", Text: written.Sentence()}, true
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 type shareInput struct {
-	To      string          `json:"to" doc:"a contact" required:"true"`
+	To      string          `json:"to" doc:"a contact; or a home, whose fences are for the caller, too, then" required:"true"`
 	Level   locations.Level `json:"level" doc:"absent: exact" enum:"exact|city"`
 	History bool            `json:"history" doc:"also where the caller's devices were, since he has shared it"`
 	Until   int64           `json:"until" doc:"Unix milliseconds; absent: until it is taken back"`
@@ -18,7 +18,7 @@ type shareInput struct {
 
 // placeShare is that somebody lets somebody know where his devices are.
 type placeShare struct {
-	To      accounts.Name   `json:"to,omitempty" doc:"who is told, if the caller shares"`
+	To      accounts.Name   `json:"to,omitempty" doc:"who is told, if the caller shares; or a home"`
 	From    accounts.Name   `json:"from,omitempty" doc:"of whom the caller is told"`
 	Level   locations.Level `json:"level" enum:"exact|city"`
 	History bool            `json:"history,omitempty"`
@@ -56,7 +56,7 @@ type place struct {
 	TS       int64         `json:"ts" doc:"Unix milliseconds"`
 	Acc      float64       `json:"acc,omitempty" doc:"how exact it is, in metres"`
 	Vel      float64       `json:"vel,omitempty" doc:"km/h"`
-	Rough    bool          `json:"rough,omitempty" doc:"it is the middle of a cell some 9 km wide, and the time is rounded to ten minutes"`
+	Rough    bool          `json:"rough,omitempty" doc:"the middle of a cell some 9 km wide, and the time to ten minutes"`
 	Distance float64       `json:"dist,omitempty" doc:"from where it was asked, in metres"`
 }
 
@@ -166,7 +166,7 @@ func placeRows(r Rooms) []*Operation {
 }
 
 func (d placeDesk) share(ctx context.Context, c Caller, in shareInput) (placeShare, chat.Commit, error) {
-	to, err := userField("to", in.To)
+	to, err := shareField(in.To)
 	if err != nil {
 		return placeShare{}, nil, err
 	}
@@ -175,11 +175,21 @@ func (d placeDesk) share(ctx context.Context, c Caller, in shareInput) (placeSha
 	}
 	share, err := d.places.Share(ctx, c.Account, locations.Share{To: to, Level: in.Level, History: in.History, Until: in.Until})
 	if errors.Is(err, locations.ErrNotContact) {
-		if why := d.stranger(ctx, c.Account, to); why != nil {
+		if _, user := userField("to", in.To); user != nil {
+			err = chat.ErrNotMember
+		} else if why := d.stranger(ctx, c.Account, to); why != nil {
 			err = why
 		}
 	}
 	return placeShare{To: share.To, Level: share.Level, History: share.History, Since: share.Since, Until: share.Until}, nil, err
+}
+
+// shareField reads with whom something is shared.
+func shareField(value string) (accounts.Name, error) {
+	if chat.Conversation(value).Kind() == chat.KindHome {
+		return accounts.Name(value), nil
+	}
+	return userField("to", value)
 }
 
 // stranger says why nothing can be shared with somebody, as for messages; nil: he is a stranger.
@@ -198,7 +208,7 @@ func (d placeDesk) stranger(ctx context.Context, who, to accounts.Name) error {
 }
 
 func (d placeDesk) unshare(ctx context.Context, c Caller, in toInput) (nothing, chat.Commit, error) {
-	to, err := userField("to", in.To)
+	to, err := shareField(in.To)
 	if err == nil {
 		err = d.places.Unshare(ctx, c.Account, to)
 	}
@@ -217,7 +227,7 @@ func (d placeDesk) shares(_ context.Context, c Caller, _ nothing) (sharesOutput,
 }
 
 // subject reads which one is meant; a label may be absent if any will do.
-func (in subjectInput) subject(c Caller, any bool) (locations.Subject, error) {
+func (in subjectInput) subject(c Caller, whole bool) (locations.Subject, error) {
 	if in.DID != "" {
 		name, err := did(in.DID)
 		if in.Who != "" || in.Device != "" {
@@ -233,7 +243,7 @@ func (in subjectInput) subject(c Caller, any bool) (locations.Subject, error) {
 		}
 		s.Who = who
 	}
-	if any && s.Label == "" {
+	if whole && s.Label == "" {
 		return s, nil
 	}
 	return s, locations.CheckLabel(s.Label)

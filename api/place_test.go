@@ -10,8 +10,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// placeMatrix says how each question about olga's phone, her lamp and the fences of her home ends, by who asks: she shares where she is
-// with sue exactly and for an hour, with the history, and with gus roughly.
+// placeMatrix says how each question about olga's phone, her lamp and the fences of her home ends, by who asks: she shares where
+// she is with sue exactly and for an hour, with the history, and with gus roughly.
 const placeMatrix = `
              olga      adam      mary      gus       sue       uma       bob        body
 loc.last     ok        no_place  no_place  ok        ok        no_place  no_place   {"who":"olga","device":"phone"}
@@ -36,6 +36,10 @@ loc.share    no_right  no_right  no_right  no_right  no_right  no_right  no_righ
 loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"olga","until":1}
 loc.share    bad       ok        ok        ok        ok        ok        no_right   {"to":"olga","level":"city"}
 loc.unshare  ok        ok        ok        ok        ok        ok        ok         {"to":"olga"}
+loc.share    ok        ok        ok        not_member not_member not_member not_member {"to":"HOME"}
+loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"HOME","level":"city"}
+loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"g.x"}
+loc.unshare  ok        ok        ok        ok        ok        ok        ok         {"to":"HOME"}
 loc.shares   ok        ok        ok        ok        ok        ok        ok         {}
 `
 

@@ -20,11 +20,12 @@ type homeIDInput struct {
 }
 
 type putSceneInput struct {
-	Home  string          `json:"c" doc:"the home" required:"true"`
-	ID    string          `json:"id" doc:"a-z, 0-9, - and _; absent: the server makes one" example:"night"`
-	Title string          `json:"title" doc:"what people call it" example:"Good night"`
-	Order bool            `json:"order" doc:"a step begins when the one before is over; else all begin at once"`
-	Steps json.RawMessage `json:"steps" doc:"a list of {\"did\",\"desired\"}, or {\"did\",\"name\",\"args\",\"ttl\",\"timeout\",\"key\"}" required:"true" example:"[{\"did\":\"lamp\",\"desired\":{\"power\":\"off\"}}]"`
+	Home  string `json:"c" doc:"the home" required:"true"`
+	ID    string `json:"id" doc:"a-z, 0-9, - and _; absent: the server makes one" example:"night"`
+	Title string `json:"title" doc:"what people call it" example:"Good night"`
+	Order bool   `json:"order" doc:"a step begins when the one before is over; else all begin at once"`
+	// Steps are a list of sceneStep, read by automations.
+	Steps json.RawMessage `json:"steps" required:"true" example:"[{\"did\":\"lamp\",\"desired\":{\"power\":\"off\"}}]"`
 }
 
 type runSceneInput struct {
@@ -98,12 +99,14 @@ func sceneRows(a *automations.Service) []*Operation {
 	}
 	d := sceneDesk{a}
 	return []*Operation{
-		change("scene.put", User, "Makes or replaces a scene of a home: what its devices are to be and to do.", d.put).upTo(deviceBody),
+		change("scene.put", User,
+			"Makes or replaces a scene of a home: what its devices are to be and to do.", d.put).upTo(deviceBody),
 		read("scene.list", User, "Lists the scenes of a home.", d.list),
 		read("scene.get", User, "Gives a scene.", d.get),
 		change("scene.remove", User, "Forgets a scene: who has saved it may, and admins.", d.remove),
 		change("scene.run", User, "Runs a scene, with the rights of the caller, and says in the home what becomes of it.", d.run),
-		change("home.place.put", User, "Says where a home is, which is what its clock and its sun go by: admins may.", d.putPlace),
+		change("home.place.put", User,
+			"Says where a home is, which is what its clock and its sun go by: admins may.", d.putPlace),
 		read("home.place.get", User, "Gives where a home is.", d.getPlace),
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
@@ -83,6 +84,17 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 		Factory: devices.NewFactory(things, fleet, acc, store.Records(), time.Now),
 		Jobs:    todo, Places: places,
 	}
+	rooms.Automations = automations.New(automations.DefaultConfig(), store.Records(), rooms.Devices, things, homes,
+		spaces.NewScribe(ch), time.Now, log)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- rooms.Automations.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	return &node{
 		t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, jobs: todo, places: places,
 	}

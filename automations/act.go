@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -177,7 +178,7 @@ func (s *Service) environment(
 func momentOf(l time.Time) moment {
 	return moment{
 		Hour: l.Hour(), Minute: l.Minute(), Time: l.Format("15:04"), Date: l.Format("2006-01-02"), Day: l.Day(),
-		Month: int(l.Month()), Weekday: [...]string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}[l.Weekday()], TS: l.UnixMilli(),
+		Month: int(l.Month()), Weekday: strings.ToLower(l.Weekday().String()[:3]), TS: l.UnixMilli(),
 	}
 }
 

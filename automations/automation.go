@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,8 @@ type automation struct {
 	starts  []time.Time // in the last minute
 	skipped int
 	timers  map[string]*timer
-	traces  []Trace // the newest last
+	known   []string // runs whose traces are stored
+	notes   []Trace  // that are not stored, the newest last
 }
 
 // kept is what is stored of an automation.
@@ -113,22 +115,6 @@ func (s *Service) Get(ctx context.Context, who accounts.Name, home, id string) (
 	return a.shownLocked(), nil
 }
 
-// Traces gives what became of the last runs of an automation, the newest first, to members of its home.
-func (s *Service) Traces(ctx context.Context, who accounts.Name, home, id string) ([]Trace, error) {
-	if _, err := s.Get(ctx, who, home, id); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := []Trace{}
-	if a := s.all[key{home, id}]; a != nil {
-		for i := range a.traces {
-			all = append(all, a.traces[len(a.traces)-1-i])
-		}
-	}
-	return all, nil
-}
-
 // mayChange checks that somebody may change an automation: his own, or as an admin. a may be nil: it would be new.
 func (s *Service) mayChange(ctx context.Context, who accounts.Name, home string, a *automation) error {
 	role, err := s.member(ctx, who, home)
@@ -146,8 +132,8 @@ func (s *Service) mayChange(ctx context.Context, who accounts.Name, home string,
 // newID is an id that nobody has.
 func newID() string { return strings.ToLower(rand.Text()[:12]) }
 
-// Put makes or replaces an automation, which runs with the rights of who from now on, and is enabled. Without an id it
-// gets one. Its runs end. A *Fault says what is wrong with the definition; devices.ErrUnknown: it is about a device that who may
+// Put makes or replaces an automation, which runs with the rights of who from now on, and is enabled. Without an id it gets
+// one. Its runs end. A *DefinitionError says what is wrong with the definition; devices.ErrUnknown: it is about a device that who may
 // not see. ErrTooMany.
 func (s *Service) Put(ctx context.Context, who accounts.Name, home, id string, definition []byte) (Automation, error) {
 	if id == "" {
@@ -228,7 +214,7 @@ func (s *Service) replace(ctx context.Context, k key, change func(before *automa
 	}
 	s.mu.Lock()
 	if before != nil {
-		a.traces = before.traces
+		a.known, a.notes = slices.Clone(before.known), before.notes
 	}
 	s.enterLocked(a)
 	s.mu.Unlock()

@@ -126,11 +126,13 @@ func compiled(source string, options ...expr.Option) (*vm.Program, error) {
 	return program, nil
 }
 
-// plainly is the first line of an error: what follows is a picture of the source.
+// plainly is the first line of an error, without the names of our types: what follows is a picture of the source.
 func plainly(err error) error {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return errors.New(line)
+	return errors.New(ourTypes.ReplaceAllString(line, "it"))
 }
+
+var ourTypes = regexp.MustCompile(`(type )?automations\.\w+`)
 
 // The functions and operators that may be in a condition: none repeats anything, and none reads or changes anything else.
 var builtins = setOf("len abs ceil floor round min max int float string lower upper trim hasPrefix hasSuffix")
@@ -267,7 +269,7 @@ func (c *condition) holds(env *environment) (ok bool, why string) {
 	}
 	for _, p := range c.parts {
 		part, failed := evaluate(p.program, env)
-		if true, _ := part.(bool); true && failed == nil {
+		if yes, _ := part.(bool); yes && failed == nil {
 			continue
 		}
 		return false, p.explain(env, failed)

@@ -23,7 +23,7 @@ const (
 	maxTitle      = 128      // bytes
 	maxDefinition = 32 << 10 // bytes of triggers and actions, as JSON
 	maxTriggers   = 20
-	maxActions    = 100 // those in branches, too
+	maxPlan       = 200 // actions, those in branches, too, and two for each branch
 	maxNesting    = 4   // of branches
 	maxPattern    = 256 // bytes
 	maxMessage    = 2000
@@ -153,8 +153,8 @@ type step struct {
 // doGoto is a step that people do not write: the end of a branch.
 const doGoto = "goto"
 
-// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a *Fault. It checks
-// what can be seen in the definition itself.
+// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a *DefinitionError. It
+// checks what can be seen in the definition itself.
 func Parse(definition []byte, cfg Config) (Definition, error) {
 	p, err := parsePlan(definition, cfg)
 	if err != nil {
@@ -171,7 +171,7 @@ func parsePlan(definition []byte, cfg Config) (*plan, error) {
 	if err := decodeStrictly(definition, &p.Definition); err != nil {
 		return nil, err
 	}
-	if !validLabel(p.Title, maxTitle) {
+	if !validLabel(p.Title) {
 		return nil, fault("title", "it has more than %d bytes, or characters that cannot be seen", maxTitle)
 	}
 	if err := p.checkMode(); err != nil {
@@ -267,8 +267,8 @@ func decodeStrictly(text []byte, into any) error {
 }
 
 // validLabel says whether people can read it.
-func validLabel(s string, longest int) bool {
-	return len(s) <= longest && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+func validLabel(s string) bool {
+	return len(s) <= maxTitle && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
 // validID says whether something may name a scene or an automation.
@@ -325,7 +325,7 @@ func (t *Trigger) check(at string, cfg Config) error {
 		}
 	case onPlace:
 		switch {
-		case t.Fence == "" || !validLabel(t.Fence, 128):
+		case t.Fence == "" || !validLabel(t.Fence):
 			return fault(at, "\"fence\" is missing, or too long")
 		case t.Does != "enter" && t.Does != "leave" && t.Does != "dwell":
 			return fault(at, "\"does\" is enter, leave or dwell")

@@ -17,22 +17,22 @@ var (
 	ErrNoRight = errors.New("no right")
 	// ErrTooMany means that there are as many as there may be.
 	ErrTooMany = errors.New("too many")
-	// ErrMalformed is what every [Fault] is.
+	// ErrMalformed is what every [DefinitionError] is.
 	ErrMalformed = errors.New("malformed")
 	// ErrUnavailable means that the store cannot write or answer now.
 	ErrUnavailable = accounts.ErrUnavailable
 )
 
-// Fault is what is wrong with what somebody has written, in words for him.
-type Fault struct {
+// DefinitionError is what is wrong with what somebody has written, in words for him.
+type DefinitionError struct {
 	At   string // where: "actions.1.then.0"
 	Text string
 }
 
-func (f *Fault) Error() string { return f.Sentence() }
+func (f *DefinitionError) Error() string { return f.Sentence() }
 
 // Sentence says what is wrong, and where.
-func (f *Fault) Sentence() string {
+func (f *DefinitionError) Sentence() string {
 	if f.At == "" {
 		return f.Text
 	}
@@ -40,25 +40,28 @@ func (f *Fault) Sentence() string {
 }
 
 // Is says that it is ErrMalformed.
-func (f *Fault) Is(target error) bool { return target == ErrMalformed }
+func (f *DefinitionError) Is(target error) bool { return target == ErrMalformed }
 
-func fault(at, format string, args ...any) *Fault { return &Fault{at, fmt.Sprintf(format, args...)} }
+func fault(at, format string, args ...any) *DefinitionError { return &DefinitionError{at, fmt.Sprintf(format, args...)} }
 
-// Refusal is why something could not be done, as a word of the protocol: "no_right". Ports give it where they know one.
-type Refusal struct{ Word string }
+// RefusedError is why something could not be done, as a word of the protocol: "no_right". Ports give it where they know one.
+type RefusedError struct{ Word string }
 
-func (r *Refusal) Error() string { return r.Word }
+func (r *RefusedError) Error() string { return r.Word }
+
+// unavailable is the word of ErrUnavailable.
+const unavailable = "unavailable"
 
 // word is what a trace, or a scene, says of an error.
 func word(err error) string {
-	var refusal *Refusal
+	var refusal *RefusedError
 	switch {
 	case err == nil:
 		return ""
 	case errors.As(err, &refusal):
 		return refusal.Word
 	case errors.Is(err, ErrUnavailable):
-		return "unavailable"
+		return unavailable
 	case errors.Is(err, ErrNoRight), errors.Is(err, devices.ErrNoRight):
 		return "no_right"
 	case errors.Is(err, ErrUnknown):

@@ -12,8 +12,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// Place is where a home is: which clock it has, and when the sun rises. The zero value is one of which nothing is known; its clock is
-// UTC.
+// Place is where a home is: which clock it has, and when the sun rises. The zero value is one of which nothing is known; its
+// clock is UTC.
 type Place struct {
 	Zone  string  `json:"zone,omitempty"` // of IANA: "Europe/Berlin"; empty: UTC
 	Lat   float64 `json:"lat,omitempty"`
@@ -85,7 +85,7 @@ func (s *Service) SetPlace(ctx context.Context, who accounts.Name, home string, 
 		all := s.inHomeLocked(home)
 		s.mu.Unlock()
 		for _, a := range all {
-			if err := s.arm(ctx, a, s.now()); err != nil {
+			if err := s.rearm(ctx, a, s.now()); err != nil {
 				return err
 			}
 		}

@@ -24,7 +24,7 @@ type Line struct {
 	MID  string          // what is written again under it is the same
 }
 
-// Messenger writes in homes and to people. Safe for concurrent use. What may not be written is a [Refusal].
+// Messenger writes in homes and to people. Safe for concurrent use. What may not be written is a [RefusedError].
 type Messenger interface {
 	// Write writes a line; it is durable when Write returns. It gives its place.
 	Write(ctx context.Context, l Line) (seq uint64, err error)

@@ -23,8 +23,8 @@ type firing struct {
 	about   map[string]any // what is known of it
 }
 
-// run is one that is under way, or waits. The service's lock guards what is in it, but for state: that belongs to the goroutine that
-// carries the run out, or to nobody while it waits.
+// run is one that is under way, or waits. The service's lock guards what is in it, but for state: that belongs to the
+// goroutine that carries the run out, or to nobody while it waits.
 type run struct {
 	id    string
 	a     *automation
@@ -70,6 +70,7 @@ func (s *Service) loadRun(r records.Record) error {
 	defer s.mu.Unlock()
 	a := s.all[key{home, id}]
 	if a == nil || a.rev != x.state.Automation || !a.kept.On || x.state.At < 0 || x.state.At > len(a.plan.steps) {
+		s.stale = append(s.stale, r)
 		return nil // it is of an automation before, whose runs have ended
 	}
 	x.a = a
@@ -78,10 +79,12 @@ func (s *Service) loadRun(r records.Record) error {
 	return nil
 }
 
-// resume goes on with the runs that were under way, and waits for those that wait.
-func (s *Service) resume() {
+// resume goes on with the runs that were under way, and waits for those that wait. What a crash has left behind of
+// automations that were changed is removed, and what it has kept from being set is set.
+func (s *Service) resume(ctx context.Context) {
+	defer s.tidy(ctx)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.mu.Unlock() // before tidy
 	for _, a := range s.all {
 		for _, r := range a.runs {
 			if r.state.Due > s.now().UnixMilli() {
@@ -89,6 +92,37 @@ func (s *Service) resume() {
 			} else if a.plan.Mode != Queued || r == a.runs[0] {
 				s.beginLocked(r)
 			}
+		}
+	}
+}
+
+// tidy sets the timers that are not set, and removes what is stale.
+func (s *Service) tidy(ctx context.Context) {
+	s.mu.Lock()
+	stale := s.stale
+	s.stale = nil
+	var unset []alarm
+	for _, a := range s.all {
+		for i, t := range a.plan.Triggers {
+			if name := timeName(i); a.kept.On && (t.On == onTime || t.On == onSun) && a.timers[name] == nil {
+				unset = append(unset, alarm{key: a.key, name: name})
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, r := range stale {
+		if err := s.store.Remove(ctx, r.Key, r.Rev); err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
+			s.log.Warn("what is left of an automation stays", "kind", r.Kind, "scope", r.Scope, "err", err)
+		}
+	}
+	for _, x := range unset {
+		a := s.find(x.key)
+		trigger, err := strconv.Atoi(x.name[1:])
+		if a == nil || err != nil {
+			continue
+		}
+		if err := s.armTime(ctx, a, trigger, s.now()); err != nil && ctx.Err() == nil {
+			s.log.Warn("timer not set", "conversation", x.key.home, "automation", x.key.id, "err", err)
 		}
 	}
 }
@@ -127,20 +161,11 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	id := runID(a.key, f)
 	s.mu.Lock()
 	known := a.gone || !a.kept.On || a.knowsLocked(id)
-	var trouble string
-	if !known {
-		trouble = a.troubleLocked(f, now, s.cfg)
-	}
 	s.mu.Unlock()
 	if known {
 		return
 	}
 	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1}
-	if trouble != "" {
-		t.Result, t.Why = resultDisabled, trouble
-		s.trip(ctx, a, t)
-		return
-	}
 	if _, err := s.member(ctx, a.owner(s), a.key.home); err != nil {
 		t.Result, t.Why = word(err), "who it belongs to is no member of the home"
 		if errors.Is(err, ErrNoHome) {
@@ -156,6 +181,11 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 			return
 		}
 	}
+	if t.Why = s.trouble(a, f, now); t.Why != "" {
+		t.Result = resultDisabled
+		s.trip(ctx, a, t)
+		return
+	}
 	s.start(ctx, a, &run{id: id, a: a, state: runState{
 		Automation: a.rev, Depth: f.depth + 1, Started: now.UnixMilli(), About: f.about}})
 }
@@ -163,17 +193,19 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 // knowsLocked says whether there is or was a run of this name, as far as is remembered. The lock is held.
 func (a *automation) knowsLocked(id string) bool {
 	return slices.ContainsFunc(a.runs, func(r *run) bool { return r.id == id }) ||
-		slices.ContainsFunc(a.traces, func(t Trace) bool { return t.Run == id })
+		slices.Contains(a.known, id) || slices.ContainsFunc(a.notes, func(t Trace) bool { return t.Run == id })
 }
 
-// troubleLocked says why an automation may not be set off any more. The lock is held.
-func (a *automation) troubleLocked(f firing, now time.Time, cfg Config) string {
-	if f.depth >= cfg.Depth {
-		return fmt.Sprintf("automations set each other off, %d in a row", cfg.Depth)
+// trouble says why a run may not begin, and its automation not be set off any more.
+func (s *Service) trouble(a *automation, f firing, now time.Time) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.depth >= s.cfg.Depth {
+		return fmt.Sprintf("automations set each other off, %d in a row", s.cfg.Depth)
 	}
 	a.starts = slices.DeleteFunc(a.starts, func(at time.Time) bool { return now.Sub(at) >= time.Minute })
-	if len(a.starts) >= cfg.PerMinute {
-		return fmt.Sprintf("it was set off more than %d times in a minute", cfg.PerMinute)
+	if len(a.starts) >= s.cfg.PerMinute {
+		return fmt.Sprintf("it was set off more than %d times in a minute", s.cfg.PerMinute)
 	}
 	a.starts = append(a.starts, now)
 	return ""
@@ -306,6 +338,10 @@ func (s *Service) delay(ctx context.Context, r *run, st *step) (waits bool) {
 // branch decides where a run goes on. That is stored: after a crash it would decide by what it has done itself.
 func (s *Service) branch(ctx context.Context, r *run, st *step) {
 	ok, why := s.decide(ctx, r.a, st.condition, r.state.About)
+	for i := 1; i < attempts && why == unavailable && ctx.Err() == nil; i++ {
+		pause(ctx, retry)
+		ok, why = s.decide(ctx, r.a, st.condition, r.state.About)
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -391,7 +427,8 @@ func (s *Service) trip(ctx context.Context, a *automation, t Trace) {
 		s.log.Warn("trace not stored", "conversation", a.key.home, "automation", a.key.id, "err", err)
 	}
 	owner := a.owner(s)
-	if _, err := s.replace(ctx, a.key, func(b *automation) (*plan, kept, error) { return s.switched(b, false, t.Why) }); err != nil {
+	off := func(b *automation) (*plan, kept, error) { return s.switched(b, false, t.Why) }
+	if _, err := s.replace(ctx, a.key, off); err != nil {
 		s.log.Warn("automation not disabled", "conversation", a.key.home, "automation", a.key.id, "err", err)
 		s.mu.Lock() // until the restart, at least
 		a.kept.On = false

@@ -72,7 +72,7 @@ const (
 
 // prepare checks the steps, and makes what is done out of them.
 func (x *Scene) prepare() error {
-	if !validLabel(x.Title, maxTitle) {
+	if !validLabel(x.Title) {
 		return fault("title", "it has more than %d bytes, or characters that cannot be seen", maxTitle)
 	}
 	if n := len(x.Steps); n == 0 || n > maxSceneSteps {
@@ -109,7 +109,7 @@ func (x *Scene) prepare() error {
 	return nil
 }
 
-// ParseSteps reads the steps of a scene. An error is a *Fault.
+// ParseSteps reads the steps of a scene. An error is a *DefinitionError.
 func ParseSteps(text []byte) (steps []SceneStep, err error) {
 	err = decodeStrictly(text, &steps)
 	return steps, err
@@ -130,7 +130,7 @@ func (s *Service) loadScene(r records.Record) error {
 	return nil
 }
 
-// PutScene makes or replaces a scene: members do, their own, and admins all. A *Fault says what is wrong with it. ErrTooMany.
+// PutScene makes or replaces a scene: members do, their own, and admins all. A *DefinitionError says what is wrong with it. ErrTooMany.
 func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Scene, error) {
 	if x.ID == "" {
 		x.ID = newID()

@@ -67,9 +67,9 @@ func (s *Service) Stepped(c devices.Command) {
 	}
 }
 
-// RunScene runs a scene with the rights of who, and says what becomes of it in a message in the home, which is changed as results
-// come. It returns when the first steps are done; a scene without an order is done then, but for what devices say. Under the same
-// run, which may be empty, it is done once.
+// RunScene runs a scene with the rights of who, and says what becomes of it in a message in the home, which is changed as
+// results come. It returns when the first steps are done; a scene without an order is done then, but for what devices say.
+// Under the same run, which may be empty, it is done once.
 func (s *Service) RunScene(ctx context.Context, who accounts.Name, home, id, run string) (SceneRun, error) {
 	if len(run) > 32 || run != "" && !validID(run) {
 		return SceneRun{}, fault("run", "it has at most 32 of a-z, 0-9, - and _")
@@ -111,6 +111,12 @@ func (s *Service) runScene(ctx context.Context, who accounts.Name, home, id, run
 	out := p.run
 	out.Steps = append([]SceneResult{}, p.run.Steps...)
 	if p.done() {
+		s.follows.leave(p.cids)
+		return out, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil { // the process ends, and the message says how far it had come
 		s.follows.leave(p.cids)
 		return out, nil
 	}

@@ -35,7 +35,8 @@ func (k key) scope() string { return k.home + "/" + k.id }
 // tries is how often a change is tried that another process was faster than.
 const tries = 10
 
-// Service is what homes do by themselves. Make one with [New], then Load and keep [Service.Run] running. Safe for concurrent use.
+// Service is what homes do by themselves. Make one with [New], then Load and keep [Service.Run] running. Safe for concurrent
+// use.
 type Service struct {
 	cfg       Config
 	store     records.Store
@@ -53,10 +54,11 @@ type Service struct {
 	written *lru.Cache[string, int]           // how deep runs were that have written lines, by mid
 	follows follows
 
-	ctx     context.Context // of Run
-	running sync.WaitGroup  // runs, and scenes that are followed
+	running sync.WaitGroup // runs, and scenes that are followed; added to while ctx is there
 
-	mu       sync.Mutex // guards what follows, and what is in the automations
+	mu       sync.Mutex      // guards what follows, and what is in the automations
+	ctx      context.Context // of Run; nil: it does not run
+	stale    []records.Record
 	all      map[key]*automation
 	byHome   map[string]map[string]*automation
 	byDevice map[accounts.Name]map[*automation]bool
@@ -146,9 +148,16 @@ func (s *Service) loadPlace(r records.Record) error {
 
 // Run does what is to be done, until ctx ends. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
 	s.ctx = ctx
+	s.mu.Unlock()
 	defer s.running.Wait()
-	s.resume()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ctx = nil
+	}()
+	s.resume(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
 	for i := range s.desks {

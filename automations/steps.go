@@ -7,8 +7,8 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// lay puts actions into the steps of a plan, one after the other; branches become steps that go elsewhere. There are no loops, so
-// every run ends.
+// lay puts actions into the steps of a plan, one after the other; branches become steps that go elsewhere. There are no
+// loops, so every run ends.
 func (p *plan) lay(at string, actions []Action, depth int, cfg Config) error {
 	if depth > maxNesting {
 		return fault(at, "branches are nested more than %d deep", maxNesting)
@@ -23,8 +23,8 @@ func (p *plan) lay(at string, actions []Action, depth int, cfg Config) error {
 
 // add adds a step, and gives its place.
 func (p *plan) add(s step) (int, error) {
-	if len(p.steps) >= 2*maxActions {
-		return 0, fault(s.name, "there are more than %d actions", maxActions)
+	if len(p.steps) >= maxPlan {
+		return 0, fault(s.name, "there are more than %d steps: actions, and two for each branch", maxPlan)
 	}
 	s.next = len(p.steps) + 1
 	p.steps = append(p.steps, s)
@@ -64,7 +64,7 @@ func (p *plan) layOne(at string, a Action, depth int, cfg Config) error {
 		}
 		return p.layBranches(at, branches, a.Else, depth, cfg)
 	case doStop:
-		if !validLabel(a.Why, maxTitle) {
+		if !validLabel(a.Why) {
 			err = fault(at, "\"why\" is too long")
 		}
 	default:
@@ -129,7 +129,8 @@ func (a *Action) extra() string {
 		return ""
 	}
 	return firstExtra(belongs, []field{
-		{"did", a.Device != ""}, {"name", a.Name != ""}, {"args", a.Args != nil}, {"ttl", a.TTL != 0}, {"timeout", a.Timeout != 0},
+		{"did", a.Device != ""}, {"name", a.Name != ""}, {"args", a.Args != nil}, {"ttl", a.TTL != 0},
+		{"timeout", a.Timeout != 0},
 		{"key", a.Key != ""}, {"desired", a.Desired != nil}, {"scene", a.Scene != ""}, {"text", a.Text != ""}, {"to", a.To != ""},
 		{"for", a.For != 0}, {"if", a.If != ""}, {"then", a.Then != nil}, {"else", a.Else != nil}, {"choose", a.Choose != nil},
 		{"why", a.Why != ""},

@@ -12,7 +12,8 @@ const (
 )
 
 const (
-	// horizon is how high the middle of the sun stands when its upper edge is seen to rise or set: refraction, and half its width.
+	// horizon is how high the middle of the sun stands when its upper edge is seen to rise or set: refraction, and half its
+	// width.
 	horizon = -0.833
 	j2000   = 2451545.0 // 1 January 2000, 12:00, as a Julian day
 	unixDay = 2440587.5 // 1 January 1970, as a Julian day
@@ -22,8 +23,8 @@ const (
 func radians(d float64) float64 { return d * math.Pi / 180 }
 func degrees(r float64) float64 { return r * 180 / math.Pi }
 
-// sunAt gives the declination of the sun, in degrees, and how many minutes a sundial is ahead of the clock (the equation of time), by
-// the equations that NOAA publishes for its solar calculator, which are Meeus's.
+// sunAt gives the declination of the sun, in degrees, and how many minutes a sundial is ahead of the clock (the equation of
+// time), by the equations that NOAA publishes for its solar calculator, which are Meeus's.
 func sunAt(t time.Time) (declination, ahead float64) {
 	century := (float64(t.UnixMilli())/86_400_000 + unixDay - j2000) / 36525
 	longitude := math.Mod(280.46646+century*(36000.76983+century*0.0003032), 360)
@@ -42,8 +43,8 @@ func sunAt(t time.Time) (declination, ahead float64) {
 	return declination, ahead
 }
 
-// sunTime gives when the sun rises or sets at a place on the day whose noon, by the sun, is nearest to a time; ok is false if it does
-// not: it stays up, or down.
+// sunTime gives when the sun rises or sets at a place on the day whose noon, by the sun, is nearest to a time; ok is false if
+// it does not: it stays up, or down.
 func sunTime(what string, noon time.Time, lat, lon float64) (at time.Time, ok bool) {
 	at = noon
 	for range 3 { // the sun goes on while it is computed where it is
@@ -93,8 +94,8 @@ func (p Place) sunUp(t time.Time) bool {
 	return p.Known && degrees(height) > horizon
 }
 
-// nextSun gives when the sun rises or sets next, and something is added to it, after a time; ok is false if that is not known, or not in
-// a year.
+// nextSun gives when the sun rises or sets next, and something is added to it, after a time; ok is false if that is not
+// known, or not in a year.
 func (p Place) nextSun(what string, offset time.Duration, after time.Time) (time.Time, bool) {
 	if !p.Known {
 		return time.Time{}, false

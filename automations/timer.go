@@ -12,20 +12,21 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// timer is when a trigger comes: a time of the day, or of the sun, or the end of the time for which something has to be so. It is
-// stored, so that a restart changes nothing.
+// timer is when a trigger comes: a time of the day, or of the sun, or the end of the time for which something has to be so.
+// It is stored, so that a restart changes nothing.
 type timer struct {
-	Trigger int             `json:"trigger"`
-	Due     int64           `json:"due"`
-	Since   int64           `json:"since,omitempty"` // since when it is so
-	Value   json.RawMessage `json:"value,omitempty"` // what is so
-	Depth   int             `json:"depth,omitempty"` // of what has made it so
+	Automation uint64          `json:"automation"` // its revision
+	Trigger    int             `json:"trigger"`
+	Due        int64           `json:"due"`
+	Since      int64           `json:"since,omitempty"` // since when it is so
+	Value      json.RawMessage `json:"value,omitempty"` // what is so
+	Depth      int             `json:"depth,omitempty"` // of what has made it so
 
 	rev uint64
 }
 
-// late is how late what has its time may begin. What could not begin by then, because the server was away, does not. (What waits
-// within a run, and what has to be so for a time, does.)
+// late is how late what has its time may begin. What could not begin by then, because the server was away, does not. (What
+// waits within a run, and what has to be so for a time, does.)
 const late = time.Minute
 
 func timeName(trigger int) string { return "t" + strconv.Itoa(trigger) }
@@ -44,8 +45,9 @@ func (s *Service) loadTimer(r records.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.all[key{home, id}]
-	if a == nil || !a.kept.On || t.Trigger < 0 || t.Trigger >= len(a.plan.Triggers) {
-		return nil // it is of an automation before: arm removes it
+	if a == nil || a.rev != t.Automation || !a.kept.On || t.Trigger < 0 || t.Trigger >= len(a.plan.Triggers) {
+		s.stale = append(s.stale, r)
+		return nil // it is of an automation before
 	}
 	a.timers[r.ID] = t
 	s.clock.set(alarm{key: a.key, name: r.ID}, time.UnixMilli(t.Due))
@@ -60,11 +62,13 @@ func (s *Service) setTimer(ctx context.Context, a *automation, name string, t ti
 	}
 	s.mu.Unlock()
 	t.rev++
+	t.Automation = a.rev
 	body, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("timer %s of %s: %w", name, a.key.id, err)
 	}
-	if err := s.store.PutAll(ctx, []records.Record{{Key: timerKey(a.key, name), Rev: t.rev, Due: t.Due, Body: body}}); err != nil {
+	r := records.Record{Key: timerKey(a.key, name), Rev: t.rev, Due: t.Due, Body: body}
+	if err := s.store.PutAll(ctx, []records.Record{r}); err != nil {
 		return fmt.Errorf("put timer %s of %s: %w", name, a.key.id, err)
 	}
 	s.mu.Lock()
@@ -98,16 +102,29 @@ func (s *Service) dropTimer(ctx context.Context, a *automation, name string) err
 func (s *Service) arm(ctx context.Context, a *automation, now time.Time) error {
 	s.mu.Lock()
 	clear(a.timers)
-	on := a.kept.On
 	s.mu.Unlock()
 	if err := s.store.RemoveScope(ctx, kindTimer, a.key.scope()); err != nil {
 		return fmt.Errorf("remove timers of %s: %w", a.key.id, err)
 	}
 	for i := range a.plan.Triggers {
-		if on {
-			if err := s.armTime(ctx, a, i, now); err != nil {
-				return err
-			}
+		if err := s.armTime(ctx, a, i, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rearm sets the timers of times and of the sun of an automation anew, and leaves the others alone.
+func (s *Service) rearm(ctx context.Context, a *automation, now time.Time) error {
+	for i := range a.plan.Triggers {
+		if on := a.plan.Triggers[i].On; on != onTime && on != onSun {
+			continue
+		}
+		if err := s.dropTimer(ctx, a, timeName(i)); err != nil {
+			return err
+		}
+		if err := s.armTime(ctx, a, i, now); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -115,6 +132,12 @@ func (s *Service) arm(ctx context.Context, a *automation, now time.Time) error {
 
 // armTime sets the timer of a trigger on a time, or on the sun.
 func (s *Service) armTime(ctx context.Context, a *automation, trigger int, after time.Time) error {
+	s.mu.Lock()
+	on := a.kept.On
+	s.mu.Unlock()
+	if !on {
+		return nil
+	}
 	next, ok := a.plan.Triggers[trigger].next(after, s.placeOf(a.key.home))
 	if !ok {
 		return nil
@@ -128,10 +151,14 @@ func (s *Service) rang(ctx context.Context, a *automation, name string) {
 	t := a.timers[name]
 	s.mu.Unlock()
 	now := s.now()
-	if t == nil || t.Due > now.UnixMilli() { // it was taken back, or set anew
+	if t == nil { // it was taken back
 		return
 	}
-	err := error(nil)
+	if t.Due > now.UnixMilli() { // it was set anew, or the server's clock was set back
+		s.clock.set(alarm{key: a.key, name: name}, time.UnixMilli(t.Due))
+		return
+	}
+	var err error
 	if strings.HasPrefix(name, "t") {
 		if now.Sub(time.UnixMilli(t.Due)) <= late {
 			s.fire(ctx, a, firing{trigger: t.Trigger, name: "t" + strconv.FormatInt(t.Due, 10),

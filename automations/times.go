@@ -8,13 +8,15 @@ import (
 	"github.com/adhocore/gronx"
 )
 
-// Times of days are those of the home's clocks, which are put forward and back. What is at a time that there is twice (02:30, when
-// they are put back) is done the first time. What is at one that there is not (when they are put forward) is done when
+// Times of days are those of the home's clocks, which are put forward and back. What is at a time that there is twice (02:30,
+// when they are put back) is done the first time. What is at one that there is not (when they are put forward) is done when
 // they are. A cron whose hour is "*", or "*/n", is of the hours that pass: it is done in both of those that have one name.
+
+const maxCron = 128 // bytes
 
 // checkCron says what is wrong with five fields of a cron.
 func checkCron(cron string) error {
-	if len(cron) > 128 || len(strings.Fields(cron)) != 5 || strings.HasPrefix(strings.TrimSpace(cron), "@") || !gronx.IsValid(cron) {
+	if fields := strings.Fields(cron); len(cron) > maxCron || len(fields) != 5 || fields[0][0] == '@' || !gronx.IsValid(cron) {
 		return errors.New("has five fields: minute, hour, day, month, weekday")
 	}
 	if _, ok := nextCron(cron, time.Date(2028, 1, 1, 0, 0, 0, 0, time.UTC)); !ok {
@@ -61,7 +63,8 @@ func instant(shown time.Time, zone *time.Location) time.Time {
 	return shown // never: a zone without bounds has one offset
 }
 
-// next gives when a trigger on a time, or on the sun, comes next after a time; ok is false if it never does, as far as can be seen.
+// next gives when a trigger on a time, or on the sun, comes next after a time; ok is false if it never does, as far as can be
+// seen.
 func (t *Trigger) next(after time.Time, p Place) (time.Time, bool) {
 	switch {
 	case t.On == onSun:

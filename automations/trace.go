@@ -3,7 +3,10 @@ package automations
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -60,64 +63,128 @@ func (s *Service) note(a *automation, t Trace) {
 	s.metrics.runs.WithLabelValues(t.Result).Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.addTraceLocked(a, t)
+	a = s.nowLocked(a)
+	a.notes = withTrace(a.notes, t)
 }
 
-// addTraceLocked adds a trace to those of an automation, or of the one that has taken its place. The lock is held.
-func (s *Service) addTraceLocked(a *automation, t Trace) []Trace {
+// nowLocked gives the automation that has taken the place of one, or that one. The lock is held.
+func (s *Service) nowLocked(a *automation) *automation {
 	if now := s.all[a.key]; now != nil {
-		a = now
+		return now
 	}
-	all := append([]Trace{}, a.traces...)
-	for i := range all {
-		if all[i].Run == t.Run { // it went on after a crash
-			all = append(all[:i], all[i+1:]...)
-			break
-		}
-	}
-	all = append(all, t)
-	a.traces = all[max(0, len(all)-maxTraces):]
-	return a.traces
+	return a
 }
 
-// keepTrace stores a trace, and those before.
+// withTrace gives traces with another one behind them, of which there are not more than there may be.
+func withTrace(all []Trace, t Trace) []Trace {
+	all = slices.DeleteFunc(slices.Clone(all), func(x Trace) bool { return x.Run == t.Run }) // it went on after a crash
+	all = append(all, t)
+	return all[max(0, len(all)-maxTraces):]
+}
+
+func (k key) traces() records.Key { return records.Key{Kind: kindTraces, Scope: k.scope(), ID: "last"} }
+
+// storedTraces gives the traces of an automation that are stored, and the revision of their record; 0: there is none.
+func (s *Service) storedTraces(ctx context.Context, k key) (all []Trace, rev uint64, err error) {
+	r, err := s.store.Record(ctx, k.traces())
+	switch {
+	case errors.Is(err, records.ErrNone):
+		return nil, 0, nil
+	case err == nil:
+		err = json.Unmarshal(r.Body, &all)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("traces of %s: %w", k.id, err)
+	}
+	return all, r.Rev, nil
+}
+
+// keepTrace stores a trace, behind what was noted before it.
 func (s *Service) keepTrace(ctx context.Context, a *automation, t Trace) error {
 	t.Why = cut(t.Why)
-	s.mu.Lock()
-	all := s.addTraceLocked(a, t)
-	gone := s.all[a.key] == nil
-	s.mu.Unlock()
-	if gone { // nobody will ask
+	for range tries {
+		s.mu.Lock()
+		gone := s.all[a.key] == nil
+		a = s.nowLocked(a)
+		notes := a.notes
+		s.mu.Unlock()
+		if gone { // nobody will ask
+			return nil
+		}
+		all, rev, err := s.storedTraces(ctx, a.key)
+		if err != nil {
+			return err
+		}
+		for _, n := range append(slices.Clone(notes), t) {
+			all = withTrace(all, n)
+		}
+		body, err := json.Marshal(all)
+		if err != nil {
+			return fmt.Errorf("traces of %s: %w", a.key.id, err)
+		}
+		err = s.store.Put(ctx, records.Record{Key: a.key.traces(), Rev: rev + 1, Body: body})
+		if errors.Is(err, records.ErrChanged) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("put traces of %s: %w", a.key.id, err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		a.notes = slices.DeleteFunc(slices.Clone(a.notes), func(x Trace) bool {
+			return slices.ContainsFunc(notes, func(n Trace) bool { return n.Run == x.Run })
+		})
+		a.knowLocked(all)
 		return nil
 	}
-	body, err := json.Marshal(all)
-	if err != nil {
-		return fmt.Errorf("traces of %s: %w", a.key.id, err)
+	return fmt.Errorf("put traces of %s, which others put: %w", a.key.id, ErrUnavailable)
+}
+
+// knowLocked remembers which runs there were. The lock is held.
+func (a *automation) knowLocked(all []Trace) {
+	a.known = a.known[:0]
+	for _, t := range all {
+		a.known = append(a.known, t.Run)
 	}
-	k := records.Key{Kind: kindTraces, Scope: a.key.scope(), ID: "last"}
-	if err := s.store.PutAll(ctx, []records.Record{{Key: k, Rev: 1, Body: body}}); err != nil {
-		return fmt.Errorf("put traces of %s: %w", a.key.id, err)
-	}
-	return nil
 }
 
 func (s *Service) loadTraces(r records.Record) error {
+	home, id, _ := strings.Cut(r.Scope, "/")
 	var all []Trace
 	if err := json.Unmarshal(r.Body, &all); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.all {
-		if a.key.scope() == r.Scope {
-			a.traces = all
-		}
+	if a := s.all[key{home, id}]; a != nil {
+		a.knowLocked(all)
 	}
 	return nil
 }
 
-// Test says what would be done if an automation were set off now, with the rights of who, who is a member: nothing is done, and nothing
-// waits. about is what its trigger would say.
+// Traces gives what became of the last runs of an automation, the newest first, to members of its home.
+func (s *Service) Traces(ctx context.Context, who accounts.Name, home, id string) ([]Trace, error) {
+	if _, err := s.Get(ctx, who, home, id); err != nil {
+		return nil, err
+	}
+	k := key{home, id}
+	all, _, err := s.storedTraces(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.all[k]; a != nil {
+		for _, n := range a.notes {
+			all = withTrace(all, n)
+		}
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+// Test says what would be done if an automation were set off now, with the rights of who, who is a member: nothing is done,
+// and nothing waits. about is what its trigger would say.
 func (s *Service) Test(
 	ctx context.Context, who accounts.Name, home string, definition []byte, about map[string]any,
 ) (Trace, error) {

@@ -115,11 +115,26 @@ func (s *Service) Hear(h Heard) {
 	depth, _ := s.written.Get(h.MID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.byHome[h.Home] {
+	if len(s.byHome[h.Home]) > 0 {
+		h.Text = h.Text[:min(len(h.Text), maxHeard)]
+		s.put(signal{key: key{home: h.Home}, kind: byLine, depth: depth, heard: h})
+	}
+}
+
+// maxHeard is how much of a line is looked at, in bytes.
+const maxHeard = 4 << 10
+
+// heard looks at a line for each automation of its home that wants to hear of it.
+func (s *Service) heard(ctx context.Context, sig signal) {
+	s.mu.Lock()
+	all := s.inHomeLocked(sig.key.home)
+	s.mu.Unlock()
+	for _, a := range all {
 		for i := range a.plan.Triggers {
 			t := &a.plan.Triggers[i]
-			if t.On == onLine && a.kept.On && (t.Who == "" || t.Who == h.From) && t.match.MatchString(h.Text) {
-				s.put(signal{key: a.key, kind: byLine, trigger: i, depth: depth, heard: h})
+			if t.On == onLine && (t.Who == "" || t.Who == sig.heard.From) && t.match.MatchString(sig.heard.Text) {
+				sig.key, sig.trigger = a.key, i
+				s.handle(ctx, sig)
 			}
 		}
 	}
@@ -143,6 +158,10 @@ func (s *Service) Crossed(c Crossing) {
 func (s *Service) handle(ctx context.Context, sig signal) {
 	if sig.alarm.run != "" {
 		s.wake(sig.alarm)
+		return
+	}
+	if sig.key.id == "" {
+		s.heard(ctx, sig)
 		return
 	}
 	a := s.find(sig.key)
@@ -302,7 +321,8 @@ func (s *Service) presenceChanged(ctx context.Context, a *automation, t *Trigger
 	case t.For > 0:
 		return s.waitFor(ctx, a, t, sig, string(state))
 	}
-	s.fire(ctx, a, firing{trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("d%s/%s/%d", t.Device, state, sig.presence.Since),
+	s.fire(ctx, a, firing{
+		trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("d%s/%s/%d", t.Device, state, sig.presence.Since),
 		about: map[string]any{"did": string(t.Device), "is": string(state)}})
 	return nil
 }

@@ -24,9 +24,10 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// The city is a square of 20 km, with streets each 200 m. Cars drive 30 to 60 km/h, and at each crossing one in three turns. Each says where
-// it is once a second, on a connection of its own, with QoS 0. Riders watch one car each, on connections of their own. A fleet owns a thousand cars,
-// asks ten times a second which ten of them are within 3 km of somewhere, and has fences of 150 m radius.
+// The city is a square of 20 km, with streets each 200 m. Cars drive 30 to 60 km/h, and at each crossing one in three turns. Each
+// says where it is once a second, on a connection of its own, with QoS 0. Riders watch one car each, on connections of their own.
+// A fleet owns a thousand cars, asks ten times a second which ten of them are within 3 km of somewhere, and has fences of 150 m
+// radius.
 const (
 	cityLat, cityLon = 52.4, 13.2
 	citySide         = 20_000.0
@@ -111,8 +112,8 @@ func (f *fleets) person(name accounts.Name) string {
 	return token
 }
 
-// BenchmarkRiders prints how long a position takes to whoever watches, and what it costs. MAGPIE_CARS, MAGPIE_RIDERS and MAGPIE_SECONDS say how
-// much of it.
+// BenchmarkRiders prints how long a position takes to whoever watches, and what it costs. MAGPIE_CARS, MAGPIE_RIDERS and
+// MAGPIE_SECONDS say how much of it.
 func BenchmarkRiders(b *testing.B) {
 	cars, riders, seconds := fromEnviron("MAGPIE_CARS", 1000), fromEnviron("MAGPIE_RIDERS", 200), fromEnviron("MAGPIE_SECONDS", 15)
 	for b.Loop() {

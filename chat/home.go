@@ -98,8 +98,8 @@ func (s *Service) most(c Conversation) int {
 // once, before anything else is.
 func (s *Service) OnHome(f func(ctx context.Context, home Conversation)) { s.onHome = f }
 
-// OnLine has f called with what people write in homes, when it has its place there, which may be before it is durable: Settle waits
-// for that. f waits for nothing. It is called once, before anything else is.
+// OnLine has f called with what people write in homes, when it has its place there, which may be before it is durable: Settle
+// waits for that. f waits for nothing. It is called once, before anything else is.
 func (s *Service) OnLine(f func(m Message)) { s.onLine = f }
 
 // Settle waits until everything that has its place in a conversation is durable.

@@ -1,7 +1,7 @@
 package devices
 
-// Watcher hears what happens to devices, whoever may see it. It is called when that is stored, in the order of each device, and waits
-// for nothing. Safe for concurrent use.
+// Watcher hears what happens to devices, whoever may see it. It is called when that is stored, in the order of each device,
+// and waits for nothing. Safe for concurrent use.
 type Watcher interface {
 	// ShadowChanged says that the classic shadow of a device has changed.
 	ShadowChanged(t Thing, before, after Shadow)

@@ -13,8 +13,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// OwnTracks is spoken literally: a phone publishes to owntracks/{user}/{device} and below it, and subscribes to owntracks/+/+ and the
-// like. What bob subscribes to as owntracks/alice/phone is owntracks/bob/alice/phone inside, as with things: each is told by
+// OwnTracks is spoken literally: a phone publishes to owntracks/{user}/{device} and below it, and subscribes to owntracks/+/+ and
+// the like. What bob subscribes to as owntracks/alice/phone is owntracks/bob/alice/phone inside, as with things: each is told by
 // himself what he may know.
 
 // ownTracks begins the topics of OwnTracks.
@@ -70,8 +70,8 @@ func parseOwn(topic string) (s locations.Subject, below string, ok bool) {
 	return s, below, locations.CheckLabel(s.Label) == nil
 }
 
-// ownPassed is what is passed on as it is, and whether it must not be missed: an event to those who may know exactly where the phone is,
-// the rest to its user alone.
+// ownPassed is what is passed on as it is, and whether it must not be missed: an event to those who may know exactly where the
+// phone is, the rest to its user alone.
 var ownPassed = map[string]bool{
 	ownEvent: true, "cmd": true, "waypoint": false, "waypoints": false, "status": false, "request": false, "beacon": false,
 	"step": false, "dump": false,

@@ -142,10 +142,12 @@ func publishEvent(e chat.Event) sessions.Publish {
 	return sessions.Publish{Payload: e.AppendJSON(nil), ContentType: "application/json", Text: []byte(line)}
 }
 
-// Has implements sessions.Current: of presence, of a user's stream, where large conversations stand, of devices, and of where people are.
+// Has implements sessions.Current: of presence, of a user's stream, where large conversations stand, of devices, and of where
+// people are.
 func (l *Live) Has(filter string) bool {
 	_, ok := streamOf(filter)
-	return ok || strings.HasPrefix(filter, "im/p/") || l.things != nil && l.things.Has(filter) || l.places != nil && ofPlaces(filter)
+	return ok || strings.HasPrefix(filter, "im/p/") || l.things != nil && l.things.Has(filter) ||
+		l.places != nil && ofPlaces(filter)
 }
 
 // streamOf gives whose stream a filter covers.

@@ -8,8 +8,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// A card is what is shown of who carries a device, in a form that only who shows it reads: a name, a picture. It is told to all who
-// may know where the device is.
+// A card is what is shown of who carries a device, in a form that only who shows it reads: a name, a picture. It is told to all
+// who may know where the device is.
 
 // kindCard are the records of cards.
 const kindCard = "loc.card"

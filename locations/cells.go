@@ -6,7 +6,8 @@ import (
 	"github.com/golang/geo/s2"
 )
 
-// cells finds places by the cells that cover them, of any size: a point is asked for in one cell of each level. Its zero value is empty.
+// cells finds places by the cells that cover them, of any size: a point is asked for in one cell of each level. Its zero value is
+// empty.
 type cells[T comparable] struct {
 	all    map[s2.CellID][]T
 	levels [s2.MaxLevel + 1]int // how many cells there are of each level

@@ -6,9 +6,10 @@ import (
 	"math"
 )
 
-// A chunk is where something was in one minute: a byte of the version, the number of points, and the points, each as what it differs by
-// from the one before. Places are whole millionths of a degree (11 cm), how exact they are whole metres, speeds whole km/h; of the
-// times the differences of the differences. So a phone or a car that reports each second takes some seven bytes a time.
+// A chunk is where something was in one minute: a byte of the version, the number of points, and the points, each as what it
+// differs by from the one before. Places are whole millionths of a degree (11 cm), how exact they are whole metres, speeds whole
+// km/h; of the times the differences of the differences. So a phone or a car that reports each second takes some seven bytes a
+// time.
 
 // chunkVersion is the first byte.
 const chunkVersion = 1
@@ -28,9 +29,9 @@ func (s step) position() Position {
 	return Position{At: s.at, Lat: float64(s.lat) / 1e6, Lon: float64(s.lon) / 1e6, Acc: float64(s.acc), Vel: float64(s.vel)}
 }
 
-// appendChunk adds points, in the order of their times, to dst.
-func appendChunk(dst []byte, points []Position) []byte {
-	dst = binary.AppendUvarint(append(dst, chunkVersion), uint64(len(points)))
+// newChunk makes a chunk of points, which are in the order of their times.
+func newChunk(points []Position) []byte {
+	dst := binary.AppendUvarint([]byte{chunkVersion}, uint64(len(points)))
 	var before step
 	pace := int64(0)
 	for _, p := range points {

@@ -14,7 +14,7 @@ func TestAPointTakesSevenBytes(t *testing.T) {
 		points = append(points, Position{
 			At: 1_793_000_000_000 + int64(i)*1000, Lat: lat, Lon: 13.4 + float64(i)*0.0002, Acc: 8, Vel: float64(40 + i%3)})
 	}
-	if n := len(appendChunk(nil, points)); n > 8*len(points) {
+	if n := len(newChunk(points)); n > 8*len(points) {
 		t.Errorf("%d points take %d bytes", len(points), n)
 	}
 }
@@ -27,25 +27,25 @@ func TestChunksOfToday(t *testing.T) {
 		{At: 1_793_000_002_500, Lat: -90, Lon: -180},
 	}
 	const golden = "010380a886f2ae68c0d8883280dfe30c103caf9886f2ae68a601110202e807e583f38701edb2b8b801113d"
-	got := hex.EncodeToString(appendChunk(nil, points))
+	got := hex.EncodeToString(newChunk(points))
 	if got != golden {
 		t.Errorf("chunk %s, want %s", got, golden)
 	}
-	back, err := parseChunk(appendChunk(nil, points))
+	back, err := parseChunk(newChunk(points))
 	if err != nil || !reflect.DeepEqual(back, points) {
 		t.Errorf("read back as %+v, %v", back, err)
 	}
 }
 
 func FuzzChunk(f *testing.F) {
-	f.Add(appendChunk(nil, nil))
-	f.Add(appendChunk(nil, []Position{{At: 1, Lat: 2, Lon: 3, Acc: 4, Vel: 5}, {At: 7}}))
+	f.Add(newChunk(nil))
+	f.Add(newChunk([]Position{{At: 1, Lat: 2, Lon: 3, Acc: 4, Vel: 5}, {At: 7}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		points, err := parseChunk(b)
 		if err != nil {
 			return
 		}
-		again, err := parseChunk(appendChunk(nil, points))
+		again, err := parseChunk(newChunk(points))
 		if err != nil || !reflect.DeepEqual(again, points) {
 			t.Errorf("%x: %+v, and again %+v, %v", b, points, again, err)
 		}

@@ -21,8 +21,8 @@ func (p Point) position() Position { return Position{Lat: p.Lat, Lon: p.Lon} }
 
 func (p Point) s2() s2.Point { return s2.PointFromLatLng(p.position().latLng()) }
 
-// Shape is a circle, if it has one point; a polygon, if Width is 0; or a corridor along a line. A polygon is closed by itself, may not
-// cross itself, and is the smaller part of the earth.
+// Shape is a circle, if it has one point; a polygon, if Width is 0; or a corridor along a line. A polygon is closed by itself,
+// may not cross itself, and is the smaller part of the earth.
 type Shape struct {
 	Points []Point `json:"points"`
 	Radius float64 `json:"radius,omitempty"` // of a circle, in metres
@@ -38,8 +38,9 @@ const (
 	maxDwell                = 7 * 24 * 3600
 )
 
-// Fence is a place that somebody wants to know of when something comes there, stays, or leaves it. One that belongs to a user is for his own
-// devices, for those that are shared with him exactly, and for things that he sees; one of a home for its things.
+// Fence is a place that somebody wants to know of when something comes there, stays, or leaves it. One that belongs to a user is
+// for his own devices, for those that are shared with him exactly, and for things that he sees; one of a home for its things, and
+// for people who let it know.
 type Fence struct {
 	ID    string        `json:"-"`
 	Owner accounts.Name `json:"owner"`          // who has made it

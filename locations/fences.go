@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +41,12 @@ type Crossing struct {
 // hysteresis is how far outside of a fence something has to be, in metres, to have left it, if it is known so exactly.
 const hysteresis = 20
 
-// maxCrossed is how many crossings wait to be told. More are lost, and counted.
-const maxCrossed = 4096
+// maxCrossed is how many crossings wait to be told, and crossers how many tell them, each those of some subjects. More are lost,
+// and counted.
+const (
+	maxCrossed = 4096
+	crossers   = 8
+)
 
 // maxStays is in how many fences a subject is noticed at once.
 const maxStays = 256
@@ -120,14 +125,17 @@ func (x *fence) isFor(s Subject, a audience) bool {
 	case x.Who != "" && x.Who != s.Who:
 		return false
 	case x.Home != "":
-		return s.IsThing() && x.Home == a.home
+		return slices.Contains(a.homes, x.Home)
 	}
 	return a.level(x.Owner) == LevelExact
 }
 
-// told gives who is told of a crossing.
+// told gives who is told of a crossing; of what people do with the fence of a home it is asked later who lives there.
 func (x *fence) told(s Subject, a audience) []accounts.Name {
-	if x.Home != "" || x.Owner == s.Who {
+	switch {
+	case x.Home != "" && !s.IsThing():
+		return nil
+	case x.Home != "" || x.Owner == s.Who:
 		return a.exact
 	}
 	return []accounts.Name{x.Owner}
@@ -211,21 +219,28 @@ func (s *Service) tell(t *track, a audience, f *fence, what Crossed, in stay) {
 		c.At = in.Since + f.Dwell*1000
 	}
 	select {
-	case s.crossed <- told{c, f.told(t.subject, a)}:
+	case s.crossed[t.crosser()] <- told{c, f.told(t.subject, a)}:
 		s.counts.crossed.Inc()
 	default:
 		s.counts.uncrossed.Inc()
 	}
 }
 
+// crosser says who tells of the crossings of a track.
+func (t *track) crosser() int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.subject.String()))
+	return int(h.Sum32() % crossers)
+}
+
 // runCrossings tells of crossings until ctx ends.
-func (s *Service) runCrossings(ctx context.Context) {
+func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-s.crossed:
-			if err := s.router.Crossed(ctx, c.to, c.crossing); err != nil && ctx.Err() == nil {
+		case c := <-crossed:
+			if err := s.tellCrossing(ctx, c); err != nil && ctx.Err() == nil {
 				s.log.Warn("crossing of a fence not told", "subject", c.crossing.Subject.String(), "err", err)
 			}
 			for _, f := range s.listeners {
@@ -235,8 +250,19 @@ func (s *Service) runCrossings(ctx context.Context) {
 	}
 }
 
-// PutFence adds a fence, which gets an ID if it has none, or replaces the one with its ID. It is durable when it returns. ErrMalformed,
-// ErrTooMany; ErrNone: the home is not one that owner manages, or there is no fence of this ID to be replaced.
+func (s *Service) tellCrossing(ctx context.Context, c told) (err error) {
+	if f := c.crossing.Fence; f.Home != "" && !c.crossing.IsThing() {
+		if c.to, err = s.people.Members(ctx, f.Home); err != nil {
+			return err
+		}
+		// Where he is, is told to those alone who may know it otherwise.
+		c.crossing.Where = Position{At: c.crossing.Where.At, Lat: f.Points[0].Lat, Lon: f.Points[0].Lon}
+	}
+	return s.router.Crossed(ctx, c.to, c.crossing)
+}
+
+// PutFence adds a fence, which gets an ID if it has none, or replaces the one with its ID. It is durable when it returns.
+// ErrMalformed, ErrTooMany; ErrNone: the home is not one that owner manages, or there is no fence of this ID to be replaced.
 func (s *Service) PutFence(ctx context.Context, who accounts.Name, f Fence) (Fence, error) {
 	f.Owner = who
 	if err := s.mayPut(ctx, who, f.Home, s.people.Manages); err != nil {

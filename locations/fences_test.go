@@ -229,9 +229,7 @@ func TestWhomAFenceIsForAndWhoIsTold(t *testing.T) {
 		phone: 1, {Who: "bob", Label: "p"}: 3, {Who: "carol", Label: "p"}: 0, {Who: "t00001"}: 2, {Who: "dave", Label: "p"}: 0,
 	} {
 		h.report(who, here)
-		for _, c := range h.wait(n) {
-			got = append(got, c)
-		}
+		got = append(got, h.wait(n)...)
 	}
 	h.mu.Lock()
 	told := fmt.Sprint(h.told)
@@ -247,6 +245,54 @@ func TestWhomAFenceIsForAndWhoIsTold(t *testing.T) {
 		if !strings.Contains(told, to) {
 			t.Errorf("told %s, want %s among them", told, to)
 		}
+	}
+}
+
+func TestAHomeLearnsOfPeopleWhoSaySo(t *testing.T) {
+	h := newTown(t)
+	home := circle("H", 52.5, 13.4, 100)
+	home.Home = "h.home"
+	h.fence("admin", home)
+	mary := locations.Subject{Who: "mary", Label: "p"}
+	in, out := locations.Position{Lat: 52.5002, Lon: 13.4001}, locations.Position{Lat: 52.51, Lon: 13.4}
+	visit := func() {
+		for _, p := range []locations.Position{out, in, out} {
+			h.pass(10 * time.Minute)
+			h.report(mary, p)
+		}
+	}
+	visit()
+	if len(h.crossed) > 0 {
+		t.Error("the home is told of somebody who has not said so")
+	}
+	for _, share := range []locations.Share{
+		{To: "h.home", Level: locations.LevelCity}, {To: "h.home", Level: locations.LevelExact, History: true},
+	} {
+		if _, err := h.Share(t.Context(), "mary", share); !errors.Is(err, locations.ErrMalformed) {
+			t.Errorf("%+v: %v", share, err)
+		}
+	}
+	if _, err := h.Share(t.Context(), "bob", locations.Share{To: "h.home", Level: locations.LevelExact}); !errors.Is(err, locations.ErrNotContact) {
+		t.Errorf("somebody who does not live there: %v", err)
+	}
+	h.share("mary", "h.home", locations.LevelExact, 0)
+	visit()
+	if got := h.wait(2); !slices.Equal(got, []string{"mary/p enter H", "mary/p leave H"}) {
+		t.Errorf("%v", got)
+	}
+	h.mu.Lock()
+	if told := fmt.Sprint(h.told); told != "[[admin mary] [admin mary]]" {
+		t.Errorf("told %s", told)
+	}
+	h.strangers["mary"] = true
+	h.mu.Unlock()
+	if n, _ := h.sees("admin"); n > 0 {
+		t.Error("who lives there is shown where she is")
+	}
+	h.HomeChanged("h.home")
+	visit()
+	if len(h.crossed) > 0 {
+		t.Error("the home is told of somebody who has left it")
 	}
 }
 

@@ -33,7 +33,7 @@ func (s *Service) chunks(subject Subject, points []Position, at int64) []records
 		n, _ := slices.BinarySearchFunc(points, begin+minute, func(p Position, at int64) int { return cmp.Compare(p.At, at) })
 		all = append(all, records.Record{
 			Key: records.Key{Kind: kindTrack, Scope: scopeOf(subject), ID: hexTime(begin) + "." + hexTime(at) + "." + s.run},
-			Rev: 1, Due: begin + minute + s.cfg.Keep.Milliseconds(), Body: appendChunk(nil, points[:n]),
+			Rev: 1, Due: begin + minute + s.cfg.Keep.Milliseconds(), Body: newChunk(points[:n]),
 		})
 		points = points[n:]
 	}
@@ -60,9 +60,9 @@ const (
 	pageOfChunks = 100
 )
 
-// History gives where a subject was, from from on and before to (0: now), as somebody may know it: who the device belongs to, whom he
-// shares the history with, since he has done so, and who sees the thing. limit is how many points at most, 1 to 10,000, but that
-// those of a last minute are all there. ErrNone: he may not know it.
+// History gives where a subject was, from from on and before to (0: now), as somebody may know it: who the device belongs to,
+// whom he shares the history with, since he has done so, and who sees the thing. limit is how many points at most, 1 to 10,000,
+// but that those of a last minute are all there. ErrNone: he may not know it.
 func (s *Service) History(
 	ctx context.Context, viewer accounts.Name, subject Subject, from, to int64, limit int,
 ) (Track, error) {

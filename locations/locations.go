@@ -1,14 +1,15 @@
-// Package locations knows where people's phones and things are: their last positions, where they have been, who may know of it, who
-// is near, and which fences they cross.
+// Package locations knows where people's phones and things are: their last positions, where they have been, who may know of it,
+// who is near, and which fences they cross.
 //
-// A Subject is what has a position: one of the devices of a user (his phone), or a thing, which is an account of its own. The last
-// position of each is in memory, with a record of it that is written some seconds later; where it has been is kept in chunks, one for
-// each minute, which are written when the minute is over. So a position costs no write of its own, and a crash costs what
-// was said in the seconds, of the history the minute, before it.
+// A Subject is what has a position: one of the devices of a user (his phone), or a thing, which is an account of its own. The
+// last position of each is in memory, with a record of it that is written some seconds later; where it has been is kept in
+// chunks, one for each minute, which are written when the minute is over. So a position costs no write of its own, and a crash
+// costs what was said in the seconds, of the history the minute, before it.
 //
-// Nobody is seen who has not said so. Things are seen by who may see them (Sight). Of a user's phones somebody else is told if the
-// user shares them with him (Share), and both are contacts at that moment. With LevelCity he is told a cell some nine kilometres
-// wide in place of the position, wherever it comes from: what is told at once, what is asked for, the history, who is near.
+// Nobody is seen who has not said so. Things are seen by who may see them (Sight). Of a user's phones somebody else is told if
+// the user shares them with him (Share), and both are contacts at that moment. With LevelCity he is told a cell some nine
+// kilometres wide in place of the position, wherever it comes from: what is told at once, what is asked for, the history, who is
+// near.
 //
 // Distances are on a sphere; there are no edges at the poles or where east meets west.
 package locations
@@ -62,8 +63,8 @@ func (s Subject) Compare(t Subject) int {
 // maxLabel is the longest label of a device, in bytes.
 const maxLabel = 64
 
-// CheckLabel says whether a user's device may be called so: 1 to 64 bytes of printable ASCII, and nothing that means something in a
-// topic. ErrMalformed.
+// CheckLabel says whether a user's device may be called so: 1 to 64 bytes of printable ASCII, and nothing that means something in
+// a topic. ErrMalformed.
 func CheckLabel(label string) error {
 	bad := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/+#", r) }
 	if label == "" || len(label) > maxLabel || strings.IndexFunc(label, bad) >= 0 {
@@ -103,7 +104,8 @@ func byTime(a, b Position) int { return cmp.Compare(a.At, b.At) }
 
 func (p Position) latLng() s2.LatLng { return s2.LatLngFromDegrees(p.Lat, p.Lon) }
 
-// What is told of a position roughly: the middle of a cell of this level, which has an edge of 7 to 10 km, and the time to ten minutes.
+// What is told of a position roughly: the middle of a cell of this level, which has an edge of 7 to 10 km, and the time to ten
+// minutes.
 const (
 	cityLevel = 10
 	cityAcc   = 5000

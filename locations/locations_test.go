@@ -18,8 +18,8 @@ import (
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
-// town is a Service of which a test says who is what to whom; it is the People, the Sight and the Router as well. Everybody is a contact
-// of everybody who is not a stranger, alice owns all things, and admin and mary live in h.home, where the things are.
+// town is a Service of which a test says who is what to whom; it is the People, the Sight and the Router as well. Everybody is a
+// contact of everybody who is not a stranger, alice owns all things, and admin and mary live in h.home, where the things are.
 type town struct {
 	*locations.Service
 	t     *testing.T
@@ -116,7 +116,13 @@ func (h *town) Manages(_ context.Context, who accounts.Name, home string) (bool,
 }
 
 func (h *town) Lives(_ context.Context, who accounts.Name, home string) (bool, error) {
-	return (who == "admin" || who == "mary") && home == "h.home", nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return (who == "admin" || who == "mary" && !h.strangers[who]) && home == "h.home", nil
+}
+
+func (h *town) Members(context.Context, string) ([]accounts.Name, error) {
+	return []accounts.Name{"admin", "mary"}, nil
 }
 
 func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {

@@ -24,8 +24,8 @@ var gridLevels = [...]int{4, 8, 12}
 // gridEdges is the least that a cell of a level measures, in metres.
 var gridEdges = [...]float64{400_000, 25_000, 1_500}
 
-// maxEdges is how many edges of cells the radius of a question has at most: beyond it larger cells are looked at, and in the end all
-// things.
+// maxEdges is how many edges of cells the radius of a question has at most: beyond it larger cells are looked at, and in the end
+// all things.
 const maxEdges = 4
 
 func (g *grid) init() {
@@ -145,8 +145,8 @@ const (
 // through that he sees.
 const maxLooks = 1000
 
-// Near gives those nearest to a point that somebody may know of, the nearest first. Whom he may know roughly is where he is told that
-// they are. ErrMalformed.
+// Near gives those nearest to a point that somebody may know of, the nearest first. Whom he may know roughly is where he is told
+// that they are. ErrMalformed.
 func (s *Service) Near(ctx context.Context, viewer accounts.Name, q Around) ([]Near, error) {
 	p := Position{Lat: q.Lat, Lon: q.Lon}
 	if err := p.check(); err != nil || !(q.Radius >= 1 && q.Radius <= maxRadius) || q.Most < 1 || q.Most > MaxNear {
@@ -188,12 +188,12 @@ func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Positi
 }
 
 func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {
-	close := s.things.within(p, q.Radius)
-	if len(close) > maxLooks {
-		return s.seenNear(ctx, viewer, q, close)
+	around := s.things.within(p, q.Radius)
+	if len(around) > maxLooks {
+		return s.seenNear(ctx, viewer, q, around)
 	}
 	var all []Near
-	for _, n := range close {
+	for _, n := range around {
 		if len(all) == q.Most {
 			break
 		}
@@ -208,8 +208,8 @@ func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Positi
 	return all, nil
 }
 
-// seenNear goes through all that somebody sees, to find what is close.
-func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, close []Near) ([]Near, error) {
+// seenNear goes through all that somebody sees, to find what is around.
+func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, around []Near) ([]Near, error) {
 	kinds := map[accounts.Name]string{}
 	for after := accounts.Name(""); ; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)
@@ -224,7 +224,7 @@ func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, 
 		}
 	}
 	var all []Near
-	for _, n := range close {
+	for _, n := range around {
 		if kind, ok := kinds[n.Who]; ok && len(all) < q.Most {
 			all = s.addThing(all, n, kind, q)
 		}

@@ -13,6 +13,8 @@ type People interface {
 	// Manages says whether somebody manages a home, and Lives whether he is more than a guest there.
 	Manages(ctx context.Context, who accounts.Name, home string) (bool, error)
 	Lives(ctx context.Context, who accounts.Name, home string) (bool, error)
+	// Members gives all who are more than guests in a home.
+	Members(ctx context.Context, home string) ([]accounts.Name, error)
 }
 
 // Sight knows who sees which things. Safe for concurrent use.

@@ -85,17 +85,21 @@ func (s *Service) loadFence(r records.Record) error {
 	}
 	f.ID, f.Rev = r.ID, r.Rev
 	x, err := newFence(f)
-	if err == nil {
-		s.fences.put(x)
+	if err != nil { // what can be one may be narrower than it was: it is no reason not to start
+		s.log.Warn("a fence is not watched", "scope", r.Scope, "fence", r.ID, "err", err)
+		return nil
 	}
-	return err
+	s.fences.put(x)
+	return nil
 }
 
-// Run writes what is in memory, removes what is too old, ends shares that are over and tells of fences that are crossed, until ctx
-// ends; then it writes what is left. It is called once, after Load.
+// Run writes what is in memory, removes what is too old, ends shares that are over and tells of fences that are crossed, until
+// ctx ends; then it writes what is left. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
-	running.Go(func() { s.runCrossings(ctx) })
+	for _, crossed := range s.crossed {
+		running.Go(func() { s.runCrossings(ctx, crossed) })
+	}
 	running.Go(func() { s.runSweep(ctx) })
 	timer := time.NewTicker(s.cfg.Flush)
 	defer timer.Stop()

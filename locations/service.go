@@ -51,7 +51,7 @@ type Service struct {
 	tracks map[Subject]*track
 	labels map[accounts.Name][]string // of users, in order
 
-	crossed   chan told
+	crossed   [crossers]chan told
 	listeners []func(Crossing)
 	full      chan struct{} // something has as much in memory as it should
 }
@@ -88,7 +88,10 @@ func New(
 	s := &Service{
 		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, now: now, log: log, counts: newCounts(),
 		tracks: map[Subject]*track{}, labels: map[accounts.Name][]string{},
-		run: rand.Text()[:6], crossed: make(chan told, maxCrossed), full: make(chan struct{}, 1),
+		run: rand.Text()[:6], full: make(chan struct{}, 1),
+	}
+	for i := range s.crossed {
+		s.crossed[i] = make(chan told, maxCrossed/crossers)
 	}
 	s.sharing.init()
 	s.fences.init()
@@ -99,8 +102,8 @@ func New(
 // SetRouter says who brings what is to be told. It is called once, before anything else is.
 func (s *Service) SetRouter(r Router) { s.router = r }
 
-// OnCross has f called after each crossing of a fence, in the order of those of one subject. It is called before Run; f may wait
-// for a while, during which others wait for it.
+// OnCross has f called after each crossing of a fence, in the order of those of one subject, and concurrently for others. It is
+// called before Run; f may wait for a while, during which others wait for it.
 func (s *Service) OnCross(f func(Crossing)) { s.listeners = append(s.listeners, f) }
 
 // Reported is what became of what was reported.
@@ -112,7 +115,8 @@ type Reported struct {
 	Odd    int // that are too far away to have got there; they cross no fence
 }
 
-// Report says where a subject was. All of it is taken, or nothing; it is not on the disk when Report returns. ErrMalformed, ErrTooMany.
+// Report says where a subject was. All of it is taken, or nothing; it is not on the disk when Report returns. ErrMalformed,
+// ErrTooMany.
 func (s *Service) Report(ctx context.Context, subject Subject, points ...Position) (Reported, error) {
 	r, err := s.report(ctx, subject, points)
 	if err != nil {
@@ -214,8 +218,8 @@ func (s *Service) devicesOf(who accounts.Name) []*track {
 	return all
 }
 
-// apply takes points, which are in the order of their times, and tells the audience. It says whether it did: not, if others may know
-// of it by now. ErrTooMany: more come than can be written.
+// apply takes points, which are in the order of their times, and tells the audience. It says whether it did: not, if others may
+// know of it by now. ErrTooMany: more come than can be written.
 func (s *Service) apply(t *track, a audience, points []Position, now time.Time, r *Reported) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -273,7 +277,8 @@ func (s *Service) moved(t *track) {
 	}
 }
 
-// show tells those who may know where a subject is, whose track is locked. Those who may know it roughly are told when that changes.
+// show tells those who may know where a subject is, whose track is locked. Those who may know it roughly are told when that
+// changes.
 func (s *Service) show(t *track, a audience) {
 	if len(a.exact) > 0 {
 		s.router.Show(a.exact, t.subject, t.last)
@@ -380,6 +385,9 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 		delete(s.labels, subject.Who)
 	}
 	s.mu.Unlock()
+	s.sharing.mu.Lock()
+	s.sharing.forgetLocked(subject.Who)
+	s.sharing.mu.Unlock()
 	if err := s.erase(ctx, subject); err != nil {
 		return fmt.Errorf("forget %s: %w", subject, err)
 	}
@@ -422,11 +430,12 @@ func (s *Service) Collectors() []prometheus.Collector {
 	c := s.counts
 	return []prometheus.Collector{
 		c.points, c.late, c.old, c.moved, c.odd, c.refused, c.crossed, c.uncrossed, c.bytes,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "magpie_positions_subjects", Help: "Phones and things whose position is known."},
-			func() float64 {
-				s.mu.RLock()
-				defer s.mu.RUnlock()
-				return float64(len(s.tracks))
-			}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "magpie_positions_subjects", Help: "Phones and things whose position is known.",
+		}, func() float64 {
+			s.mu.RLock()
+			defer s.mu.RUnlock()
+			return float64(len(s.tracks))
+		}),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,15 +15,19 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// Share is that somebody lets a contact know where his devices are.
+// Share is that somebody lets a contact know where his devices are; or a home that he lives in know when they cross its fences,
+// and nothing else.
 type Share struct {
-	To      accounts.Name
-	Level   Level // LevelCity or LevelExact
-	History bool  // and where they were since Since
-	Since   int64 // Unix milliseconds
-	Until   int64 // Unix milliseconds; 0: until it is taken back
+	To      accounts.Name // a user, or a home
+	Level   Level         // LevelCity or LevelExact
+	History bool          // and where they were since Since
+	Since   int64         // Unix milliseconds
+	Until   int64         // Unix milliseconds; 0: until it is taken back
 	rev     uint64
 }
+
+// isHome says whether a share is with a home.
+func isHome(to accounts.Name) bool { return strings.HasPrefix(string(to), "h.") } // no user is called so
 
 // holds says whether the share is in force at a time.
 func (s Share) holds(now int64) bool { return s.Until == 0 || now < s.Until }
@@ -54,6 +59,7 @@ func (x *sharing) init() {
 // sheet is who may know where somebody's devices are: what he shares, with those who are contacts. It does not change.
 type sheet struct {
 	exact, rough []accounts.Name // in order; himself is among the first
+	homes        []string        // whose fences are for them
 	until        int64           // when a share ends; 0: never
 }
 
@@ -90,8 +96,9 @@ func (x *sharing) forgetLocked(owner accounts.Name) {
 // audience is who may know where a subject is.
 type audience struct {
 	exact, rough []accounts.Name // in order
-	home, kind   string          // of a thing
-	sheet        *sheet          // of a user
+	homes        []string        // whose fences are for it
+	kind         string
+	sheet        *sheet // of a user
 }
 
 func (a audience) level(who accounts.Name) Level {
@@ -104,14 +111,15 @@ func (a audience) level(who accounts.Name) Level {
 	return LevelNone
 }
 
-// audience finds out who may know where a subject is. For users it is to be asked again, with stillFor, when their track is locked.
+// audience finds out who may know where a subject is. For users it is to be asked again, with stillFor, when their track is
+// locked.
 func (s *Service) audience(ctx context.Context, subject Subject) (audience, error) {
 	if !subject.IsThing() {
 		x, err := s.sheet(ctx, subject.Who)
 		if err != nil {
 			return audience{}, err
 		}
-		return audience{exact: x.exact, rough: x.rough, kind: KindPerson, sheet: x}, nil
+		return audience{exact: x.exact, rough: x.rough, homes: x.homes, kind: KindPerson, sheet: x}, nil
 	}
 	seen, err := s.sight.Viewers(ctx, subject.Who)
 	if err != nil {
@@ -122,11 +130,15 @@ func (s *Service) audience(ctx context.Context, subject Subject) (audience, erro
 	if !found { // it sees itself
 		viewers = slices.Insert(slices.Clone(viewers), i, subject.Who)
 	}
-	return audience{exact: viewers, home: seen.Home, kind: seen.Kind}, nil
+	a := audience{exact: viewers, kind: seen.Kind}
+	if seen.Home != "" {
+		a.homes = []string{seen.Home}
+	}
+	return a, nil
 }
 
-// stillFor says whether an audience is one still. Whoever ends a share locks the tracks after that: then nobody tells anything by what
-// was before.
+// stillFor says whether an audience is one still. Whoever ends a share locks the tracks after that: then nobody tells anything by
+// what was before.
 func (s *Service) stillFor(a audience, subject Subject, now time.Time) bool {
 	if subject.IsThing() {
 		return true
@@ -159,10 +171,12 @@ func (s *Service) sheet(ctx context.Context, owner accounts.Name) (*sheet, error
 		if share.Until > 0 && (made.until == 0 || share.Until < made.until) {
 			made.until = share.Until
 		}
-		contacts, err := s.people.Close(ctx, owner, share.To)
+		contacts, err := s.close(ctx, owner, share.To)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("what %s is to %s: %w", share.To, owner, err)
+		case contacts && isHome(share.To):
+			made.homes = append(made.homes, string(share.To))
 		case contacts && share.Level == LevelExact:
 			made.exact = append(made.exact, share.To)
 		case contacts:
@@ -180,6 +194,27 @@ func (s *Service) sheet(ctx context.Context, owner accounts.Name) (*sheet, error
 	return made, nil
 }
 
+// close says whether something may be shared with a user, or with a home.
+func (s *Service) close(ctx context.Context, owner, to accounts.Name) (bool, error) {
+	if isHome(to) {
+		return s.people.Lives(ctx, owner, string(to))
+	}
+	return s.people.Close(ctx, owner, to)
+}
+
+// HomeChanged is called when what people are in a home may have changed, before who has changed it is told.
+func (s *Service) HomeChanged(home string) {
+	s.sharing.mu.Lock()
+	owners := slices.Collect(maps.Keys(s.sharing.got[accounts.Name(home)]))
+	for _, owner := range owners {
+		s.sharing.forgetLocked(owner)
+	}
+	s.sharing.mu.Unlock()
+	for _, owner := range owners {
+		s.barrier(owner)
+	}
+}
+
 // barrier waits until nobody tells anything of a user by what was before.
 func (s *Service) barrier(owner accounts.Name) {
 	for _, t := range s.devicesOf(owner) {
@@ -188,7 +223,8 @@ func (s *Service) barrier(owner accounts.Name) {
 	}
 }
 
-// Share lets a contact know where somebody's devices are from now on, or changes how exactly. ErrNotContact, ErrMalformed, ErrTooMany.
+// Share lets a contact know where somebody's devices are from now on, or changes how exactly. ErrNotContact, ErrMalformed,
+// ErrTooMany.
 func (s *Service) Share(ctx context.Context, owner accounts.Name, share Share) (Share, error) {
 	share, err := s.share(ctx, owner, share)
 	if err != nil {
@@ -201,10 +237,12 @@ func (s *Service) Share(ctx context.Context, owner accounts.Name, share Share) (
 
 func (s *Service) share(ctx context.Context, owner accounts.Name, share Share) (Share, error) {
 	now := s.now().UnixMilli()
-	if share.To == owner || share.Level != LevelCity && share.Level != LevelExact || share.Until != 0 && share.Until <= now {
+	switch {
+	case share.To == owner, share.Level != LevelCity && share.Level != LevelExact, share.Until != 0 && share.Until <= now,
+		isHome(share.To) && (share.Level != LevelExact || share.History):
 		return share, ErrMalformed
 	}
-	contacts, err := s.people.Close(ctx, owner, share.To)
+	contacts, err := s.close(ctx, owner, share.To)
 	if err != nil {
 		return share, err
 	}
@@ -420,6 +458,12 @@ func (s *Service) Level(ctx context.Context, viewer accounts.Name, subject Subje
 			return LevelNone, err
 		}
 		return LevelExact, nil
+	}
+	if s.find(subject) == nil { // nothing is found out about whoever is named
+		if viewer == subject.Who {
+			return LevelExact, nil
+		}
+		return LevelNone, nil
 	}
 	a, err := s.audience(ctx, subject)
 	return a.level(viewer), err

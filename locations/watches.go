@@ -14,8 +14,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// A watch is a question who is near that is answered again and again: somebody is told who comes, moves and leaves. It is in memory, and
-// ends by itself, for nobody may be there any more who wants to know.
+// A watch is a question who is near that is answered again and again: somebody is told who comes, moves and leaves. It is in
+// memory, and ends by itself, for nobody may be there any more who wants to know.
 
 // Bounds of watches.
 const (
@@ -66,8 +66,8 @@ type watches struct {
 	where cells[*watch]
 }
 
-// Watch tells somebody from now on who is near, beginning with those who are, until the time has come. One of the same ID that he has is replaced. ErrMalformed,
-// ErrTooMany.
+// Watch tells somebody from now on who is near, beginning with those who are, until the time has come. One of the same ID that he
+// has is replaced. ErrMalformed, ErrTooMany.
 func (s *Service) Watch(ctx context.Context, viewer accounts.Name, q Watch) (Watch, error) {
 	now := s.now()
 	p, longest := Position{Lat: q.Lat, Lon: q.Lon}, now.Add(longestWatch).UnixMilli()

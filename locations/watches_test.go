@@ -32,7 +32,8 @@ func (h *town) taken() []string {
 	return all
 }
 
-// TestAWatchIsWhatBruteForceFinds has things move at random around places that are hard for maps, and keeps by the book who is near.
+// TestAWatchIsWhatBruteForceFinds has things move at random around places that are hard for maps, and keeps by the book who is
+// near.
 func TestAWatchIsWhatBruteForceFinds(t *testing.T) {
 	for _, centre := range [][2]float64{{52.5, 13.4}, {-17, 179.999}, {89.999, 0}, {-90, 0}} {
 		t.Run(fmt.Sprint(centre), func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/magpie-im/magpie/chat"
 )
 
-// Scribe writes for scenes and automations what people could write themselves: it is their automations.Messenger. Whatever keeps
-// somebody from writing keeps from it what is done with his rights.
+// Scribe writes for scenes and automations what people could write themselves: it is their automations.Messenger. Whatever
+// keeps somebody from writing keeps from it what is done with his rights.
 type Scribe struct{ chat *chat.Service }
 
 // NewScribe makes one for a messenger.
@@ -40,7 +40,8 @@ func (s *Scribe) Write(ctx context.Context, l automations.Line) (uint64, error) 
 
 // Reword changes what a line says.
 func (s *Scribe) Reword(ctx context.Context, l automations.Line, seq uint64) error {
-	_, commit, err := s.chat.Apply(ctx, l.From, chat.Conversation(l.Home), chat.OpRequest{Op: chat.OpEdit, Seq: seq, Body: l.Body}, nil)
+	edit := chat.OpRequest{Op: chat.OpEdit, Seq: seq, Body: l.Body}
+	_, commit, err := s.chat.Apply(ctx, l.From, chat.Conversation(l.Home), edit, nil)
 	if err == nil && commit != nil {
 		err = commit.Wait(ctx)
 	}
@@ -64,7 +65,7 @@ func refused(err error) error {
 		{chat.ErrTooLarge, "too_big"}, {chat.ErrMalformed, "bad"}, {chat.ErrNoMessage, "no_msg"},
 	} {
 		if errors.Is(err, row.is) {
-			return fmt.Errorf("write: %w: %w", &automations.Refusal{Word: row.word}, err)
+			return fmt.Errorf("write: %w: %w", &automations.RefusedError{Word: row.word}, err)
 		}
 	}
 	return err

@@ -32,7 +32,8 @@ type Homes struct {
 
 	mu      sync.Mutex // guards what follows
 	known   map[string]known
-	changes uint64 // grows with each change: what was read before one is not remembered after it
+	watch   func(home string) // nil: nobody wants to know
+	changes uint64            // grows with each change: what was read before one is not remembered after it
 }
 
 // known is who is what in a home.
@@ -58,6 +59,9 @@ func (h *Homes) changed(ctx context.Context, c chat.Conversation) {
 	delete(h.known, string(c))
 	h.changes++
 	h.mu.Unlock()
+	if h.watch != nil {
+		h.watch(string(c))
+	}
 	if err := h.things.HomeChanged(ctx, string(c)); err != nil && ctx.Err() == nil {
 		h.log.Warn("who looks at things was not told that a home has changed", "conversation", c, "err", err)
 	}

@@ -28,6 +28,7 @@ func NewSights(ch *chat.Service, things *devices.Things, homes *Homes, log *slog
 // Watch has places follow what becomes of people and things. It is called once, before either is used.
 func (s *Sights) Watch(places *locations.Service) {
 	s.chat.OnPair(places.PairChanged)
+	s.homes.watch = places.HomeChanged
 	s.things.OnChange(func(before, after devices.Thing) {
 		do := places.ShowAgain // who may see it may have changed
 		if after.Gone || before.ID != "" && after.Epoch != before.Epoch {
@@ -54,6 +55,11 @@ func (s *Sights) Manages(ctx context.Context, who accounts.Name, home string) (b
 func (s *Sights) Lives(ctx context.Context, who accounts.Name, home string) (bool, error) {
 	role, err := s.homes.Role(ctx, home, who)
 	return role != devices.HomeNone && role != devices.HomeGuest, err
+}
+
+// Members implements locations.People.
+func (s *Sights) Members(ctx context.Context, home string) ([]accounts.Name, error) {
+	return s.homes.Members(ctx, home)
 }
 
 // Viewers implements locations.Sight.

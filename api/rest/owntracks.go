@@ -15,8 +15,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// Phones publish what OwnTracks says over HTTP as well: POST /pub, with the user's name and a token of his, or his password. The device
-// is what X-Limit-D or d says. The answer is an array of where his friends are, and of their cards.
+// Phones publish what OwnTracks says over HTTP as well: POST /pub, with the user's name and a token of his, or his password. The
+// device is what X-Limit-D or d says. The answer is an array of where his friends are, and of their cards.
 
 // Bounds of an answer: friends, and the bytes of their cards together.
 const (
@@ -115,7 +115,8 @@ func said(r *http.Request, header, query string) string {
 	return r.URL.Query().Get(query)
 }
 
-// take takes what a phone says. An empty body, and what is none of ours to know, is passed over: an app would say it again for ever.
+// take takes what a phone says. An empty body, and what is none of ours to know, is passed over: an app would say it again for
+// ever.
 func (o *owntracks) take(ctx context.Context, s locations.Subject, body []byte) error {
 	if len(body) == 0 {
 		return nil

@@ -73,19 +73,17 @@ type owntracksNote struct {
 	Regions []string `json:"inregions,omitempty"`
 }
 
-// ParseOwnTracksLocations reads a location, or an array of them. In an array the _type may be left out, and so it may for a thing, which
-// alone says positions there. ErrOwnTracks.
+// ParseOwnTracksLocations reads a location, or an array of them. In an array the _type may be left out, and so it may for a
+// thing, which alone says positions there. ErrOwnTracks.
 func ParseOwnTracksLocations(payload []byte) ([]locations.Position, error) {
 	var all []owntracksLocation
 	payload = bytes.TrimLeft(payload, " \t\r\n")
-	err := error(nil)
-	if len(payload) > 0 && payload[0] == '[' {
-		err = json.Unmarshal(payload, &all)
-	} else {
+	var into any = &all
+	if len(payload) == 0 || payload[0] != '[' {
 		all = make([]owntracksLocation, 1)
-		err = json.Unmarshal(payload, &all[0])
+		into = &all[0]
 	}
-	if err != nil || len(all) > maxOwnPlaces {
+	if err := json.Unmarshal(payload, into); err != nil || len(all) > maxOwnPlaces {
 		return nil, fmt.Errorf("%w: no location, nor up to %d in an array", ErrOwnTracks, maxOwnPlaces)
 	}
 	out := make([]locations.Position, 0, len(all))

@@ -1,0 +1,307 @@
+package automations_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
+	"github.com/magpie-im/magpie/spaces"
+	"github.com/magpie-im/magpie/store/pebble"
+)
+
+type nobodyListens struct{}
+
+func (nobodyListens) Wake(...accounts.Name) {}
+
+// house is a home of alice's, with bob as a member and carol as a guest, on a real store that can crash. A lamp, a switch and
+// a sensor are alice's and in it; a safe is alice's and is not. dave is not in it.
+type house struct {
+	t    *testing.T
+	cfg  automations.Config
+	disk *vfs.MemFS
+	home string
+
+	db      *pebble.Store
+	acc     *accounts.Service
+	chat    *chat.Service
+	things  *devices.Things
+	work    *devices.Service
+	records *brittle
+	*automations.Service
+	stop func()
+}
+
+// brittle are records of which some cannot be removed: what is done then may be done again.
+type brittle struct {
+	records.Store
+	mu   sync.Mutex
+	kept string // the kind that stays
+	lost string // the kind that is not written: the process ends before it is
+}
+
+func (b *brittle) Remove(ctx context.Context, k records.Key, rev uint64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k.Kind == b.kept {
+		return fmt.Errorf("remove: %w", accounts.ErrUnavailable)
+	}
+	return b.Store.Remove(ctx, k, rev)
+}
+
+func (b *brittle) PutAll(ctx context.Context, all []records.Record) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if all[0].Kind == b.lost {
+		return nil
+	}
+	return b.Store.PutAll(ctx, all)
+}
+
+func (b *brittle) lose(kind string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost = kind
+}
+
+func (b *brittle) keep(kind string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept = kind
+}
+
+// inHouse runs a test in a bubble of time.
+func inHouse(t *testing.T, test func(h *house), change ...func(*automations.Config)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{t: t, cfg: automations.DefaultConfig(), disk: vfs.NewCrashableMem()}
+		for _, f := range change {
+			f(&h.cfg)
+		}
+		h.open()
+		defer func() { h.stop() }()
+		h.furnish()
+		test(h)
+	})
+}
+
+// open starts everything on the disk.
+func (h *house) open() {
+	h.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	db, err := pebble.Open(pebble.Config{Dir: "data", FS: h.disk}, log)
+	h.must(err)
+	cfg := accounts.DefaultConfig()
+	cfg.HashMemory, cfg.HashTime = 8, 1
+	h.db, h.records = db, &brittle{Store: db.Records()}
+	h.acc = accounts.New(cfg, db.Accounts(), log)
+	h.chat = chat.New(chat.DefaultConfig(), db.Chat(), h.acc, nobodyListens{}, log)
+	h.things = devices.NewThings(db.Devices(), time.Now, log)
+	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
+	homes := spaces.NewHomes(h.chat, h.things, time.Now, log)
+	scribe := spaces.NewScribe(h.chat)
+	h.Service = automations.New(h.cfg, h.records, h.work, h.things, homes, scribe, time.Now, log)
+	scribe.Listen(h.Service)
+	homes.OnEnd(h.Ended)
+	ctx, cancel := context.WithCancel(h.t.Context())
+	h.must(h.work.Load(ctx))
+	h.must(h.Load(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { _ = h.work.Run(ctx) })
+	running.Go(func() { _ = h.Run(ctx) })
+	h.stop = func() {
+		cancel()
+		running.Wait()
+		h.must(db.Close())
+	}
+	synctest.Wait()
+}
+
+// crash is the end of the process, and after a while another one begins with what is on the disk.
+func (h *house) crash(away time.Duration) {
+	h.t.Helper()
+	synctest.Wait()
+	disk := h.disk.CrashClone(vfs.CrashCloneCfg{})
+	h.stop()
+	h.disk = disk
+	time.Sleep(away)
+	h.open()
+}
+
+func (h *house) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) done(c chat.Commit, err error) {
+	h.t.Helper()
+	if err == nil && c != nil {
+		err = c.Wait(h.t.Context())
+	}
+	h.must(err)
+}
+
+func (h *house) furnish() {
+	h.t.Helper()
+	ctx := h.t.Context()
+	for _, name := range []string{"alice", "bob", "carol", "dave"} {
+		_, err := h.acc.Add(ctx, name, "correct horse")
+		h.must(err)
+	}
+	for _, name := range []accounts.Name{"bob", "carol"} {
+		_, commit, err := h.chat.RequestContact(ctx, "alice", name, "", nil)
+		h.done(commit, err)
+		_, commit, err = h.chat.AcceptContact(ctx, name, "alice", nil)
+		h.done(commit, err)
+	}
+	title := "Home"
+	c, _, commit, err := h.chat.CreateRoom(ctx, "alice", chat.KindHome, chat.RoomPatch{Title: &title},
+		[]accounts.Name{"bob", "carol"}, nil)
+	h.done(commit, err)
+	h.home = string(c)
+	h.role("bob", chat.RoleMember)
+	for did, home := range map[string]string{"lamp": h.home, "switch": h.home, "sensor": h.home, "safe": ""} {
+		_, err := h.acc.AddDevice(ctx, did, "alice")
+		h.must(err)
+		_, err = h.things.Add(ctx, devices.Added{ID: accounts.Name(did), Owner: "alice", ThingPatch: devices.ThingPatch{Home: &home}})
+		h.must(err)
+	}
+}
+
+func (h *house) role(who accounts.Name, role chat.Role) {
+	h.t.Helper()
+	commit, err := h.chat.SetRoomRole(h.t.Context(), "alice", chat.Conversation(h.home), who, role, nil)
+	h.done(commit, err)
+}
+
+// put saves an automation, written with ' in place of ".
+func (h *house) put(who accounts.Name, id, definition string) {
+	h.t.Helper()
+	_, err := h.Put(h.t.Context(), who, h.home, id, []byte(strings.ReplaceAll(definition, "'", `"`)))
+	if err != nil {
+		h.t.Fatalf("%s: %v", definition, err)
+	}
+}
+
+// says is what a device says that it is.
+func (h *house) says(did accounts.Name, state string) {
+	h.t.Helper()
+	u, err := devices.ParseReported([]byte(strings.ReplaceAll(state, "'", `"`)))
+	h.must(err)
+	_, err = h.work.UpdateShadow(h.t.Context(), did, did, "", u)
+	h.must(err)
+	synctest.Wait()
+}
+
+// happens is that something has happened to a device.
+func (h *house) happens(did accounts.Name, event string) {
+	h.t.Helper()
+	e, err := devices.ParseHappening([]byte(strings.ReplaceAll(event, "'", `"`)))
+	h.must(err)
+	_, _, err = h.work.Happen(h.t.Context(), did, e)
+	h.must(err)
+	synctest.Wait()
+}
+
+// writes is that somebody writes something in the home.
+func (h *house) writes(who accounts.Name, text string) {
+	h.t.Helper()
+	body, err := json.Marshal(map[string]string{"text": text})
+	h.must(err)
+	_, commit, err := h.chat.Send(h.t.Context(), who, chat.Target{Conversation: chat.Conversation(h.home)}, chat.Content{Body: body}, nil)
+	h.done(commit, err)
+	synctest.Wait()
+}
+
+// desired is what a device should be.
+func (h *house) desired(did accounts.Name) string {
+	h.t.Helper()
+	shadow, err := h.work.Shadow(h.t.Context(), did, did, "")
+	h.must(err)
+	text, err := json.Marshal(shadow.Desired.State)
+	h.must(err)
+	return string(text)
+}
+
+// commands are those of a device, the oldest first, as "name by".
+func (h *house) commands(did accounts.Name) (all []string) {
+	h.t.Helper()
+	list, err := h.work.Commands(h.t.Context(), did, did, 0, 100)
+	h.must(err)
+	for _, c := range slices.Backward(list) {
+		all = append(all, c.Name+" "+string(c.By))
+	}
+	return all
+}
+
+// lines are what was written in the home, as "alice: text".
+func (h *house) lines() (all []string) {
+	h.t.Helper()
+	page, err := h.chat.History(h.t.Context(), "alice", chat.HistoryQuery{Conversation: chat.Conversation(h.home), First: true, Limit: 100})
+	h.must(err)
+	for _, m := range page.Messages {
+		var body struct{ Text string }
+		if err := json.Unmarshal(m.Body, &body); err == nil && body.Text != "" {
+			all = append(all, string(m.From)+": "+body.Text)
+		}
+	}
+	return all
+}
+
+// traces are what became of the runs of an automation, the newest first.
+func (h *house) traces(id string) []automations.Trace {
+	h.t.Helper()
+	all, err := h.Traces(h.t.Context(), "alice", h.home, id)
+	h.must(err)
+	return all
+}
+
+// results are the results of the runs of an automation, the newest first.
+func (h *house) results(id string) (all []string) {
+	h.t.Helper()
+	for _, t := range h.traces(id) {
+		all = append(all, t.Result)
+	}
+	return all
+}
+
+func (h *house) want(what string, got, want any) {
+	h.t.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		h.t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func (h *house) refused(what string, err, want error) {
+	h.t.Helper()
+	if !errors.Is(err, want) {
+		h.t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+// wait lets time pass.
+func (h *house) wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// recordKey is before all others.
+var recordKey records.Key
+
+func jsonOf(text string, into any) error { return json.Unmarshal([]byte(text), into) }

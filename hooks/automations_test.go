@@ -1,0 +1,56 @@
+package hooks_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/e2e/wire"
+)
+
+// A sensor, a lamp and an app are connected; a run waits while the node is restarted.
+func TestWhatAHomeDoesByItself(t *testing.T) {
+	n := startDevices(t)
+	hall := n.AddDevice("hall", "alice")
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	made := app.call("home.create", `{"title":"Home"}`)
+	home, _ := made["c"].(string)
+	if home == "" {
+		t.Fatalf("home.create: %v", made)
+	}
+	for _, did := range []accounts.Name{"lamp", "hall"} {
+		if _, err := n.Things().Set(t.Context(), "alice", did, devices.ThingPatch{Home: &home}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := app.call("automation.put", `{"c":"`+home+`","id":"hall","triggers":[{"on":"event","did":"hall","type":"motion"}],
+		"condition":"state.lamp.power != \"on\"","actions":[{"do":"desired","did":"lamp","desired":{"power":"on"}},
+		{"do":"delay","for":2},{"do":"desired","did":"lamp","desired":{"power":"off"}}]}`)
+	if answer["err"] != nil {
+		t.Fatalf("automation.put: %v", answer)
+	}
+	lamp := n.lamp(t, wire.V311, "l")
+	lamp.subscribe(wire.Filter{Topic: "dev/me/want", Options: 1})
+	sensor := connect(t, n.Node, wire.V5, wire.Connect{User: "dev:hall", Password: hall, ClientID: "s", Clean: true})
+	if reason, user := sensor.acked("dev/me/event", `{"type":"motion"}`); reason != 0 {
+		t.Fatalf("event: %#x %v", reason, user)
+	}
+	lamp.toldOf(`dev/me/want {"state":{"power":"on"}`)
+	n.Restart()
+	lamp = n.lamp(t, wire.V5, "l")
+	lamp.subscribe(wire.Filter{Topic: "dev/me/want", Options: 1})
+	for {
+		p := lamp.read(wire.PUBLISH)
+		if strings.Contains(string(p.Payload), `"power":"off"`) {
+			break
+		}
+	}
+	app = connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	if answer := app.call("automation.list", `{"c":"`+home+`"}`); answer["err"] != "no_conv" {
+		t.Errorf("who is not in the home is answered %v", answer)
+	}
+	if answer := app.call("automation.put", `{"c":"`+home+`","triggers":3}`); answer["err"] != "no_conv" {
+		t.Errorf("who is not in the home is answered %v", answer)
+	}
+}
