@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -227,51 +226,6 @@ func TestAJobEndsWhereItsMakerManagesNothingAnyMore(t *testing.T) {
 	b.stands(job, "IN_PROGRESS QUEUED:1 REMOVED:3")
 	b.says("c", job, Succeeded)
 	b.stands(job, "COMPLETED SUCCEEDED:1 REMOVED:3")
-}
-
-// flaky is a store that cannot write for a while.
-type flaky struct {
-	records.Store
-	fails int
-}
-
-func (f *flaky) Put(ctx context.Context, r records.Record) error {
-	if f.fails > 0 {
-		f.fails--
-		return ErrUnavailable
-	}
-	return f.Store.Put(ctx, r)
-}
-
-func TestNothingIsForgottenWhenTheStoreFails(t *testing.T) {
-	b := newBench(t, "a", "b", "c", "d")
-	var all []Job
-	for range 3 {
-		all = append(all, b.create(New{}))
-	}
-	store := &flaky{b.store, 0}
-	b.Service.store = store
-	for _, did := range []accounts.Name{"a", "b", "c"} {
-		thing := b.park.all[did]
-		thing.Epoch++
-		b.park.set(thing)
-	}
-	failed := 0
-	for store.fails = 7; store.fails > 0; {
-		if _, err := b.round(t.Context()); !errors.Is(err, ErrUnavailable) {
-			t.Fatalf("%v", err)
-		}
-		failed++
-	}
-	b.work()
-	for _, job := range all {
-		b.stands(job, "IN_PROGRESS QUEUED:1 REMOVED:3")
-		b.says("d", job, Succeeded)
-		b.stands(job, "COMPLETED SUCCEEDED:1 REMOVED:3")
-	}
-	if failed == 0 {
-		t.Error("nothing has failed")
-	}
 }
 
 func TestADeviceIsNotGivenWhatItsMakerMayNotGiveAnyMore(t *testing.T) {
