@@ -42,12 +42,12 @@ type jobWindow struct {
 
 type createJobInput struct {
 	Devices  []string          `json:"devices" doc:"by name, in the order of the rollout; 10,000 at most" max:"10000"`
-	Home     chat.Conversation `json:"home" doc:"instead: all that the caller manages in a home, whose admins then manage the job"`
+	Home     chat.Conversation `json:"home" doc:"instead: all that he manages in a home, whose admins manage the job too"`
 	Tag      string            `json:"tag" doc:"instead: all that he manages with it"`
 	Type     string            `json:"type" doc:"instead: all that he manages of it"`
 	Model    string            `json:"model" doc:"instead: all that he manages of it"`
 	Title    string            `json:"title" doc:"what people call it; 128 bytes at most"`
-	Document json.RawMessage   `json:"document" doc:"what devices are told; 32 KiB at most" required:"true" example:"{\"n\":1}"`
+	Document json.RawMessage   `json:"document" doc:"what devices are told, 32 KiB" required:"true" example:"{\"n\":1}"`
 	Files    []jobFile         `json:"files" doc:"what comes with it, told as files in the document" max:"8"`
 	Rollout  jobRollout        `json:"rollout" doc:"how many are given it at a time; absent: all at once"`
 	Timeout  int               `json:"timeout" doc:"minutes from its beginning on a device to its end; 0: any number"`
@@ -171,7 +171,8 @@ func (d jobDesk) create(ctx context.Context, c Caller, in createJobInput) (job, 
 			return job{}, nil, malformed("field \"sig\" is not base64")
 		}
 		n.Files = append(n.Files, jobs.File{
-			Name: f.Name, Version: f.Version, MinVersion: f.MinVersion, URL: f.URL, Size: f.Size, SHA256: f.SHA256, Signature: sig,
+			Name: f.Name, Version: f.Version, MinVersion: f.MinVersion, URL: f.URL, Size: f.Size, SHA256: f.SHA256,
+			Signature: sig,
 		})
 	}
 	j, err := d.work.Create(ctx, d.who(c), n)
@@ -228,8 +229,9 @@ func (d jobDesk) key(ctx context.Context, c Caller, in jobKeyInput) (nothing, ch
 
 func jobOf(j jobs.Job) job {
 	out := job{
-		Job: j.ID, Title: j.Title, By: j.By, Home: chat.Conversation(j.Home), Document: j.Document, Rollout: jobRollout(j.Rollout),
-		Timeout: j.Timeout, State: j.State, Reason: j.Reason, Created: j.Created, Ended: j.Ended, Counts: map[jobs.Status]int{},
+		Job: j.ID, Title: j.Title, By: j.By, Home: chat.Conversation(j.Home), Document: j.Document,
+		Rollout: jobRollout(j.Rollout), Timeout: j.Timeout, State: j.State, Reason: j.Reason, Created: j.Created, Ended: j.Ended,
+		Counts: map[jobs.Status]int{},
 	}
 	for status, n := range j.Counts {
 		out.Counts[status] = n

@@ -16,7 +16,12 @@ func TestWhoMayDoWhatWithAJob(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- n.jobs.Run(ctx) }()
-	defer func() { end(); <-done }()
+	defer func() {
+		end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
 	create := fmt.Sprintf(`{"home":%q,"title":"1.2","document":{"operation":"update"},"rollout":{"first":1},"window":{"from":"01:00",`+
 		`"until":"01:00"},"files":[{"name":"a","version":"2","url":"https://x.example/a","size":7,"sha256":%q}]}`,
 		home, strings.Repeat("ab", 32))

@@ -185,8 +185,8 @@ type DevicesConfig struct {
 	FilesURL string `toml:"files_url"`
 	// Public key (Ed25519, base64) that has signed every file of every job. Empty: the maker of a job may name one of his own.
 	FileKey PublicKey `toml:"file_key"`
-	// Certificate of an authority ("magpie ca init") that signs certificates of devices which provision themselves, PEM. Empty: they
-	// are given none.
+	// Certificate of an authority ("magpie ca init") that signs certificates of devices which provision themselves, PEM. Empty:
+	// they are given none.
 	CACert string `toml:"ca_cert"`
 	// Its key, PEM.
 	CAKey string `toml:"ca_key"`
