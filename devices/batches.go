@@ -38,7 +38,7 @@ func (b Batch) Open(now int64) bool { return !b.Revoked && (b.End == 0 || now < 
 // batchPrefix is what the secrets of batches begin with, and maxBatchKey how long a key may be, in bytes.
 const (
 	batchPrefix = "mgb_"
-	maxBatchKey = 64
+	maxBatchKey = 48
 )
 
 // ErrNoBatch means that there is no such batch. It is an ErrUnknown, too.
@@ -214,7 +214,8 @@ func (f *Factory) Provision(ctx context.Context, b Batch, did accounts.Name, nam
 	if label("title", title) != nil {
 		title = ""
 	}
-	t, err = f.things.Make(ctx, Added{ID: did, Owner: b.Owner, ThingPatch: ThingPatch{Type: &b.Type, Model: &b.Model, Title: &title}})
+	patch := ThingPatch{Type: &b.Type, Model: &b.Model, Title: &title}
+	t, err = f.things.Make(ctx, Added{ID: did, Owner: b.Owner, ThingPatch: patch})
 	if errors.Is(err, accounts.ErrTaken) { // it was there already, as madeBefore has seen
 		t, err = f.things.thing(ctx, did)
 	}

@@ -228,8 +228,9 @@ func (s *Service) write(c Command, again bool) error {
 		}
 	}
 	err := s.router.Post(Post{
-		Device: c.Device, Path: "cmd/" + c.ID, Payload: c.document(again), Command: c, Again: again, Expires: time.UnixMilli(c.Expires),
-		Acked: func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
+		Device: c.Device, Path: "cmd/" + c.ID, Payload: c.document(again), Command: c, Again: again,
+		Expires: time.UnixMilli(c.Expires),
+		Acked:   func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
 	})
 	what := "first"
 	switch {
