@@ -54,7 +54,8 @@ type transfersOutput struct {
 
 func claimRows(d deviceDesk) []*Operation {
 	return []*Operation{
-		change("device.claim", User, "Makes a device that is nobody's the caller's, who knows its code. The first one has it.", d.claim),
+		change("device.claim", User, "Makes a device that is nobody's the caller's, who knows its code. The first one has it.",
+			d.claim),
 		change("device.claim.code", User, "Gives a device a new code with which it is claimed when it is nobody's.", d.claimCode),
 		change("device.transfer", User, "Offers a device to somebody, for a week.", d.transfer),
 		change("device.transfer.accept", User, "Makes a device the caller's that was offered to him.", d.accept),

@@ -86,7 +86,7 @@ type batch struct {
 }
 
 type batchAddInput struct {
-	Key   string `json:"key" doc:"letters, digits and _.:-, 64 at most; empty: one that nobody has"`
+	Key   string `json:"key" doc:"letters, digits and _.:-, 48 at most; empty: one that nobody has"`
 	Owner string `json:"owner" doc:"whose its devices are; empty: nobody's, until they are claimed"`
 	Type  string `json:"type" doc:"of its devices; 128 bytes at most"`
 	Model string `json:"model" doc:"of its devices; 128 bytes at most"`
@@ -127,11 +127,12 @@ type fleet struct {
 func fleetRows(r Rooms) []*Operation {
 	f := fleet{deviceDesk{r.Things, r.Accounts, r.Chat, r.Claims, r.Homes}, r.Factory, r.Devices, r.Telemetry}
 	return []*Operation{
-		change("fleet.add", Admin, "Makes a device, and gives the secret that it logs in with, and a code if it is nobody's.", f.make),
+		change("fleet.add", Admin, "Makes a device, and gives the secret that it logs in with, and a code if it is nobody's.",
+			f.make),
 		read("fleet.list", Admin, "Lists all devices in the order of their names, removed ones too.", f.listAll),
 		read("fleet.show", Admin, "Gives all about a device but what it says.", f.show),
-		change("fleet.secret", Admin, "Gives a device a new secret. The one before is good until there is a newer one, or it is dropped.",
-			f.newSecret),
+		change("fleet.secret", Admin,
+			"Gives a device a new secret. The one before is good until there is a newer one, or it is dropped.", f.newSecret),
 		change("fleet.code", Admin, "Gives a device a new code with which it is claimed when it is nobody's.",
 			func(ctx context.Context, _ Caller, in fleetDIDInput) (claimCodeOutput, chat.Commit, error) {
 				name, err := did(in.DID)
@@ -152,7 +153,8 @@ func fleetRows(r Rooms) []*Operation {
 			}),
 		change("fleet.remove", Admin, "Forgets a device, which never logs in again; nobody gets its name any more.", f.removeAny),
 		change("fleet.grant", Admin, "Lets somebody do something with a device, in its owner's name.", f.grantAny),
-		change("fleet.batch.add", Admin, "Makes a key and a secret with which devices of one make ask for an account.", f.addBatch),
+		change("fleet.batch.add", Admin, "Makes a key and a secret with which devices of one make ask for an account.",
+			f.addBatch),
 		read("fleet.batch.list", Admin, "Lists batches in the order of their keys.", f.listBatches),
 		change("fleet.batch.end", Admin, "Has a batch make no devices any more; those that it has made remain.",
 			func(ctx context.Context, _ Caller, in batchKeyInput) (nothing, chat.Commit, error) {
@@ -220,7 +222,8 @@ func (f fleet) listAll(ctx context.Context, _ Caller, in adminListInput) (fleetL
 // device is what an account and a thing are together.
 func (f fleet) device(ctx context.Context, a accounts.Device) (fleetDevice, error) {
 	out := fleetDevice{
-		DID: a.Name, Owner: a.Owner, Suspended: a.Suspended(time.Now()), Created: a.Created.UnixMilli(), Removed: !a.Deleted.IsZero(),
+		DID: a.Name, Owner: a.Owner, Suspended: a.Suspended(time.Now()), Created: a.Created.UnixMilli(),
+		Removed: !a.Deleted.IsZero(),
 	}
 	v, err := f.things.Get(ctx, a.Name, a.Name)
 	switch {
@@ -230,7 +233,8 @@ func (f fleet) device(ctx context.Context, a accounts.Device) (fleetDevice, erro
 		return out, err
 	}
 	t := v.Thing
-	out.Owner, out.Type, out.Model, out.Title, out.Home, out.Bridge = t.Owner, t.Type, t.Model, t.Title, chat.Conversation(t.Home), t.Bridge
+	out.Owner, out.Type, out.Model, out.Title, out.Bridge = t.Owner, t.Type, t.Model, t.Title, t.Bridge
+	out.Home = chat.Conversation(t.Home)
 	return out, nil
 }
 
@@ -243,7 +247,9 @@ func (f fleet) show(ctx context.Context, _ Caller, in fleetDIDInput) (fleetDetai
 	if err != nil {
 		return fleetDetail{}, noDevice(err)
 	}
-	out := fleetDetail{Reason: a.Reason, Until: milliseconds(a.Until), Secrets: len(a.Secrets), Pins: len(a.Pins), Grants: []grant{}}
+	out := fleetDetail{
+		Reason: a.Reason, Until: milliseconds(a.Until), Secrets: len(a.Secrets), Pins: len(a.Pins), Grants: []grant{},
+	}
 	if out.fleetDevice, err = f.device(ctx, a); err != nil || out.Removed {
 		return out, err
 	}

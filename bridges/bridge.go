@@ -195,8 +195,8 @@ func (b *bridge) index() {
 	}
 }
 
-// merged adds a point to those of a device. Two that have one key are one value that is said in two messages, if each says what the
-// other does not.
+// merged adds a point to those of a device. Two that have one key are one value that is said in two messages, if each says what
+// the other does not.
 func merged(points []dialects.Point, x dialects.Point) []dialects.Point {
 	i := slices.IndexFunc(points, func(p dialects.Point) bool { return p.Key == x.Key })
 	if i < 0 {
@@ -345,7 +345,7 @@ func (s *Service) keep(ctx context.Context, b *bridge, d *device) error {
 	return nil
 }
 
-// describe has a thing be called what the bridge calls it, unless somebody has called it otherwise, and be in the home of the bridge.
+// describe has a thing be called what the bridge calls it, unless somebody has called it otherwise.
 func (s *Service) describe(ctx context.Context, b *bridge, d *device, w dialects.Part) error {
 	t, err := s.things.Whole(ctx, d.Device)
 	if errors.Is(err, devices.ErrUnknown) { // somebody has removed it, and does not want it
@@ -455,12 +455,13 @@ func (b *bridge) together(d *device, latest bool) bool {
 	if d.mode != "all" && d.mode != "any" {
 		return latest
 	}
+	all := d.mode == "all"
 	for _, says := range d.there {
-		if says != (d.mode == "all") {
-			return !(d.mode == "all")
+		if says != all {
+			return says
 		}
 	}
-	return d.mode == "all"
+	return all
 }
 
 // ready has commands given to the devices behind a bridge that is there.
@@ -483,7 +484,10 @@ func (s *Service) want(ctx context.Context, at place, payload []byte) error {
 	var wanted struct {
 		State devices.Object `json:"state"`
 	}
-	if d == nil || json.Unmarshal(payload, &wanted) != nil {
+	if err := json.Unmarshal(payload, &wanted); err != nil {
+		return fmt.Errorf("what is wanted of %s: %w", at.local, err)
+	}
+	if d == nil {
 		return nil
 	}
 	home, err := s.things.Mount(ctx, b.did)

@@ -1,6 +1,6 @@
-// Package bridges knows what is behind devices that speak for others in a home: it hears what they publish on the topics of the home,
-// makes things of the devices that they describe, keeps their shadows, and publishes what people want of them. The other way
-// round it describes the things of a home to what looks after that, as Home Assistant does.
+// Package bridges knows what is behind devices that speak for others in a home: it hears what they publish on the topics of the
+// home, makes things of the devices that they describe, keeps their shadows, and publishes what people want of them. The other
+// way round it describes the things of a home to what looks after that, as Home Assistant does.
 //
 // What a bridge has said of its devices is kept, so that they are known after a restart before it says it again. What it says of
 // their state is not: that is in their shadows.
@@ -56,8 +56,8 @@ type Accounts interface {
 	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
 }
 
-// Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to devices
-// behind bridges nothing else leads. Make one with New, and keep Run running.
+// Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to
+// devices behind bridges nothing else leads. Make one with New, and keep Run running.
 type Service struct {
 	things   *devices.Things
 	work     *devices.Service
@@ -92,11 +92,13 @@ type task struct {
 
 // New makes the service, and has it hear of changes of things.
 func New(
-	things *devices.Things, work *devices.Service, acc Accounts, store records.Store, mounts Mounts, next devices.Router, log *slog.Logger,
+	things *devices.Things, work *devices.Service, acc Accounts, store records.Store, mounts Mounts, next devices.Router,
+	log *slog.Logger,
 ) *Service {
 	s := &Service{
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
-		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{}, wake: make(chan struct{}, 1),
+		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
+		wake: make(chan struct{}, 1),
 	}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
@@ -196,8 +198,10 @@ func (s *Service) Run(ctx context.Context) error {
 // note notes that something was not done. What is the doing of a bridge is no news: it could make as much of that as it likes.
 func (s *Service) note(ctx context.Context, bridge accounts.Name, err error) {
 	level := slog.LevelWarn
-	for _, its := range []error{devices.ErrTooMany, devices.ErrNoRight, devices.ErrUnknown, devices.ErrMalformed, devices.ErrTooLarge,
-		accounts.ErrTaken, records.ErrUnfit} {
+	for _, its := range []error{
+		devices.ErrTooMany, devices.ErrNoRight, devices.ErrUnknown, devices.ErrMalformed, devices.ErrTooLarge,
+		accounts.ErrTaken, records.ErrUnfit,
+	} {
 		if errors.Is(err, its) {
 			level = slog.LevelDebug
 		}
@@ -323,8 +327,8 @@ func (s *Service) Post(p devices.Post) error {
 // errBusy means that a command is to be given later.
 var errBusy = errors.New("too much is to be done about the bridge")
 
-// nameOf is what a device behind a bridge is called: by its bridge, and something that its local name comes to. n counts how often it was
-// there anew.
+// nameOf is what a device behind a bridge is called: by its bridge, and something that its local name comes to. n counts how
+// often it was there anew.
 func nameOf(bridge accounts.Name, local string, n int) accounts.Name {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", local, n))
 	const most = 64 - 1 - 10

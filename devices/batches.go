@@ -39,7 +39,7 @@ func (b Batch) Open(now int64) bool { return !b.Revoked && (b.End == 0 || now < 
 // batchPrefix is what the secrets of batches begin with, and maxBatchKey how long a key may be, in bytes.
 const (
 	batchPrefix = "mgb_"
-	maxBatchKey = 64
+	maxBatchKey = 48
 )
 
 // Kinds of records.

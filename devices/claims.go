@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	// ErrOwned means that a device which somebody claims is somebody else's. Who is not to learn that there is one takes it for the
-	// ErrUnknown that it is as well.
+	// ErrOwned means that a device which somebody claims is somebody else's. Who is not to learn that there is one takes it
+	// for the ErrUnknown that it is as well.
 	ErrOwned = fmt.Errorf("%w, that is nobody's", ErrUnknown)
 	// ErrTries means that somebody, or everybody at one device, has shown too many codes that are none.
 	ErrTries = errors.New("too many wrong codes")
@@ -145,7 +145,7 @@ func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string,
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	if t, err = c.things.Claim(ctx, who, did); err != nil {
+	if _, err = c.things.Claim(ctx, who, did); err != nil {
 		return Thing{}, err
 	}
 	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {

@@ -91,7 +91,7 @@ func TestABatchIsShownByKeyAndSecret(t *testing.T) {
 	if got, err := w.Batch(t.Context(), "b1", secret); err != nil || got != b {
 		t.Errorf("got %+v, %v, want %+v", got, err, b)
 	}
-	for key, secret := range map[string]string{"b1": "", "b2": secret, "": "", "b1 ": secret} {
+	for key, secret := range map[string]string{"b1": "", "b2": secret, "": "", "b 1": secret} {
 		_, err := w.Batch(t.Context(), key, secret)
 		wantErr(t, key, err, devices.ErrUnknown)
 	}

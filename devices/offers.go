@@ -24,8 +24,8 @@ type Offer struct {
 	Epoch  uint64        `json:"epoch"` // of the device: one that was handed over since is not what was offered
 }
 
-// Offer offers a device to somebody, in the place of what was offered before. Whether he may be offered something is for who calls
-// this to know. Only its owner may. ErrUnknown, ErrNoRight, ErrMalformed.
+// Offer offers a device to somebody, in the place of what was offered before. Whether he may be offered something is for who
+// calls this to know. Only its owner may. ErrUnknown, ErrNoRight, ErrMalformed.
 func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer, err error) {
 	defer func() { err = wrap("offer device", did, err) }()
 	t, err := c.things.Owned(ctx, who, did)
@@ -57,8 +57,8 @@ func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer
 	return Offer{}, fmt.Errorf("%w: others change it all the time", ErrUnavailable)
 }
 
-// Accept makes a device the property of whom it was offered to, and puts it where he wants it, as Claim does. ErrUnknown: it is not
-// offered to him, any more.
+// Accept makes a device the property of whom it was offered to, and puts it where he wants it, as Claim does. ErrUnknown: it is
+// not offered to him, any more.
 func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingPatch) (t Thing, err error) {
 	defer func() { err = wrap("accept device", did, err) }()
 	r, o, err := c.offer(ctx, did)
@@ -72,7 +72,7 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	if t, err = c.things.accept(ctx, o); err != nil {
+	if _, err = c.things.accept(ctx, o); err != nil {
 		return Thing{}, err
 	}
 	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {

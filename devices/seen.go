@@ -27,7 +27,7 @@ func (s *Things) Seen(ctx context.Context, who, after accounts.Name, limit int) 
 func (s *Things) Views(ctx context.Context, who, after accounts.Name, limit int) ([]View, error) {
 	sources := []iter.Seq2[Thing, error]{s.itself(ctx, who, after), s.of(ctx, who, after)}
 	if s.homes != nil {
-		s = &Things{store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[string]HomeRole{}}, kept: s.kept}
+		s = &Things{store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[[2]string]HomeRole{}}, kept: s.kept}
 		homes, err := s.homes.HomesOf(ctx, who)
 		if err != nil {
 			return nil, fmt.Errorf("homes of %s: %w", who, err)
@@ -70,20 +70,21 @@ func (s *Things) Every(ctx context.Context) iter.Seq2[Thing, error] {
 	return pages("", func(after accounts.Name) ([]Thing, error) { return s.store.Things(ctx, after, pageOfThings) })
 }
 
-// remembered are homes for one question about one account, which is not asked twice.
+// remembered are homes for one question, in which nothing is asked twice.
 type remembered struct {
 	Homes
-	roles map[string]HomeRole
+	roles map[[2]string]HomeRole // by home and account
 }
 
 func (r remembered) Role(ctx context.Context, home string, who accounts.Name) (HomeRole, error) {
-	role, ok := r.roles[home]
+	key := [2]string{home, string(who)}
+	role, ok := r.roles[key]
 	if ok {
 		return role, nil
 	}
 	role, err := r.Homes.Role(ctx, home, who)
 	if err == nil {
-		r.roles[home] = role
+		r.roles[key] = role
 	}
 	return role, err
 }

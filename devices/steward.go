@@ -9,8 +9,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// TypeHomeAssistant is the Type of a thing that looks after the others in its home, as a program like Home Assistant does: it may see
-// and control what its owner may there.
+// TypeHomeAssistant is the Type of a thing that looks after the others in its home, as a program like Home Assistant does: it
+// may see and control what its owner may there.
 const TypeHomeAssistant = "homeassistant"
 
 // Mounted says whether a thing speaks for others, on topics that are those of its home.
@@ -18,8 +18,8 @@ func (t Thing) Mounted() bool {
 	return !t.Gone && t.Home != "" && (t.Type == TypeBridge || t.Type == TypeHomeAssistant)
 }
 
-// Mount gives the home on whose topics a device speaks; empty: on none, because it speaks for nobody, or because its owner is no more
-// than a guest there. What is no device has none.
+// Mount gives the home on whose topics a device speaks; empty: on none, because it speaks for nobody, or because its owner is
+// no more than a guest there. What is no device has none.
 func (s *Things) Mount(ctx context.Context, did accounts.Name) (home string, err error) {
 	t, err := s.thing(ctx, did)
 	if err == nil && t.Mounted() {

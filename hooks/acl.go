@@ -125,8 +125,8 @@ func validAccount(name string) bool {
 	return err == nil
 }
 
-// grantsOf gives what an account may do with free topics, and the home that it is mounted in: a device that speaks for others in a
-// home is, unless the configuration says where.
+// grantsOf gives what an account may do with free topics, and the home that it is mounted in: a device that speaks for others
+// in a home is, unless the configuration says where.
 func (g *Gateway) grantsOf(ctx context.Context, who accounts.Name, device bool) (*Grants, string, error) {
 	if !device {
 		return g.cfg.ACL.For(who), "", nil

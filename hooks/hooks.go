@@ -110,8 +110,8 @@ type Rooms struct {
 type Bridges interface {
 	// Arrived is that such a device has connected. It waits for nothing.
 	Arrived(did accounts.Name, home string)
-	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much to
-	// be heard.
+	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much
+	// to be heard.
 	Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte)
 }
 
@@ -188,7 +188,8 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	rooms.Sessions.SetGrants(func(who accounts.Name, device bool, filter string) bool {
 		grants, _, err := g.grantsOf(context.Background(), who, device)
 		if err != nil { // rather than that it gets what it may not
-			log.Warn("filter taken back, because it is not known whether it is granted", "account", who, "filter", filter, "err", err)
+			log.Warn("filter taken back, because it is not known whether it is granted", "account", who, "filter", filter,
+				"err", err)
 			return false
 		}
 		c := &connection{account: who, device: device, grants: grants}

@@ -169,7 +169,7 @@ func (g *Gateway) provision(ctx context.Context, c *connection, p sessions.Publi
 	if p.Topic != dialects.ProvisionRequest && p.Topic != dialects.ProvisionAsk || p.Retain {
 		return g.refused(c, p, "", errNoTopic)
 	}
-	make := func(ctx context.Context) sessions.Outcome {
+	answered := func(ctx context.Context) sessions.Outcome {
 		answer, err := g.enrol(ctx, p.Payload)
 		if err != nil {
 			if answer = dialects.Failed(err); answer == nil {
@@ -182,10 +182,10 @@ func (g *Gateway) provision(ctx context.Context, c *connection, p sessions.Publi
 		return g.done(c, p, deviceAck{})
 	}
 	if p.QoS == 2 {
-		return make(ctx)
+		return answered(ctx)
 	}
 	ctx = context.WithoutCancel(ctx)
-	return g.later(c, "provisioning", func() sessions.Outcome { return make(ctx) })
+	return g.later(c, "provisioning", func() sessions.Outcome { return answered(ctx) })
 }
 
 func (g *Gateway) enrol(ctx context.Context, payload []byte) (answer []byte, err error) {

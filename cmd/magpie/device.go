@@ -190,7 +190,8 @@ func (f deviceShow) Run(c *console) error {
 		{"grants", strconv.Itoa(len(d.Grants))},
 	}
 	for _, g := range d.Grants {
-		text := fmt.Sprintf("%s to %s: %s, from %s until %s", g.ID, g.To, strings.Join(g.Verbs, " "), moment(g.From), moment(g.Until))
+		verbs := strings.Join(g.Verbs, " ")
+		text := fmt.Sprintf("%s to %s: %s, from %s until %s", g.ID, g.To, verbs, moment(g.From), moment(g.Until))
 		lines = append(lines, []string{"", text})
 	}
 	for _, cells := range lines {
@@ -342,7 +343,8 @@ func (f batchList) Run(c *console) error {
 				if b.Limit > 0 {
 					limit = strconv.Itoa(b.Limit)
 				}
-				err := row(table, b.Key, state, strconv.Itoa(b.Made), limit, moment(b.End), orNone(b.Owner), orNone(b.Type), orNone(b.Model))
+				err := row(table, b.Key, state, strconv.Itoa(b.Made), limit, moment(b.End),
+					orNone(b.Owner), orNone(b.Type), orNone(b.Model))
 				if err != nil {
 					return err
 				}

@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Part is what one message that a bridge publishes says of a device behind it: what it is, some of the values that it has, and how it
-// is known that it is there. A device is all of its parts together. The message says so until another one is published to its topic.
+// Part is what one message that a bridge publishes says of a device behind it: what it is, some of the values that it has, and
+// how it is known that it is there. A device is all of its parts together. The message says so until another one is published
+// to its topic.
 type Part struct {
 	Topic  string // of the message, or that and more if there are several parts in one
 	Local  string // what the bridge calls the device; others of the same bridge are called otherwise
@@ -174,10 +175,12 @@ func onOff(on, off string) (words map[string]any, writes, calls map[string]strin
 		map[string]string{"on": on, "off": off}
 }
 
-// Read gives the parts that a message says; ok is false if it says nothing of what there is. A part without a Local says that what its
-// topic has said is over.
+// Read gives the parts that a message says; ok is false if it says nothing of what there is. A part without a Local says that
+// what its topic has said is over.
 func Read(topic string, payload []byte) (parts []Part, ok bool) {
-	for _, read := range []func(string, []byte) ([]Part, bool){readHomeAssistant, readZigbee2MQTT, readTasmota, readShelly, readHomie} {
+	for _, read := range []func(string, []byte) ([]Part, bool){
+		readHomeAssistant, readZigbee2MQTT, readTasmota, readShelly, readHomie,
+	} {
 		if parts, ok = read(topic, payload); ok {
 			return slices.DeleteFunc(parts, unfit), true
 		}

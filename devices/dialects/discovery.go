@@ -268,7 +268,8 @@ func (w *writer) rest(key string) {
 	switch w.reported[key].(type) {
 	case bool:
 		e := w.add(key, "binary_sensor", entity{
-			"state_topic": w.state(), "value_template": "{{ 'ON' if " + value(key) + " else 'OFF' }}", "payload_on": "ON", "payload_off": "OFF",
+			"state_topic": w.state(), "value_template": "{{ 'ON' if " + value(key) + " else 'OFF' }}",
+			"payload_on": "ON", "payload_off": "OFF",
 		})
 		if class := binaries[key]; class != "" {
 			e["device_class"] = class

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// What follows reads what devices say of themselves to Home Assistant, https://www.home-assistant.io/integrations/mqtt/: a message
-// for each component of a device, or one for all of them.
+// What follows reads what devices say of themselves to Home Assistant, https://www.home-assistant.io/integrations/mqtt/: a
+// message for each component of a device, or one for all of them.
 
 // HomeAssistantPrefix begins all topics of discovery.
 const HomeAssistantPrefix = "homeassistant/"
@@ -344,17 +344,20 @@ func light(f fields, object string) []Point {
 	state, command := f.text("state_topic", ""), f.text("command_topic", "")
 	words, writes, calls := onOff("ON", "OFF")
 	points := []Point{{
-		Key: "power", State: state, Path: []string{"state"}, Words: words, Command: command, Field: "state", Writes: writes, Calls: calls,
+		Key: "power", State: state, Path: []string{"state"}, Words: words,
+		Command: command, Field: "state", Writes: writes, Calls: calls,
 	}}
 	if f["brightness"] == true {
 		points = append(points, Point{
-			Key: "brightness", State: state, Path: []string{"brightness"}, Kind: KindNumber, Command: command, Field: "brightness",
+			Key: "brightness", State: state, Path: []string{"brightness"}, Kind: KindNumber,
+			Command: command, Field: "brightness",
 		})
 	}
 	modes, _ := f["supported_color_modes"].([]any)
 	if slices.Contains(modes, any("color_temp")) {
 		points = append(points, Point{
-			Key: "color_temp", State: state, Path: []string{"color_temp"}, Kind: KindNumber, Command: command, Field: "color_temp",
+			Key: "color_temp", State: state, Path: []string{"color_temp"}, Kind: KindNumber,
+			Command: command, Field: "color_temp",
 		})
 	}
 	return points
@@ -417,7 +420,8 @@ func cover(f fields, _ string) (points []Point) {
 	}
 	if path, ok := f.template("position_template"); ok && f.text("position_topic", "") != "" {
 		points = append(points, Point{
-			Key: "position", State: f.text("position_topic", ""), Path: path, Kind: KindNumber, Command: f.text("set_position_topic", ""),
+			Key: "position", State: f.text("position_topic", ""), Path: path, Kind: KindNumber,
+			Command: f.text("set_position_topic", ""),
 		})
 	}
 	return points

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// What follows is the Homie convention, versions 3 and 4, https://homieiot.github.io/: what a device is, is said on a tree of retained
-// topics whose last levels begin with $, a piece on each.
+// What follows is the Homie convention, versions 3 and 4, https://homieiot.github.io/: what a device is, is said on a tree of
+// retained topics whose last levels begin with $, a piece on each.
 
 // homie is the base topic of the convention.
 const homie = "homie"

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// What follows is Shelly of the second generation, https://shelly-api-docs.shelly.cloud/gen2/: a device says on {id}/online that it is
-// there, and what its components are on {id}/status/{component}:{number}; they are set on {id}/command/{component}:{number}.
+// What follows is Shelly of the second generation, https://shelly-api-docs.shelly.cloud/gen2/: a device says on {id}/online
+// that it is there, and what its components are on {id}/status/{component}:{number}; they are set on
+// {id}/command/{component}:{number}.
 
 // shelly are the components that are read: what they make of a thing, and where their values are.
 var shelly = map[string]struct {

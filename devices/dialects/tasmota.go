@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What follows is Tasmota, https://tasmota.github.io/docs/MQTT/: a device says what it is on tasmota/discovery/{mac}/config, and what its
-// sensors are on .../sensors.
+// What follows is Tasmota, https://tasmota.github.io/docs/MQTT/: a device says what it is on tasmota/discovery/{mac}/config,
+// and what its sensors are on .../sensors.
 
 // tasmotaConfig is what a device says of itself.
 type tasmotaConfig struct {
@@ -44,7 +44,8 @@ func readTasmota(topic string, payload []byte) (parts []Part, ok bool) {
 	}
 	const command, stat, tele = 0, 1, 2
 	p := Part{Topic: topic, Local: "tasmota:" + mac, Name: c.Name, Model: strings.TrimSpace("Tasmota " + c.Model), Type: "sensor"}
-	p.There.Hints = []Hint{{at(tele, "LWT"), nil, map[string]bool{either(c.Online, "Online"): true, either(c.Offline, "Offline"): false}}}
+	words := map[string]bool{either(c.Offline, "Offline"): false, either(c.Online, "Online"): true}
+	p.There.Hints = []Hint{{at(tele, "LWT"), nil, words}}
 	on, off := "ON", "OFF"
 	if len(c.States) > 1 {
 		off, on = c.States[0], c.States[1]
@@ -83,8 +84,8 @@ var tasmotaSensors = []struct {
 	key  string
 	path []string
 }{
-	{"watts", []string{"ENERGY", "Power"}}, {"voltage", []string{"ENERGY", "Voltage"}}, {"current", []string{"ENERGY", "Current"}},
-	{"energy", []string{"ENERGY", "Total"}},
+	{"watts", []string{"ENERGY", "Power"}}, {"voltage", []string{"ENERGY", "Voltage"}},
+	{"current", []string{"ENERGY", "Current"}}, {"energy", []string{"ENERGY", "Total"}},
 	{"temperature", []string{"AM2301", "Temperature"}}, {"humidity", []string{"AM2301", "Humidity"}},
 	{"temperature_ds18b20", []string{"DS18B20", "Temperature"}},
 	{"temperature_bme280", []string{"BME280", "Temperature"}}, {"humidity_bme280", []string{"BME280", "Humidity"}},

@@ -13,8 +13,8 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// What follows is the MQTT API of ThingsBoard for devices: https://thingsboard.io/docs/reference/mqtt-api/. Its client attributes are
-// what a device reports, its shared attributes what the device should be, its RPC from the server are commands.
+// What follows is the MQTT API of ThingsBoard for devices: https://thingsboard.io/docs/reference/mqtt-api/. Its client
+// attributes are what a device reports, its shared attributes what the device should be, its RPC from the server are commands.
 
 // ThingsBoardPrefix begins all topics of a device that was made for ThingsBoard.
 const ThingsBoardPrefix = "v1/devices/me/"
@@ -137,8 +137,8 @@ func chosen(from devices.Object, keys []string) devices.Object {
 	return out
 }
 
-// SharedUpdate is what a device is told when what it should be has changed, by what AWS says of that: the document that is published
-// on update/accepted. nil: nothing has.
+// SharedUpdate is what a device is told when what it should be has changed, by what AWS says of that: the document that is
+// published on update/accepted. nil: nothing has.
 func SharedUpdate(accepted []byte) []byte {
 	if !bytes.Contains(accepted, []byte(`"desired"`)) { // what devices say themselves, mostly
 		return nil
@@ -266,7 +266,8 @@ func Provisioned(secret string) []byte {
 
 // Failed is the answer to who has none; nil: err is nothing that a device may know.
 func Failed(err error) []byte {
-	status, text := "FAILURE", ""
+	var text string
+	status := "FAILURE"
 	switch {
 	case errors.Is(err, devices.ErrUnknown):
 		status, text = "NOT_FOUND", "Provision data was not found!"

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What follows is Zigbee2MQTT, https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html: all devices are listed in one
-// message, the state of each is an object on a topic of its name, and is set below that.
+// What follows is Zigbee2MQTT, https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html: all devices are listed in
+// one message, the state of each is an object on a topic of its name, and is set below that.
 
 // zigbee2MQTT is its base topic unless it is configured otherwise.
 const zigbee2MQTT = "zigbee2mqtt"
@@ -46,7 +46,8 @@ func readZigbee2MQTT(topic string, payload []byte) (parts []Part, ok bool) {
 		return []Part{{Topic: topic}}, true
 	}
 	for _, z := range all {
-		if z.Type == "Coordinator" || z.Address == "" || z.Name == "" || z.Definition == nil || strings.ContainsAny(z.Name, "+#") {
+		nameless := z.Address == "" || z.Name == "" || strings.ContainsAny(z.Name, "+#")
+		if z.Type == "Coordinator" || nameless || z.Definition == nil {
 			continue
 		}
 		p := Part{
