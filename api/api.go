@@ -36,6 +36,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/locations"
+	"github.com/magpie-im/magpie/trips"
 )
 
 // Caller is who asks, and from where.
@@ -114,7 +115,8 @@ type Rooms struct {
 	Store    Checkpointer // in the table of NewAdmin
 
 	Telemetry *devices.Telemeter
-	Places    *locations.Service // nil: nobody says where he is
+	Places    *locations.Service
+	Trips     *trips.Service
 }
 
 // New makes the table that clients are served from.
@@ -123,7 +125,7 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices), teleRows(r), placeRows(r),
+		deviceWorkRows(r.Devices), teleRows(r), placeRows(r), tripRows(r.Trips),
 	)
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
+	"github.com/magpie-im/magpie/trips"
 )
 
 // Store is what a node needs of its store.
@@ -65,6 +66,7 @@ type Node struct {
 	devices   *devices.Service
 	telemeter *devices.Telemeter
 	places    *locations.Service
+	trips     *trips.Service
 	sessions  *sessions.Registry
 	transport *transport.Server
 	gateway   *hooks.Gateway
@@ -116,11 +118,12 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	sights.Watch(places)
 	phones := hooks.NewPlaces(registry, places)
 	live.SetPlaces(phones)
+	rides := trips.New(store.Records(), sights, places, hooks.NewTrips(registry, messenger), time.Now, log)
 	shown.SetPlaces(phones)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Places: places,
+		Places: places, Trips: rides,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -140,7 +143,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, places: places, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, places: places, trips: rides, sessions: registry,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -191,6 +194,9 @@ func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 // Places gives where people and things are at this node.
 func (n *Node) Places() *locations.Service { return n.places }
 
+// Trips gives the trips of this node.
+func (n *Node) Trips() *trips.Service { return n.trips }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -201,7 +207,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.places.Load} {
+	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.places.Load, n.trips.Load} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -213,7 +219,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "places": n.places.Run,
+		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "places": n.places.Run, "trips": n.trips.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
