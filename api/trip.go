@@ -30,7 +30,7 @@ type tripInput struct {
 type trip struct {
 	ID       string          `json:"id"`
 	State    trips.State     `json:"st" enum:"requested|accepted|ended|canceled|expired"`
-	Rider    accounts.Name   `json:"rider"`
+	Rider    accounts.Name   `json:"rider" doc:"who has asked for it"`
 	Drivers  []accounts.Name `json:"drivers,omitempty" doc:"who were asked; to the rider"`
 	Driver   accounts.Name   `json:"driver,omitempty" doc:"who has accepted it; to the two"`
 	From     tripPlace       `json:"from"`
