@@ -143,7 +143,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, places: places, trips: rides, sessions: registry,
+		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter,
+		places: places, trips: rides, sessions: registry,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -207,7 +208,9 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.places.Load, n.trips.Load} {
+	for _, load := range []func(context.Context) error{
+		n.sessions.Load, n.chat.Load, n.devices.Load, n.places.Load, n.trips.Load,
+	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}

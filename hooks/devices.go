@@ -181,7 +181,8 @@ func (t *Things) give(
 		return more
 	}
 	err = t.devices.Now(ctx, viewer, did, wanted, give)
-	if where := (devices.Topic{Device: did, Path: pathLast}); err == nil && next == string(did) && t.places != nil && wanted(where) {
+	where := devices.Topic{Device: did, Path: pathLast}
+	if err == nil && next == string(did) && t.places != nil && wanted(where) {
 		err = t.places.now(ctx, viewer, did, func(payload []byte) bool { return give(where, payload) })
 	}
 	return next, err

@@ -105,7 +105,7 @@ func TestTheTwoSeeEachOtherWhileATripLasts(t *testing.T) {
 	alice.toldOf("owntracks/alice/phone ")
 	carol.toldNothing("carol")
 	n.Restart() // and it goes on
-	alice, carol = app("alice"), app("carol")
+	alice = app("alice")
 	alice.toldOf("owntracks/alice/phone ", `owntracks/bob/phone "lat":52.51`)
 
 	over, err := n.Trips().End(t.Context(), "alice", asked.ID)

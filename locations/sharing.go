@@ -272,8 +272,8 @@ func (s *Service) share(ctx context.Context, owner accounts.Name, share Share) (
 		if err != nil {
 			return share, err
 		}
-		err = s.store.Put(ctx, records.Record{
-			Key: records.Key{Kind: kindShare, Scope: string(owner), ID: string(share.To)}, Rev: share.rev, Due: share.Until, Body: body})
+		key := records.Key{Kind: kindShare, Scope: string(owner), ID: string(share.To)}
+		err = s.store.Put(ctx, records.Record{Key: key, Rev: share.rev, Due: share.Until, Body: body})
 		if errors.Is(err, records.ErrChanged) {
 			if err = s.reread(ctx, owner, share.To); err == nil {
 				continue
@@ -382,13 +382,25 @@ func (s *Service) PairChanged(ctx context.Context, a, b accounts.Name) {
 	s.barrier(b)
 	contacts, err := s.people.Close(ctx, a, b)
 	if err == nil && !contacts {
-		err = errors.Join(s.Unshare(ctx, a, b), s.Unshare(ctx, b, a))
-		s.again(ctx, a, b)
-		s.again(ctx, b, a)
+		err = errors.Join(s.part(ctx, a, b), s.part(ctx, b, a))
 	}
 	if err != nil { // nobody is told all the same: who is a contact is asked when there is something to tell
 		s.log.Warn("a share was not ended", "user", a, "other", b, "err", err)
 	}
+}
+
+// part ends what somebody sees of somebody who is no contact any more.
+func (s *Service) part(ctx context.Context, owner, to accounts.Name) error {
+	if share, _ := s.given(owner, to); share.To != "" {
+		return s.Unshare(ctx, owner, to)
+	}
+	s.sharing.mu.RLock()
+	passes := len(s.sharing.passes[owner][to])
+	s.sharing.mu.RUnlock()
+	if passes > 0 {
+		s.again(ctx, owner, to)
+	}
+	return nil
 }
 
 // showTo tells somebody where a subject is, and says whether he may know it and it is known.

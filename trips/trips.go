@@ -229,7 +229,8 @@ func (s *Service) Request(ctx context.Context, rider accounts.Name, q Request) (
 
 func (q Request) valid(rider accounts.Name) bool {
 	for _, p := range []Place{q.From, q.To} {
-		if !(p.Lat >= -90 && p.Lat <= 90 && p.Lon >= -180 && p.Lon <= 180) || len(p.Name) > maxPlace || !utf8.ValidString(p.Name) {
+		onEarth := p.Lat >= -90 && p.Lat <= 90 && p.Lon >= -180 && p.Lon <= 180
+		if !onEarth || len(p.Name) > maxPlace || !utf8.ValidString(p.Name) {
 			return false
 		}
 	}
