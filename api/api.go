@@ -38,6 +38,7 @@ import (
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/locations"
+	"github.com/magpie-im/magpie/trips"
 )
 
 // Caller is who asks, and from where.
@@ -121,8 +122,9 @@ type Rooms struct {
 	Jobs      *jobs.Service
 
 	Automations *automations.Service
-	Places      *locations.Service // nil: nobody says where he is
+	Places      *locations.Service
 	Homes       Homes
+	Trips       *trips.Service
 }
 
 // New makes the table that clients are served from.
@@ -132,7 +134,7 @@ func New(r Rooms) *Table {
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r), deviceRows(r),
 		deviceWorkRows(r.Devices), teleRows(r), jobRows(r), sceneRows(r.Automations), automationRows(r.Automations),
-		placeRows(r),
+		placeRows(r), tripRows(r.Trips),
 	)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
 	"github.com/magpie-im/magpie/locations"
+	"github.com/magpie-im/magpie/trips"
 )
 
 // Fault is what a client is told when its request is refused.
@@ -91,6 +92,10 @@ var faults = []struct {
 	{locations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
 	{locations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{locations.ErrNotContact, Fault{Err: "no_right", Text: "You may share this with contacts only."}},
+	{trips.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{trips.ErrTooMany, Fault{Err: "too_many", Text: "There are as many trips as there may be."}},
+	{trips.ErrLate, Fault{Err: "late", Text: "Somebody else has this trip, or it is over."}},
+	{trips.ErrNone, Fault{Err: "no_trip", Text: "There is no such trip, or it is not for you to know."}},
 	{locations.ErrNone, Fault{Err: "no_place", Text: "There is nothing of this, or it is not for you to know."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},

@@ -20,8 +20,8 @@ type shareInput struct {
 type placeShare struct {
 	To      accounts.Name   `json:"to,omitempty" doc:"who is told, if the caller shares; or a home"`
 	From    accounts.Name   `json:"from,omitempty" doc:"of whom the caller is told"`
-	Level   locations.Level `json:"level" enum:"exact|city"`
-	History bool            `json:"history,omitempty"`
+	Level   locations.Level `json:"level" doc:"how exactly" enum:"exact|city"`
+	History bool            `json:"history,omitempty" doc:"also where they were, since then"`
 	Since   int64           `json:"since" doc:"Unix milliseconds"`
 	Until   int64           `json:"until,omitempty" doc:"Unix milliseconds; absent: until it is taken back"`
 }
@@ -48,7 +48,7 @@ type trackInput struct {
 // place is where something was.
 type place struct {
 	Who      accounts.Name `json:"who,omitempty" doc:"whose device it is"`
-	Device   string        `json:"device,omitempty"`
+	Device   string        `json:"device,omitempty" doc:"what its user calls it"`
 	DID      accounts.Name `json:"did,omitempty" doc:"the thing that it is"`
 	Kind     string        `json:"kind,omitempty" doc:"person, or what the thing is to people"`
 	Lat      float64       `json:"lat"`
@@ -108,7 +108,7 @@ type fence struct {
 	Name   string            `json:"name"`
 	Who    accounts.Name     `json:"who,omitempty" doc:"the only user or thing that it is for"`
 	Dwell  int64             `json:"dwell,omitempty" doc:"seconds after which something has stayed"`
-	Points []placePoint      `json:"points"`
+	Points []placePoint      `json:"points" doc:"one: the middle of a circle"`
 	Radius float64           `json:"radius,omitempty" doc:"metres; with one point"`
 	Width  float64           `json:"width,omitempty" doc:"metres; of a corridor along the points. Without it they are a polygon"`
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
+	"github.com/magpie-im/magpie/trips"
 )
 
 // Store is what a node needs of its store.
@@ -73,6 +74,7 @@ type Node struct {
 	homes       *spaces.Homes
 	voice       *spaces.Voice
 	places      *locations.Service
+	trips       *trips.Service
 	telemeter   *devices.Telemeter
 	jobs        *jobs.Service
 	automations *automations.Service
@@ -147,6 +149,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	phones := hooks.NewPlaces(registry, places)
 	live.SetPlaces(phones)
 	router.SetPlaces(phones)
+	rides := trips.New(store.Records(), sights, places, hooks.NewTrips(registry, messenger), time.Now, log)
 	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
 	fleet.SetRouter(bridging)
 	scribe := spaces.NewScribe(messenger)
@@ -156,7 +159,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Claims: claims, Jobs: work, Automations: automation, Places: places, Homes: homes,
+		Claims: claims, Jobs: work, Automations: automation, Places: places, Trips: rides, Homes: homes,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -183,7 +186,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
 		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging, places: places,
-		homes: homes, voice: voice,
+		homes: homes, trips: rides, voice: voice,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -246,6 +249,9 @@ func (n *Node) Jobs() *jobs.Service { return n.jobs }
 // Places gives where people and things are at this node.
 func (n *Node) Places() *locations.Service { return n.places }
 
+// Trips gives the trips of this node.
+func (n *Node) Trips() *trips.Service { return n.trips }
+
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -258,7 +264,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 func (n *Node) Run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		n.homes.Load, n.sessions.Load, n.chat.Load, n.devices.Load, n.voice.Load, n.shelf.Load, n.jobs.Load, n.automations.Load,
-		n.bridges.Load, n.places.Load,
+		n.bridges.Load, n.places.Load, n.trips.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
@@ -273,7 +279,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run, "voice": n.voice.Run,
+		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run, "trips": n.trips.Run, "voice": n.voice.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {

@@ -34,8 +34,8 @@ type Mount struct {
 	At  string // a topic
 }
 
-// ACL says who may do what with free topics, those that mean nothing to the server but MQTT. Nothing is granted by default,
-// and nothing can grant what begins with im/, dev/, owntracks/ or $; except for $SYS, to subscribe to. It does not change, and may be
+// ACL says who may do what with free topics, those that mean nothing to the server but MQTT. Nothing is granted by default, and
+// nothing can grant what begins with im/, dev/, owntracks/ or $; except for $SYS, to subscribe to. It does not change, and may be
 // used concurrently.
 type ACL struct {
 	rules  []Rule

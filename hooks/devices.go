@@ -213,7 +213,8 @@ func (t *Things) give(
 	if err == nil && viewer == did && next == string(did) {
 		err = t.jobs.Now(ctx, did, wanted, say)
 	}
-	if where := (devices.Topic{Device: did, Path: pathLast}); err == nil && next == string(did) && t.places != nil && wanted(where) {
+	where := devices.Topic{Device: did, Path: pathLast}
+	if err == nil && next == string(did) && t.places != nil && wanted(where) {
 		err = t.places.now(ctx, viewer, did, func(payload []byte) bool { return say(where, payload) })
 	}
 	return next, err

@@ -30,6 +30,7 @@ var reasons = map[string]byte{
 	"no_conv":     packets.ErrTopicNameInvalid.Code,
 	"gone":        packets.ErrTopicNameInvalid.Code,
 	"no_msg":      packets.ErrTopicNameInvalid.Code,
+	"no_trip":     packets.ErrTopicNameInvalid.Code,
 	"no_place":    packets.ErrTopicNameInvalid.Code,
 	"no_device":   packets.ErrTopicNameInvalid.Code,
 	"no_shadow":   packets.ErrTopicNameInvalid.Code,

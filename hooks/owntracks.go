@@ -295,7 +295,8 @@ func (p *Places) Give(
 				return last, err
 			}
 		}
-		if topic := phoneTopic(s, ownCard); (after == "" || at > 0 || at == 0 && below == "") && covers(filter, seenBy(topic, viewer)) {
+		left := after == "" || at > 0 || at == 0 && below == ""
+		if topic := phoneTopic(s, ownCard); left && covers(filter, seenBy(topic, viewer)) {
 			more, err := p.giveCard(ctx, viewer, s, func(card []byte) bool { return give(topic, card) })
 			if err != nil || !more {
 				return last, err

@@ -98,10 +98,10 @@ func (s *Service) mayLookBack(ctx context.Context, viewer accounts.Name, subject
 		return level, 0, err
 	}
 	share, _ := s.given(subject.Who, viewer)
-	if !share.History {
+	if !share.History || !share.holds(s.now().UnixMilli()) {
 		return LevelNone, 0, nil
 	}
-	return level, share.Since, nil
+	return share.Level, share.Since, nil // a pass is for now, and for no history
 }
 
 func (s *Service) history(ctx context.Context, subject Subject, from, to int64, limit int) (out Track, err error) {

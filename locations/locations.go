@@ -148,8 +148,8 @@ const (
 
 // Config bounds what is known and kept. [DefaultConfig] has the defaults.
 type Config struct {
-	// Keep is for how long it is kept where something was, and how old a position may be when it comes. Default 30 days. 1 hour to
-	// 10 years.
+	// Keep is for how long it is kept where something was, and how old a position may be when it comes. Default 30 days. 1
+	// hour to 10 years.
 	Keep time.Duration
 	// Flush is how often last positions are written. Default 5 s: a crash loses as much.
 	Flush time.Duration

@@ -409,6 +409,49 @@ func TestHistoryIsSharedFromWhenItIsShared(t *testing.T) {
 	}
 }
 
+func TestAPassIsForNow(t *testing.T) {
+	h := newTown(t)
+	at := func(lat float64) {
+		h.pass(time.Minute)
+		h.report(phone, locations.Position{Lat: lat, Lon: 2})
+	}
+	at(48)
+	h.Pass(t.Context(), "alice", "bob", "p")
+	if n, p := h.sees("bob"); n != 1 || p.Lat != 48 || len(h.Visible("bob")) != 1 || len(h.Given("alice")) != 0 {
+		t.Errorf("with a pass bob is shown %d positions, %+v", n, p)
+	}
+	if _, err := h.History(t.Context(), "bob", phone, 0, 0, 100); !errors.Is(err, locations.ErrNone) {
+		t.Errorf("with a pass there is a history: %v", err)
+	}
+	h.pass(time.Second)
+	_, err := h.Share(t.Context(), "alice", locations.Share{
+		To: "bob", Level: locations.LevelCity, History: true, Until: h.now().Add(time.Hour).UnixMilli()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at(48.1)
+	if _, p := h.sees("bob"); p.Lat != 48.1 {
+		t.Errorf("with a pass and a share bob is shown %+v", p)
+	}
+	track, err := h.History(t.Context(), "bob", phone, 0, 0, 100)
+	if err != nil || len(track.Points) != 1 || !track.Points[0].Rough {
+		t.Errorf("the history is %+v, %v", track, err)
+	}
+	h.EndPass(t.Context(), "alice", "bob", "p")
+	if _, p := h.sees("bob"); !p.Rough {
+		t.Errorf("after the pass bob is shown %+v", p)
+	}
+	h.Pass(t.Context(), "alice", "bob", "p")
+	h.pass(2 * time.Hour)
+	if _, err := h.History(t.Context(), "bob", phone, 0, 0, 100); !errors.Is(err, locations.ErrNone) {
+		t.Errorf("after the share there is a history: %v", err)
+	}
+	h.EndPass(t.Context(), "alice", "bob", "p")
+	if h.hidden["bob"] == 0 {
+		t.Error("after all bob is not told that he is told no more")
+	}
+}
+
 // TestAnEndedShareShowsNothing has shares come and go while positions do: nothing is shown after Unshare has returned.
 func TestAnEndedShareShowsNothing(t *testing.T) {
 	h := newTown(t)

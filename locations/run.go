@@ -173,7 +173,8 @@ func (s *Service) take(t *track, now time.Time, all bool) (rs []records.Record, 
 		if err != nil { // a Note that is no JSON: nobody sees it after the next start
 			body, _ = json.Marshal(lastBody{At: t.last.At, Lat: t.last.Lat, Lon: t.last.Lon, Acc: t.last.Acc, Vel: t.last.Vel})
 		}
-		rs = append(rs, records.Record{Key: records.Key{Kind: kindLast, Scope: scopeOf(t.subject), ID: lastID}, Rev: 1, Body: body})
+		key := records.Key{Kind: kindLast, Scope: scopeOf(t.subject), ID: lastID}
+		rs = append(rs, records.Record{Key: key, Rev: 1, Body: body})
 		t.dirty, w.last = false, true
 	}
 	if len(t.open) > 0 && (all || len(t.open) >= maxOpen || now.Sub(t.opened) >= s.cfg.Seal || now.Before(t.opened)) {

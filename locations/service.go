@@ -380,8 +380,8 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	t.mu.Unlock()
 	s.mu.Lock()
 	delete(s.tracks, subject)
-	s.labels[subject.Who] = slices.DeleteFunc(slices.Clone(s.labels[subject.Who]), func(l string) bool { return l == subject.Label })
-	if len(s.labels[subject.Who]) == 0 {
+	left := slices.DeleteFunc(slices.Clone(s.labels[subject.Who]), func(l string) bool { return l == subject.Label })
+	if s.labels[subject.Who] = left; len(left) == 0 {
 		delete(s.labels, subject.Who)
 	}
 	s.mu.Unlock()

@@ -46,13 +46,16 @@ type shareBody struct {
 type sharing struct {
 	mu       sync.RWMutex // guards what follows; may be taken while a track is locked
 	given    map[accounts.Name]map[accounts.Name]Share
-	got      map[accounts.Name]map[accounts.Name]bool // of those in given, the other way round
-	sheets   map[accounts.Name]*sheet                 // what was found out about some
-	building map[accounts.Name]*sheet                 // what is being found out; gone if it is not true any more
+	got      map[accounts.Name]map[accounts.Name]bool            // of those in given, the other way round
+	passes   map[accounts.Name]map[accounts.Name]map[string]bool // by whose they are, who has them, and their id
+	passed   map[accounts.Name]map[accounts.Name]bool            // of those in passes, the other way round
+	sheets   map[accounts.Name]*sheet                            // what was found out about some
+	building map[accounts.Name]*sheet                            // what is being found out; gone if it is not true any more
 }
 
 func (x *sharing) init() {
 	x.given, x.got = map[accounts.Name]map[accounts.Name]Share{}, map[accounts.Name]map[accounts.Name]bool{}
+	x.passes, x.passed = map[accounts.Name]map[accounts.Name]map[string]bool{}, map[accounts.Name]map[accounts.Name]bool{}
 	x.sheets, x.building = map[accounts.Name]*sheet{}, map[accounts.Name]*sheet{}
 }
 
@@ -162,7 +165,12 @@ func (s *Service) sheet(ctx context.Context, owner accounts.Name) (*sheet, error
 	delete(x.sheets, owner)
 	x.building[owner] = made
 	shares := slices.Collect(maps.Values(x.given[owner]))
+	passes := slices.Collect(maps.Keys(x.passes[owner]))
 	x.mu.Unlock()
+	for _, to := range passes { // they are worth as much as the best share
+		shares = slices.DeleteFunc(shares, func(s Share) bool { return s.To == to })
+		shares = append(shares, Share{To: to, Level: LevelExact})
+	}
 	made.exact = []accounts.Name{owner}
 	for _, share := range shares {
 		if !share.holds(now) {
@@ -231,7 +239,9 @@ func (s *Service) Share(ctx context.Context, owner accounts.Name, share Share) (
 		return Share{}, fmt.Errorf("share with %s: %w", share.To, err)
 	}
 	s.barrier(owner)
-	s.showAll(ctx, owner, share.To)
+	for _, t := range s.devicesOf(owner) {
+		s.showTo(ctx, t, share.To)
+	}
 	return share, nil
 }
 
@@ -262,8 +272,8 @@ func (s *Service) share(ctx context.Context, owner accounts.Name, share Share) (
 		if err != nil {
 			return share, err
 		}
-		err = s.store.Put(ctx, records.Record{
-			Key: records.Key{Kind: kindShare, Scope: string(owner), ID: string(share.To)}, Rev: share.rev, Due: share.Until, Body: body})
+		key := records.Key{Kind: kindShare, Scope: string(owner), ID: string(share.To)}
+		err = s.store.Put(ctx, records.Record{Key: key, Rev: share.rev, Due: share.Until, Body: body})
 		if errors.Is(err, records.ErrChanged) {
 			if err = s.reread(ctx, owner, share.To); err == nil {
 				continue
@@ -324,9 +334,7 @@ func (s *Service) Unshare(ctx context.Context, owner, to accounts.Name) error {
 	s.sharing.mu.Lock()
 	s.sharing.removeLocked(owner, to)
 	s.sharing.mu.Unlock()
-	for _, t := range s.devicesOf(owner) {
-		s.hide(t, to)
-	}
+	s.again(ctx, owner, to)
 	err := s.store.Remove(ctx, records.Key{Kind: kindShare, Scope: string(owner), ID: string(to)}, before.rev)
 	if errors.Is(err, records.ErrChanged) { // somebody else has shared it anew
 		err = s.reread(ctx, owner, to)
@@ -360,7 +368,8 @@ func (s *Service) PairChanged(ctx context.Context, a, b accounts.Name) {
 		if owner == a {
 			to = b
 		}
-		if _, ok := s.sharing.given[owner][to]; ok {
+		_, passes := s.sharing.passes[owner][to]
+		if _, ok := s.sharing.given[owner][to]; ok || passes {
 			shares = true
 			s.sharing.forgetLocked(owner)
 		}
@@ -373,22 +382,46 @@ func (s *Service) PairChanged(ctx context.Context, a, b accounts.Name) {
 	s.barrier(b)
 	contacts, err := s.people.Close(ctx, a, b)
 	if err == nil && !contacts {
-		err = errors.Join(s.Unshare(ctx, a, b), s.Unshare(ctx, b, a))
+		err = errors.Join(s.part(ctx, a, b), s.part(ctx, b, a))
 	}
 	if err != nil { // nobody is told all the same: who is a contact is asked when there is something to tell
 		s.log.Warn("a share was not ended", "user", a, "other", b, "err", err)
 	}
 }
 
-// showAll tells somebody where the devices of somebody are.
-func (s *Service) showAll(ctx context.Context, owner, to accounts.Name) {
+// part ends what somebody sees of somebody who is no contact any more.
+func (s *Service) part(ctx context.Context, owner, to accounts.Name) error {
+	if share, _ := s.given(owner, to); share.To != "" {
+		return s.Unshare(ctx, owner, to)
+	}
+	s.sharing.mu.RLock()
+	passes := len(s.sharing.passes[owner][to])
+	s.sharing.mu.RUnlock()
+	if passes > 0 {
+		s.again(ctx, owner, to)
+	}
+	return nil
+}
+
+// showTo tells somebody where a subject is, and says whether he may know it and it is known.
+func (s *Service) showTo(ctx context.Context, t *track, to accounts.Name) (shown bool) {
+	_, err := s.Now(ctx, to, t.subject, func(p Position) bool {
+		s.router.Show([]accounts.Name{to}, t.subject, p)
+		shown = true
+		return true
+	})
+	if err != nil {
+		s.log.Warn("position not shown", "subject", t.subject.String(), "to", to, "err", err)
+	}
+	return shown
+}
+
+// again tells somebody where the devices of somebody are, or that he is told no more, after what he may know has changed.
+func (s *Service) again(ctx context.Context, owner, to accounts.Name) {
+	s.barrier(owner)
 	for _, t := range s.devicesOf(owner) {
-		_, err := s.Now(ctx, to, t.subject, func(p Position) bool {
-			s.router.Show([]accounts.Name{to}, t.subject, p)
-			return true
-		})
-		if err != nil {
-			s.log.Warn("position not shown", "user", owner, "to", to, "err", err)
+		if !s.showTo(ctx, t, to) {
+			s.hide(t, to)
 		}
 	}
 }
@@ -431,8 +464,10 @@ func (s *Service) Got(viewer accounts.Name) []Received {
 func (s *Service) Visible(viewer accounts.Name) []Subject {
 	s.sharing.mu.RLock()
 	owners := append(slices.Collect(maps.Keys(s.sharing.got[viewer])), viewer)
+	owners = slices.AppendSeq(owners, maps.Keys(s.sharing.passed[viewer]))
 	s.sharing.mu.RUnlock()
 	slices.Sort(owners)
+	owners = slices.Compact(owners)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var all []Subject

@@ -32,6 +32,7 @@ var statuses = map[string]int{
 	"gone":          http.StatusNotFound,
 	"no_method":     http.StatusNotFound,
 	"no_msg":        http.StatusNotFound,
+	"no_trip":       http.StatusNotFound,
 	"no_place":      http.StatusNotFound,
 	"no_device":     http.StatusNotFound,
 	"no_automation": http.StatusNotFound,

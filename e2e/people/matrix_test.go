@@ -144,6 +144,12 @@ loc.history        ok         no_place   no_place   no_place   no_place   401   
 geo.near           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 geo.watch          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 geo.unwatch        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+trip.request       bad        ok         no_right   no_right   no_right   401        401        no_right   401        no_right   no_right   no_right   no_right
+trip.accept        no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
+trip.cancel        no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
+trip.end           no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
+trip.get           no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
+trip.list          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 fence.put          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 fence.list         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 fence.remove       no_place   no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
@@ -317,6 +323,13 @@ var inputs = map[string]func(c *cell) M{
 	"geo.near":    func(*cell) M { return M{"lat": 1, "lon": 2} },
 	"geo.watch":   func(*cell) M { return M{"lat": 1, "lon": 2} },
 	"geo.unwatch": func(*cell) M { return M{"id": "w"} },
+	"trip.request": func(c *cell) M {
+		return M{"drivers": []string{c.other}, "from": M{"lat": 1, "lon": 2}, "to": M{"lat": 1, "lon": 3}}
+	},
+	"trip.accept": noTrip,
+	"trip.cancel": noTrip,
+	"trip.end":    noTrip,
+	"trip.get":    noTrip,
 	"fence.put": func(*cell) M {
 		return M{"name": "F.", "points": []M{{"lat": 1, "lon": 2}}, "radius": 100}
 	},
@@ -343,6 +356,8 @@ func noJob(*cell) M      { return M{"job": "none"} }
 
 // byDID asks about a thing of the other one's name, of which there is none: what there is has a matrix of its own in api.
 func byDID(c *cell) M { return M{"did": c.other} }
+
+func noTrip(*cell) M { return M{"id": "none"} }
 
 func byName(c *cell) M { return M{"name": c.other} }
 
