@@ -42,7 +42,9 @@ func (f *DefinitionError) Sentence() string {
 // Is says that it is ErrMalformed.
 func (f *DefinitionError) Is(target error) bool { return target == ErrMalformed }
 
-func fault(at, format string, args ...any) *DefinitionError { return &DefinitionError{at, fmt.Sprintf(format, args...)} }
+func fault(at, format string, args ...any) *DefinitionError {
+	return &DefinitionError{at, fmt.Sprintf(format, args...)}
+}
 
 // RefusedError is why something could not be done, as a word of the protocol: "no_right". Ports give it where they know one.
 type RefusedError struct{ Word string }
