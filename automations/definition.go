@@ -155,8 +155,8 @@ type step struct {
 // doGoto is a step that people do not write: the end of a branch.
 const doGoto = "goto"
 
-// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a *DefinitionError. It
-// checks what can be seen in the definition itself.
+// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a
+// *DefinitionError. It checks what can be seen in the definition itself.
 func Parse(definition []byte, cfg Config) (Definition, error) {
 	p, err := parsePlan(definition, cfg)
 	if err != nil {
@@ -357,14 +357,16 @@ func (t *Trigger) check(at string, cfg Config) error {
 // extra gives a field that is set and does not belong to the trigger.
 func (t *Trigger) extra() string {
 	belongs := map[string]string{
-		onState: "did path from to above below for", onTele: "did key from to above below for", onEvent: "did type", onPresence: "did is for", onTime: "cron at days",
+		onState: "did path from to above below for", onTele: "did key from to above below for", onEvent: "did type",
+		onPresence: "did is for", onTime: "cron at days",
 		onSun: "sun offset", onPlace: "fence who does", onLine: "match who",
 	}[t.On]
 	if belongs == "" {
 		return ""
 	}
 	return firstExtra(belongs, []field{
-		{"did", t.Device != ""}, {"path", t.Path != ""}, {"key", t.Measures != ""}, {"from", t.From != nil}, {"to", t.To != nil}, {"above", t.Above != nil},
+		{"did", t.Device != ""}, {"path", t.Path != ""}, {"key", t.Measures != ""}, {"from", t.From != nil},
+		{"to", t.To != nil}, {"above", t.Above != nil},
 		{"below", t.Below != nil}, {"for", t.For != 0}, {"type", t.Type != ""}, {"is", t.Is != ""}, {"cron", t.Cron != ""},
 		{"at", t.At != ""}, {"days", t.Days != nil}, {"sun", t.Sun != ""}, {"offset", t.Offset != 0}, {"fence", t.Fence != ""},
 		{"who", t.Who != ""}, {"does", t.Does != ""}, {"match", t.Match != ""},

@@ -19,9 +19,9 @@ type signal struct {
 	depth   int // of the run that has caused it; 0: none has
 
 	alarm    alarm            // byClock
-	before   any              // byState: what was there
-	after    any              // byState: what is there
-	version  uint64           // byState
+	before   any              // byState, byTele: what was there
+	after    any              // the same: what is there
+	version  uint64           // of the shadow; or when it was measured
 	event    devices.Event    // byEvent
 	presence devices.Presence // byPresence
 	heard    Heard            // byLine
@@ -277,7 +277,7 @@ func (s *Service) mayHear(ctx context.Context, a *automation, t *Trigger, sig si
 		did = sig.crossing.Who
 	}
 	_, err := s.things.May(ctx, owner, did, devices.VerbSee)
-	if err != nil && (isRefusal(err)) {
+	if err != nil && isRefusal(err) {
 		return false, nil
 	}
 	return err == nil, err
@@ -328,7 +328,8 @@ func (s *Service) stateChanged(ctx context.Context, a *automation, t *Trigger, s
 		if t.For > 0 {
 			return s.waitFor(ctx, a, t, sig, sig.after)
 		}
-		s.fire(ctx, a, firing{trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("s%s/%d/%s", t.Device, sig.version, shown(sig.after)),
+		s.fire(ctx, a, firing{
+			trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("s%s/%d/%s", t.Device, sig.version, shown(sig.after)),
 			about: t.about(sig.before, sig.after)})
 		return nil
 	}
