@@ -154,8 +154,8 @@ func (s *Service) environment(
 	defer cancel()
 	now, place := s.now(), s.placeOf(home)
 	env := &environment{
-		State: map[string]any{}, Desired: map[string]any{}, Tele: map[string]any{}, Presence: map[string]string{}, Now: momentOf(now.In(place.zone())),
-		Sun: place.daylight(now), Trigger: about,
+		State: map[string]any{}, Desired: map[string]any{}, Tele: map[string]any{}, Presence: map[string]string{},
+		Now: momentOf(now.In(place.zone())), Sun: place.daylight(now), Trigger: about,
 	}
 	if env.Trigger == nil {
 		env.Trigger = map[string]any{}
