@@ -37,7 +37,9 @@ type Messenger interface {
 // Crossing says that somebody, or a device, has come to a place or left it.
 type Crossing struct {
 	Who   accounts.Name
-	Fence string // the name of the place
+	Home  string          // that the place belongs to; empty: to somebody
+	Fence string          // the id of the place
+	To    []accounts.Name // who may know of it
 	Does  string // "enter", "leave" or "dwell"
 	At    int64  // Unix milliseconds
 }

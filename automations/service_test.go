@@ -89,12 +89,15 @@ func TestWhatSetsAutomationsOff(t *testing.T) {
 			func(h *house) { h.writes("bob", "x") }},
 		"that somebody comes": {`{'on':'place','fence':'school','does':'leave'}`,
 			func(h *house) {
-				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "enter", At: 1})
-				h.Crossed(automations.Crossing{Who: "bob", Fence: "work", Does: "leave", At: 2})
-				h.Crossed(automations.Crossing{Who: "dave", Fence: "school", Does: "leave", At: 3}) // who is not in the home
+				all := []accounts.Name{"alice", "bob"}
+				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "enter", At: 1, To: all})
+				h.Crossed(automations.Crossing{Who: "bob", Fence: "work", Does: "leave", At: 2, To: all})
+				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "leave", At: 3, To: all[1:]}) // alice may not know
+				h.Crossed(automations.Crossing{Who: "bob", Home: "h.other", Fence: "school", Does: "leave", At: 4, To: all})
 				h.wait(0)
 			}, func(h *house) {
-				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "leave", At: 4})
+				h.Crossed(automations.Crossing{
+					Who: "bob", Home: h.home, Fence: "school", Does: "leave", At: 5, To: []accounts.Name{"alice"}})
 				h.wait(0)
 			}},
 	}

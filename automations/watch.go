@@ -188,7 +188,8 @@ func (s *Service) Crossed(c Crossing) {
 	for _, a := range s.all {
 		for i := range a.plan.Triggers {
 			t := &a.plan.Triggers[i]
-			if t.On == onPlace && a.kept.On && t.Fence == c.Fence && t.Does == c.Does && (t.Who == "" || t.Who == c.Who) {
+			if t.On == onPlace && a.kept.On && t.Fence == c.Fence && t.Does == c.Does &&
+				(t.Who == "" || t.Who == c.Who) && (c.Home == "" || c.Home == a.key.home) {
 				s.put(signal{key: a.key, kind: byPlace, trigger: i, crossing: c})
 			}
 		}
@@ -271,10 +272,7 @@ func (s *Service) mayHear(ctx context.Context, a *automation, t *Trigger, sig si
 		}
 		return s.isMember(ctx, sig.heard.From, a.key.home)
 	case byPlace:
-		if in, err := s.isMember(ctx, sig.crossing.Who, a.key.home); in || err != nil || sig.crossing.Who == owner {
-			return in || sig.crossing.Who == owner, err
-		}
-		did = sig.crossing.Who
+		return sig.crossing.Who == owner || slices.Contains(sig.crossing.To, owner), nil
 	}
 	_, err := s.things.May(ctx, owner, did, devices.VerbSee)
 	if err != nil && isRefusal(err) {
