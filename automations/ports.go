@@ -40,8 +40,8 @@ type Crossing struct {
 	Home  string          // that the place belongs to; empty: to somebody
 	Fence string          // the id of the place
 	To    []accounts.Name // who may know of it
-	Does  string // "enter", "leave" or "dwell"
-	At    int64  // Unix milliseconds
+	Does  string          // "enter", "leave" or "dwell"
+	At    int64           // Unix milliseconds
 }
 
 // Heard is a line that somebody has written in a home.
