@@ -154,8 +154,8 @@ func (s *Service) environment(
 	defer cancel()
 	now, place := s.now(), s.placeOf(home)
 	env := &environment{
-		State: map[string]any{}, Desired: map[string]any{}, Presence: map[string]string{}, Now: momentOf(now.In(place.zone())),
-		Sun: place.daylight(now), Trigger: about,
+		State: map[string]any{}, Desired: map[string]any{}, Tele: map[string]any{}, Presence: map[string]string{},
+		Now: momentOf(now.In(place.zone())), Sun: place.daylight(now), Trigger: about,
 	}
 	if env.Trigger == nil {
 		env.Trigger = map[string]any{}
@@ -171,6 +171,15 @@ func (s *Service) environment(
 		}
 		env.State[string(did)], env.Desired[string(did)] = plain(shadow.Reported.State), plain(shadow.Desired.State)
 		env.Presence[string(did)] = string(presence.State)
+		last, err := s.devices.LastMeasured(ctx, who, did)
+		if err != nil {
+			return nil, err
+		}
+		values := make(map[string]any, len(last))
+		for _, p := range last {
+			values[p.Key] = plainPoint(p)
+		}
+		env.Tele[string(did)] = values
 	}
 	return env, nil
 }

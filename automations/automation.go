@@ -132,8 +132,8 @@ func (s *Service) mayChange(ctx context.Context, who accounts.Name, home string,
 // newID is an id that nobody has.
 func newID() string { return strings.ToLower(rand.Text()[:12]) }
 
-// Put makes or replaces an automation, which runs with the rights of who from now on, and is enabled. Without an id it gets
-// one. Its runs end. A *DefinitionError says what is wrong with the definition; devices.ErrUnknown: it is about a device that who may
+// Put makes or replaces an automation, which runs with the rights of who from now on, and is enabled. Without an id it gets one.
+// Its runs end. A *DefinitionError says what is wrong with the definition, or that it is about a device that who may
 // not see. ErrTooMany.
 func (s *Service) Put(ctx context.Context, who accounts.Name, home, id string, definition []byte) (Automation, error) {
 	if id == "" {

@@ -28,6 +28,7 @@ const (
 type environment struct {
 	State    map[string]any    `expr:"state"`    // of devices: what they say that they are
 	Desired  map[string]any    `expr:"desired"`  // what they should be
+	Tele     map[string]any    `expr:"tele"`     // what they have measured last
 	Presence map[string]string `expr:"presence"` // "online", "offline", "sleeping", "unknown", ""
 	Now      moment            `expr:"now"`
 	Sun      daylight          `expr:"sun"`
@@ -198,7 +199,7 @@ func (s *scope) check(n ast.Node) error {
 }
 
 // ofDevices are the names behind which the name of a device follows.
-var ofDevices = setOf("state desired presence")
+var ofDevices = setOf("state desired tele presence")
 
 func (s *scope) all(nodes ...ast.Node) error {
 	for _, n := range nodes {

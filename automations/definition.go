@@ -55,25 +55,26 @@ const (
 
 // Trigger is what sets an automation off. On says which of the fields count.
 type Trigger struct {
-	On     string          `json:"on"` // state, event, presence, time, sun, place, line
-	Device accounts.Name   `json:"did,omitempty"`
-	Path   string          `json:"path,omitempty"`
-	From   json.RawMessage `json:"from,omitempty"`
-	To     json.RawMessage `json:"to,omitempty"`
-	Above  *float64        `json:"above,omitempty"`
-	Below  *float64        `json:"below,omitempty"`
-	For    float64         `json:"for,omitempty"` // seconds
-	Type   string          `json:"type,omitempty"`
-	Is     string          `json:"is,omitempty"`
-	Cron   string          `json:"cron,omitempty"`
-	At     string          `json:"at,omitempty"` // HH:MM
-	Days   []string        `json:"days,omitempty"`
-	Sun    string          `json:"sun,omitempty"`    // rise or set
-	Offset float64         `json:"offset,omitempty"` // seconds
-	Fence  string          `json:"fence,omitempty"`
-	Who    accounts.Name   `json:"who,omitempty"`
-	Does   string          `json:"does,omitempty"`
-	Match  string          `json:"match,omitempty"`
+	On       string          `json:"on"` // state, tele, event, presence, time, sun, place, line
+	Device   accounts.Name   `json:"did,omitempty"`
+	Path     string          `json:"path,omitempty"`
+	Measures string          `json:"key,omitempty"` // a key of telemetry
+	From     json.RawMessage `json:"from,omitempty"`
+	To       json.RawMessage `json:"to,omitempty"`
+	Above    *float64        `json:"above,omitempty"`
+	Below    *float64        `json:"below,omitempty"`
+	For      float64         `json:"for,omitempty"` // seconds
+	Type     string          `json:"type,omitempty"`
+	Is       string          `json:"is,omitempty"`
+	Cron     string          `json:"cron,omitempty"`
+	At       string          `json:"at,omitempty"` // HH:MM
+	Days     []string        `json:"days,omitempty"`
+	Sun      string          `json:"sun,omitempty"`    // rise or set
+	Offset   float64         `json:"offset,omitempty"` // seconds
+	Fence    string          `json:"fence,omitempty"`
+	Who      accounts.Name   `json:"who,omitempty"`
+	Does     string          `json:"does,omitempty"`
+	Match    string          `json:"match,omitempty"`
 
 	from, to any
 	match    *regexp.Regexp
@@ -84,6 +85,7 @@ type Trigger struct {
 // What sets automations off.
 const (
 	onState    = "state"
+	onTele     = "tele"
 	onEvent    = "event"
 	onPresence = "presence"
 	onTime     = "time"
@@ -153,8 +155,8 @@ type step struct {
 // doGoto is a step that people do not write: the end of a branch.
 const doGoto = "goto"
 
-// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a *DefinitionError. It
-// checks what can be seen in the definition itself.
+// Parse reads the triggers and the actions of an automation, and whatever else is in its definition. An error is a
+// *DefinitionError. It checks what can be seen in the definition itself.
 func Parse(definition []byte, cfg Config) (Definition, error) {
 	p, err := parsePlan(definition, cfg)
 	if err != nil {
@@ -303,6 +305,11 @@ func (t *Trigger) check(at string, cfg Config) error {
 	switch t.On {
 	case onState:
 		return t.checkState(at)
+	case onTele:
+		if t.Measures == "" || len(t.Measures) > 128 {
+			return fault(at, "\"key\" is missing, or too long")
+		}
+		return t.checkState(at)
 	case onEvent:
 		if len(t.Type) > 64 {
 			return fault(at, "\"type\" has more than 64 bytes")
@@ -342,7 +349,7 @@ func (t *Trigger) check(at string, cfg Config) error {
 		}
 		t.match = re
 	default:
-		return fault(at, "\"on\" is state, event, presence, time, sun, place or line")
+		return fault(at, "\"on\" is state, tele, event, presence, time, sun, place or line")
 	}
 	return nil
 }
@@ -350,14 +357,16 @@ func (t *Trigger) check(at string, cfg Config) error {
 // extra gives a field that is set and does not belong to the trigger.
 func (t *Trigger) extra() string {
 	belongs := map[string]string{
-		onState: "did path from to above below for", onEvent: "did type", onPresence: "did is for", onTime: "cron at days",
+		onState: "did path from to above below for", onTele: "did key from to above below for", onEvent: "did type",
+		onPresence: "did is for", onTime: "cron at days",
 		onSun: "sun offset", onPlace: "fence who does", onLine: "match who",
 	}[t.On]
 	if belongs == "" {
 		return ""
 	}
 	return firstExtra(belongs, []field{
-		{"did", t.Device != ""}, {"path", t.Path != ""}, {"from", t.From != nil}, {"to", t.To != nil}, {"above", t.Above != nil},
+		{"did", t.Device != ""}, {"path", t.Path != ""}, {"key", t.Measures != ""}, {"from", t.From != nil},
+		{"to", t.To != nil}, {"above", t.Above != nil},
 		{"below", t.Below != nil}, {"for", t.For != 0}, {"type", t.Type != ""}, {"is", t.Is != ""}, {"cron", t.Cron != ""},
 		{"at", t.At != ""}, {"days", t.Days != nil}, {"sun", t.Sun != ""}, {"offset", t.Offset != 0}, {"fence", t.Fence != ""},
 		{"who", t.Who != ""}, {"does", t.Does != ""}, {"match", t.Match != ""},

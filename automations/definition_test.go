@@ -36,6 +36,8 @@ func TestDefinitionsThatMayNotBe(t *testing.T) {
 		trigger(`{"on":"state","did":"a","for":1e300}`):                         `"for" is`,
 		trigger(`{"on":"state","did":"a","fore":1}`):                            "no field",
 		trigger(`{"on":"presence","did":"a","is":"here"}`):                      "online or offline",
+		trigger(`{"on":"tele","did":"a"}`):                                      `"key" is missing`,
+		trigger(`{"on":"tele","did":"a","key":"t","path":"t"}`):                 `"path" does not belong`,
 		trigger(`{"on":"presence","is":"online"}`):                              "missing",
 		trigger(`{"on":"time"}`):                                                `either "cron" or "at"`,
 		trigger(`{"on":"time","at":"24:00"}`):                                   "00:00 to 23:59",

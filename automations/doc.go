@@ -11,7 +11,7 @@
 //
 // After a crash a run goes on with the step that is stored. So what comes between that and the crash is done again: a command
 // and a message under the name that they had (a mid, made of the run's and the step's), so that they are the same command and
-// the same message; a desired state is set again. Nothing is done never that was begun. A trigger that was in memory only
+// the same message; a desired state is set again. What was begun is not left undone. A trigger that was in memory only
 // when the process ended (a change of a state, a line) is lost, unless whoever has caused it says it again.
 //
 // # Order and bounds

@@ -112,6 +112,7 @@ func (h *house) open() {
 	h.chat = chat.New(chat.DefaultConfig(), db.Chat(), h.acc, nobodyListens{}, log)
 	h.things = devices.NewThings(db.Devices(), time.Now, log)
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
+	h.work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), db.Telemetry(), time.Now, log))
 	homes := spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log)
 	scribe := spaces.NewScribe(h.chat)
 	h.Service = automations.New(h.cfg, h.records, h.work, h.things, homes, scribe, time.Now, log)
@@ -205,6 +206,14 @@ func (h *house) says(did accounts.Name, state string) {
 	u, err := devices.ParseReported([]byte(strings.ReplaceAll(state, "'", `"`)))
 	h.must(err)
 	_, err = h.work.UpdateShadow(h.t.Context(), did, did, "", u)
+	h.must(err)
+	synctest.Wait()
+}
+
+// measures is what a device measures.
+func (h *house) measures(did accounts.Name, payload string) {
+	h.t.Helper()
+	_, err := h.work.Measure(h.t.Context(), did, []byte(strings.ReplaceAll(payload, "'", `"`)))
 	h.must(err)
 	synctest.Wait()
 }

@@ -37,9 +37,11 @@ type Messenger interface {
 // Crossing says that somebody, or a device, has come to a place or left it.
 type Crossing struct {
 	Who   accounts.Name
-	Fence string // the name of the place
-	Does  string // "enter", "leave" or "dwell"
-	At    int64  // Unix milliseconds
+	Home  string          // that the place belongs to; empty: to somebody
+	Fence string          // the id of the place
+	To    []accounts.Name // who may know of it
+	Does  string          // "enter", "leave" or "dwell"
+	At    int64           // Unix milliseconds
 }
 
 // Heard is a line that somebody has written in a home.

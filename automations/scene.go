@@ -130,7 +130,8 @@ func (s *Service) loadScene(r records.Record) error {
 	return nil
 }
 
-// PutScene makes or replaces a scene: members do, their own, and admins all. A *DefinitionError says what is wrong with it. ErrTooMany.
+// PutScene makes or replaces a scene: members do, their own, and admins all. A *DefinitionError says what is wrong with it.
+// ErrTooMany.
 func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Scene, error) {
 	if x.ID == "" {
 		x.ID = newID()

@@ -40,6 +40,25 @@ func TestWhatSetsAutomationsOff(t *testing.T) {
 				h.wait(59 * time.Second)
 				h.says("sensor", `{'on':true,'more':1}`)
 			}, func(h *house) { h.wait(time.Second) }},
+		"what is measured": {`{'on':'tele','did':'sensor','key':'t','above':25}`,
+			func(h *house) {
+				h.measures("sensor", `{'t':25,'x':30}`)
+				h.measures("switch", `{'t':26}`)
+				h.measures("sensor", `{'x':31}`)
+			}, func(h *house) { h.measures("sensor", `{'t':25.5}`) }},
+		"that nothing has become 0": {`{'on':'tele','did':'sensor','key':'t'}`, func(h *house) { h.measures("sensor", `{'x':0}`) },
+			func(h *house) { h.measures("sensor", `{'t':0}`) }},
+		"what is measured for a time, through a crash": {`{'on':'tele','did':'sensor','key':'t','below':0,'for':600}`,
+			func(h *house) {
+				h.measures("sensor", `{'t':-1}`)
+				h.wait(5 * time.Minute)
+				h.measures("sensor", `{'t':1}`)
+				h.wait(time.Hour)
+				h.measures("sensor", `{'t':-1}`)
+				h.wait(5 * time.Minute)
+				h.crash(time.Second)
+				h.measures("sensor", `{'t':-2}`)
+			}, func(h *house) { h.wait(5 * time.Minute) }},
 		"an event": {`{'on':'event','did':'sensor','type':'motion'}`,
 			func(h *house) { h.happens("sensor", `{'type':'noise'}`); h.happens("switch", `{'type':'motion'}`) },
 			func(h *house) { h.happens("sensor", `{'type':'motion'}`) }},
@@ -70,12 +89,15 @@ func TestWhatSetsAutomationsOff(t *testing.T) {
 			func(h *house) { h.writes("bob", "x") }},
 		"that somebody comes": {`{'on':'place','fence':'school','does':'leave'}`,
 			func(h *house) {
-				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "enter", At: 1})
-				h.Crossed(automations.Crossing{Who: "bob", Fence: "work", Does: "leave", At: 2})
-				h.Crossed(automations.Crossing{Who: "dave", Fence: "school", Does: "leave", At: 3}) // who is not in the home
+				all := []accounts.Name{"alice", "bob"}
+				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "enter", At: 1, To: all})
+				h.Crossed(automations.Crossing{Who: "bob", Fence: "work", Does: "leave", At: 2, To: all})
+				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "leave", At: 3, To: all[1:]}) // alice may not know
+				h.Crossed(automations.Crossing{Who: "bob", Home: "h.other", Fence: "school", Does: "leave", At: 4, To: all})
 				h.wait(0)
 			}, func(h *house) {
-				h.Crossed(automations.Crossing{Who: "bob", Fence: "school", Does: "leave", At: 4})
+				h.Crossed(automations.Crossing{
+					Who: "bob", Home: h.home, Fence: "school", Does: "leave", At: 5, To: []accounts.Name{"alice"}})
 				h.wait(0)
 			}},
 	}
@@ -100,7 +122,7 @@ func TestARunDoesWhatItsActionsSay(t *testing.T) {
 			'condition':'trigger.sev == \'info\' and state.sensor.n > 1',
 			'actions':[
 				{'do':'command','did':'lamp','name':'blink','args':{'times':2}},
-				{'do':'if','if':'state.sensor.n == 2','then':[{'do':'message','text':'n is {{state.sensor.n}}, {{trigger.msg}}'}],
+				{'do':'if','if':'state.sensor.n == 2','then':[{'do':'message','text':'n is {{state.sensor.n}}, {{trigger.msg}}, {{tele.sensor.t}}'}],
 					'else':[{'do':'message','text':'n is something else'}]},
 				{'do':'delay','for':30},
 				{'do':'choose','choose':[{'if':'state.sensor.n == 2','then':[{'do':'command','did':'lamp','name':'two'}]},
@@ -114,9 +136,10 @@ func TestARunDoesWhatItsActionsSay(t *testing.T) {
 		h.want("the condition", h.results("a"), "[condition]")
 		h.want("why", h.traces("a")[0].Why, `state.sensor.n > 1: 1 > 1 is false`)
 		h.says("sensor", `{'n':2}`)
+		h.measures("sensor", `{'t':21.5}`)
 		h.happens("sensor", `{'type':'go','msg':'m'}`)
 		h.want("before the delay", h.commands("lamp"), "[blink alice]")
-		h.want("written", h.lines(), "[alice: n is 2, m]")
+		h.want("written", h.lines(), "[alice: n is 2, m, 21.5]")
 		h.says("sensor", `{'n':3}`)
 		h.wait(30 * time.Second)
 		h.want("after it", h.commands("lamp"), "[blink alice three alice]")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/records"
 )
 
@@ -171,7 +172,7 @@ func (s *Service) rang(ctx context.Context, a *automation, name string) {
 			_ = json.Unmarshal(t.Value, &v)
 			trigger := a.plan.Triggers[t.Trigger]
 			s.fire(ctx, a, firing{trigger: t.Trigger, depth: t.Depth, name: "f" + strconv.FormatInt(t.Since, 10),
-				about: map[string]any{"did": string(trigger.Device), "path": trigger.Path, "to": v, "for": trigger.For}})
+				about: trigger.about(nil, v)})
 		}
 		err = s.dropTimer(ctx, a, name)
 	}
@@ -192,12 +193,21 @@ func (s *Service) stillSo(ctx context.Context, a *automation, t *timer) bool {
 		p, err := s.devices.Presence(ctx, owner, trigger.Device)
 		return err == nil && presenceIs(p.State, trigger.Is)
 	}
-	shadow, err := s.devices.Shadow(ctx, owner, trigger.Device, "")
+	now, err := s.valueOf(ctx, owner, trigger)
 	if err != nil {
 		return false
 	}
-	now := at(shadow.Reported.State, trigger.Path)
 	var was any
 	_ = json.Unmarshal(t.Value, &was)
 	return trigger.holds(now) || !trigger.aims() && equal(now, was)
+}
+
+// valueOf gives what a trigger on a state, or on what is measured, looks at, as it is now.
+func (s *Service) valueOf(ctx context.Context, owner accounts.Name, t *Trigger) (any, error) {
+	if t.On == onTele {
+		last, err := s.devices.LastMeasured(ctx, owner, t.Device)
+		return plainPoint(measured(last, t.Measures)), err
+	}
+	shadow, err := s.devices.Shadow(ctx, owner, t.Device, "")
+	return at(shadow.Reported.State, t.Path), err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -18,9 +19,9 @@ type signal struct {
 	depth   int // of the run that has caused it; 0: none has
 
 	alarm    alarm            // byClock
-	before   any              // byState: what was there
-	after    any              // byState: what is there
-	version  uint64           // byState
+	before   any              // byState, byTele: what was there
+	after    any              // the same: what is there
+	version  uint64           // of the shadow; or when it was measured
 	event    devices.Event    // byEvent
 	presence devices.Presence // byPresence
 	heard    Heard            // byLine
@@ -32,6 +33,7 @@ type signalKind int
 const (
 	byClock signalKind = iota
 	byState
+	byTele
 	byEvent
 	byPresence
 	byLine
@@ -69,6 +71,45 @@ func (s *Service) ShadowChanged(t devices.Thing, before, after devices.Shadow) {
 			s.put(signal{key: a.key, kind: byState, trigger: i, depth: depth, before: was, after: is, version: after.Version})
 		}
 	})
+}
+
+// Measures is that of devices.Watcher.
+func (s *Service) Measures(did accounts.Name) (wanted bool) {
+	s.about(did, onTele, func(*automation, int, *Trigger) { wanted = true })
+	return wanted
+}
+
+// Measured is that of devices.Watcher.
+func (s *Service) Measured(t devices.Thing, before, after []devices.Point) {
+	depth := s.depthOf(t.ID)
+	s.about(t.ID, onTele, func(a *automation, i int, t *Trigger) {
+		is := measured(after, t.Measures)
+		was, now := plainPoint(measured(before, t.Measures)), plainPoint(is)
+		if !equal(was, now) {
+			s.put(signal{key: a.key, kind: byTele, trigger: i, depth: depth, before: was, after: now, version: uint64(is.TS)})
+		}
+	})
+}
+
+// measured gives the point of a key; one that is nothing if there is none.
+func measured(all []devices.Point, key string) devices.Point {
+	i := slices.IndexFunc(all, func(p devices.Point) bool { return p.Key == key })
+	if i < 0 {
+		return devices.Point{}
+	}
+	return all[i]
+}
+
+// plainPoint is what conditions and triggers see of a point.
+func plainPoint(p devices.Point) any {
+	if p.Key == "" {
+		return nil
+	}
+	v, err := value(p.Value())
+	if err != nil { // what is stored is JSON
+		return nil
+	}
+	return v
 }
 
 // Happened is that of devices.Watcher.
@@ -147,7 +188,8 @@ func (s *Service) Crossed(c Crossing) {
 	for _, a := range s.all {
 		for i := range a.plan.Triggers {
 			t := &a.plan.Triggers[i]
-			if t.On == onPlace && a.kept.On && t.Fence == c.Fence && t.Does == c.Does && (t.Who == "" || t.Who == c.Who) {
+			if t.On == onPlace && a.kept.On && t.Fence == c.Fence && t.Does == c.Does &&
+				(t.Who == "" || t.Who == c.Who) && (c.Home == "" || c.Home == a.key.home) {
 				s.put(signal{key: a.key, kind: byPlace, trigger: i, crossing: c})
 			}
 		}
@@ -186,6 +228,8 @@ func (s *Service) handle(ctx context.Context, sig signal) {
 	f := firing{trigger: sig.trigger, depth: sig.depth}
 	switch {
 	case sig.kind == byState && trigger.On == onState:
+		err = s.stateChanged(ctx, a, trigger, sig)
+	case sig.kind == byTele && trigger.On == onTele:
 		err = s.stateChanged(ctx, a, trigger, sig)
 	case sig.kind == byPresence && trigger.On == onPresence:
 		err = s.presenceChanged(ctx, a, trigger, sig)
@@ -228,13 +272,10 @@ func (s *Service) mayHear(ctx context.Context, a *automation, t *Trigger, sig si
 		}
 		return s.isMember(ctx, sig.heard.From, a.key.home)
 	case byPlace:
-		if in, err := s.isMember(ctx, sig.crossing.Who, a.key.home); in || err != nil || sig.crossing.Who == owner {
-			return in || sig.crossing.Who == owner, err
-		}
-		did = sig.crossing.Who
+		return sig.crossing.Who == owner || slices.Contains(sig.crossing.To, owner), nil
 	}
 	_, err := s.things.May(ctx, owner, did, devices.VerbSee)
-	if err != nil && (isRefusal(err)) {
+	if err != nil && isRefusal(err) {
 		return false, nil
 	}
 	return err == nil, err
@@ -285,14 +326,26 @@ func (s *Service) stateChanged(ctx context.Context, a *automation, t *Trigger, s
 		if t.For > 0 {
 			return s.waitFor(ctx, a, t, sig, sig.after)
 		}
-		s.fire(ctx, a, firing{trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("s%s/%d", t.Device, sig.version),
-			about: map[string]any{"did": string(t.Device), "path": t.Path, "from": sig.before, "to": sig.after}})
+		s.fire(ctx, a, firing{
+			trigger: sig.trigger, depth: sig.depth, name: fmt.Sprintf("s%s/%d/%s", t.Device, sig.version, shown(sig.after)),
+			about: t.about(sig.before, sig.after)})
 		return nil
 	}
 	if t.For > 0 && !t.holds(sig.after) {
 		return s.dropTimer(ctx, a, forName(sig.trigger))
 	}
 	return nil
+}
+
+// about is what is known of a change.
+func (t *Trigger) about(before, after any) map[string]any {
+	out := map[string]any{"did": string(t.Device), "from": before, "to": after}
+	if t.On == onTele {
+		out["key"] = t.Measures
+	} else {
+		out["path"] = t.Path
+	}
+	return out
 }
 
 // waitFor begins to wait until something was so for a time.

@@ -25,8 +25,13 @@ func (s *Service) Measure(ctx context.Context, did accounts.Name, payload []byte
 		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
 	}
 	defer leave()
+	tell, err := s.measuredBefore(ctx, did)
+	if err != nil {
+		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
+	}
 	recorded, err := s.telemeter.Record(ctx, did, payload, s.now())
 	if err == nil && recorded.Last != nil {
+		tell(thing, recorded.Last)
 		s.router.Tell(s.viewers(ctx, thing), Topic{Device: did, Path: pathTele}, LastDocument(recorded.Last))
 	}
 	return recorded, err
