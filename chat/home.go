@@ -120,8 +120,8 @@ func (s *Service) expect(ctx context.Context, d *Draft, text string) error {
 	return nil
 }
 
-// Lines gives up to limit messages of a home in the order of seq, those after after, as they are now, whoever may read them, and its
-// last seq.
+// Lines gives up to limit messages of a home in the order of seq, those after after, as they are now, whoever may read them,
+// and its last seq.
 func (s *Service) Lines(ctx context.Context, home Conversation, after uint64, limit int) ([]Message, uint64, error) {
 	page, err := s.store.Messages(ctx, home, after, 0, limit)
 	if err != nil {

@@ -232,8 +232,9 @@ func (s *Service) write(c Command, bridge accounts.Name, again bool) error {
 		}
 	}
 	err := s.router.Post(Post{
-		Device: c.Device, Bridge: bridge, Path: "cmd/" + c.ID, Payload: c.document(again), Again: again, Expires: time.UnixMilli(c.Expires),
-		Acked: func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
+		Device: c.Device, Bridge: bridge, Path: "cmd/" + c.ID, Payload: c.document(again), Again: again,
+		Expires: time.UnixMilli(c.Expires),
+		Acked:   func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
 	})
 	what := "first"
 	switch {

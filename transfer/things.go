@@ -96,15 +96,15 @@ type Outcome struct {
 
 // Event is something that has happened to a device. Events are sorted by device and order.
 type Event struct {
-	Device   accounts.Name `json:"device"`
-	Order    uint64        `json:"order"`
-	ID       Text          `json:"id"`
-	Type     Text          `json:"type,omitempty"`
-	Severity Text          `json:"severity,omitempty"`
-	TS       int64         `json:"ts,omitempty"`
-	Stored   int64         `json:"stored,omitempty"`
-	Text     Text          `json:"text,omitempty"`
-	Data     Body          `json:"data,omitempty"`
+	Device   accounts.Name      `json:"device"`
+	Order    uint64             `json:"order"`
+	ID       Text               `json:"id"`
+	Type     Text               `json:"type,omitempty"`
+	Severity Text               `json:"severity,omitempty"`
+	TS       int64              `json:"ts,omitempty"`
+	Stored   int64              `json:"stored,omitempty"`
+	Text     Text               `json:"text,omitempty"`
+	Data     Body               `json:"data,omitempty"`
 	Alarm    devices.AlarmState `json:"alarm,omitempty"`
 }
 

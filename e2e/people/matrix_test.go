@@ -94,11 +94,11 @@ board.snapshot     no_conv  no_conv    no_conv    no_conv    no_conv    401     
 board.get          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 
 home.create        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
-home.get           not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.set           not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.grant         not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.revoke        not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.grants        not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
+home.get not_member not_member not_member not_member not_member 401 401 not_member 401 not_member not_member not_member not_member
+home.set not_member not_member not_member not_member not_member 401 401 not_member 401 not_member not_member not_member not_member
+home.grant not_member not_member not_member not_member not_member 401 401 not_member 401 not_member not_member not_member not_member
+home.revoke not_member not_member not_member not_member not_member 401 401 not_member 401 not_member not_member not_member not_member
+home.grants not_member not_member not_member not_member not_member 401 401 not_member 401 not_member not_member not_member not_member
 
 device.add         taken      taken      taken      taken      taken      401        401        taken      401        taken      taken      taken      ok
 device.list        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
