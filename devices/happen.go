@@ -127,7 +127,7 @@ func (s *Service) finish(ctx context.Context, thing Thing, e Event, again bool) 
 	key := eventKey{e.Device, e.ID}
 	raised := changed || again && alarm.Changed == e.Stored
 	news := e.Alarm == "" || raised
-	if news && !(again && s.told.Contains(key)) {
+	if news && (!again || !s.told.Contains(key)) {
 		s.metrics.events.WithLabelValues(e.Severity).Inc()
 		topic := Topic{Device: e.Device, Path: pathEvent}
 		if err := s.router.Publish(ctx, s.viewers(ctx, thing), topic, e.AppendJSON(nil, alarm)); err != nil {

@@ -215,7 +215,8 @@ func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g dev
 	if err := write(ctx, h.kept, grantKey(home, g.ID), 0, 0, g); err != nil {
 		return g, err
 	}
-	x.grants = append(grants, heldGrant{g, 1})
+	grants = append(grants, heldGrant{g, 1})
+	x.grants = grants
 	h.setHouse(home, x)
 	return g, h.things.HomeChanged(ctx, home)
 }
