@@ -23,7 +23,7 @@ type deviceSettings struct {
 	Tags   *[]string          `json:"tags" doc:"what else it is found by; 128 bytes at most each" max:"32"`
 	Serial *bool              `json:"serial" doc:"it is given one command at a time"`
 	Sleepy *bool              `json:"sleepy" doc:"that it is not connected is no news"`
-	Bridge *accounts.Name     `json:"bridge" doc:"the bridge that it is connected through, which the caller has to manage; empty: none"`
+	Bridge *accounts.Name     `json:"bridge" doc:"what it is connected through, which the caller manages; empty: nothing"`
 }
 
 func (s deviceSettings) patch() devices.ThingPatch {

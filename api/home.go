@@ -31,7 +31,7 @@ type homeInput struct {
 type setHomeInput struct {
 	homeInput
 	Zone     *string     `json:"zone" doc:"the time zone that it is in; empty: it is not known" example:"Europe/Berlin"`
-	Escalate *[]homeCall `json:"escalate" doc:"who is called as long as nobody knows of an alarm, one after the other; 10 at most" max:"10"`
+	Escalate *[]homeCall `json:"escalate" doc:"who is called in turn as long as nobody knows of an alarm" max:"10"`
 }
 
 type homeCall struct {
@@ -79,7 +79,8 @@ func homeRows(r Rooms) []*Operation {
 			}),
 		read("home.get", User, "Gives what is said of a home besides the settings of its conversation.", d.get),
 		change("home.set", User, "Changes where a home is, and who is called for its alarms.", d.set),
-		change("home.grant", User, "Lets somebody do something with the devices of a home, or of one of its rooms, for a time.", d.grant),
+		change("home.grant", User,
+			"Lets somebody do something with the devices of a home, or of one of its rooms, for a time.", d.grant),
 		change("home.revoke", User, "Takes back what was granted in a home: who rules it may, and who has it.", d.revoke),
 		read("home.grants", User, "Lists what is granted in a home.", d.grants),
 	}

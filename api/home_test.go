@@ -16,8 +16,8 @@ home.set    bad       bad       no_right  no_right  not_member "zone":"Mars/Base
 home.set    bad       bad       no_right  no_right  not_member "escalate":[{"who":"mary","after":1}]
 home.set    ok        ok        no_right  no_right  not_member "escalate":[{"who":"mary","after":600},{"who":"adam","after":600}]
 home.grants ok        ok        ok        ok        not_member
-home.grant  ok        ok        no_right  no_right  not_member "to":"gus","verbs":["see"],"room":"Hall","weekly":[{"days":["mon"],"from":"09:00","to":"13:00"}]
-home.grant  bad       bad       bad       bad       bad        "to":"gus","verbs":["see"],"weekly":[{"days":["mon"],"from":"9","to":"13:00"}]
+home.grant  ok        ok        no_right  no_right  not_member "to":"gus","verbs":["see"],"room":"Hall","weekly":[MON]
+home.grant  bad       bad       bad       bad       bad        "to":"gus","verbs":["see"],"weekly":[{"from":"9","to":"13:00"}]
 home.grant  bad       bad       bad       bad       bad        "to":"gus","verbs":["manage"]
 home.grant  no_conv   no_conv   no_right  no_right  not_member "to":"none","verbs":["see"]
 home.revoke no_device no_device no_right  no_right  not_member "id":"none"
@@ -30,7 +30,7 @@ func TestWhoMayDoWhatWithAHome(t *testing.T) {
 		words := strings.Fields(line)
 		method, wants, body := words[0], words[1:6], strings.Join(words[6:], " ")
 		if body != "" {
-			body = "," + body
+			body = "," + strings.ReplaceAll(body, "MON", `{"days":["mon"],"from":"09:00","to":"13:00"}`)
 		}
 		for i, who := range people {
 			if got := n.ends(who, method, fmt.Sprintf(`{"c":%q%s}`, home, body)); got != wants[i] {

@@ -72,8 +72,8 @@ func (d teleDesk) seen(ctx context.Context, c Caller, value string) (name accoun
 	return name, since, err
 }
 
-// shownSince is from which time on somebody is shown something who sees the device since a time: means of what was before may be in
-// those of the hour.
+// shownSince is from which time on somebody is shown something who sees the device since a time: means of what was before may
+// be in those of the hour.
 func shownSince(in teleInput, since int64) int64 {
 	const hour = 3_600_000
 	if since > in.From && (in.Every > 0 || in.Points > 0) {

@@ -144,8 +144,8 @@ func (m *Message) Written() (text string, ok bool) {
 	return body.Text, err == nil && body.Text != ""
 }
 
-// Lines gives up to limit messages of a home in the order of seq, those after after, as they are now, whoever may read them, and its
-// last seq.
+// Lines gives up to limit messages of a home in the order of seq, those after after, as they are now, whoever may read them,
+// and its last seq.
 func (s *Service) Lines(ctx context.Context, home Conversation, after uint64, limit int) ([]Message, uint64, error) {
 	page, err := s.store.Messages(ctx, home, after, 0, limit)
 	if err != nil {

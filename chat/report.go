@@ -12,8 +12,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// What devices say in their homes. They are no members: the server writes for them. The kind of a message says that a device is its
-// sender; users cannot use these kinds, so nobody can speak for a device.
+// What devices say in their homes. They are no members: the server writes for them. The kind of a message says that a device is
+// its sender; users cannot use these kinds, so nobody can speak for a device.
 
 // Kinds of what devices say.
 const (
@@ -173,7 +173,8 @@ func (s *Service) blind(ctx context.Context, who []accounts.Name, e *Event) (tho
 	for _, name := range who {
 		ok, err := s.shows(ctx, name, m)
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("a message of a device is not shown", "conversation", m.Conversation, "seq", m.Seq, "user", name, "err", err)
+			s.log.Warn("a message of a device is not shown",
+				"conversation", m.Conversation, "seq", m.Seq, "user", name, "err", err)
 		}
 		if !ok {
 			if those == nil {

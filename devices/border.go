@@ -9,8 +9,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 )
 
-// What is granted begins and ends by the time. Who may see a device is asked for with each delivery, so that an end needs nobody to
-// notice it; at a beginning, who has subscribed to all that he sees is told what the device is.
+// What is granted begins and ends by the time. Who may see a device is asked for with each delivery, so that an end needs
+// nobody to notice it; at a beginning, who has subscribed to all that he sees is told what the device is.
 
 // looked is when it was looked last who sees a device because of what is granted. Its zero value is empty.
 type looked struct {

@@ -117,8 +117,8 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 	return stored, again, s.finish(ctx, thing, stored, again)
 }
 
-// finish does what follows from an event that is stored: its alarm, and that it is told. It may be repeated, and is for who has the
-// device to himself.
+// finish does what follows from an event that is stored: its alarm, and that it is told. It may be repeated, and is for who has
+// the device to himself.
 func (s *Service) finish(ctx context.Context, thing Thing, e Event, again bool) error {
 	alarm, changed, err := s.raise(ctx, e, e.Alarm, again)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Service) finish(ctx context.Context, thing Thing, e Event, again bool) 
 	key := eventKey{e.Device, e.ID}
 	raised := changed || again && alarm.Changed == e.Stored
 	news := e.Alarm == "" || raised
-	if news && !(again && s.told.Contains(key)) {
+	if news && (!again || !s.told.Contains(key)) {
 		s.metrics.events.WithLabelValues(e.Severity).Inc()
 		s.happened(thing, e)
 		topic := Topic{Device: e.Device, Path: pathEvent}
@@ -146,7 +146,8 @@ func (s *Service) finish(ctx context.Context, thing Thing, e Event, again bool) 
 	return nil
 }
 
-// Journal keeps what happens to things in homes where their people read it. Its methods are called by who has the device to himself.
+// Journal keeps what happens to things in homes where their people read it. Its methods are called by who has the device to
+// himself.
 type Journal interface {
 	// Noted gives the Order of the last event of a thing that was noted. If nothing is known of it in its home, what has happened
 	// up to last is not to be noted.

@@ -36,7 +36,8 @@ func TestSetChangesWhatItIsTold(t *testing.T) {
 		"title by guest":  {"gus", ThingPatch{Title: ptr("Lamp")}, ErrUnknown, nil},
 		"all": {
 			"olga",
-			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true), nil},
+			ThingPatch{ptr("lamp"), ptr("L1"), ptr("Lamp"), nil, ptr("Hall"), &[]string{"b", "a", "b"}, ptr(true), ptr(true),
+				nil},
 			nil,
 			func(t *Thing) {
 				t.Type, t.Model, t.Title, t.Room, t.Tags, t.Serial, t.Sleepy = "lamp", "L1", "Lamp", "Hall", []string{"a", "b"}, true, true
@@ -267,7 +268,8 @@ func TestWhatEndsAnOwnership(t *testing.T) {
 		"reset": {
 			func(who accounts.Name) (Thing, error) { return v.Reset(t.Context(), who, "lamp") },
 			map[accounts.Name]string{"olga": "yes", "adam": "yes", "lamp": "yes", "mary": "no", "sue": "no", "gus": "unknown"},
-			Thing{ID: "lamp", Title: "Lamp", Owner: "olga", Home: "h.1", Room: "Hall", Tags: []string{"a"}, Epoch: 3, Rev: 6, Stale: true},
+			Thing{ID: "lamp", Title: "Lamp", Owner: "olga", Home: "h.1", Room: "Hall", Tags: []string{"a"}, Epoch: 3, Rev: 6,
+				Stale: true},
 		},
 		"release": {
 			func(who accounts.Name) (Thing, error) { return v.Release(t.Context(), who, "lamp") },

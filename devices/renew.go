@@ -77,8 +77,8 @@ func (s *Service) renew(ctx context.Context, t *Thing) error {
 	return nil
 }
 
-// takeBack tells those whose commands have not come to an end that they have, and nobody else: who sees the device now saw nothing
-// of it then.
+// takeBack tells those whose commands have not come to an end that they have, and nobody else: who sees the device now saw
+// nothing of it then.
 func (s *Service) takeBack(ctx context.Context, did accounts.Name) error {
 	open, err := s.store.OpenCommands(ctx, did)
 	if err != nil {

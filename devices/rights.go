@@ -109,8 +109,8 @@ func (s *Things) homeGrants(ctx context.Context, t Thing) (all []Grant, err erro
 	return all, nil
 }
 
-// Since gives the time from which on somebody who may see a thing may see it: 0, but for who may only because of what is granted to
-// him, for whom it is when the first of the grants that hold now began.
+// Since gives the time from which on somebody who may see a thing may see it: 0, but for who may only because of what is
+// granted to him, for whom it is when the first of the grants that hold now began.
 func (s *Things) Since(ctx context.Context, who accounts.Name, t Thing) (int64, error) {
 	if who == t.ID || who == t.Owner || who == t.Bridge {
 		return 0, nil

@@ -73,8 +73,8 @@ func (s *Things) patch(ctx context.Context, who accounts.Name, t *Thing, p Thing
 	return s.move(ctx, who, t, p)
 }
 
-// mayBridge checks that who manages a thing may have it be connected through another one, which speaks for it then: he has to manage
-// that, too, and it has to be a bridge that is connected by itself.
+// mayBridge checks that who manages a thing may have it be connected through another one, which speaks for it then: he has to
+// manage that, too, and it has to be a bridge that is connected by itself.
 func (s *Things) mayBridge(ctx context.Context, who, did, bridge accounts.Name) error {
 	if bridge == "" {
 		return nil

@@ -11,9 +11,9 @@ import (
 // MaxWindows is how many windows a grant may have.
 const MaxWindows = 16
 
-// Window is a part of the week in which a grant holds: on each of some days from one time of the day on until another, as the clocks
-// on the wall there show them. Where From is not before To, it ends on the day after. So where clocks are put forward, a time that
-// does not come is left out, and where they are put back, one that comes twice counts twice.
+// Window is a part of the week in which a grant holds: on each of some days from one time of the day on until another, as the
+// clocks on the wall there show them. Where From is not before To, it ends on the day after. So where clocks are put forward, a
+// time that does not come is left out, and where they are put back, one that comes twice counts twice.
 type Window struct {
 	Days []time.Weekday // in order, each once; none: all
 	From int            // minutes since midnight, 0 to 1439
@@ -110,8 +110,8 @@ func (g Grant) inWindow(now int64) bool {
 	return slices.ContainsFunc(g.Weekly, func(w Window) bool { return w.has(t) })
 }
 
-// turn is the next moment after now at which one of the windows may begin or end; 0: never. Nothing has to change then, and nothing
-// changes before.
+// turn is the next moment after now at which one of the windows may begin or end; 0: never. Nothing has to change then, and
+// nothing changes before.
 func (g Grant) turn(now int64) (next int64) {
 	if len(g.Weekly) == 0 {
 		return 0

@@ -57,7 +57,9 @@ func TestABridgeSpeaksForItsDevices(t *testing.T) {
 		t.Error("a bridge says what its device should be")
 	}
 	app.acked("dev/lamp/set", `{"on":false}`)
-	if codes := hub.subscribe(wire.Filter{Topic: "dev/+/want", Options: 1}, wire.Filter{Topic: "dev/+/cmd/+", Options: 1}); codes[1] != 1 {
+	if codes := hub.subscribe(
+		wire.Filter{Topic: "dev/+/want", Options: 1}, wire.Filter{Topic: "dev/+/cmd/+", Options: 1},
+	); codes[1] != 1 {
 		t.Fatalf("SUBACK %#x", codes)
 	}
 	hub.toldOf(`dev/lamp/want "on":false`)
@@ -66,7 +68,8 @@ func TestABridgeSpeaksForItsDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub.toldOf("dev/lamp/cmd/" + command.ID + ` "name":"blink"`)
-	if reason, user := hub.acked("dev/lamp/cmd/"+command.ID+"/ack", `{"s":"succeeded"}`); reason != 0 || !slices.Contains(user, "{s succeeded}") {
+	reason, user := hub.acked("dev/lamp/cmd/"+command.ID+"/ack", `{"s":"succeeded"}`)
+	if reason != 0 || !slices.Contains(user, "{s succeeded}") {
 		t.Errorf("ack: %#x %v", reason, user)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// What a thing was told by a line it answers by one message, which is changed until there is nothing more to say. What it was told is
-// kept before it is told, and forgotten after the last change: whatever happens in between, it goes on from there.
+// What a thing was told by a line it answers by one message, which is changed until there is nothing more to say. What it was
+// told is kept before it is told, and forgotten after the last change: whatever happens in between, it goes on from there.
 
 // answerRow is something that a thing was told.
 type answerRow struct {
@@ -192,7 +192,7 @@ func (s answerJSON) final() bool {
 	return s.State != saidWanted && (s.CID == "" || devices.CommandState(s.State).Final())
 }
 
-// fails is how somebody is refused.
+// refusal is how somebody is told that what he wants is not done, if an error says so.
 func refusal(err error) (code string, is bool) {
 	for _, r := range []struct {
 		err  error

@@ -13,8 +13,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// As long as nobody says that he knows of an alarm, the people of its home are called one after the other, as the rules of the home have
-// it.
+// As long as nobody says that he knows of an alarm, the people of its home are called one after the other, as the rules of the
+// home have it.
 
 // alarmRow is an alarm for which somebody is to be called.
 type alarmRow struct {

@@ -35,8 +35,8 @@ type notedRow struct {
 const (
 	// noteSpan is the time in which messages of a thing are counted, in milliseconds.
 	noteSpan = 60_000
-	// maxNotes and maxAlarms are how many there may be in that time: of alarms that become active, and of all else. What is more is
-	// one message when it is over.
+	// maxNotes and maxAlarms are how many there may be in that time: of alarms that become active, and of all else. What is
+	// more is one message when it is over.
 	maxNotes  = 10
 	maxAlarms = 10
 )

@@ -63,7 +63,8 @@ func FuzzParseLine(f *testing.F) {
 				t.Errorf("%q has %q in it", text, v)
 			}
 		}
-		if l.Order.Do == OrderSet && (l.Order.Value == nil || !validKey(l.Order.Key)) || l.Order.Do == OrderCall && !validKey(l.Order.Call) {
+		o := l.Order
+		if o.Do == OrderSet && (o.Value == nil || !validKey(o.Key)) || o.Do == OrderCall && !validKey(o.Call) {
 			t.Errorf("%q is the order %+v", text, l.Order)
 		}
 	})

@@ -114,7 +114,9 @@ func (h *Homes) Rules(ctx context.Context, who accounts.Name, home string) (devi
 
 // SetRules changes what is said of a home. Its owner and admins may. chat.ErrNotMember, chat.ErrNoRight,
 // devices.ErrMalformed, devices.ErrTooMany.
-func (h *Homes) SetRules(ctx context.Context, who accounts.Name, home string, p devices.HomeRulesPatch) (devices.HomeRules, error) {
+func (h *Homes) SetRules(ctx context.Context, who accounts.Name, home string, p devices.HomeRulesPatch) (
+	devices.HomeRules, error,
+) {
 	leave, err := h.alone(ctx)
 	if err != nil {
 		return devices.HomeRules{}, err
@@ -178,8 +180,9 @@ func (h *Homes) GrantsFor(ctx context.Context, who accounts.Name, home string) (
 	return slices.DeleteFunc(grants, func(g devices.HomeGrant) bool { return !own(g) }), nil
 }
 
-// Grant lets somebody do something with the things of a home, or of one of its rooms, and gives what was granted with its ID. Without a
-// zone of their own its windows are in that of the home. Its owner and admins may. What is over makes room. The errors of SetRules.
+// Grant lets somebody do something with the things of a home, or of one of its rooms, and gives what was granted with its ID.
+// Without a zone of their own its windows are in that of the home. Its owner and admins may. What is over makes room. The
+// errors of SetRules.
 func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g devices.HomeGrant) (devices.HomeGrant, error) {
 	leave, err := h.alone(ctx)
 	if err != nil {
@@ -212,7 +215,8 @@ func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g dev
 	if err := write(ctx, h.kept, grantKey(home, g.ID), 0, 0, g); err != nil {
 		return g, err
 	}
-	x.grants = append(grants, heldGrant{g, 1})
+	grants = append(grants, heldGrant{g, 1})
+	x.grants = grants
 	h.setHouse(home, x)
 	return g, h.things.HomeChanged(ctx, home)
 }
@@ -274,8 +278,8 @@ func (h *Homes) grantedIn(who accounts.Name) []string {
 	return slices.Sorted(maps.Keys(h.granted[who]))
 }
 
-// Shows says whether somebody may be shown what a device has said in a home: who is more than a guest there, and who may see the device,
-// what it has said since he may.
+// Shows says whether somebody may be shown what a device has said in a home: who is more than a guest there, and who may see
+// the device, what it has said since he may.
 func (h *Homes) Shows(ctx context.Context, who accounts.Name, m *chat.Message) (bool, error) {
 	switch role, err := h.Role(ctx, string(m.Conversation), who); {
 	case err != nil:

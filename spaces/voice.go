@@ -18,11 +18,11 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// Voice joins the conversation of a home with its things: what happens to them is said there, and what people say to them there they
-// are told. It is the devices.Journal, the devices.Onlooker and the chat.Listener of an installation.
+// Voice joins the conversation of a home with its things: what happens to them is said there, and what people say to them there
+// they are told. It is the devices.Journal, the devices.Onlooker and the chat.Listener of an installation.
 //
-// Whatever it writes into a conversation has a mid that is made of what it is about, so that it is there once, however often it is
-// written; and what is not written yet is known from records after a crash.
+// Whatever it writes into a conversation has a mid that is made of what it is about, so that it is there once, however often it
+// is written; and what is not written yet is known from records after a crash.
 type Voice struct {
 	homes  *Homes
 	chat   *chat.Service

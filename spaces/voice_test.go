@@ -86,6 +86,15 @@ func (w *town) happen(did accounts.Name, payload string) {
 	}
 }
 
+// letSee has alice let somebody see one of her things.
+func (w *town) letSee(who, did accounts.Name) {
+	w.t.Helper()
+	g := devices.Grant{To: who, Verbs: []devices.Verb{devices.VerbSee}}
+	if _, err := w.things.Grant(w.t.Context(), "alice", did, g); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *town) unread(who accounts.Name) uint64 {
 	w.t.Helper()
 	u, err := w.chat.Unread(w.t.Context(), who)
@@ -131,8 +140,8 @@ func TestWhatHappensToAThingIsSaidInItsHome(t *testing.T) {
 		DID, Type string
 		Alarm     struct{ State string }
 	}
-	if err := json.Unmarshal(m.Body, &said); err != nil || said.DID != "lamp" || said.Type != "hot" || said.Alarm.State != "active" ||
-		m.From != "lamp" || m.Kind != chat.KindDeviceEvent {
+	if err := json.Unmarshal(m.Body, &said); err != nil || said.DID != "lamp" || said.Type != "hot" ||
+		said.Alarm.State != "active" || m.From != "lamp" || m.Kind != chat.KindDeviceEvent {
 		t.Errorf("the alarm is %s by %s: %s, %v", m.Kind, m.From, m.Body, err)
 	}
 	_, _, err := w.chat.Send(t.Context(), "bob", chat.Target{Conversation: c},
@@ -207,10 +216,7 @@ func TestGuestsReadWhatDevicesSayThatTheyMaySee(t *testing.T) {
 	w.happen("lamp", `{"type":"first"}`)
 	before := time.Now().UnixMilli()
 	w.eventually("the clock goes on", func() bool { return time.Now().UnixMilli() > before })
-	grant := devices.HomeGrant{Grant: devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}}
-	if _, err := w.things.Grant(t.Context(), "alice", "lamp", grant.Grant); err != nil {
-		t.Fatal(err)
-	}
+	w.letSee("carol", "lamp")
 	w.happen("lamp", `{"type":"second"}`)
 	w.happen("door", `{"type":"third"}`)
 	for who, want := range map[accounts.Name][]string{
@@ -288,14 +294,14 @@ func TestALineTellsAThingSomething(t *testing.T) {
 		t.Fatal(err)
 	}
 	said(`{"power":"on"}: reported`, `{"power":"off"}: replaced`, `{"power":"dim"}: wanted`, "open: canceled")
-	if _, err := w.things.Grant(t.Context(), "alice", "lamp", devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}); err != nil {
-		t.Fatal(err)
-	}
+	w.letSee("carol", "lamp")
 	w.write("carol", c, "@lamp off")
 	w.write("carol", c, "@lamp dance")
 	w.eventually("she is refused, and helped", func() bool {
 		all := w.lines("bob", c)
-		return slices.Equal(all[4:], []string{`{"power":"off"}: refused (no_right)`, "on, off, toggle, set KEY VALUE, call NAME {JSON}"})
+		return slices.Equal(all[4:], []string{
+			`{"power":"off"}: refused (no_right)`, "on, off, toggle, set KEY VALUE, call NAME {JSON}",
+		})
 	})
 }
 
@@ -336,10 +342,11 @@ func TestPeopleAreCalledUntilSomebodyKnowsOfAnAlarm(t *testing.T) {
 	c := w.home()
 	w.add("lamp", "alice", c)
 	calls := []devices.HomeCall{{Who: "carol", After: 60}, {Who: "bob", After: 60}, {Who: "alice", After: 60}}
-	if _, err := w.homes.SetRules(t.Context(), "bob", string(c), devices.HomeRulesPatch{Escalate: &calls}); !errors.Is(err, chat.ErrNoRight) {
+	rules := devices.HomeRulesPatch{Escalate: &calls}
+	if _, err := w.homes.SetRules(t.Context(), "bob", string(c), rules); !errors.Is(err, chat.ErrNoRight) {
 		t.Errorf("a member sets rules: %v", err)
 	}
-	if _, err := w.homes.SetRules(t.Context(), "alice", string(c), devices.HomeRulesPatch{Escalate: &calls}); err != nil {
+	if _, err := w.homes.SetRules(t.Context(), "alice", string(c), rules); err != nil {
 		t.Fatal(err)
 	}
 	w.happen("lamp", `{"id":"e1","type":"hot","state":"active"}`)
@@ -460,9 +467,7 @@ func TestWhoIsGrantedADeviceSeesNothingOfBefore(t *testing.T) {
 	}
 	before := time.Now().UnixMilli()
 	w.eventually("the clock goes on", func() bool { return time.Now().UnixMilli() > before })
-	if _, err := w.things.Grant(t.Context(), "alice", "lamp", devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}); err != nil {
-		t.Fatal(err)
-	}
+	w.letSee("carol", "lamp")
 	w.happen("lamp", `{"id":"e2","type":"door"}`)
 	for who, want := range map[accounts.Name]int{"alice": 2, "bob": 2, "carol": 1} {
 		events, err := w.fleet.Events(t.Context(), who, "lamp", 0, 10)

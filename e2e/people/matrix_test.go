@@ -94,11 +94,11 @@ board.snapshot     no_conv  no_conv    no_conv    no_conv    no_conv    401     
 board.get          no_conv  no_conv    no_conv    no_conv    no_conv    401       401     no_conv    401      no_conv    no_conv    no_conv    no_conv
 
 home.create        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
-home.get           not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.set           not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.grant         not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.revoke        not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
-home.grants        not_member not_member not_member not_member not_member 401        401        not_member 401        not_member not_member not_member not_member
+home.get           bad        bad        bad        bad        bad        401        401        bad        401        bad        bad        bad        bad
+home.set           bad        bad        bad        bad        bad        401        401        bad        401        bad        bad        bad        bad
+home.grant         bad        bad        bad        bad        bad        401        401        bad        401        bad        bad        bad        bad
+home.revoke        bad        bad        bad        bad        bad        401        401        bad        401        bad        bad        bad        bad
+home.grants        bad        bad        bad        bad        bad        401        401        bad        401        bad        bad        bad        bad
 
 device.add         taken      taken      taken      taken      taken      401        401        taken      401        taken      taken      taken      ok
 device.list        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
@@ -264,7 +264,7 @@ var inputs = map[string]func(c *cell) M{
 	"home.set":         noHome,
 	"home.revoke":      noHome,
 	"home.grants":      noHome,
-	"home.grant":       func(c *cell) M { return M{"c": "h.none", "to": c.other, "verbs": []string{"see"}} },
+	"home.grant":       func(c *cell) M { return M{"c": "none", "to": c.other, "verbs": []string{"see"}} },
 	"device.add":       byDID,
 	"device.get":       byDID,
 	"device.set":       byDID,
@@ -364,8 +364,8 @@ func byName(c *cell) M { return M{"name": c.other} }
 // noRoom names a room that is none: what there is of rooms has a matrix of its own.
 func noRoom(*cell) M { return M{"c": "g.none"} }
 
-// noHome names a home that is none.
-func noHome(*cell) M { return M{"c": "h.none", "id": "none"} }
+// noHome is no name of a home: what there is of homes has a matrix of its own in api.
+func noHome(*cell) M { return M{"c": "none", "id": "none"} }
 
 func noRoomFor(c *cell) M { return M{"c": "g.none", "who": c.other, "role": "admin"} }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/magpie-im/magpie/e2e/clients"
 )
 
-// What is said to a lamp in the conversation of its home it is told, and it answers by one message that changes; what happens to it is
-// said there.
+// What is said to a lamp in the conversation of its home it is told, and it answers by one message that changes; what happens
+// to it is said there.
 func TestALineInAHomeWithClientsOfOthers(t *testing.T) {
 	h := begin(t)
 	var made struct {

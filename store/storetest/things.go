@@ -130,12 +130,14 @@ func testDeviceSwaps(k *kit) {
 // lamp is a thing with something in every field.
 func lamp() devices.Thing {
 	return devices.Thing{
-		ID: "lamp", Type: "light", Model: "L\x001", Title: "Lampe ☀", Owner: alice, Home: "h.1", Room: "kitchen", Moved: 7, Stale: true,
+		ID: "lamp", Type: "light", Model: "L\x001", Title: "Lampe ☀", Owner: alice, Home: "h.1", Room: "kitchen",
+		Moved: 7, Stale: true,
 		Tags: []string{"a", "b"}, Serial: true, Sleepy: true, Bridge: "hub",
 		Grants: []devices.Grant{
-			{ID: "g1", To: bob, Verbs: []devices.Verb{devices.VerbSee, "cmd:on"}, By: alice, From: 5, Until: 1 << 41, Made: 4, Zone: "Europe/Berlin", Weekly: []devices.Window{
-				{Days: []time.Weekday{time.Monday, time.Friday}, From: 540, To: 780}, {From: 1320, To: 1},
-			}},
+			{ID: "g1", To: bob, Verbs: []devices.Verb{devices.VerbSee, "cmd:on"}, By: alice, From: 5, Until: 1 << 41, Made: 4,
+				Zone: "Europe/Berlin", Weekly: []devices.Window{
+					{Days: []time.Weekday{time.Monday, time.Friday}, From: 540, To: 780}, {From: 1320, To: 1},
+				}},
 			{ID: "g2", To: carol, Verbs: []devices.Verb{devices.VerbControl}, By: alice},
 			{ID: "g3", To: bob, Verbs: []devices.Verb{devices.VerbManage}, By: alice},
 		},
