@@ -32,10 +32,12 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // Caller is who asks, and from where.
@@ -117,6 +119,9 @@ type Rooms struct {
 
 	Telemetry *devices.Telemeter
 	Jobs      *jobs.Service
+
+	Automations *automations.Service
+	Places      *locations.Service // nil: nobody says where he is
 }
 
 // New makes the table that clients are served from.
@@ -125,7 +130,8 @@ func New(r Rooms) *Table {
 		accountRows(r), lifeRows(r), exportRows(r), messageRows(r.Chat), changeRows(r.Chat), convRows(r.Chat),
 		receiptRows(r.Chat), groupRows(r.Chat), boardRows(r.Chat), groupAdminRows(r.Chat), contactRows(r.Chat),
 		profileRows(r), presenceRows(r), homeRows(r.Chat), deviceRows(r),
-		deviceWorkRows(r.Devices), teleRows(r), jobRows(r),
+		deviceWorkRows(r.Devices), teleRows(r), jobRows(r), sceneRows(r.Automations), automationRows(r.Automations),
+		placeRows(r),
 	)
 }
 

@@ -8,23 +8,25 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// place is where somebody wants a device that becomes his.
-type place struct {
+// destination is where somebody wants a device that becomes his.
+type destination struct {
 	Home *chat.Conversation `json:"home" doc:"the home that it is to be in, which the caller manages"`
 	Room *string            `json:"room" doc:"of the home; 128 bytes at most"`
 }
 
-func (p place) patch() devices.ThingPatch { return deviceSettings{Home: p.Home, Room: p.Room}.patch() }
+func (p destination) patch() devices.ThingPatch {
+	return deviceSettings{Home: p.Home, Room: p.Room}.patch()
+}
 
 type claimInput struct {
 	DID  string `json:"did" required:"true"`
 	Code string `json:"code" doc:"what is printed on it, or what it has named itself" required:"true"`
-	place
+	destination
 }
 
 type acceptDeviceInput struct {
 	DID string `json:"did" required:"true"`
-	place
+	destination
 }
 
 type claimCodeOutput struct {

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // Fault is what a client is told when its request is refused.
@@ -56,6 +58,7 @@ var faults = []struct {
 	{accounts.ErrRegistrationClosed, Fault{Err: "closed", Text: "This installation does not register strangers."}},
 	{accounts.ErrInvitation, Fault{Err: "invitation", Text: "The invitation is missing or not valid any more."}},
 
+	{devices.ErrNoBatch, Fault{Err: "gone", Text: "There is no such batch."}},
 	{devices.ErrOwned, Fault{Err: "taken", Text: "The device is somebody else's."}},
 	{devices.ErrTries, Fault{Err: "throttled", Text: "Too many attempts.", RetryAfter: time.Minute}},
 	{devices.ErrUnknown, Fault{Err: "no_device", Text: "There is no such device, or you may not see it."}},
@@ -80,6 +83,15 @@ var faults = []struct {
 	{jobs.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
 	{jobs.ErrTooLarge, Fault{Err: "too_big", Text: "The request is too large."}},
 	{jobs.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{automations.ErrNoHome, Fault{Err: "no_conv", Text: "There is no such home, or you are not in it."}},
+	{automations.ErrUnknown, Fault{Err: "no_automation", Text: "There is no such scene or automation."}},
+	{automations.ErrNoRight, Fault{Err: "no_right", Text: "You may not do this in the home."}},
+	{automations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{automations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{locations.ErrMalformed, Fault{Err: "bad", Text: "The request is malformed."}},
+	{locations.ErrTooMany, Fault{Err: "too_many", Text: "There are as many as there may be."}},
+	{locations.ErrNotContact, Fault{Err: "no_right", Text: "You may share this with contacts only."}},
+	{locations.ErrNone, Fault{Err: "no_place", Text: "There is nothing of this, or it is not for you to know."}},
 
 	{ErrNoMethod, Fault{Err: "no_method", Text: "There is no such method."}},
 	{ErrNoAccount, Fault{Err: "credentials", Text: "This method is for users who have logged in."}},
@@ -97,6 +109,10 @@ func FaultOf(err error) (f Fault, ok bool) {
 	var request *requestError
 	if errors.As(err, &request) {
 		return Fault{Err: "bad", Text: request.text}, true
+	}
+	var written *automations.Fault
+	if errors.As(err, &written) {
+		return Fault{Err: "bad", Text: written.Sentence()}, true
 	}
 	for _, row := range faults {
 		if !errors.Is(err, row.is) {

@@ -17,10 +17,10 @@ const maxFleet = 500
 type fleetDevice struct {
 	DID       accounts.Name     `json:"did"`
 	Owner     accounts.Name     `json:"owner,omitempty" doc:"whose it is; absent: nobody's"`
-	Type      string            `json:"type,omitempty"`
-	Model     string            `json:"model,omitempty"`
-	Title     string            `json:"title,omitempty"`
-	Home      chat.Conversation `json:"home,omitempty"`
+	Type      string            `json:"type,omitempty" doc:"what it is to people"`
+	Model     string            `json:"model,omitempty" doc:"who has made it, and as what"`
+	Title     string            `json:"title,omitempty" doc:"what people call it"`
+	Home      chat.Conversation `json:"home,omitempty" doc:"the home that it is in"`
 	Bridge    accounts.Name     `json:"bridge,omitempty" doc:"the device through which it is connected"`
 	Suspended bool              `json:"suspended" doc:"it cannot log in"`
 	Created   int64             `json:"created"`
@@ -36,8 +36,8 @@ type fleetDetail struct {
 	Seen    int64                 `json:"seen,omitempty" doc:"when something was heard of it last"`
 	Secrets int                   `json:"secrets" doc:"how many are good"`
 	Pins    int                   `json:"pins" doc:"how many certificates are pinned to it"`
-	Epoch   uint64                `json:"epoch"`
-	Grants  []grant               `json:"grants"`
+	Epoch   uint64                `json:"epoch" doc:"grows when it is reset, or gets another owner: what was before is void"`
+	Grants  []grant               `json:"grants" doc:"all that was granted"`
 }
 
 type fleetListOutput struct {
@@ -95,12 +95,12 @@ type batchAddInput struct {
 }
 
 type batchAddOutput struct {
-	Key    string `json:"key"`
+	Key    string `json:"key" doc:"what its devices show, with its secret"`
 	Secret string `json:"secret" doc:"shown once"`
 }
 
 type batchKeyInput struct {
-	Key string `json:"key" required:"true"`
+	Key string `json:"key" doc:"of the batch" required:"true" example:"b1"`
 }
 
 type batchListOutput struct {
@@ -157,16 +157,10 @@ func fleetRows(r Rooms) []*Operation {
 		change("fleet.batch.end", Admin, "Has a batch make no devices any more; those that it has made remain.",
 			func(ctx context.Context, _ Caller, in batchKeyInput) (nothing, chat.Commit, error) {
 				_, err := f.factory.RevokeBatch(ctx, in.Key)
-				if errors.Is(err, devices.ErrUnknown) {
-					err = errNoBatch
-				}
 				return nothing{}, nil, err
 			}),
 	}
 }
-
-// errNoBatch means that there is no such batch.
-var errNoBatch = malformed("there is no such batch")
 
 // noDevice gives the error about a device of one about its account.
 func noDevice(err error) error {

@@ -47,7 +47,7 @@ type createJobInput struct {
 	Type     string            `json:"type" doc:"instead: all that he manages of it"`
 	Model    string            `json:"model" doc:"instead: all that he manages of it"`
 	Title    string            `json:"title" doc:"what people call it; 128 bytes at most"`
-	Document json.RawMessage   `json:"document" doc:"what devices are told: an object; 32 KiB at most" required:"true" example:"{\"operation\":\"update\"}"`
+	Document json.RawMessage   `json:"document" doc:"what devices are told; 32 KiB at most" required:"true" example:"{\"n\":1}"`
 	Files    []jobFile         `json:"files" doc:"what comes with it, told as files in the document" max:"8"`
 	Rollout  jobRollout        `json:"rollout" doc:"how many are given it at a time; absent: all at once"`
 	Timeout  int               `json:"timeout" doc:"minutes from its beginning on a device to its end; 0: any number"`
@@ -156,8 +156,7 @@ func (d jobDesk) create(ctx context.Context, c Caller, in createJobInput) (job, 
 		Targets: jobs.Targets{Home: string(in.Home), Tag: in.Tag, Type: in.Type, Model: in.Model},
 	}
 	if in.Window != nil {
-		w := jobs.Window(*in.Window)
-		n.Window = &w
+		n.Window = &jobs.Window{From: in.Window.From, Until: in.Window.Until, Zone: in.Window.Zone}
 	}
 	for _, name := range in.Devices {
 		name, err := did(name)
@@ -236,8 +235,7 @@ func jobOf(j jobs.Job) job {
 		out.Counts[status] = n
 	}
 	if j.Window != nil {
-		w := jobWindow(*j.Window)
-		out.Window = &w
+		out.Window = &jobWindow{j.Window.From, j.Window.Until, j.Window.Zone}
 	}
 	for _, f := range j.Files {
 		out.Files = append(out.Files, jobFile{

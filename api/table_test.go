@@ -17,6 +17,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
@@ -32,6 +33,7 @@ type node struct {
 
 	telemeter *devices.Telemeter
 	jobs      *jobs.Service
+	places    *locations.Service
 }
 
 type nobodyListens struct{}
@@ -70,16 +72,20 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	ch := chat.New(chat.DefaultConfig(), store.Chat(), acc, nobodyListens{}, log)
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	homes := spaces.NewHomes(ch, things, time.Now, log)
-	work := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
+	todo := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
+	sights := spaces.NewSights(ch, things, homes, log)
+	places := locations.New(locations.DefaultConfig(), store.Records(), sights, sights, time.Now, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	fleet := devices.New(devices.DefaultConfig(), store.Devices(), things, log)
 	rooms := api.Rooms{
 		Accounts: acc, Chat: ch, Sessions: registry, Things: things, Store: noCopies{}, Telemetry: telemeter, Devices: fleet,
 		Claims:  devices.NewClaims(things, acc, store.Records(), time.Now),
 		Factory: devices.NewFactory(things, fleet, acc, store.Records(), time.Now),
-		Jobs:    work,
+		Jobs:    todo, Places: places,
 	}
-	return &node{t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, jobs: work}
+	return &node{
+		t: t, acc: acc, table: api.New(rooms), admin: api.NewAdmin(rooms), telemeter: telemeter, jobs: todo, places: places,
+	}
 }
 
 // call gives the answer as a client sees it; who may be empty.

@@ -27,13 +27,13 @@ type teleOutput struct {
 }
 
 type teleSeries struct {
-	Key    string      `json:"key"`
+	Key    string      `json:"key" doc:"what is measured"`
 	Points []telePoint `json:"points" doc:"in the order of time"`
 }
 
 type telePoint struct {
 	TS    int64           `json:"ts"`
-	Value json.RawMessage `json:"v"`
+	Value json.RawMessage `json:"v" doc:"a number, a text, true, false, or JSON"`
 	Moved bool            `json:"moved,omitempty" doc:"the device has said another time, which was still to come"`
 }
 

@@ -2,8 +2,6 @@ package authority
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -28,14 +26,13 @@ const listLife = 10 * 365 * 24 * time.Hour
 
 // Authority makes certificates for devices. One process at a time may use its directory.
 type Authority struct {
-	dir         string
-	certificate *x509.Certificate
-	key         crypto.Signer
+	*Signer
+	dir string
 }
 
 // Make makes an authority in a directory, which is made too; a file that is there already is an error.
 func Make(dir, name string, life time.Duration) (*Authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, pkcs8, err := newKey()
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +44,6 @@ func Make(dir, name string, life time.Duration) (*Authority, error) {
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
@@ -72,32 +65,20 @@ func Make(dir, name string, life time.Duration) (*Authority, error) {
 
 // Open opens what Make has made.
 func Open(dir string) (*Authority, error) {
-	certificates, err := readCertificates(filepath.Join(dir, CertificateFile))
+	signer, err := OpenSigner(filepath.Join(dir, CertificateFile), filepath.Join(dir, KeyFile))
 	if err != nil {
 		return nil, err
 	}
-	keys, err := readPEM(filepath.Join(dir, KeyFile), "PRIVATE KEY", x509.ParsePKCS8PrivateKey)
-	if err != nil {
-		return nil, err
-	}
-	key, ok := keys[0].(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%s: %w: the key cannot sign", KeyFile, ErrFile)
-	}
-	return &Authority{dir: dir, certificate: certificates[0], key: key}, nil
+	return &Authority{Signer: signer, dir: dir}, nil
 }
 
 // Issue makes a certificate for a device, and its key, both in PEM. The key is kept nowhere.
 func (a *Authority) Issue(did string, life time.Duration) (certificate, key []byte, err error) {
-	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	own, pkcs8, err := newKey()
 	if err != nil {
 		return nil, nil, err
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(own)
-	if err != nil {
-		return nil, nil, err
-	}
-	if certificate, err = a.sign(did, own.Public(), life); err != nil {
+	if certificate, err = a.keep(did, own.Public(), life); err != nil {
 		return nil, nil, err
 	}
 	return certificate, encode("PRIVATE KEY", pkcs8), nil
@@ -113,26 +94,16 @@ func (a *Authority) Sign(did, requestFile string, life time.Duration) (certifica
 	if err != nil {
 		return nil, err
 	}
-	return a.sign(did, requests[0].PublicKey, life)
+	return a.keep(did, requests[0].PublicKey, life)
 }
 
-func (a *Authority) sign(did string, key crypto.PublicKey, life time.Duration) ([]byte, error) {
-	now := time.Now()
-	end := now.Add(life)
-	if end.After(a.certificate.NotAfter) {
-		end = a.certificate.NotAfter // it would be good for nothing then
-	}
-	template := &x509.Certificate{
-		SerialNumber: newSerial(), Subject: pkix.Name{CommonName: did},
-		NotBefore: now.Add(-time.Hour), NotAfter: end,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key, a.key)
+// keep makes a certificate, and notes it.
+func (a *Authority) keep(did string, key crypto.PublicKey, life time.Duration) ([]byte, error) {
+	certificate, made, err := a.sign(did, key, life)
 	if err != nil {
 		return nil, err
 	}
-	certificate := encode("CERTIFICATE", raw)
-	name := filepath.Join(a.dir, issuedDir, fmt.Sprintf("%x.pem", template.SerialNumber))
+	name := filepath.Join(a.dir, issuedDir, fmt.Sprintf("%x.pem", made.SerialNumber))
 	return certificate, create(name, certificate, 0o644)
 }
 

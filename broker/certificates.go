@@ -10,6 +10,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/authority"
 	"github.com/magpie-im/magpie/broker/transport"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/provisioning"
 )
 
 // What tls.client_auth may be.
@@ -62,6 +64,18 @@ func (n *Node) trust(acc *accounts.Service) error {
 	acc.SetAuthority(t)
 	n.trusted = t
 	return nil
+}
+
+// provisioner makes what gives devices of batches their certificates.
+func (c Config) provisioner(factory *devices.Factory, acc *accounts.Service) (*provisioning.Desk, error) {
+	var signer *authority.Signer
+	if c.Devices.CACert != "" {
+		var err error
+		if signer, err = authority.OpenSigner(c.Devices.CACert, c.Devices.CAKey); err != nil {
+			return nil, fmt.Errorf("load the authority that signs for devices: %w", err)
+		}
+	}
+	return provisioning.NewDesk(factory, acc, signer, time.Duration(c.Devices.CertDays)*24*time.Hour, time.Now)
 }
 
 // trustEvery is how often it is looked whether there is something new from the authorities: so long a certificate that has been

@@ -32,10 +32,12 @@ type Config struct {
 	People   PeopleConfig   `toml:"people"`
 	Chat     ChatConfig     `toml:"chat"`
 	Devices  DevicesConfig  `toml:"devices"`
-	Limits   LimitsConfig   `toml:"limits"`
-	Store    StoreConfig    `toml:"store"`
-	Metrics  MetricsConfig  `toml:"metrics"`
-	Log      LogConfig      `toml:"log"`
+
+	Automations AutomationsConfig `toml:"automations"`
+	Limits      LimitsConfig      `toml:"limits"`
+	Store       StoreConfig       `toml:"store"`
+	Metrics     MetricsConfig     `toml:"metrics"`
+	Log         LogConfig         `toml:"log"`
 
 	ACL    []ACLConfig   `toml:"acl"`
 	Mounts []MountConfig `toml:"mount"`
@@ -136,6 +138,19 @@ type ChatConfig struct {
 	RecallFor Duration `toml:"recall_for"`
 }
 
+// AutomationsConfig is about what homes do by themselves.
+type AutomationsConfig struct {
+	// How many automations, and how many scenes, a home may have. 1 to 10000.
+	PerHome int `toml:"per_home"`
+	// How often an automation may be set off in a minute: one that is more often is disabled, and its home told. 1 to 10000.
+	PerMinute int `toml:"per_minute"`
+	// How long a chain of automations may be of which each sets off the next one: whichever would make it longer is disabled,
+	// and its home told. 1 to 100.
+	Depth int `toml:"depth"`
+	// How long a run, or the state that sets one off, may wait. 1m to 366 days.
+	LongestDelay Duration `toml:"longest_delay"`
+}
+
 // DevicesConfig is about devices: what they are, and what they are told to do.
 type DevicesConfig struct {
 	// How large a shadow may be, desired and reported state together, as JSON. 1KiB to 1MiB. AWS IoT has 8KiB.
@@ -170,6 +185,15 @@ type DevicesConfig struct {
 	FilesURL string `toml:"files_url"`
 	// Public key (Ed25519, base64) that has signed every file of every job. Empty: the maker of a job may name one of his own.
 	FileKey PublicKey `toml:"file_key"`
+	// Certificate of an authority ("magpie ca init") that signs certificates of devices which provision themselves, PEM. Empty: they
+	// are given none.
+	CACert string `toml:"ca_cert"`
+	// Its key, PEM.
+	CAKey string `toml:"ca_key"`
+	// For how many days these certificates are good. 1 to 36500.
+	CertDays int `toml:"cert_days"`
+	// For how many days it is kept where phones and things were. 1 to 3650.
+	KeepTracks int `toml:"keep_tracks"`
 	// How long a device is shown as online after its last connection has ended. 0s to 1h.
 	Grace Duration `toml:"grace"`
 	// For how long after a start of the server it is unknown if a device is there that was before, and has not come back; then
@@ -386,9 +410,11 @@ func Default() Config {
 		Devices: DevicesConfig{
 			ShadowSize: 32 * kibibyte, ShadowDepth: 6, Shadows: 10, OpenCommands: 100, CommandTTL: 30 * second,
 			CommandTimeout: 60 * second, LongestTTL: 30 * day, KeepCommands: 30, KeepEvents: 30, KeepPoints: 30, KeepMinutes: 366,
-			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte,
+			KeepJobs: 30, FileSize: 64 * mebibyte, FilesPerAccount: 512 * mebibyte, CertDays: 3650, KeepTracks: 30,
 			Grace: 3 * second, Return: 120 * second,
 		},
+		Automations: AutomationsConfig{PerHome: 200, PerMinute: 60, Depth: 8, LongestDelay: 30 * day},
+
 		Presence: PresenceConfig{Grace: 5 * second, Typing: 6 * second},
 		People:   PeopleConfig{SearchTime: second / 200, HandleQuarantine: 30 * day},
 		Limits: LimitsConfig{
@@ -467,6 +493,7 @@ func (c Config) Validate() error {
 		"%s is not between 0s and 10 years", c.People.HandleQuarantine)
 	c.Limits.validate(&v)
 	c.Devices.validate(&v)
+	c.Automations.validate(&v)
 	c.Store.validate(&v)
 	v.atLeastSecond("metrics.sys_interval", c.Metrics.SysInterval)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -536,7 +563,10 @@ func (c DevicesConfig) validate(v *violations) {
 	v.between("devices.keep_commands", c.KeepCommands, 7, 36500)
 	v.between("devices.keep_events", c.KeepEvents, 1, 36500)
 	v.between("devices.keep_points", c.KeepPoints, 1, 3650)
+	v.between("devices.keep_tracks", c.KeepTracks, 1, 3650)
 	v.between("devices.keep_minutes", c.KeepMinutes, c.KeepPoints, 36500)
+	v.check((c.CACert == "") == (c.CAKey == ""), "devices.ca_cert", "goes with devices.ca_key")
+	v.between("devices.cert_days", c.CertDays, 1, 36500)
 	v.between("devices.keep_jobs", c.KeepJobs, 1, 36500)
 	v.check(c.FileSize >= 0 && c.FileSize <= 1024*mebibyte, "devices.file_size", "%s is not between 0 and 1GiB", c.FileSize)
 	atLeast(v, "devices.files_per_account", c.FilesPerAccount, c.FileSize)
@@ -544,6 +574,14 @@ func (c DevicesConfig) validate(v *violations) {
 		"%q is not like https://iot.example.org", c.FilesURL)
 	v.check(c.Grace >= 0 && c.Grace <= 3600*second, "devices.grace", "%s is not between 0s and 1h", c.Grace)
 	v.check(c.Return >= 0 && c.Return <= 3600*second, "devices.return", "%s is not between 0s and 1h", c.Return)
+}
+
+func (c AutomationsConfig) validate(v *violations) {
+	v.between("automations.per_home", c.PerHome, 1, 10_000)
+	v.between("automations.per_minute", c.PerMinute, 1, 10_000)
+	v.between("automations.depth", c.Depth, 1, 100)
+	v.check(60*second <= c.LongestDelay && c.LongestDelay <= 366*day, "automations.longest_delay",
+		"%s is not between 1m and 366 days", c.LongestDelay)
 }
 
 func (c StoreConfig) validate(v *violations) {

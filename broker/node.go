@@ -17,6 +17,8 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/authority"
+	"github.com/magpie-im/magpie/automations"
+	"github.com/magpie-im/magpie/bridges"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
@@ -24,6 +26,7 @@ import (
 	"github.com/magpie-im/magpie/files"
 	"github.com/magpie-im/magpie/hooks"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 )
@@ -60,24 +63,27 @@ type Node struct {
 
 	version string // empty: not known
 
-	accounts  *accounts.Service
-	chat      *chat.Service
-	things    *devices.Things
-	devices   *devices.Service
-	claims    *devices.Claims
-	factory   *devices.Factory
-	telemeter *devices.Telemeter
-	jobs      *jobs.Service
-	shelf     *jobs.Shelf
-	sessions  *sessions.Registry
-	transport *transport.Server
-	gateway   *hooks.Gateway
-	memory    *hooks.Memory
-	metrics   *prometheus.Registry
-	web       *web
-	sys       *sys
-	trusted   *authority.Trust // nil: nobody vouches for devices
-	loaded    bool             // by Administer
+	accounts    *accounts.Service
+	chat        *chat.Service
+	things      *devices.Things
+	devices     *devices.Service
+	claims      *devices.Claims
+	factory     *devices.Factory
+	bridges     *bridges.Service
+	places      *locations.Service
+	telemeter   *devices.Telemeter
+	jobs        *jobs.Service
+	automations *automations.Service
+	shelf       *jobs.Shelf
+	sessions    *sessions.Registry
+	transport   *transport.Server
+	gateway     *hooks.Gateway
+	memory      *hooks.Memory
+	metrics     *prometheus.Registry
+	web         *web
+	sys         *sys
+	trusted     *authority.Trust // nil: nobody vouches for devices
+	loaded      bool             // by Administer
 
 	ready     chan struct{} // closed when addresses is complete and every listener accepts
 	addresses Addresses
@@ -106,7 +112,8 @@ const FilesDir = "files"
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
 	rooms := []interface{ Validate() error }{
-		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.transport(), cfg.rest(), cfg.hooks(),
+		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.automations(), cfg.locations(),
+		cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
 	for _, room := range rooms {
 		if err := room.Validate(); err != nil {
@@ -126,12 +133,27 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
 	homes := spaces.NewHomes(messenger, things, time.Now, log)
 	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
+	shelf.SetWritable(store.Writable)
 	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
-	hooks.NewLive(registry, messenger).SetThings(hooks.NewThings(registry, fleet, things, work))
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc))
+	router := hooks.NewThings(registry, fleet, things, work)
+	live := hooks.NewLive(registry, messenger)
+	live.SetThings(router)
+	sights := spaces.NewSights(messenger, things, homes, log)
+	places := locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
+	sights.Watch(places)
+	phones := hooks.NewPlaces(registry, places)
+	live.SetPlaces(phones)
+	router.SetPlaces(phones)
+	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
+	fleet.SetRouter(bridging)
+	scribe := spaces.NewScribe(messenger)
+	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
+	scribe.Listen(automation)
+	homes.OnEnd(automation.Ended)
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Claims: claims, Jobs: work,
+		Claims: claims, Jobs: work, Automations: automation, Places: places,
 	})
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -142,9 +164,14 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	plugins.ACL = acl
+	desk, err := cfg.provisioner(factory, acc)
+	if err != nil {
+		return nil, err
+	}
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory, Jobs: work,
+		Claims: claims, Factory: factory, Jobs: work, Bridges: bridging, Provisioning: desk,
+		Places: phones,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
@@ -152,7 +179,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	n := &Node{
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		claims: claims, factory: factory, jobs: work, shelf: shelf,
+		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging, places: places,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -203,11 +230,17 @@ func (n *Node) Claims() *devices.Claims { return n.claims }
 // Factory gives what makes devices of this node.
 func (n *Node) Factory() *devices.Factory { return n.factory }
 
+// Automations gives what the homes of this node do by themselves.
+func (n *Node) Automations() *automations.Service { return n.automations }
+
 // Telemeter gives what the devices of this node measure.
 func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
 
 // Jobs gives what devices of this node are to do, many at once.
 func (n *Node) Jobs() *jobs.Service { return n.jobs }
+
+// Places gives where people and things are at this node.
+func (n *Node) Places() *locations.Service { return n.places }
 
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
@@ -219,7 +252,9 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load} {
+	for _, load := range []func(context.Context) error{
+		n.sessions.Load, n.chat.Load, n.devices.Load, n.shelf.Load, n.jobs.Load, n.automations.Load, n.bridges.Load, n.places.Load,
+	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())
 		}
@@ -233,6 +268,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
+		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {
@@ -318,6 +354,7 @@ func (n *Node) collect() (*prometheus.Registry, error) {
 	for _, more := range [][]prometheus.Collector{
 		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
 		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(), n.jobs.Collectors(),
+		n.automations.Collectors(), n.places.Collectors(),
 	} {
 		all = append(all, more...)
 	}

@@ -8,12 +8,14 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api/rest"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/hooks"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 )
 
 // What each room's own configuration is under this one. Fields that nobody sets keep the room's default.
@@ -82,6 +84,13 @@ func (c Config) devices() devices.Config {
 	return out
 }
 
+func (c Config) automations() automations.Config {
+	return automations.Config{
+		PerHome: c.Automations.PerHome, PerMinute: c.Automations.PerMinute, Depth: c.Automations.Depth,
+		LongestDelay: time.Duration(c.Automations.LongestDelay),
+	}
+}
+
 func (c Config) telemetry() devices.TelemetryConfig {
 	out := devices.DefaultTelemetryConfig()
 	out.Raw = time.Duration(c.Devices.KeepPoints) * 24 * time.Hour
@@ -100,6 +109,12 @@ func (c Config) shelf() jobs.ShelfConfig {
 	out := jobs.DefaultShelfConfig()
 	out.File, out.PerOwner = int64(c.Devices.FileSize), int64(c.Devices.FilesPerAccount)
 	out.URL = c.Devices.FilesURL
+	return out
+}
+
+func (c Config) locations() locations.Config {
+	out := locations.DefaultConfig()
+	out.Keep = time.Duration(c.Devices.KeepTracks) * 24 * time.Hour
 	return out
 }
 

@@ -55,6 +55,7 @@ func newWeb(n *Node, table *api.Table) *web {
 	admin := n.adminTable()
 	mux.Handle("/api/", rest.New(table, n.accounts, rest.WithAdmin(admin), rest.WithConfig(n.cfg.rest()), rest.WithLog(n.log)))
 	mux.Handle("/files/", rest.Files(n.shelf, n.jobs, n.accounts, rest.WithConfig(n.cfg.rest()), rest.WithLog(n.log)))
+	mux.Handle("/pub", rest.NewOwnTracks(n.accounts, n.places, rest.WithConfig(n.cfg.rest()), rest.WithLog(n.log)))
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", w.readyz)
 	mux.Handle("GET /metrics", w.guardMetrics(promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{})))

@@ -35,8 +35,24 @@ func (s *Service) change(ctx context.Context, c Change, origin any) (Contact, Co
 	}
 	if commit != nil {
 		s.wake.Wake(c.Who, c.Other)
+		if s.onPair != nil {
+			s.onPair(context.WithoutCancel(ctx), c.Who, c.Other)
+		}
 	}
 	return p.Contact(), commit, nil
+}
+
+// OnPair has f called when what two users are to each other has changed, before the one who has changed it is told. It is called
+// once, before anything else is.
+func (s *Service) OnPair(f func(ctx context.Context, a, b accounts.Name)) { s.onPair = f }
+
+// AreContacts says whether two users are contacts, and neither has blocked the other. It may be ahead of what is durable.
+func (s *Service) AreContacts(ctx context.Context, a, b accounts.Name) (bool, error) {
+	p, err := s.store.Pair(ctx, a, b)
+	if err != nil {
+		return false, fmt.Errorf("relation of %s to %s: %w", a, b, err)
+	}
+	return p.Mine.State == ContactAccepted && !p.Blocked(), nil
 }
 
 // Contact is the line of Me's list.

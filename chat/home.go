@@ -98,6 +98,30 @@ func (s *Service) most(c Conversation) int {
 // once, before anything else is.
 func (s *Service) OnHome(f func(ctx context.Context, home Conversation)) { s.onHome = f }
 
+// OnLine has f called with what people write in homes, when it has its place there, which may be before it is durable: Settle waits
+// for that. f waits for nothing. It is called once, before anything else is.
+func (s *Service) OnLine(f func(m Message)) { s.onLine = f }
+
+// Settle waits until everything that has its place in a conversation is durable.
+func (s *Service) Settle(ctx context.Context, c Conversation) error {
+	if _, err := s.store.Messages(ctx, c, 0, 0, 0); err != nil { // waits until what was read is durable
+		return fmt.Errorf("settle %s: %w", c, err)
+	}
+	return nil
+}
+
+// Written gives the text that a message has, if it has one and says it itself.
+func (m *Message) Written() (text string, ok bool) {
+	if m.Kind != kindText && m.Kind != kindMD || m.Fwd != (Forward{}) {
+		return "", false
+	}
+	var body struct {
+		Text string `json:"text"`
+	}
+	err := json.Unmarshal(m.Body, &body)
+	return body.Text, err == nil && body.Text != ""
+}
+
 func (s *Service) homeChanged(ctx context.Context, c Conversation) {
 	if c.Kind() == KindHome && s.onHome != nil {
 		s.onHome(ctx, c)

@@ -110,6 +110,9 @@ func mayBeStranger(err error) bool {
 // tellStored wakes who gets a message that has its place. It does not block.
 func (s *Service) tellStored(a Appended) {
 	if !a.Dup {
+		if s.onLine != nil && a.Message.Conversation.Kind() == KindHome {
+			s.onLine(a.Message)
+		}
 		s.arrived(Arrival{Told: a.Members, Conversation: a.Message.Conversation, Seq: a.Message.Seq, Large: a.Large})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 // Service is the messenger of one node. Make one with [New], and keep [Service.Run] running. Safe for concurrent use.
@@ -30,7 +32,9 @@ type Service struct {
 	// untoldRooms are the rooms in which something is untold.
 	untoldRooms untold
 
-	onHome func(ctx context.Context, home Conversation) // nil: nobody wants to know
+	onHome func(ctx context.Context, home Conversation)  // nil: nobody wants to know
+	onLine func(m Message)                               // the same
+	onPair func(ctx context.Context, a, b accounts.Name) // nil: nobody wants to know
 
 	router  Router
 	live    live

@@ -48,6 +48,9 @@ const (
 	kindMade  = "made"  // of a batch, by device
 )
 
+// ErrNoBatch means that there is no such batch. It is an ErrUnknown, too.
+var ErrNoBatch = fmt.Errorf("%w, nor a batch that makes one", ErrUnknown)
+
 // Enroller makes the accounts of devices.
 type Enroller interface {
 	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
@@ -167,7 +170,7 @@ func (f *Factory) AnyOpen(ctx context.Context) (bool, error) {
 	}
 }
 
-// RevokeBatch is the end of a batch: it makes no devices any more. Those that it has made remain. ErrUnknown.
+// RevokeBatch is the end of a batch: it makes no devices any more. Those that it has made remain. ErrNoBatch.
 func (f *Factory) RevokeBatch(ctx context.Context, key string) (Batch, error) {
 	b, err := f.changeBatch(ctx, key, func(b *Batch) error { b.Revoked = true; return nil })
 	if err != nil {
@@ -338,12 +341,12 @@ func (f *Factory) anew(ctx context.Context, b Batch, made madeBy, did accounts.N
 
 func (f *Factory) batch(ctx context.Context, key string) (Batch, error) {
 	if !validWord(key, maxBatchKey) {
-		return Batch{}, fmt.Errorf("batch %.80q: %w", key, ErrUnknown)
+		return Batch{}, fmt.Errorf("batch %.80q: %w", key, ErrNoBatch)
 	}
 	r, err := f.records.Record(ctx, records.Key{Kind: kindBatch, ID: key})
 	switch {
 	case errors.Is(err, records.ErrNone):
-		return Batch{}, fmt.Errorf("batch %s: %w", key, ErrUnknown)
+		return Batch{}, fmt.Errorf("batch %s: %w", key, ErrNoBatch)
 	case err != nil:
 		return Batch{}, fmt.Errorf("batch %s: %w", key, err)
 	}
@@ -371,7 +374,7 @@ func (f *Factory) put(ctx context.Context, b *Batch) error {
 	return err
 }
 
-// changeBatch changes a batch; do is called again if somebody else was faster. ErrUnknown.
+// changeBatch changes a batch; do is called again if somebody else was faster. ErrNoBatch.
 func (f *Factory) changeBatch(ctx context.Context, key string, do func(*Batch) error) (Batch, error) {
 	for range maxTries {
 		b, err := f.batch(ctx, key)

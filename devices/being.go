@@ -214,6 +214,7 @@ func (s *Service) tellPresence(ctx context.Context, thing Thing) {
 		return
 	}
 	s.router.Tell(s.viewers(ctx, thing), Topic{Device: thing.ID, Path: pathPresence}, p.document())
+	s.presenceChanged(thing, p)
 	if thing.Type != TypeBridge {
 		return
 	}

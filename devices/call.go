@@ -95,12 +95,22 @@ func validText(text string, longest int) bool {
 	return len(text) <= longest && utf8.ValidString(text) && !strings.ContainsRune(text, 0)
 }
 
-func (s *Service) checkCall(c Call) error {
+// Check says what is wrong with a call, whatever the configuration is: ErrMalformed.
+func (c Call) Check() error {
 	switch {
 	case !validWord(c.Name, maxCallName):
 		return fmt.Errorf("name %.80q: %w", c.Name, ErrMalformed)
 	case !validText(c.Key, maxKey) || !validText(c.MID, maxMID):
 		return fmt.Errorf("key or mid: %w", ErrMalformed)
+	}
+	return nil
+}
+
+func (s *Service) checkCall(c Call) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	switch {
 	case len(c.Args) > s.cfg.Args:
 		return fmt.Errorf("args of %d bytes: %w", len(c.Args), ErrTooLarge)
 	case c.TTL < 0 || c.TTL > s.cfg.LongestTTL || c.Timeout < 0 || c.Timeout > s.cfg.LongestTTL:

@@ -314,6 +314,7 @@ func (c Command) AppendJSON(dst []byte) []byte {
 // tellStep tells one step of a command to who has given it and to those who may see the device.
 func (s *Service) tellStep(ctx context.Context, c Command, viewers []accounts.Name) {
 	s.metrics.commands.WithLabelValues(string(c.State)).Inc()
+	s.stepped(c)
 	to := viewers
 	if !slices.Contains(to, c.By) {
 		to = append(slices.Clone(to), c.By)

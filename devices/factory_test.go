@@ -150,6 +150,29 @@ func TestABatchMakesAsManyDevicesAsItMay(t *testing.T) {
 	wantErr(t, "one too many", err, devices.ErrTooMany)
 }
 
+// Whoever has the key of one batch has nothing of what another one has made.
+func TestABatchMakesNothingAnothersItsOwn(t *testing.T) {
+	w := openWorks(t)
+	one, _ := w.batch(t, devices.Batch{})
+	other, _ := w.batch(t, devices.Batch{})
+	_, secret, err := w.Provision(t.Context(), one, "p1", "p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.accounts.AddDevice(t.Context(), "p2", ""); err != nil { // without a thing, as if it was not finished
+		t.Fatal(err)
+	}
+	w.now = time.Now().Add(time.Hour)
+	for _, did := range []accounts.Name{"p1", "p2", "alice"} {
+		for range 3 {
+			_, _, err := w.Provision(t.Context(), other, did, string(did))
+			wantErr(t, string(did), err, accounts.ErrTaken)
+		}
+	}
+	_, err = w.accounts.AuthenticateToken(t.Context(), secret, netip.Addr{})
+	wantErr(t, "log in with what it was given", err, nil)
+}
+
 // forgetful makes accounts, and once does not say so.
 type forgetful struct {
 	*accounts.Service

@@ -117,6 +117,7 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 		return stored, again, nil
 	}
 	s.metrics.events.WithLabelValues(stored.Severity).Inc()
+	s.happened(thing, stored)
 	topic := Topic{Device: did, Path: pathEvent}
 	if err := s.router.Publish(ctx, s.viewers(ctx, thing), topic, stored.AppendJSON(nil, alarm)); err != nil {
 		s.metrics.unsaid.Inc()

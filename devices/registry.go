@@ -34,6 +34,7 @@ type Things struct {
 	log   *slog.Logger
 	homes Homes
 	owned int
+	kept  *keptStewards
 
 	mu        sync.Mutex // guards what follows
 	listeners []func(before, after Thing)
@@ -41,7 +42,7 @@ type Things struct {
 
 // NewThings makes Things of what a store keeps. There are no homes until SetHomes.
 func NewThings(store Registry, now func() time.Time, log *slog.Logger) *Things {
-	return &Things{store: store, now: now, log: log, owned: MaxOwned}
+	return &Things{store: store, now: now, log: log, owned: MaxOwned, kept: &keptStewards{}}
 }
 
 // SetHomes says who knows what people are in homes. It is called before anything else is.
@@ -61,6 +62,7 @@ func (s *Things) OnChange(f func(before, after Thing)) {
 }
 
 func (s *Things) tell(before, after Thing) {
+	s.kept.changed(before, after)
 	s.mu.Lock()
 	listeners := slices.Clone(s.listeners)
 	s.mu.Unlock()
@@ -74,6 +76,7 @@ type Added struct {
 	ID    accounts.Name
 	Owner accounts.Name
 	ThingPatch
+	Bridge accounts.Name // through which it is connected; empty: by itself
 }
 
 // Add adds a thing, which is its owner's at once. accounts.ErrTaken: there is, or was, one of this name; ErrTooMany: he has as
@@ -123,7 +126,7 @@ func (s *Things) Whole(ctx context.Context, did accounts.Name) (Thing, error) {
 }
 
 func (s *Things) newThing(ctx context.Context, a Added) (Thing, error) {
-	t := Thing{ID: a.ID, Owner: a.Owner, Created: s.now().UnixMilli(), Rev: 1}
+	t := Thing{ID: a.ID, Owner: a.Owner, Bridge: a.Bridge, Created: s.now().UnixMilli(), Rev: 1}
 	if _, err := accounts.ParseDevice(string(a.ID)); err != nil {
 		return Thing{}, err
 	}

@@ -79,7 +79,10 @@ func (s *Things) can(ctx context.Context, who accounts.Name, t Thing, v Verb) (b
 		return true, nil
 	}
 	role, err := s.role(ctx, t.Home, who)
-	return role.allows(v), err
+	if err != nil || role.allows(v) {
+		return err == nil, err
+	}
+	return s.steward(ctx, who, t.Home, v)
 }
 
 func (r HomeRole) allows(v Verb) bool {
@@ -110,7 +113,8 @@ func (s *Things) InHome(ctx context.Context, t Thing, who accounts.Name) (bool, 
 	return role != HomeNone, err
 }
 
-// Viewers gives the people who may see a thing now, in order: its owner, whom something is granted, and the members of its home.
+// Viewers gives those who may see a thing now, in order: its owner, whom something is granted, the members of
+// its home, and what looks after that.
 func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) {
 	if t.Gone {
 		return nil, nil
@@ -131,6 +135,11 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 		}
 		all = append(all, members...)
 	}
+	stewards, err := s.Stewards(ctx, t.Home)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, slices.DeleteFunc(stewards, func(who accounts.Name) bool { return who == t.ID })...)
 	slices.Sort(all)
 	return slices.Compact(all), nil
 }

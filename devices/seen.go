@@ -27,13 +27,18 @@ func (s *Things) Seen(ctx context.Context, who, after accounts.Name, limit int) 
 func (s *Things) Views(ctx context.Context, who, after accounts.Name, limit int) ([]View, error) {
 	sources := []iter.Seq2[Thing, error]{s.itself(ctx, who, after), s.of(ctx, who, after)}
 	if s.homes != nil {
-		s = &Things{store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[string]HomeRole{}}}
+		s = &Things{store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[string]HomeRole{}}, kept: s.kept}
 		homes, err := s.homes.HomesOf(ctx, who)
 		if err != nil {
 			return nil, fmt.Errorf("homes of %s: %w", who, err)
 		}
 		for _, home := range homes {
 			sources = append(sources, s.in(ctx, home, after))
+		}
+		if t, err := s.thing(ctx, who); err == nil && t.Type == TypeHomeAssistant && t.Home != "" {
+			sources = append(sources, s.in(ctx, t.Home, after))
+		} else if known(err) != nil {
+			return nil, fmt.Errorf("things of %s: %w", who, err)
 		}
 	}
 	var all []View
@@ -170,4 +175,9 @@ func least(heads []*head) (first *head) {
 		}
 	}
 	return first
+}
+
+// In gives the things in a home, in the order of their names, to who need not ask anybody. It ends after an error.
+func (s *Things) In(ctx context.Context, home string) iter.Seq2[Thing, error] {
+	return s.in(ctx, home, "")
 }

@@ -64,6 +64,8 @@ type Service struct {
 	now    func() time.Time
 	router Router
 
+	watchers []Watcher
+
 	telemeter *Telemeter // nil: nothing is measured
 
 	turns     turns
@@ -90,7 +92,7 @@ func New(cfg Config, store Store, things *Things, log *slog.Logger) *Service {
 	return s
 }
 
-// SetRouter says who takes to clients what the service says. It is called once, before Load.
+// SetRouter says who takes to clients what the service says. What is said last before Load counts.
 func (s *Service) SetRouter(r Router) { s.router = r }
 
 // Load takes up what was open when the process ended. It is called once, before anybody arrives.

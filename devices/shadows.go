@@ -145,6 +145,7 @@ func (s *Service) changeShadow(
 		}
 		s.metrics.shadows.WithLabelValues("accepted").Inc()
 		tell(before, after, append(s.viewers(ctx, thing), thing.ID), now)
+		s.shadowChanged(thing, name, before, after)
 		return after, nil
 	}
 	return Shadow{}, fmt.Errorf("change shadow %q of %s, which others change: %w", name, thing.ID, ErrUnavailable)

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,7 +35,7 @@ type Mount struct {
 }
 
 // ACL says who may do what with free topics, those that mean nothing to the server but MQTT. Nothing is granted by default,
-// and nothing can grant what begins with im/, dev/ or $; except for $SYS, to subscribe to. It does not change, and may be
+// and nothing can grant what begins with im/, dev/, owntracks/ or $; except for $SYS, to subscribe to. It does not change, and may be
 // used concurrently.
 type ACL struct {
 	rules  []Rule
@@ -80,7 +81,7 @@ func (r Rule) validTopic() error {
 	case strings.HasPrefix(first, "$"):
 		return fmt.Errorf("topic: %q: of the topics that begin with $ only those of $SYS can be granted", r.Topic)
 	case !free(r.Topic):
-		return fmt.Errorf("topic: %q: topics under im/ and dev/ cannot be granted", r.Topic)
+		return fmt.Errorf("topic: %q: topics under im/, dev/ and owntracks/ cannot be granted", r.Topic)
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func (m Mount) valid() error {
 		len(m.At) > longestTopic:
 		return fmt.Errorf("at: %q is no place like m/home1", m.At)
 	case !free(m.At):
-		return fmt.Errorf("at: %q: nothing can be mounted under im/, dev/ or $", m.At)
+		return fmt.Errorf("at: %q: nothing can be mounted under im/, dev/, owntracks/ or $", m.At)
 	}
 	return nil
 }
@@ -124,21 +125,35 @@ func validAccount(name string) bool {
 	return err == nil
 }
 
-// grantsOf gives what an account may do with free topics.
-func (c Config) grantsOf(who accounts.Name, device bool) *Grants {
-	if device {
-		who = deviceMark + who
+// grantsOf gives what an account may do with free topics, and the home that it is mounted in: a device that speaks for others in a
+// home is, unless the configuration says where.
+func (g *Gateway) grantsOf(ctx context.Context, who accounts.Name, device bool) (*Grants, string, error) {
+	if !device {
+		return g.cfg.ACL.For(who), "", nil
 	}
-	return c.ACL.For(who)
+	home, err := "", error(nil)
+	if g.cfg.ACL.mounts[string(deviceMark+who)] == "" {
+		home, err = g.rooms.Things.Mount(ctx, who)
+	}
+	if home == "" || err != nil {
+		return g.cfg.ACL.For(deviceMark + who), "", err
+	}
+	return g.cfg.ACL.mounted(deviceMark+who, homeMount(home)), home, nil
 }
 
+// homeMount is where the topics of a home are, with a slash at the end.
+func homeMount(home string) string { return "m/" + home + "/" }
+
 // For gives what an account may do. That of a device begins with dev:.
-func (a *ACL) For(name accounts.Name) *Grants {
+func (a *ACL) For(name accounts.Name) *Grants { return a.mounted(name, a.mounts[string(name)]) }
+
+// mounted gives what an account may do that has a mount; empty: none.
+func (a *ACL) mounted(name accounts.Name, mount string) *Grants {
 	if !validAccount(string(name)) {
 		return &Grants{} // the name could be a wildcard
 	}
 	self, isDevice := strings.CutPrefix(string(name), deviceMark)
-	g := &Grants{self: self, mount: a.mounts[string(name)]}
+	g := &Grants{self: self, mount: mount}
 	for _, r := range a.rules {
 		outOfReach := g.mount != "" && free(r.Topic)
 		if r.isFor(string(name), isDevice) && !outOfReach {
@@ -271,10 +286,10 @@ func (g *Grants) speller() func(string) string {
 	return g.Spell
 }
 
-// free says whether a topic or filter is free: it begins neither with im/ or dev/ nor with $.
+// free says whether a topic or filter is free: it begins neither with im/, dev/ or owntracks/ nor with $.
 func free(topic string) bool {
 	first := firstLevel(topic)
-	return first != "im" && first != "dev" && !strings.HasPrefix(first, "$")
+	return first != "im" && first != "dev" && first != "owntracks" && !strings.HasPrefix(first, "$")
 }
 
 func firstLevel(topic string) string {

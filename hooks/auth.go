@@ -73,8 +73,16 @@ func (p *authPlugin) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	account := proof.Account
 	c.proof, c.applicant = proof, showing.form == formApplicant
+	if c.applicant {
+		c.batch = showing.name
+	}
 	options.Device = proof.Device
-	c.account, c.device, c.options, c.grants = account, proof.Device, options, p.g.cfg.grantsOf(account, proof.Device)
+	c.account, c.device, c.options, c.grants = account, proof.Device, options, &Grants{}
+	if !c.applicant {
+		if c.grants, c.home, err = p.g.grantsOf(c.ctx, account, proof.Device); err != nil {
+			return p.g.refuse(cl, connectCode(err))
+		}
+	}
 	if pk.Connect.WillFlag {
 		if c.will, err = c.parseWill(pk, p.g.cfg.TopicSize); err != nil {
 			return p.g.refuse(cl, packets.ErrNotAuthorized)

@@ -28,6 +28,7 @@ const (
 	sayEvent = "event"
 	sayAck   = "ack"
 	sayTele  = "tele"
+	sayLoc   = "loc"
 	saySet   = "set"
 	sayCall  = "call"
 	sayClaim = "claim"
@@ -45,7 +46,7 @@ func parseTold(topic string) (t told, ok bool) {
 	}
 	t = told{did: accounts.Name(levels[1]), what: levels[2]}
 	switch rest := levels[3:]; t.what {
-	case sayState, sayEvent, sayTele, saySet, sayCall, sayClaim, sayReset:
+	case sayState, sayEvent, sayTele, sayLoc, saySet, sayCall, sayClaim, sayReset:
 		return t, len(rest) == 0
 	case "cmd":
 		if len(rest) != 2 || rest[0] == "" || rest[1] != sayAck {
@@ -79,8 +80,8 @@ func parseToldAWS(rest string) (t told, ok bool) {
 	return t, t.what == "get" || t.what == "update" || t.what == "delete"
 }
 
-// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said there to
-// devices nobody else says.
+// parseToldJobs is the same for what follows {did}/jobs: a request, also one that is none, which is told so. What is said
+// there to devices nobody else says.
 func parseToldJobs(did accounts.Name, levels []string) (t told, ok bool) {
 	switch levels[len(levels)-1] {
 	case "accepted", "rejected", "notify", "notify-next":
@@ -131,6 +132,8 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 			return g.refused(c, p, "", err)
 		}
 		return g.done(c, p, deviceAck{Device: t.did})
+	case t.what == sayLoc:
+		return g.thingIs(ctx, c, t, p)
 	case t.what == sayEvent:
 		return g.happened(ctx, c, t, p)
 	case t.what == sayAck:
@@ -145,7 +148,7 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 
 // serveJobs answers a request of a device about its jobs. How it went is in the answer; what is not decided comes again.
 func (g *Gateway) serveJobs(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
-	if t.did != c.account {
+	if !c.device || t.did != c.account {
 		return g.refused(c, p, "", errNoTopic)
 	}
 	if err := g.rooms.Jobs.Serve(ctx, t.did, t.jobs, p.Payload); err != nil {

@@ -23,15 +23,19 @@ type Things struct {
 	devices  *devices.Service
 	things   *devices.Things
 	jobs     *jobs.Service
+	places   *Places // nil: nobody says where things are
 }
 
 // NewThings puts the four together.
 func NewThings(registry *sessions.Registry, service *devices.Service, things *devices.Things, work *jobs.Service) *Things {
-	t := &Things{registry, service, things, work}
+	t := &Things{registry: registry, devices: service, things: things, jobs: work}
 	service.SetRouter(t)
 	work.SetTeller(t)
 	return t
 }
+
+// SetPlaces says who knows where things are. It is called once, before anything else is.
+func (t *Things) SetPlaces(p *Places) { t.places = p }
 
 // spelled is a topic of a device as a client writes it.
 func spelled(t devices.Topic) string {
@@ -58,12 +62,16 @@ func isAmbient(t devices.Topic) bool { return !t.AWS && t.Path != "want" }
 
 // Publish implements devices.Router.
 func (t *Things) Publish(ctx context.Context, to []accounts.Name, topic devices.Topic, payload []byte) error {
-	written := spelled(topic)
+	return publishTo(ctx, t.registry, to, spelled(topic), payload)
+}
+
+// publishTo says something to each of some viewers, which they must not miss, on the topic that they know.
+func publishTo(ctx context.Context, r *sessions.Registry, to []accounts.Name, written string, payload []byte) error {
 	publications := make([]sessions.Publication, 0, len(to))
 	var failed error
 	for _, viewer := range to {
 		m := serverMessage(seenBy(written, viewer), payload)
-		published, err := t.registry.Publish(ctx, sessions.Posting{Message: m})
+		published, err := r.Publish(ctx, sessions.Posting{Message: m})
 		switch {
 		case errors.Is(err, sessions.ErrQueueFull): // which is nobody else's trouble
 			continue
@@ -189,6 +197,9 @@ func (t *Things) give(
 	err = t.devices.Now(ctx, viewer, did, wanted, say)
 	if err == nil && viewer == did && next == string(did) {
 		err = t.jobs.Now(ctx, did, wanted, say)
+	}
+	if where := (devices.Topic{Device: did, Path: pathLast}); err == nil && next == string(did) && t.places != nil && wanted(where) {
+		err = t.places.now(ctx, viewer, did, func(payload []byte) bool { return say(where, payload) })
 	}
 	return next, err
 }

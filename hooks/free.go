@@ -35,6 +35,9 @@ func (g *Gateway) free(ctx context.Context, c *connection, p sessions.Publish, o
 		return g.refused(c, p, "", err)
 	}
 	g.okay.Inc()
+	if c.home != "" && g.rooms.Bridges != nil {
+		g.rooms.Bridges.Hear(ctx, c.account, c.home, strings.TrimPrefix(topic, homeMount(c.home)), p.Payload)
+	}
 	out := sessions.Outcome{Commit: published.Commit, Deliver: published.Deliver}
 	if !published.Matched && c.version == 5 {
 		out.Reply.Reason = packets.CodeNoMatchingSubscribers.Code

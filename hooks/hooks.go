@@ -38,6 +38,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/provisioning"
 )
 
 // maxClientID bounds client ids, which become part of keys, in bytes. MQTT asks for 23 at least (MQTT 5, 3.1.3.1).
@@ -91,15 +92,27 @@ func (c Config) Validate() error {
 
 // Rooms are what the plug-ins hand over to.
 type Rooms struct {
-	Accounts *accounts.Service
-	Chat     *chat.Service
-	Table    *api.Table
-	Sessions *sessions.Registry
-	Devices  *devices.Service
-	Things   *devices.Things
-	Claims   *devices.Claims
-	Factory  *devices.Factory
-	Jobs     *jobs.Service
+	Accounts     *accounts.Service
+	Chat         *chat.Service
+	Table        *api.Table
+	Sessions     *sessions.Registry
+	Devices      *devices.Service
+	Things       *devices.Things
+	Claims       *devices.Claims
+	Factory      *devices.Factory
+	Jobs         *jobs.Service
+	Provisioning *provisioning.Desk
+	Places       *Places // nil: nobody says where he is
+	Bridges      Bridges // nil: nobody listens to them
+}
+
+// Bridges listen to what devices say that speak for others in a home.
+type Bridges interface {
+	// Arrived is that such a device has connected. It waits for nothing.
+	Arrived(did accounts.Name, home string)
+	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much to
+	// be heard.
+	Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte)
 }
 
 // Gateway runs MQTT connections.
@@ -173,7 +186,12 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 		rooms.Sessions.Disconnect(did, packets.ErrNotAuthorized.Code)
 	})
 	rooms.Sessions.SetGrants(func(who accounts.Name, device bool, filter string) bool {
-		c := &connection{account: who, device: device, grants: cfg.grantsOf(who, device)}
+		grants, _, err := g.grantsOf(context.Background(), who, device)
+		if err != nil { // rather than that it gets what it may not
+			log.Warn("filter taken back, because it is not known whether it is granted", "account", who, "filter", filter, "err", err)
+			return false
+		}
+		c := &connection{account: who, device: device, grants: grants}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
 	return g, nil
@@ -189,12 +207,14 @@ type connection struct {
 	// applicant: it has no account, and asks for that of a device.
 	applicant bool
 	dismissal *time.Timer    // ends the connection of an applicant
+	batch     string         // whose secret an applicant has shown; empty: none, and it does with each request
 	proof     accounts.Proof // what it has shown
 	serial    uint64         // no other connection has it; 0: not known yet
 	id        string         // the client id as the client gave it, or as it was assigned
 	version   byte           // of MQTT: 4 or 5
 	options   sessions.Options
 	grants    *Grants        // what the account may do with free topics
+	home      string         // that a device is mounted in; empty: none
 	place     *place         // among the connections of the account
 	link      *sessions.Link // nil until the session is connected
 	number    sessions.Number

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,7 +27,7 @@ const (
 	formUser        form = iota // a user's name, and his password or token
 	formDevice                  // dev:NAME, and a secret of the device
 	formToken                   // a device's secret for a user name, and no password
-	formApplicant               // nothing: it asks for the account of a device
+	formApplicant               // nothing, or the key and secret of a batch: it asks for the account of a device
 	formCertificate             // a certificate of a device; the name, if any, has to be that of the device
 )
 
@@ -37,6 +38,7 @@ func parseShowing(user, password string, certificates certificateUse) (s showing
 	name, query, _ := strings.Cut(user, "?")
 	s = showing{name: name, secret: password}
 	device, isDevice := strings.CutPrefix(name, deviceMark)
+	batch, isBatch := strings.CutPrefix(name, batchMark)
 	switch {
 	case certificates == certificateNeeded,
 		certificates == certificateShown && password == "" && !accounts.IsDeviceSecret(name):
@@ -45,7 +47,9 @@ func parseShowing(user, password string, certificates certificateUse) (s showing
 			_, err = accounts.ParseDevice(device)
 		}
 	case name == applicantName && password == "":
-		s.form = formApplicant
+		s = showing{form: formApplicant}
+	case isBatch && batch != "":
+		s.name, s.form = batch, formApplicant
 	case isDevice:
 		s.name, s.form = device, formDevice
 		_, err = accounts.ParseDevice(device)
@@ -99,7 +103,7 @@ func (g *Gateway) authenticate(c *connection, s showing) (accounts.Proof, error)
 	case formToken:
 		return g.rooms.Accounts.AuthenticateToken(ctx, s.secret, addr)
 	case formApplicant:
-		return g.admitApplicant(ctx)
+		return g.admitApplicant(ctx, s)
 	case formCertificate:
 		p, err := g.rooms.Accounts.AuthenticateCertificate(ctx, c.conn.TLS())
 		if err == nil && s.name != "" && s.name != string(p.Account) {
@@ -121,6 +125,11 @@ func (g *Gateway) revisionOf(s showing) uint64 {
 // recheck is called when the session can be found by those who revoke tokens, disable accounts and change passwords, and end
 // their sessions: what they did before that, and after authentication, nobody has told this connection.
 func (g *Gateway) recheck(c *connection) error {
+	if c.home != "" { // which may not be its home any more
+		if home, err := g.rooms.Things.Mount(c.ctx, c.account); err != nil || home != c.home {
+			return cmp.Or(err, accounts.ErrUnavailable)
+		}
+	}
 	if g.revisionOf(c.showing) == c.revision {
 		return nil
 	}

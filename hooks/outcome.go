@@ -30,6 +30,7 @@ var reasons = map[string]byte{
 	"no_conv":     packets.ErrTopicNameInvalid.Code,
 	"gone":        packets.ErrTopicNameInvalid.Code,
 	"no_msg":      packets.ErrTopicNameInvalid.Code,
+	"no_place":    packets.ErrTopicNameInvalid.Code,
 	"no_device":   packets.ErrTopicNameInvalid.Code,
 	"no_shadow":   packets.ErrTopicNameInvalid.Code,
 	"no_job":      packets.ErrTopicNameInvalid.Code,
@@ -37,6 +38,8 @@ var reasons = map[string]byte{
 	"no_method":   packets.ErrTopicNameInvalid.Code,
 	"bad":         packets.ErrPayloadFormatInvalid.Code,
 	"too_big":     packets.ErrPayloadFormatInvalid.Code,
+
+	"no_automation": packets.ErrTopicNameInvalid.Code,
 }
 
 // faultOf is what a client may know about an error; ok is false if nothing was decided.

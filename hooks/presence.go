@@ -55,6 +55,9 @@ func (g *Gateway) mayWatch(ctx context.Context, self accounts.Name, filter strin
 	if ofThings(filter) {
 		return g.maySee(ctx, self, filter)
 	}
+	if ofPlaces(filter) { // whom he may know of is decided when there is something to tell
+		return 0
+	}
 	who, viewer, ok := parseViewed(filter)
 	if !ok || who == "" {
 		return 0
@@ -88,6 +91,7 @@ type Live struct {
 	registry *sessions.Registry
 	chat     *chat.Service
 	things   *Things // nil: there are none
+	places   *Places // nil: nobody says where he is
 }
 
 // NewLive puts the two together.
@@ -102,6 +106,9 @@ func NewLive(registry *sessions.Registry, messenger *chat.Service) *Live {
 
 // SetThings says who knows what the topics of devices say. It is called once, before the first Connect.
 func (l *Live) SetThings(t *Things) { l.things = t }
+
+// SetPlaces says who knows where people are. It is called once, before the first Connect.
+func (l *Live) SetPlaces(p *Places) { l.places = p }
 
 // Tell implements chat.Router.
 func (l *Live) Tell(user accounts.Name, e chat.Event) {
@@ -135,10 +142,12 @@ func publishEvent(e chat.Event) sessions.Publish {
 	return sessions.Publish{Payload: e.AppendJSON(nil), ContentType: "application/json", Text: []byte(line)}
 }
 
-// Has implements sessions.Current: of presence, of a user's stream, where large conversations stand, and of devices.
+// Has implements sessions.Current: of presence, of a user's stream, where large conversations stand, of devices, and of where
+// people are.
 func (l *Live) Has(filter string) bool {
 	_, ok := streamOf(filter)
-	return ok || strings.HasPrefix(filter, "im/p/") || l.things != nil && l.things.Has(filter)
+	return ok || strings.HasPrefix(filter, "im/p/") || l.things != nil && l.things.Has(filter) ||
+		l.places != nil && ofPlaces(filter)
 }
 
 // streamOf gives whose stream a filter covers.
@@ -166,6 +175,9 @@ func (l *Live) Give(
 	}
 	if l.things != nil && l.things.Has(filter) {
 		return l.things.Give(ctx, filter, after, send)
+	}
+	if l.places != nil && ofPlaces(filter) {
+		return l.places.Give(ctx, filter, after, send)
 	}
 	who, viewer, ok := parseViewed(filter)
 	if !ok {

@@ -96,11 +96,16 @@ func fromUserProperties(user []packets.UserProperty) []sessions.UserProperty {
 func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	cmd, ok := parseCommand(p.Topic)
 	_, board := c.parseThingsBoard(p.Topic)
+	asked, piece := c.parsePiece(p.Topic)
 	switch {
 	case c.applicant:
 		return g.provision(ctx, c, p)
+	case piece && c.link != nil:
+		return g.piece(ctx, c, asked, p)
 	case ofThings(p.Topic) || board:
 		return g.device(ctx, c, p)
+	case ofPlaces(p.Topic):
+		return g.place(ctx, c, p)
 	case ok && c.device: // people write to each other
 		return g.refused(c, p, "", errNoTopic)
 	case !ok:
@@ -241,6 +246,9 @@ func (g *Gateway) publishWill(ctx context.Context, w sessions.Will, from session
 	case status != accounts.Active: // it was disabled, and its connection ended for that
 		return sessions.Outcome{}
 	}
-	c.device, c.grants = device, g.cfg.grantsOf(c.account, device)
+	c.device = device
+	if c.grants, c.home, err = g.grantsOf(ctx, c.account, device); err != nil {
+		return sessions.Outcome{Fatal: packets.ErrServerBusy.Code}
+	}
 	return g.handle(ctx, c, w.Publish, origin)
 }

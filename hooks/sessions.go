@@ -87,6 +87,9 @@ func (p *sessionsPlugin) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet)
 	}
 	if c.device {
 		p.g.rooms.Devices.Arrive(c.account, c.serial)
+		if c.home != "" && p.g.rooms.Bridges != nil {
+			p.g.rooms.Bridges.Arrived(c.account, c.home)
+		}
 		c.link.Start()
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/devices/dialects"
+	"github.com/magpie-im/magpie/provisioning"
 )
 
 // Topics that are the same for each who subscribes to them, and say something else to each, have his name in front inside: what
@@ -25,9 +26,10 @@ func ownTopic(self accounts.Name, topic string) string { return ownArea + string
 // isOwn says whether what the client wrote is one of its own topics.
 func (c *connection) isOwn(written string) bool {
 	if c.applicant {
-		return written == dialects.ProvisionResponse
+		return c.batch == "" && written == dialects.ProvisionResponse || c.batch != "" && provisioning.IsAnswer(written)
 	}
-	return c.device && c.grants.mount == "" && strings.HasPrefix(written, dialects.ThingsBoardPrefix)
+	return c.device && c.grants.mount == "" &&
+		(strings.HasPrefix(written, dialects.ThingsBoardPrefix) || dialects.IsFirmware(written))
 }
 
 // parseThingsBoard takes a topic apart that a device made for ThingsBoard publishes to.
@@ -133,17 +135,37 @@ const (
 	maxApplicants = 200             // how many are connected at a time: nobody knows who they are
 )
 
-// admitApplicant gives an account that is nobody's to who asks for one, if somebody may: none is another's.
-func (g *Gateway) admitApplicant(ctx context.Context) (accounts.Proof, error) {
+// batchMark begins the user name of who shows the key and secret of a batch when he connects.
+const batchMark = "batch:"
+
+// admitApplicant gives an account that is nobody's to who asks for one, if he may: none is another's.
+func (g *Gateway) admitApplicant(ctx context.Context, s showing) (accounts.Proof, error) {
+	err := g.mayApply(ctx, s)
+	return accounts.Proof{Account: accounts.Name("$" + applicantName + "-" + strings.ToLower(rand.Text()))}, err
+}
+
+// mayApply says whether somebody may ask for an account: who shows a batch, if that makes devices; otherwise everybody, if any
+// does.
+func (g *Gateway) mayApply(ctx context.Context, s showing) error {
+	if s.name != "" {
+		_, err := g.rooms.Factory.Batch(ctx, s.name, s.secret)
+		if errors.Is(err, devices.ErrUnknown) {
+			err = accounts.ErrCredentials
+		}
+		return err
+	}
 	open, err := g.rooms.Factory.AnyOpen(ctx)
 	if err == nil && !open {
 		err = accounts.ErrCredentials
 	}
-	return accounts.Proof{Account: accounts.Name("$" + applicantName + "-" + strings.ToLower(rand.Text()))}, err
+	return err
 }
 
 // provision makes the account that somebody asks for.
 func (g *Gateway) provision(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
+	if c.batch != "" {
+		return g.certify(ctx, c, p)
+	}
 	if p.Topic != dialects.ProvisionRequest && p.Topic != dialects.ProvisionAsk || p.Retain {
 		return g.refused(c, p, "", errNoTopic)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
-	"github.com/magpie-im/magpie/devices/dialects"
 )
 
 // verb is what a topic that clients publish to asks for.
@@ -76,9 +75,9 @@ func (c *connection) replyTopic() string {
 
 func ephTopic(a accounts.Name) string { return "im/u/" + string(a) + "/eph" }
 
-// canonical replaces the "me" of a topic or filter under im/u or dev by the name of self.
+// canonical replaces the "me" of a topic or filter under im/u, dev or owntracks by the name of self.
 func canonical(topic string, self accounts.Name) string {
-	for _, branch := range []string{"im/u/", "dev/"} {
+	for _, branch := range []string{"im/u/", "dev/", ownTracks} {
 		if rest, ok := strings.CutPrefix(topic, branch+"me"); ok && (rest == "" || rest[0] == '/') {
 			return branch + string(self) + rest
 		}
@@ -90,7 +89,7 @@ func canonical(topic string, self accounts.Name) string {
 // writes as dev/lamp/shadow is dev/bob/lamp/shadow inside, so that each is told by himself what he may know. Other filters
 // stay as they are. It is how the topic of something for self is made too.
 func seenBy(filter string, self accounts.Name) string {
-	for _, area := range []string{"dev/", "$aws/"} {
+	for _, area := range []string{"dev/", "$aws/", ownTracks} {
 		if rest, ok := strings.CutPrefix(filter, area); ok {
 			return area + string(self) + "/" + rest
 		}
@@ -122,11 +121,11 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 	seer, _, things := parseSeen(filter)
 	switch {
 	case c.applicant:
-		if filter == ownTopic(c.account, dialects.ProvisionResponse) {
+		if written, ok := strings.CutPrefix(filter, ownTopic(c.account, "")); ok && c.isOwn(written) {
 			return 0
 		}
 		return packets.ErrNotAuthorized.Code
-	case shared && ofThings(filter):
+	case shared && (ofThings(filter) || ofPlaces(filter)):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
 	case things && seer == c.account:
 		return 0
@@ -134,7 +133,7 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 		return packets.ErrNotAuthorized.Code
 	case shared && (own && below != "" || strings.HasPrefix(filter, "im/p/") || live):
 		return packets.ErrSharedSubscriptionsNotSupported.Code
-	case own && below != "", watches && viewer == c.account, live:
+	case own && below != "", watches && viewer == c.account, live, placesOf(filter) == c.account:
 		return 0
 	}
 	return packets.ErrNotAuthorized.Code

@@ -22,8 +22,8 @@ const (
 // nextJob stands for the job that a device is to do next.
 const nextJob = "$next"
 
-// Serve does what AWS's jobs service does with a request of a device to $aws/things/{did}/jobs/{path}, and says what has become of
-// it on the topics below. A nil error means that it has answered, be it by refusing.
+// Serve does what AWS's jobs service does with a request of a device to $aws/things/{did}/jobs/{path}, and says on the topics
+// below what has become of it. A nil error means that it has answered, be it by refusing.
 func (s *Service) Serve(ctx context.Context, did accounts.Name, path string, payload []byte) error {
 	r, refused := parseRequest(path, payload)
 	if refused == nil {
@@ -278,8 +278,8 @@ func (s *Service) nextDocument(ctx context.Context, did accounts.Name) ([]byte, 
 	return encoded(a), err
 }
 
-// Now gives a device what it has to do next, if there is something, when it asks for it by subscribing: nothing that is told of it
-// comes between.
+// Now gives a device what it has to do next, if there is something, when it asks by subscribing: nothing that is told of it comes
+// between.
 func (s *Service) Now(
 	ctx context.Context, did accounts.Name, wanted func(devices.Topic) bool, give func(devices.Topic, []byte) (more bool),
 ) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,13 +88,16 @@ type bench struct {
 	t     *testing.T
 	park  *park
 	clock time.Time
-	told  []string // "a jobs/notify-next {...}"
+	mu    sync.Mutex // guards told
+	told  []string   // "a jobs/notify-next {...}"
 }
 
 func (b *bench) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
 	if len(to) != 1 || to[0] != t.Device || !t.AWS {
 		b.t.Errorf("told %v of %v", to, t)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.told = append(b.told, string(t.Device)+" "+t.Path+" "+string(payload))
 }
 
@@ -131,9 +135,9 @@ func (b *bench) work() {
 	for range 10 {
 		_, err := b.round(b.t.Context())
 		b.check(err)
-		b.mu.Lock()
+		b.Service.mu.Lock()
 		idle := len(b.stale) == 0 && len(b.changed) == 0
-		b.mu.Unlock()
+		b.Service.mu.Unlock()
 		if idle {
 			return
 		}

@@ -1,6 +1,6 @@
 // Package jobs is what many devices are to do, one after the other, with a result of each: new firmware, above all.
 //
-// A [Job] is for the devices that its maker manages when he makes it, in an order. Each has an [Execution], which first waits; the
+// A [Job] is for devices that its maker manages when he makes it, in an order. Each has an [Execution], which first waits; the
 // [Rollout] says how many are given it at a time, and when it went wrong for so many that the others are spared. An execution
 // that is given is QUEUED: the device may ask for it, says that it is IN_PROGRESS, and how it has ended. States, requests
 // and answers of devices are those of AWS IoT Jobs, so that its SDKs work as they are.
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	_ "time/tzdata" // a machine may have none
 	"unicode/utf8"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -138,27 +139,32 @@ type Window struct {
 	From  string `json:"from"`  // 02:00
 	Until string `json:"until"` // 05:30; equal to From: the whole day
 	Zone  string `json:"zone"`  // Europe/Berlin; empty: UTC
+
+	place *time.Location // what Zone is; nil: not looked up yet
 }
 
-func (w Window) check() error {
+// check looks its zone up, too.
+func (w *Window) check() error {
 	for _, at := range []string{w.From, w.Until} {
 		if _, err := time.Parse("15:04", at); err != nil {
 			return fmt.Errorf("window: %.20q: %w", at, ErrMalformed)
 		}
 	}
-	if _, err := time.LoadLocation(w.Zone); err != nil || w.Zone == "Local" || len(w.Zone) > 64 {
+	place, err := time.LoadLocation(w.Zone)
+	if err != nil || w.Zone == "Local" || len(w.Zone) > 64 {
 		return fmt.Errorf("window: time zone %.80q: %w", w.Zone, ErrMalformed)
 	}
+	w.place = place
 	return nil
 }
 
-// at says whether the window is open, and when that changes next.
+// at says whether the window, which check has seen, is open, and when that changes next.
 func (w *Window) at(now time.Time) (open bool, next time.Time) {
 	if w == nil || w.From == w.Until {
 		return true, time.Time{}
 	}
-	zone, err := time.LoadLocation(w.Zone)
-	if err != nil { // it was one when it was checked
+	zone := w.place
+	if zone == nil { // it is known here no more
 		zone = time.UTC
 	}
 	now = now.In(zone)
@@ -184,8 +190,8 @@ func (w *Window) at(now time.Time) (open bool, next time.Time) {
 	return open, next
 }
 
-// Targets say which devices a job is for: those that are named, in this order, or all that its maker manages and that are like this,
-// in the order of their names.
+// Targets say which devices a job is for: those that are named, in this order, or all that its maker manages and that are like
+// this, in the order of their names.
 type Targets struct {
 	Devices                []accounts.Name
 	Home, Tag, Type, Model string
@@ -220,7 +226,8 @@ func (n New) namesFiles() bool {
 }
 
 func (n New) check() error {
-	if len(n.Title) > MaxTitle || !utf8.ValidString(n.Title) || n.Timeout < 0 || n.Timeout > MaxTimeout || len(n.Files) > MaxFiles {
+	badTitle := len(n.Title) > MaxTitle || !utf8.ValidString(n.Title)
+	if badTitle || n.Timeout < 0 || n.Timeout > MaxTimeout || len(n.Files) > MaxFiles {
 		return fmt.Errorf("title, timeout or files: %w", ErrMalformed)
 	}
 	if len(n.Document) > maxDocument {

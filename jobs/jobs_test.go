@@ -253,6 +253,27 @@ func TestADeviceThatWasHandedOverJustBeforeTheEndIsFoundAgain(t *testing.T) {
 	b.stands(job, "IN_PROGRESS QUEUED:1 REMOVED:1")
 }
 
+func TestWhatAnAccountLeavesIsEnded(t *testing.T) {
+	b, shelf := newShelfBench(t)
+	b.check(put(t.Context(), shelf, "alice", sumOfHello, "hello"))
+	b.check(b.SetKey(t.Context(), "alice", make([]byte, ed25519.PublicKeySize)))
+	b.check(b.SetKey(t.Context(), "alice", nil))
+	job := b.create(New{Files: []File{{SHA256: sumOfHello}}})
+	b.says("a", job, Succeeded)
+	given := b.park.all["b"]
+	given.Owner, given.Epoch = "", given.Epoch+1
+	b.park.all["b"] = given // and nobody says so: the process ends
+	b.begin(b.store)
+	b.stands(job, "COMPLETED SUCCEEDED:1 REMOVED:1")
+	b.Service.shelf = shelf
+	for range 2 {
+		b.check(b.Leave(t.Context(), "alice"))
+	}
+	if _, err := shelf.open(sumOfHello); !errors.Is(err, ErrNoFile) {
+		t.Errorf("a file of who is gone: %v", err)
+	}
+}
+
 func TestAJobOfTheOperatorOutlivesOwners(t *testing.T) {
 	b := newBench(t, "a")
 	job, err := b.Create(t.Context(), "", New{Document: json.RawMessage(`{}`), Targets: Targets{Type: "lamp"}})
@@ -270,7 +291,7 @@ func TestAJobOfTheOperatorOutlivesOwners(t *testing.T) {
 func TestAWindowIsWhenDevicesAreGivenAJob(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.clock = time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC)
-	job := b.create(New{Window: &Window{"02:00", "05:00", ""}})
+	job := b.create(New{Window: &Window{From: "02:00", Until: "05:00"}})
 	b.stands(job, "IN_PROGRESS WAITING:2")
 	b.pass(time.Hour)
 	b.stands(job, "IN_PROGRESS QUEUED:2")
@@ -378,9 +399,9 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 	b.check(err)
 	_, other, err := ed25519.GenerateKey(nil)
 	b.check(err)
-	f := File{Name: "lamp.bin", Version: "1.2", MinVersion: "1.0", URL: "https://x/y", Size: 7, SHA256: strings.Repeat("ab", 32)}
+	f := File{Name: "lamp.bin", Version: "1.2", MinVersion: "1.0", URL: "https://x/y?a=1&b=2", Size: 7, SHA256: strings.Repeat("ab", 32)}
 	n := New{Document: json.RawMessage(`{"a":1}`), Files: []File{f}}
-	make := func(sig []byte, change func(*File)) error {
+	signed := func(sig []byte, change func(*File)) error {
 		n.Files = []File{f}
 		n.Files[0].Signature = sig
 		change(&n.Files[0])
@@ -388,7 +409,7 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 		return err
 	}
 	same := func(*File) {}
-	if err := make(nil, same); err != nil {
+	if err := signed(nil, same); err != nil {
 		t.Errorf("without a key: %v", err)
 	}
 	for i := range 2 { // alice's key, and the operator's
@@ -402,15 +423,15 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 		if _, err := b.Create(t.Context(), "alice", unsigned); !errors.Is(err, ErrSignature) {
 			t.Errorf("a file that only the document names: %v", err)
 		}
-		if err := make(ed25519.Sign(private, f.Manifest()), same); err != nil {
+		if err := signed(ed25519.Sign(private, f.Manifest()), same); err != nil {
 			t.Errorf("signed: %v", err)
 		}
 		for what, err := range map[string]error{
-			"not signed":      make(nil, same),
-			"by another":      make(ed25519.Sign(other, f.Manifest()), same),
-			"another version": make(ed25519.Sign(private, f.Manifest()), func(f *File) { f.Version = "1.1" }),
-			"another file":    make(ed25519.Sign(private, f.Manifest()), func(f *File) { f.SHA256 = strings.Repeat("cd", 32) }),
-			"for older ones":  make(ed25519.Sign(private, f.Manifest()), func(f *File) { f.MinVersion = "" }),
+			"not signed":      signed(nil, same),
+			"by another":      signed(ed25519.Sign(other, f.Manifest()), same),
+			"another version": signed(ed25519.Sign(private, f.Manifest()), func(f *File) { f.Version = "1.1" }),
+			"another file":    signed(ed25519.Sign(private, f.Manifest()), func(f *File) { f.SHA256 = strings.Repeat("cd", 32) }),
+			"for older ones":  signed(ed25519.Sign(private, f.Manifest()), func(f *File) { f.MinVersion = "" }),
 		} {
 			if !errors.Is(err, ErrSignature) {
 				t.Errorf("%s: %v", what, err)
@@ -421,7 +442,7 @@ func TestFilesHaveToBeSignedIfThereIsAKey(t *testing.T) {
 	_, answer := b.asks("a", "start-next", nil)
 	document := answer["execution"].(map[string]any)["jobDocument"].(map[string]any)
 	file := document["files"].([]any)[0].(map[string]any)
-	if document["a"] != 1.0 || file["version"] != "1.2" || file["min_version"] != "1.0" || file["url"] != "https://x/y" {
+	if document["a"] != 1.0 || file["version"] != "1.2" || file["min_version"] != "1.0" || file["url"] != "https://x/y?a=1&b=2" || !strings.Contains(b.told[len(b.told)-1], "a=1&b=2") {
 		t.Errorf("document %v", document)
 	}
 }

@@ -65,7 +65,7 @@ func TestWindowsAreOfTheDayOfTheirZone(t *testing.T) {
 		}
 		return when
 	}
-	night, late := &Window{"02:00", "05:00", "Europe/Berlin"}, &Window{"22:00", "01:30", ""}
+	night, late := &Window{From: "02:00", Until: "05:00", Zone: "Europe/Berlin"}, &Window{From: "22:00", Until: "01:30", Zone: ""}
 	for name, tt := range map[string]struct {
 		w    *Window
 		now  string
@@ -73,7 +73,7 @@ func TestWindowsAreOfTheDayOfTheirZone(t *testing.T) {
 		next string
 	}{
 		"none":                       {nil, "2026-11-26T12:00:00Z", true, ""},
-		"the whole day":              {&Window{"03:00", "03:00", ""}, "2026-11-26T12:00:00Z", true, ""},
+		"the whole day":              {&Window{From: "03:00", Until: "03:00", Zone: ""}, "2026-11-26T12:00:00Z", true, ""},
 		"before":                     {night, "2026-11-26T00:30:00Z", false, "2026-11-26T01:00:00Z"},
 		"in it":                      {night, "2026-11-26T01:00:00Z", true, "2026-11-26T04:00:00Z"},
 		"after":                      {night, "2026-11-26T04:00:00Z", false, "2026-11-27T01:00:00Z"},
@@ -84,6 +84,11 @@ func TestWindowsAreOfTheDayOfTheirZone(t *testing.T) {
 		"between one and the next":   {late, "2026-11-27T12:00:00Z", false, "2026-11-27T22:00:00Z"},
 		"at the end of another year": {late, "2026-12-31T23:59:00Z", true, "2027-01-01T01:30:00Z"},
 	} {
+		if tt.w != nil {
+			if err := tt.w.check(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		open, next := tt.w.at(at(tt.now))
 		got := ""
 		if !next.IsZero() {
@@ -93,7 +98,10 @@ func TestWindowsAreOfTheDayOfTheirZone(t *testing.T) {
 			t.Errorf("%s: %v until %s, want %v until %s", name, open, got, tt.open, tt.next)
 		}
 	}
-	for _, bad := range []Window{{"2", "3", ""}, {"02:00", "25:00", ""}, {"02:00", "03:00", "Mars/Olympus"}, {"02:00", "03:00", "Local"}} {
+	for _, bad := range []Window{
+		{From: "2", Until: "3"}, {From: "02:00", Until: "25:00"}, {From: "02:00", Until: "03:00", Zone: "Mars/Olympus"},
+		{From: "02:00", Until: "03:00", Zone: "Local"},
+	} {
 		if bad.check() == nil {
 			t.Errorf("%v is a window", bad)
 		}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -279,13 +281,41 @@ func (s *Service) settle(ctx context.Context, id string, due time.Time) error {
 
 // withdraw takes a job that is canceled back where it was not begun.
 func (s *Service) withdraw(ctx context.Context, job Job) error {
-	for _, did := range s.those(job.ID, func(Status) bool { return true }) {
+	return together(s.those(job.ID, func(Status) bool { return true }), func(did accounts.Name) error {
 		_, err := s.become(ctx, job.ID, did, Canceled, func(e Execution) bool { return e.Status != InProgress || job.Force })
-		if err != nil {
-			return err
-		}
+		return err
+	})
+}
+
+// workers is for how many devices something is done at once: they share what a change costs on the disk.
+const workers = 16
+
+// together does something for each of some devices. After an error it is not begun for more; the errors are given.
+func together(all []accounts.Name, do func(accounts.Name) error) error {
+	var group sync.WaitGroup
+	var failed atomic.Bool
+	next, errs := make(chan accounts.Name), make([]error, min(workers, len(all)))
+	for i := range errs {
+		group.Go(func() {
+			for did := range next {
+				if errs[i] = do(did); errs[i] != nil {
+					failed.Store(true)
+					break
+				}
+			}
+			for range next { // so that nobody waits for who takes no more
+			}
+		})
 	}
-	return nil
+	for _, did := range all {
+		if failed.Load() {
+			break
+		}
+		next <- did
+	}
+	close(next)
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 // those gives the devices for which a job is not over, and is as it is asked for, in the order of the rollout.
@@ -307,8 +337,9 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 // roll gives a job to n more devices, if that may be now, and says when it is to go on: after wait, if that is not 0.
 func (s *Service) roll(ctx context.Context, job Job, n int, wait time.Duration, now time.Time) (due time.Time, err error) {
 	open, edge := job.Window.at(now)
-	for _, did := range s.those(job.ID, func(status Status) bool { return job.Window != nil && status == Queued }) {
-		if err := s.announceAlone(ctx, did); err != nil { // the window may have opened, or closed
+	if job.Window != nil { // it may have opened, or closed
+		queued := s.those(job.ID, func(status Status) bool { return status == Queued })
+		if err := together(queued, func(did accounts.Name) error { return s.announceAlone(ctx, did) }); err != nil {
 			return due, err
 		}
 	}
@@ -340,19 +371,14 @@ func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error
 	if err != nil {
 		return nothing(err)
 	}
-	for i, did := range s.those(job.ID, func(status Status) bool { return status == Waiting }) {
-		if i == n {
-			break
-		}
+	next := s.those(job.ID, func(status Status) bool { return status == Waiting })
+	return together(next[:min(n, len(next))], func(did accounts.Name) error {
 		still, err := s.remain(ctx, job, did)
 		if err == nil && still {
 			_, err = s.become(ctx, job.ID, did, Queued, func(e Execution) bool { return e.Status == Waiting })
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return err
+	})
 }
 
 // undo clears away jobs that could not be made.

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -183,10 +184,14 @@ func (s *Service) load(ctx context.Context, entry records.Record) error {
 	id := jobIn(entry.ID)
 	job, err := s.job(ctx, id)
 	if errors.Is(err, ErrUnknown) {
-		if err := s.store.RemoveScope(ctx, kindExecution, id); err != nil {
-			return err
+		err := s.store.RemoveScope(ctx, kindExecution, id)
+		if err == nil {
+			err = s.store.Remove(ctx, entry.Key, entry.Rev)
 		}
-		return s.store.Remove(ctx, entry.Key, entry.Rev)
+		if errors.Is(err, ErrUnavailable) { // at the next start, then
+			return nil
+		}
+		return err
 	}
 	if err != nil || job.Ended > 0 {
 		return err
@@ -196,6 +201,7 @@ func (s *Service) load(ctx context.Context, entry records.Record) error {
 		return err
 	}
 	s.open(job, all)
+	s.doubt(func(j Job) bool { return j.ID == id }) // what has changed just before the end, nobody has looked at
 	return nil
 }
 
@@ -216,6 +222,9 @@ func jobOf(r records.Record) (j Job, err error) {
 		return Job{}, fmt.Errorf("job %.80q: %w", r.ID, err)
 	}
 	j.ID, j.Rev, j.due = r.ID, r.Rev, r.Due
+	if j.Window != nil {
+		_ = j.Window.check() // it was good when it was stored; if its zone is known here no more, it is UTC's
+	}
 	return j, nil
 }
 
@@ -270,13 +279,15 @@ func (s *Service) executions(ctx context.Context, job string) (all []Execution, 
 	}
 }
 
-// encoded is a value of ours as JSON.
+// encoded is a value of ours as JSON, as plain as can be: a device need not know that \u0026 is an ampersand.
 func encoded(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		panic(err) // what can be stored was parsed before
 	}
-	return text
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // changes is how often a change is tried that another one was faster than.

@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -60,20 +62,24 @@ type Shelf struct {
 	secret []byte        // of addresses
 	turn   chan struct{} // one at a time adds or removes
 	used   func(ctx context.Context, sha256 string) (bool, error)
+	// writable gives an error when the disk has no room for more.
+	writable func() error
 
-	mu     sync.Mutex            // guards what follows
-	coming map[accounts.Name]int // how many files of somebody are on their way
+	mu      sync.Mutex // guards storing
+	storing map[accounts.Name]bool
 }
 
 // NewShelf makes it. cfg has been validated.
 func NewShelf(cfg ShelfConfig, store records.Store, dir *files.Dir, log *slog.Logger) *Shelf {
-	s := &Shelf{
-		cfg: cfg, store: store, dir: dir, log: log, now: time.Now, turn: make(chan struct{}, 1), coming: map[accounts.Name]int{},
-	}
+	s := &Shelf{cfg: cfg, store: store, dir: dir, log: log, now: time.Now, turn: make(chan struct{}, 1),
+		storing: map[accounts.Name]bool{}, writable: func() error { return nil }}
 	s.used = func(context.Context, string) (bool, error) { return true, nil }
 	s.SetURL(cfg.URL)
 	return s
 }
+
+// SetWritable says who knows whether the disk has room for more. It is called once, before Load.
+func (s *Shelf) SetWritable(writable func() error) { s.writable = writable }
 
 // SetURL says where devices reach the server, if the configuration does not.
 func (s *Shelf) SetURL(base string) {
@@ -83,23 +89,34 @@ func (s *Shelf) SetURL(base string) {
 	s.base.Store(&base)
 }
 
-// Load makes the secret with which addresses are signed, or finds it. It is called once, before anybody arrives.
+// Load finds the secret with which addresses are signed, or makes one; one that cannot be stored is good until the next start. It
+// is called once, before anybody arrives.
 func (s *Shelf) Load(ctx context.Context) error {
 	k := records.Key{Kind: kindSecret, ID: "url"}
-	fresh := make([]byte, sha256.Size)
-	_, _ = rand.Read(fresh) // never fails
-	err := s.store.Put(ctx, records.Record{Key: k, Rev: 1, Body: encoded(fresh)})
-	if err != nil && !errors.Is(err, records.ErrChanged) {
-		return fmt.Errorf("make the secret of addresses: %w", err)
-	}
 	r, err := s.store.Record(ctx, k)
+	if errors.Is(err, records.ErrNone) {
+		r = records.Record{Key: k, Rev: 1, Body: encoded(newSecret())}
+		switch err = s.store.Put(ctx, r); {
+		case errors.Is(err, records.ErrChanged):
+			r, err = s.store.Record(ctx, k)
+		case errors.Is(err, ErrUnavailable):
+			s.log.Warn("the secret of addresses is not stored", "err", err)
+			err = nil
+		}
+	}
 	if err == nil {
 		err = json.Unmarshal(r.Body, &s.secret)
 	}
 	if err != nil {
-		return fmt.Errorf("read the secret of addresses: %w", err)
+		return fmt.Errorf("the secret of addresses: %w", err)
 	}
 	return nil
+}
+
+func newSecret() []byte {
+	secret := make([]byte, sha256.Size)
+	_, _ = rand.Read(secret) // never fails
+	return secret
 }
 
 // MaxFile is how large a file may be.
@@ -112,18 +129,24 @@ type upload struct {
 }
 
 // Put stores a file of somebody's that has this SHA-256; the same again is no other. ErrTooLarge; ErrTooMany: his files are too
-// large together; ErrSum: it is another one.
+// large together, or he stores another one just now; ErrSum: it is another one.
 func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.Reader) (size int64, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("store a file of %s: %w", owner, err)
 		}
 	}()
-	arrived, err := s.comes(owner)
-	if err != nil {
-		return 0, err
+	if sum, err := hex.DecodeString(sum); err != nil || len(sum) != sha256.Size {
+		return 0, ErrSum
 	}
-	defer arrived()
+	if err := s.writable(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	done, ok := s.begin(owner)
+	if !ok {
+		return 0, ErrTooMany
+	}
+	defer done()
 	held, err := s.held(ctx, owner, "")
 	if err != nil {
 		return 0, err
@@ -167,24 +190,19 @@ func (s *Shelf) Put(ctx context.Context, owner accounts.Name, sum string, r io.R
 	return size, s.note(ctx, records.Key{Kind: kindUpload, Scope: string(owner), ID: got}, upload{size, now.UnixMilli()}, now)
 }
 
-// together is how many files somebody may bring at a time.
-const together = 4
-
-// comes counts a file that somebody brings, until the returned function is called. ErrTooMany.
-func (s *Shelf) comes(owner accounts.Name) (arrived func(), err error) {
+// begin lets somebody store one file at a time, so that what is not stored yet has a bound, too.
+func (s *Shelf) begin(owner accounts.Name) (done func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.coming[owner] >= together {
-		return nil, fmt.Errorf("%d at a time: %w", together, ErrTooMany)
+	if s.storing[owner] {
+		return nil, false
 	}
-	s.coming[owner]++
+	s.storing[owner] = true
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.coming[owner]--; s.coming[owner] == 0 {
-			delete(s.coming, owner)
-		}
-	}, nil
+		delete(s.storing, owner)
+	}, true
 }
 
 // held is how large the files of somebody are together, but for one.
@@ -247,22 +265,12 @@ func (s *Shelf) drop(ctx context.Context, sum string) error {
 }
 
 func (s *Shelf) dropInTurn(ctx context.Context, sum string) error {
-	var after records.Key
-	for {
-		some, err := s.store.All(ctx, kindUpload, after, page)
-		if err != nil {
+	for r, err := range s.uploads(ctx) {
+		if err != nil || r.ID == sum {
 			return err
 		}
-		for _, r := range some {
-			if r.ID == sum {
-				return nil
-			}
-			after = r.Key
-		}
-		if len(some) < page {
-			return s.dir.Remove(sum)
-		}
 	}
+	return s.dir.Remove(sum)
 }
 
 // Use says how large a file is that an account has stored, and keeps it for as long as one that nobody needs. ErrNoFile.
@@ -304,6 +312,28 @@ func (s *Shelf) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// uploads gives what everybody has stored. It ends after an error.
+func (s *Shelf) uploads(ctx context.Context) iter.Seq2[records.Record, error] {
+	return func(yield func(records.Record, error) bool) {
+		for after := (records.Key{}); ; {
+			some, err := s.store.All(ctx, kindUpload, after, page)
+			if err != nil {
+				yield(records.Record{}, err)
+				return
+			}
+			for _, r := range some {
+				if !yield(r, nil) {
+					return
+				}
+				after = r.Key
+			}
+			if len(some) < page {
+				return
+			}
+		}
+	}
 }
 
 // clear removes what is due and is not used, and looks at the rest again later.
@@ -407,8 +437,8 @@ func (s *Shelf) open(sum string) (io.ReadSeekCloser, error) {
 // MaxChunk is how large a part of a file may be that a device asks for over MQTT, in bytes.
 const MaxChunk = 256 << 10
 
-// Chunk gives a part of the file that a device has to load next: that of this number if all have this size. It is empty behind the
-// end of the file. ErrMalformed, ErrNoFile.
+// Chunk gives a part of the file that a device has to load next: that of this number if all have this size. It is empty behind
+// the end of the file. ErrMalformed, ErrNoFile.
 func (s *Service) Chunk(ctx context.Context, did accounts.Name, number, size int64) ([]byte, error) {
 	if size < 1 || size > MaxChunk || number < 0 {
 		return nil, fmt.Errorf("chunk %d of %d bytes: %w", number, size, ErrMalformed)
@@ -432,8 +462,11 @@ func (s *Service) Chunk(ctx context.Context, did accounts.Name, number, size int
 	return chunk, errors.Join(err, file.Close())
 }
 
-// ParseChunkSize reads the payload of a request for a part.
+// ParseChunkSize reads the payload of a request for a part; an empty one asks for the largest.
 func ParseChunkSize(payload []byte) (int64, error) {
+	if len(payload) == 0 {
+		return MaxChunk, nil
+	}
 	size, err := strconv.ParseInt(strings.TrimSpace(string(payload)), 10, 32)
 	if err != nil || size < 1 || size > MaxChunk {
 		return 0, fmt.Errorf("chunk size %.20q: %w", payload, ErrMalformed)

@@ -33,7 +33,7 @@ func sumOf(text string) string {
 func TestFilesThatComeTogetherAreBoundedTogether(t *testing.T) {
 	b := newBench(t, "a")
 	s := b.shelved(b.store, files.In(filepath.Join(t.TempDir(), "files")))
-	const many = together + 2
+	const many = 6
 	var ends []io.Closer
 	results := make(chan error, many)
 	for i := range many {

@@ -28,10 +28,12 @@ type Homes struct {
 	things *devices.Things
 	now    func() time.Time
 	log    *slog.Logger
+	ended  func(ctx context.Context, home string) error // nil: nobody wants to know
 
 	mu      sync.Mutex // guards what follows
 	known   map[string]known
-	changes uint64 // grows with each change: what was read before one is not remembered after it
+	watch   func(home string) // nil: nobody wants to know
+	changes uint64            // grows with each change: what was read before one is not remembered after it
 }
 
 // known is who is what in a home.
@@ -48,14 +50,35 @@ func NewHomes(ch *chat.Service, things *devices.Things, now func() time.Time, lo
 	return h
 }
 
+// OnEnd has f called when there is nobody in a home any more, or may be. It is called once, before anything else is.
+func (h *Homes) OnEnd(f func(ctx context.Context, home string) error) { h.ended = f }
+
 // changed forgets what is known of a home, and has those told who look at its things.
 func (h *Homes) changed(ctx context.Context, c chat.Conversation) {
 	h.mu.Lock()
 	delete(h.known, string(c))
 	h.changes++
 	h.mu.Unlock()
+	if h.watch != nil {
+		h.watch(string(c))
+	}
 	if err := h.things.HomeChanged(ctx, string(c)); err != nil && ctx.Err() == nil {
 		h.log.Warn("who looks at things was not told that a home has changed", "conversation", c, "err", err)
+	}
+	h.end(ctx, c)
+}
+
+// end tells who wants to know that a home has ended, if it has.
+func (h *Homes) end(ctx context.Context, c chat.Conversation) {
+	if h.ended == nil {
+		return
+	}
+	roles, err := h.roles(ctx, string(c))
+	if err == nil && len(roles) == 0 {
+		err = h.ended(ctx, string(c))
+	}
+	if err != nil && ctx.Err() == nil {
+		h.log.Warn("what a home had is left behind", "conversation", c, "err", err)
 	}
 }
 

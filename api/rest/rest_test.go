@@ -96,11 +96,14 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 	n := &node{t: t, store: store, commits: &commits{Store: store.Chat()}, log: new(bytes.Buffer)}
 	n.acc = accounts.New(cfg, store.Accounts(), quiet)
 	things := devices.NewThings(store.Devices(), time.Now, quiet)
+	work := devices.New(devices.DefaultConfig(), store.Devices(), things, quiet)
 	rooms := api.Rooms{
 		Accounts: n.acc, Chat: chat.New(chat.DefaultConfig(), n.commits, n.acc, nobodyListens{}, quiet),
 		Sessions: sessions.New(sessions.DefaultConfig(), store.Sessions(), nil, quiet),
-		Things:   things, Devices: devices.New(devices.DefaultConfig(), store.Devices(), things, quiet),
-		Jobs: jobs.NewService(jobs.DefaultConfig(), store.Records(), things, nil, nil, quiet),
+		Things:   things, Devices: work, Claims: devices.NewClaims(things, n.acc, store.Records(), time.Now),
+		Factory:   devices.NewFactory(things, work, n.acc, store.Records(), time.Now),
+		Telemetry: devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, quiet),
+		Jobs:      jobs.NewService(jobs.DefaultConfig(), store.Records(), things, nil, nil, quiet),
 	}
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)

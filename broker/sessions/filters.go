@@ -21,8 +21,8 @@ func hasWildcard(filter string) bool {
 func Matches(filter, topic string) bool { return matches(filter, topic) }
 
 func matches(filter, topic string) bool {
-	if strings.HasPrefix(topic, "$") && !strings.HasPrefix(filter, "$") {
-		return filter == topic
+	if aside(topic) && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
+		return false
 	}
 	f, t, moreF, moreT := filter, topic, true, true
 	for moreF {

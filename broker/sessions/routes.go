@@ -110,7 +110,7 @@ func (x *Routes) Match(topic string, into []Subscriber) (out []Subscriber, filte
 	}
 	if x.inTree.Load() > 0 {
 		x.mu.RLock()
-		into, filters = x.tree.match(topic, true, strings.HasPrefix(topic, "$"), into, filters)
+		into, filters = x.tree.match(topic, true, aside(topic), into, filters)
 		x.mu.RUnlock()
 	}
 	return into, filters
@@ -171,7 +171,7 @@ func (x *Routes) matchShapes(topic string, into []Subscriber, filters int) ([]Su
 		level, rest, _ = strings.Cut(rest, "/")
 		sums[i+1] = sums[i].plus(x.level[i].of(level))
 	}
-	reserved := strings.HasPrefix(topic, "$") // not for wildcards at the first level (MQTT 5, 4.7.2)
+	reserved := aside(topic)
 	for _, kept := range [2][]keptShape{exact, open} {
 		for i := range kept {
 			if s := &kept[i]; !reserved || !s.startsWild() {

@@ -131,6 +131,18 @@ job.remove         no_job     no_job     no_job     no_job     no_job     401   
 job.list           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 job.key            ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 
+loc.share          bad        ok         no_right   blocked    blocked    401        401        no_right   401        no_right   gone       no_conv    no_conv
+loc.unshare        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.shares         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.last           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.history        ok         no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
+geo.near           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+geo.watch          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+geo.unwatch        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+fence.put          ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+fence.list         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+fence.remove       no_place   no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
+
 admin/user.add     no_right no_right   no_right   no_right   no_right   401       401     taken      401      no_right   no_right   no_right   no_right
 admin/user.passwd  no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
 admin/user.list    no_right no_right   no_right   no_right   no_right   401       401     ok         401      no_right   no_right   no_right   no_right
@@ -166,7 +178,7 @@ admin/fleet.remove no_right no_right no_right no_right no_right 401 401 no_devic
 admin/fleet.grant no_right no_right no_right no_right no_right 401 401 no_device 401 no_right no_right no_right no_right
 admin/fleet.batch.add no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
 admin/fleet.batch.list no_right no_right no_right no_right no_right 401 401 ok 401 no_right no_right no_right no_right
-admin/fleet.batch.end no_right no_right no_right no_right no_right 401 401 bad 401 no_right no_right no_right no_right
+admin/fleet.batch.end no_right no_right no_right no_right no_right 401 401 gone 401 no_right no_right no_right no_right
 admin/store.checkpoint no_right no_right no_right no_right   no_right   401       401     no_right   401      no_right   no_right   no_right   no_right
 
 Send               ok       ok         no_right   blocked    blocked    401       401     no_right   401      no_right   gone       no_conv    no_conv
@@ -287,6 +299,18 @@ var inputs = map[string]func(c *cell) M{
 	"admin/job.executions": noJob,
 	"admin/job.cancel":     noJob,
 	"admin/job.remove":     noJob,
+
+	"loc.share":   func(c *cell) M { return M{"to": c.other} },
+	"loc.unshare": func(c *cell) M { return M{"to": c.other} },
+	"loc.last":    func(c *cell) M { return M{"who": c.other} },
+	"loc.history": func(c *cell) M { return M{"who": c.other, "device": "phone"} },
+	"geo.near":    func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"geo.watch":   func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"geo.unwatch": func(*cell) M { return M{"id": "w"} },
+	"fence.put": func(*cell) M {
+		return M{"name": "F.", "points": []M{{"lat": 1, "lon": 2}}, "radius": 100}
+	},
+	"fence.remove": func(*cell) M { return M{"id": "none"} },
 
 	"admin/user.add":      func(c *cell) M { return M{"name": c.other, "password": Password} },
 	"admin/user.passwd":   func(c *cell) M { return M{"name": c.other, "password": Password} },

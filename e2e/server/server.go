@@ -103,6 +103,8 @@ type process struct {
 type addresses struct {
 	MQTT string `json:"mqtt"`
 	HTTP string `json:"http"`
+	// MQTTS is empty unless an option has the server listen for MQTT over TLS.
+	MQTTS string `json:"mqtts"`
 }
 
 // Option changes how a server is run.
@@ -276,6 +278,9 @@ func (s *Server) MQTT() string { return s.running().addr.MQTT }
 
 // HTTP gives the address for HTTP.
 func (s *Server) HTTP() string { return s.running().addr.HTTP }
+
+// MQTTS gives the address for MQTT over TLS, host:port; empty if there is none.
+func (s *Server) MQTTS() string { return s.running().addr.MQTTS }
 
 // PID gives the process id.
 func (s *Server) PID() int { return s.running().cmd.Process.Pid }

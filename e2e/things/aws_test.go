@@ -22,10 +22,19 @@ type sdk struct {
 func (h *home) sdk(did, client string) *sdk {
 	h.t.Helper()
 	s := h.as(did, client)
-	host, port, _ := net.SplitHostPort(s.Addr)
-	number, _ := strconv.Atoi(port)
-	p, err := clients.AWSIoT.Start(h.t.Context(), m{
-		"host": host, "port": number, "user": s.User, "password": s.Password, "client": client, "thing": did})
+	return h.startSDK(s.Addr, m{"user": s.User, "password": s.Password, "client": client, "thing": did})
+}
+
+// startSDK has it connect to an address with what it is told.
+func (h *home) startSDK(addr string, told m) *sdk {
+	h.t.Helper()
+	host, port, _ := net.SplitHostPort(addr)
+	if told["ca"] != nil {
+		host = "localhost" // certificates are of names
+	}
+	told["host"] = host
+	told["port"], _ = strconv.Atoi(port)
+	p, err := clients.AWSIoT.Start(h.t.Context(), told)
 	if err != nil {
 		h.t.Fatal(err)
 	}

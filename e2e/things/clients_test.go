@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/magpie-im/magpie/e2e/clients"
 	"github.com/magpie-im/magpie/e2e/server"
@@ -32,16 +33,30 @@ func (h *home) listen(c clients.Client, who, client string, filters ...string) *
 // hears waits for a document on a topic for which ok holds; what comes before it there is passed over.
 func (e *ear) hears(topic string, ok func(m) bool) m {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), server.Deadline)
+	doc, before, err := e.wait(server.Deadline, topic, ok)
+	if err != nil {
+		e.t.Fatalf("nothing as wanted on %s: %v; before: %q", topic, err, before)
+	}
+	return doc
+}
+
+// heard is whether it hears that within a time.
+func (e *ear) heard(within time.Duration, topic string, ok func(m) bool) bool {
+	e.t.Helper()
+	_, _, err := e.wait(within, topic, ok)
+	return err == nil
+}
+
+func (e *ear) wait(within time.Duration, topic string, ok func(m) bool) (doc m, before []string, err error) {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.t.Context(), within)
 	defer cancel()
-	var before []string
 	got, was := e.others[topic]
 	delete(e.others, topic)
 	for {
 		if !was {
-			var err error
 			if got, err = e.Next(ctx); err != nil {
-				e.t.Fatalf("nothing as wanted on %s: %v; before: %q", topic, err, before)
+				return nil, before, err
 			}
 		}
 		was = false
@@ -49,7 +64,7 @@ func (e *ear) hears(topic string, ok func(m) bool) m {
 		if got.Topic != topic && (!strings.HasSuffix(topic, "+") || !strings.HasPrefix(got.Topic, topic[:len(topic)-1])) {
 			e.others[got.Topic] = got
 		} else if doc := parse(e.t, got.Payload); ok == nil || ok(doc) {
-			return doc
+			return doc, before, nil
 		}
 	}
 }

@@ -1,7 +1,15 @@
 package things
 
 import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/magpie-im/magpie/e2e/clients"
@@ -97,4 +105,110 @@ func TestJobsWithTheSDKOfAWS(t *testing.T) {
 	x.want("next of who comes back", at(x.hears("next")["next"], "execution", "jobId"), again)
 	x.does("job", m{"jobId": again, "status": "SUCCEEDED"})
 	h.becomes(again, "COMPLETED", m{"SUCCEEDED": 1})
+}
+
+// request makes one over HTTP, and gives the answer.
+func request(t *testing.T, method, url, body string, header m) (status int, answer string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range header {
+		r.Header.Set(name, fmt.Sprint(value))
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// Firmware is stored, signed, and loaded by a device: over HTTP, also on from where it broke off, and over MQTT in pieces. What is not
+// signed with the key of who makes the job never comes to a device.
+func TestFirmwareComesToADevice(t *testing.T) {
+	c := clients.Mosquitto5
+	c.Need(t)
+	h := begin(t)
+	content := strings.Repeat("firmware ", 1000)
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+	store := func(who, sum, body string) int {
+		status, _ := request(t, http.MethodPut, "http://"+h.HTTP()+"/files/"+sum, body, m{"Authorization": "Bearer " + h.Token(who)})
+		return status
+	}
+	for who, want := range map[string]int{"alice": http.StatusOK, "carol": http.StatusForbidden} {
+		if status := store(who, sum, content); status != want {
+			t.Errorf("%s stores it: %d, want %d", who, status, want)
+		}
+	}
+	if status := store("alice", sum, "something else"); status != http.StatusBadRequest {
+		t.Errorf("another file of this sum: %d", status)
+	}
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Call("alice", "job.key", m{"key": base64.StdEncoding.EncodeToString(public)}, nil)
+	manifest := fmt.Sprintf("magpie-file-1\nlamp.bin\n1.2.0\n1.0.0\n%d\n%s\n", len(content), sum)
+	file := m{"name": "lamp.bin", "version": "1.2.0", "min_version": "1.0.0", "sha256": sum,
+		"sig": base64.StdEncoding.EncodeToString(ed25519.Sign(private, []byte(manifest+"!")))}
+	update := m{"devices": []string{h.lamp}, "document": m{"operation": "update"}, "files": []m{file}}
+	var refused *server.RefusalError
+	if err := h.TryCall("alice", "job.create", update, nil); !errors.As(err, &refused) || refused.Status != http.StatusForbidden {
+		t.Errorf("with a bad signature: %v", err)
+	}
+	sig := base64.StdEncoding.EncodeToString(ed25519.Sign(private, []byte(manifest)))
+	file["sig"] = sig
+	job := h.job(update)
+
+	lamp := h.listen(c, h.lamp, "lamp", "$aws/things/lamp/jobs/notify-next")
+	told := lamp.hears("$aws/things/lamp/jobs/notify-next", nil)
+	files, _ := at(told, "execution", "jobDocument", "files").([]any)
+	if len(files) != 1 || at(files[0], "sig") != sig || at(files[0], "sha256") != sum || at(files[0], "min_version") != "1.0.0" {
+		t.Fatalf("told %v", told)
+	}
+	url := at(files[0], "url").(string)
+	if status, got := request(t, http.MethodGet, url, "", nil); status != http.StatusOK || got != content {
+		t.Errorf("the whole: %d, %d bytes", status, len(got))
+	}
+	resumed := m{"Range": "bytes=5000-", "If-Range": `"` + sum + `"`}
+	if status, got := request(t, http.MethodGet, url, "", resumed); status != http.StatusPartialContent || got != content[5000:] {
+		t.Errorf("the rest: %d, %d bytes", status, len(got))
+	}
+	if status, _ := request(t, http.MethodGet, strings.Replace(url, "did=lamp", "did=lump", 1), "", nil); status != http.StatusNotFound {
+		t.Errorf("at an address that is not signed: %d", status)
+	}
+
+	pieces, err := c.Listen(t.Context(), h.as(h.lamp, "pieces"), 1, "v2/fw/response/+/chunk/+")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pieces.Kill)
+	var got strings.Builder
+	for i := 0; ; i++ {
+		topic := fmt.Sprintf("1/chunk/%d", i)
+		ask := clients.Message{Topic: "v2/fw/request/" + topic, Payload: []byte("4000"), QoS: 1}
+		if err := c.Send(t.Context(), h.as(h.lamp, "asks"), ask); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), server.Deadline)
+		piece, err := pieces.Next(ctx)
+		cancel()
+		if err != nil || piece.Topic != "v2/fw/response/"+topic {
+			t.Fatalf("piece %d: %s, %v", i, piece.Topic, err)
+		}
+		if len(piece.Payload) == 0 {
+			break
+		}
+		got.Write(piece.Payload)
+	}
+	if got.String() != content {
+		t.Errorf("in pieces: %d bytes", got.Len())
+	}
+	h.send(c, h.lamp, "done", "$aws/things/lamp/jobs/"+job+"/update", m{"status": "SUCCEEDED"})
+	h.becomes(job, "COMPLETED", m{"SUCCEEDED": 1})
 }

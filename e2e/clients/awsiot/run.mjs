@@ -1,20 +1,30 @@
 // aws-iot-device-sdk-v2 as a client for the end-to-end tests: what a device of AWS IoT does with its shadows and
-// jobs. The first
-// argument is JSON: host, port, user, password, client and thing. Lines of its standard input are {"do", ...} in JSON, and a
+// jobs, and to become one. The first
+// argument is JSON: host, port, user, password, client and thing; or ca, cert and
+// key, which are files, in the place of user and password. Lines of its standard input are {"do", ...} in JSON, and a
 // line of JSON is printed for each: what came of it. What its streams say is printed as it comes.
 import { createInterface } from 'node:readline'
 import iot from 'aws-iot-device-sdk-v2'
 
-const { mqtt5, iotshadow, iotjobs } = iot
-const { host, port, user, password, client, thing } = JSON.parse(process.argv[2])
+const { mqtt5, iotshadow, iotjobs, iotidentity } = iot
+const { host, port, user, password, client, thing, ca, cert, key } = JSON.parse(process.argv[2])
 const say = (line) => console.log(JSON.stringify(line))
 
-const connection = new mqtt5.Mqtt5Client({
+function withCertificate() {
+  const builder = iot.iot.AwsIotMqtt5ClientConfigBuilder.newDirectMqttBuilderWithMtlsFromPath(host, cert, key)
+  builder.withPort(port).withCertificateAuthorityFromPath(undefined, ca)
+  builder.withConnectProperties({ clientId: client, keepAliveIntervalSeconds: 60 })
+  return builder.build()
+}
+
+const withPassword = () => ({
   hostName: host,
   port,
   connectProperties: { clientId: client, keepAliveIntervalSeconds: 60, username: user, password },
   sessionBehavior: mqtt5.ClientSessionBehavior.Clean,
 })
+
+const connection = new mqtt5.Mqtt5Client(cert ? withCertificate() : withPassword())
 connection.on('connectionFailure', (event) => say({ failed: String(event.error) }))
 connection.on('connectionSuccess', () => say({ connected: true }))
 connection.start()
@@ -24,6 +34,7 @@ const options = {
   operationTimeoutInSeconds: 30,
 }
 const shadows = iotshadow.IotShadowClientv2.newFromMqtt5(connection, options)
+const identity = iotidentity.IotIdentityClientv2.newFromMqtt5(connection, options)
 const jobs = iotjobs.IotJobsClientv2.newFromMqtt5(connection, options)
 
 const requests = {
@@ -34,6 +45,9 @@ const requests = {
   start: (r) => jobs.startNextPendingJobExecution(r),
   describe: (r) => jobs.describeJobExecution(r),
   job: (r) => jobs.updateJobExecution(r),
+  csr: (r) => identity.createCertificateFromCsr(r),
+  keys: (r) => identity.createKeysAndCertificate(r),
+  register: (r) => identity.registerThing(r),
 }
 
 const streams = {

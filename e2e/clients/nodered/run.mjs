@@ -1,13 +1,14 @@
 // Node-RED without its editor, for the end-to-end tests. The first argument is JSON: dir, where it keeps its things, and
 // host, port, user and password of the broker. Its flows give what comes at nr/in/{3,5} out at nr/out/{3,5}, through one
-// broker node for each version of the protocol, and answer requests of MQTT 5 at nr/ask. It prints "started", and what it
+// broker node for each version of the protocol, and answer requests of MQTT 5 at nr/ask. With home, a version, they are those of
+// somebody's home instead: when a device says that something moves, the lamp is to be on. It prints "started", and what it
 // complains about goes to standard error. Nothing of it listens, and nothing asks for news of it.
 import { createServer } from 'node:http'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import RED from 'node-red'
 
-const { dir, host, port, user, password } = JSON.parse(process.argv[2])
+const { dir, host, port, user, password, home } = JSON.parse(process.argv[2])
 
 const broker = (version) => ({
   id: 'broker' + version,
@@ -61,7 +62,21 @@ const output = (id, version, topic) => ({
   broker: 'broker' + version,
   wires: [],
 })
-const flows = [
+const atHome = (version) => [
+  { id: 'flow', type: 'tab', label: 'home' },
+  { ...broker(version), birthTopic: '', willTopic: '' },
+  { ...input('events', version, 'dev/+/event/out', 'moved'), qos: '1', datatype: 'json' },
+  {
+    id: 'moved',
+    type: 'function',
+    z: 'flow',
+    func: 'if (msg.payload.type === "motion") return { payload: { power: "on", why: msg.payload.id }, qos: 1 }',
+    outputs: 1,
+    wires: [['lamp']],
+  },
+  output('lamp', version, 'dev/lamp/set'),
+]
+const echo = [
   { id: 'flow', type: 'tab', label: 'echo' },
   broker(3),
   broker(5),
@@ -80,6 +95,7 @@ const flows = [
   },
   output('answer', 5, ''),
 ]
+const flows = home ? atHome(home) : echo
 const credentials = { broker3: { user, password }, broker5: { user, password } }
 
 mkdirSync(dir, { recursive: true })

@@ -1,0 +1,268 @@
+package automations
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
+)
+
+// Scene is what some devices are to be, and to do, at once or one after the other.
+type Scene struct {
+	Home  string        `json:"-"`
+	ID    string        `json:"-"`
+	Title string        `json:"title,omitempty"`
+	Order bool          `json:"order,omitempty"` // a step begins when the one before is over
+	Steps []SceneStep   `json:"steps"`
+	Owner accounts.Name `json:"owner"` // who has saved it last
+	Saved int64         `json:"saved"`
+	Rev   uint64        `json:"-"`
+}
+
+// SceneStep is what one device is to do (Name), or to be (Desired).
+type SceneStep struct {
+	Device  accounts.Name   `json:"did"`
+	Name    string          `json:"name,omitempty"`
+	Args    json.RawMessage `json:"args,omitempty"`
+	TTL     float64         `json:"ttl,omitempty"`     // seconds
+	Timeout float64         `json:"timeout,omitempty"` // seconds
+	Key     string          `json:"key,omitempty"`
+	Desired json.RawMessage `json:"desired,omitempty"`
+
+	call   devices.Call
+	desire devices.ShadowUpdate
+}
+
+const maxSceneSteps = 50
+
+// SceneRun is what becomes of a scene that somebody has run.
+type SceneRun struct {
+	Run   string
+	Home  string
+	Scene string
+	Title string
+	By    accounts.Name
+	Seq   uint64 // of the message in the home that says so
+	Steps []SceneResult
+}
+
+// SceneResult is what becomes of a step: State is "waiting", "set", or that of a command; or else there is an Err.
+type SceneResult struct {
+	Device accounts.Name `json:"did"`
+	State  string        `json:"s"`
+	Err    string        `json:"err,omitempty"`
+	CID    string        `json:"cid,omitempty"`
+}
+
+// Final says whether nothing follows.
+func (r SceneResult) Final() bool {
+	return r.Err != "" || r.State == stateSet || r.State != stateWaiting && devices.CommandState(r.State).Final()
+}
+
+const (
+	stateWaiting = "waiting"
+	stateSet     = "set" // it was told what it should be
+)
+
+// prepare checks the steps, and makes what is done out of them.
+func (x *Scene) prepare() error {
+	if !validLabel(x.Title, maxTitle) {
+		return fault("title", "it has more than %d bytes, or characters that cannot be seen", maxTitle)
+	}
+	if n := len(x.Steps); n == 0 || n > maxSceneSteps {
+		return fault("steps", "there have to be 1 to %d", maxSceneSteps)
+	}
+	size := 0
+	for i := range x.Steps {
+		st := &x.Steps[i]
+		at := fmt.Sprintf("steps.%d", i)
+		a := Action{
+			Do: doCommand, Device: st.Device, Name: st.Name, Args: st.Args, TTL: st.TTL, Timeout: st.Timeout, Key: st.Key,
+			Desired: st.Desired,
+		}
+		if st.Desired != nil {
+			a.Do = doDesired
+		}
+		if extra := a.extra(); extra != "" || st.Desired != nil && st.Name != "" {
+			return fault(at, "either \"desired\" or \"name\", with what belongs to a command, has to be there")
+		}
+		var err error
+		if st.Desired != nil {
+			st.desire, err = desiredOf(at, a)
+		} else {
+			st.call, err = callOf(at, a)
+		}
+		if err != nil {
+			return err
+		}
+		size += len(st.Args) + len(st.Desired)
+	}
+	if size > maxDefinition {
+		return fault("steps", "they have more than %d bytes", maxDefinition)
+	}
+	return nil
+}
+
+// ParseSteps reads the steps of a scene. An error is a *Fault.
+func ParseSteps(text []byte) (steps []SceneStep, err error) {
+	err = decodeStrictly(text, &steps)
+	return steps, err
+}
+
+func (s *Service) loadScene(r records.Record) error {
+	x := &Scene{}
+	if err := json.Unmarshal(r.Body, x); err != nil {
+		return err
+	}
+	x.Home, x.ID, x.Rev = r.Scope, r.ID, r.Rev
+	if err := x.prepare(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scenes[key{r.Scope, r.ID}] = x
+	return nil
+}
+
+// PutScene makes or replaces a scene: members do, their own, and admins all. A *Fault says what is wrong with it. ErrTooMany.
+func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Scene, error) {
+	if x.ID == "" {
+		x.ID = newID()
+	}
+	before, err := s.mayChangeScene(ctx, who, x.Home, x.ID)
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		return Scene{}, err
+	}
+	if !validID(x.ID) {
+		return Scene{}, fault("id", "it has 1 to %d of a-z, 0-9, - and _", maxID)
+	}
+	if err := x.prepare(); err != nil {
+		return Scene{}, err
+	}
+	for i, st := range x.Steps {
+		switch _, err := s.things.May(ctx, who, st.Device, devices.VerbSee); {
+		case err != nil && isRefusal(err):
+			return Scene{}, fault(fmt.Sprintf("steps.%d", i), "there is no device %s, or you may not see it", st.Device)
+		case err != nil:
+			return Scene{}, err
+		}
+	}
+	if before == nil && s.countScenes(x.Home) >= s.cfg.PerHome {
+		return Scene{}, fmt.Errorf("scenes of %s: %w", x.Home, ErrTooMany)
+	}
+	x.Owner, x.Saved, x.Rev = who, s.now().UnixMilli(), 1
+	if before != nil {
+		x.Rev = before.Rev + 1
+	}
+	body, err := json.Marshal(x)
+	if err != nil {
+		return Scene{}, fmt.Errorf("scene %s of %s: %w", x.ID, x.Home, err)
+	}
+	k := records.Key{Kind: kindScene, Scope: x.Home, ID: x.ID}
+	if err := s.store.Put(ctx, records.Record{Key: k, Rev: x.Rev, Body: body}); err != nil {
+		if errors.Is(err, records.ErrChanged) { // somebody else was faster
+			err = ErrUnavailable
+		}
+		return Scene{}, fmt.Errorf("put scene %s of %s: %w", x.ID, x.Home, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scenes[key{x.Home, x.ID}] = &x
+	return x, nil
+}
+
+func (s *Service) countScenes(home string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.scenes {
+		if k.home == home {
+			n++
+		}
+	}
+	return n
+}
+
+// mayChangeScene gives a scene that somebody may change. ErrUnknown: there is none, and he may make one.
+func (s *Service) mayChangeScene(ctx context.Context, who accounts.Name, home, id string) (*Scene, error) {
+	role, err := s.member(ctx, who, home)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	x := s.scenes[key{home, id}]
+	s.mu.Unlock()
+	switch {
+	case x == nil:
+		return nil, fmt.Errorf("scene %.80q of %s: %w", id, home, ErrUnknown)
+	case x.Owner != who && !manages(role):
+		return nil, fmt.Errorf("scene %s of %s: %w", id, x.Owner, ErrNoRight)
+	}
+	return x, nil
+}
+
+// Scenes gives the scenes of a home, in the order of their ids. Guests are given what they are called, and not what they do.
+func (s *Service) Scenes(ctx context.Context, who accounts.Name, home string) ([]Scene, error) {
+	role, err := s.role(ctx, who, home)
+	if err != nil {
+		return nil, err
+	}
+	all := []Scene{}
+	s.mu.Lock()
+	for k, x := range s.scenes {
+		if k.home == home {
+			all = append(all, x.as(role))
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b Scene) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// as is the scene as somebody sees it.
+func (x *Scene) as(role devices.HomeRole) Scene {
+	out := *x
+	if role == devices.HomeGuest {
+		out.Steps = nil
+	}
+	return out
+}
+
+// Scene gives a scene.
+func (s *Service) Scene(ctx context.Context, who accounts.Name, home, id string) (Scene, error) {
+	role, err := s.role(ctx, who, home)
+	if err != nil {
+		return Scene{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.scenes[key{home, id}]
+	if x == nil {
+		return Scene{}, fmt.Errorf("scene %.80q of %s: %w", id, home, ErrUnknown)
+	}
+	return x.as(role), nil
+}
+
+// RemoveScene forgets a scene. One that runs goes on.
+func (s *Service) RemoveScene(ctx context.Context, who accounts.Name, home, id string) error {
+	x, err := s.mayChangeScene(ctx, who, home, id)
+	if err != nil {
+		return err
+	}
+	k := records.Key{Kind: kindScene, Scope: home, ID: id}
+	if err := s.store.Remove(ctx, k, x.Rev); err != nil {
+		if errors.Is(err, records.ErrChanged) {
+			err = ErrUnavailable
+		}
+		return fmt.Errorf("remove scene %s of %s: %w", id, home, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.scenes, key{home, id})
+	return nil
+}

@@ -1,0 +1,334 @@
+// Package bridges knows what is behind devices that speak for others in a home: it hears what they publish on the topics of the home,
+// makes things of the devices that they describe, keeps their shadows, and publishes what people want of them. The other way
+// round it describes the things of a home to what looks after that, as Home Assistant does.
+//
+// What a bridge has said of its devices is kept, so that they are known after a restart before it says it again. What it says of
+// their state is not: that is in their shadows.
+package bridges
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/devices/dialects"
+	"github.com/magpie-im/magpie/records"
+)
+
+// Bounds.
+const (
+	workers    = 4    // that bridges are listened to by
+	waiting    = 256  // messages that may wait for each of them
+	maxDevices = 500  // behind one bridge
+	maxParts   = 4000 // of what one bridge has said of them
+)
+
+// Mounts are the topics of homes. Safe for concurrent use.
+type Mounts interface {
+	// Publish publishes to a topic of a home, and says whether somebody subscribes to it.
+	Publish(ctx context.Context, home string, m Message) (heard bool, err error)
+	// Leave ends the sessions of a device, with what they subscribe to.
+	Leave(ctx context.Context, did accounts.Name) error
+}
+
+// Message is something to be published.
+type Message struct {
+	Topic   string
+	Payload []byte
+	Retain  bool
+	Expires time.Time // it is not delivered from then on; zero: it is whenever it can be
+}
+
+// Accounts makes and ends the accounts of devices. They are there so that nobody else gets their names: nobody logs in with them.
+type Accounts interface {
+	AddDevice(ctx context.Context, did string, owner accounts.Name) (secret string, err error)
+	DeleteDevice(ctx context.Context, did accounts.Name) error
+	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
+}
+
+// Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to devices
+// behind bridges nothing else leads. Make one with New, and keep Run running.
+type Service struct {
+	things   *devices.Things
+	work     *devices.Service
+	accounts Accounts
+	records  records.Store
+	mounts   Mounts
+	next     devices.Router
+	log      *slog.Logger
+
+	tasks [workers]chan task
+
+	mu      sync.Mutex // guards what follows
+	bridges map[accounts.Name]*bridge
+	behind  map[accounts.Name]place // devices behind bridges
+	spots   map[spot]bool           // that Home Assistant is to be told of; true: also if it knows
+	wake    chan struct{}
+
+	shows atomic.Bool // something looks after a home, or has
+}
+
+// place is where a device is.
+type place struct {
+	bridge accounts.Name
+	local  string
+}
+
+// task is something to be done about a bridge, after what was to be done before.
+type task struct {
+	bridge accounts.Name
+	do     func(ctx context.Context) error
+}
+
+// New makes the service, and has it hear of changes of things.
+func New(
+	things *devices.Things, work *devices.Service, acc Accounts, store records.Store, mounts Mounts, next devices.Router, log *slog.Logger,
+) *Service {
+	s := &Service{
+		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
+		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{}, wake: make(chan struct{}, 1),
+	}
+	for i := range s.tasks {
+		s.tasks[i] = make(chan task, waiting)
+	}
+	things.OnChange(s.thingChanged)
+	return s
+}
+
+// kindBehind are records of the devices behind a bridge, kindPart those of what it has said of them.
+const (
+	kindBehind = "behind"
+	kindPart   = "part"
+)
+
+// Load takes up what bridges have said. It is called once, before anybody arrives.
+func (s *Service) Load(ctx context.Context) error {
+	err := s.each(ctx, kindBehind, func(r records.Record) error {
+		var d device
+		if err := json.Unmarshal(r.Body, &d); err != nil {
+			return err
+		}
+		d.rev = r.Rev
+		b := s.bridge(accounts.Name(r.Scope))
+		b.devices[d.Local] = &d
+		if d.Device != "" {
+			s.behind[d.Device] = place{b.did, d.Local}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("take up devices behind bridges: %w", err)
+	}
+	err = s.each(ctx, kindPart, func(r records.Record) error {
+		var m said
+		if err := json.Unmarshal(r.Body, &m); err != nil {
+			return err
+		}
+		b := s.bridge(accounts.Name(r.Scope))
+		b.said[m.Topic] = kept{sha256.Sum256(m.Payload), r.Rev}
+		if parts, ok := dialects.Read(m.Topic, m.Payload); ok {
+			b.put(m.Topic, parts)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("take up what bridges have said: %w", err)
+	}
+	return s.loadSpots(ctx)
+}
+
+func (s *Service) each(ctx context.Context, kind string, do func(records.Record) error) error {
+	const page = 500
+	for after := (records.Key{}); ; {
+		list, err := s.records.All(ctx, kind, after, page)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			after = r.Key
+			if err := do(r); err != nil {
+				return fmt.Errorf("record %s of %s: %w", r.ID, r.Scope, err)
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+	}
+}
+
+// Run does what is to be done, until ctx ends. It is called once, after Load.
+func (s *Service) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, tasks := range s.tasks {
+		running.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case t := <-tasks:
+					s.note(ctx, t.bridge, t.do(ctx))
+				}
+			}
+		})
+	}
+	for {
+		s.tellSpots(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+		pause(ctx, together)
+	}
+}
+
+// note notes that something was not done. What is the doing of a bridge is no news: it could make as much of that as it likes.
+func (s *Service) note(ctx context.Context, bridge accounts.Name, err error) {
+	level := slog.LevelWarn
+	for _, its := range []error{devices.ErrTooMany, devices.ErrNoRight, devices.ErrUnknown, devices.ErrMalformed, devices.ErrTooLarge,
+		accounts.ErrTaken, records.ErrUnfit} {
+		if errors.Is(err, its) {
+			level = slog.LevelDebug
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Log(ctx, level, "what a bridge is about was not done", "device", bridge, "err", err)
+	}
+}
+
+// pause waits, not longer than ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func (s *Service) queue(bridge accounts.Name) chan task {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(bridge))
+	return s.tasks[h.Sum32()%workers]
+}
+
+// later has something done about a bridge; not, if too much is to be done already.
+func (s *Service) later(bridge accounts.Name, do func(ctx context.Context) error) bool {
+	select {
+	case s.queue(bridge) <- task{bridge, do}:
+		return true
+	default:
+		s.log.Warn("too much is to be done about a bridge", "device", bridge)
+		return false
+	}
+}
+
+// Arrived is that a bridge, or what looks after a home, has connected.
+func (s *Service) Arrived(did accounts.Name, home string) {
+	s.later(did, func(ctx context.Context) error {
+		s.ready(did)
+		stewards, err := s.things.Stewards(ctx, home)
+		if err != nil {
+			return err
+		}
+		for _, steward := range stewards {
+			if steward == did {
+				s.shows.Store(true)
+				return s.tellHome(ctx, home, false)
+			}
+		}
+		return nil
+	})
+}
+
+// Hear is what a bridge has published. It waits, not longer than ctx, if there is much to be heard.
+func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte) {
+	if topic == dialects.HomeAssistantStatus {
+		if string(payload) == "online" {
+			s.later(did, func(ctx context.Context) error { return s.tellHome(ctx, home, true) })
+		}
+		return
+	}
+	select {
+	case s.queue(did) <- task{did, func(ctx context.Context) error { return s.heard(ctx, did, home, topic, payload) }}:
+	case <-ctx.Done():
+	}
+}
+
+// thingChanged is what the change of a thing means for bridges, and for what looks after homes.
+func (s *Service) thingChanged(before, after devices.Thing) {
+	s.changedSpots(before, after)
+	moved := before.Home != after.Home || before.Type != after.Type || before.Owner != after.Owner || after.Gone
+	if !before.Mounted() && !after.Mounted() {
+		return
+	}
+	s.later(after.ID, func(ctx context.Context) error {
+		home, err := s.things.Mount(ctx, after.ID)
+		if err == nil && (home == "" || moved && before.Mounted()) { // what it subscribes to is not its own any more
+			err = s.mounts.Leave(ctx, after.ID)
+		}
+		return err
+	})
+}
+
+// Tell implements devices.Router.
+func (s *Service) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
+	s.next.Tell(to, t, payload)
+	if t.AWS {
+		return
+	}
+	switch t.Path {
+	case "want":
+		s.mu.Lock()
+		at, there := s.behind[t.Device]
+		s.mu.Unlock()
+		if there {
+			s.later(at.bridge, func(ctx context.Context) error { return s.want(ctx, at, payload) })
+		}
+	case "shadow":
+		s.shown(t.Device)
+	}
+}
+
+// Publish implements devices.Router.
+func (s *Service) Publish(ctx context.Context, to []accounts.Name, t devices.Topic, payload []byte) error {
+	return s.next.Publish(ctx, to, t, payload)
+}
+
+// Post implements devices.Router.
+func (s *Service) Post(p devices.Post) error {
+	s.mu.Lock()
+	at, there := s.behind[p.Device]
+	s.mu.Unlock()
+	if !there {
+		return s.next.Post(p)
+	}
+	if !s.later(at.bridge, func(ctx context.Context) error { return s.command(ctx, at, p) }) {
+		return errBusy
+	}
+	return nil
+}
+
+// errBusy means that a command is to be given later.
+var errBusy = errors.New("too much is to be done about the bridge")
+
+// nameOf is what a device behind a bridge is called: by its bridge, and something that its local name comes to. n counts how often it was
+// there anew.
+func nameOf(bridge accounts.Name, local string, n int) accounts.Name {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", local, n))
+	const most = 64 - 1 - 10
+	return accounts.Name(string(bridge[:min(len(bridge), most)]) + "-" + hex.EncodeToString(sum[:5]))
+}
+
+var _ devices.Router = (*Service)(nil)

@@ -1,0 +1,314 @@
+package bridges
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/store/pebble"
+)
+
+// house is a home of olga's with a bridge in it, on a real store. What is published there is kept.
+type house struct {
+	*Service
+	t        *testing.T
+	things   *devices.Things
+	work     *devices.Service
+	accounts *accounts.Service
+
+	mu        sync.Mutex
+	published []string
+	deaf      bool // nobody subscribes
+	left      []accounts.Name
+}
+
+// street is who is what in the home.
+type street map[accounts.Name]devices.HomeRole
+
+func (s street) Role(_ context.Context, home string, who accounts.Name) (devices.HomeRole, error) {
+	if home != "h.1" {
+		return devices.HomeNone, nil
+	}
+	return s[who], nil
+}
+
+func (s street) Members(context.Context, string) (all []accounts.Name, err error) {
+	for who := range s {
+		all = append(all, who)
+	}
+	return all, nil
+}
+
+func (street) HomesOf(context.Context, accounts.Name) ([]string, error) { return []string{"h.1"}, nil }
+
+type silent struct{}
+
+func (silent) Tell([]accounts.Name, devices.Topic, []byte)                           {}
+func (silent) Publish(context.Context, []accounts.Name, devices.Topic, []byte) error { return nil }
+func (silent) Post(devices.Post) error                                               { return devices.ErrAway }
+
+func (h *house) Publish(_ context.Context, home string, m Message) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.deaf {
+		return false, nil
+	}
+	h.published = append(h.published, fmt.Sprintf("%s %s %s", home, m.Topic, m.Payload))
+	return true, nil
+}
+
+func (h *house) Leave(_ context.Context, did accounts.Name) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.left = append(h.left, did)
+	return nil
+}
+
+// fallible are accounts of which making one fails while it is to.
+type fallible struct {
+	*accounts.Service
+	fails *bool
+}
+
+func (f fallible) AddDevice(ctx context.Context, did string, owner accounts.Name) (string, error) {
+	if *f.fails {
+		return "", accounts.ErrUnavailable
+	}
+	return f.Service.AddDevice(ctx, did, owner)
+}
+
+func open(t *testing.T, fails *bool) *house {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	store, err := pebble.Open(pebble.Config{Dir: t.TempDir()}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := accounts.DefaultConfig()
+	cfg.HashMemory, cfg.HashTime = 8, 1
+	h := &house{t: t, accounts: accounts.New(cfg, store.Accounts(), log)}
+	if _, err := h.accounts.Add(t.Context(), "olga", "correct horse"); err != nil {
+		t.Fatal(err)
+	}
+	h.things = devices.NewThings(store.Devices(), time.Now, log)
+	h.things.SetHomes(street{"olga": devices.HomeOwner})
+	h.work = devices.New(devices.DefaultConfig(), store.Devices(), h.things, log)
+	h.Service = New(h.things, h.work, fallible{h.accounts, fails}, store.Records(), h, silent{}, log)
+	h.work.SetRouter(h.Service)
+	kind, home := devices.TypeBridge, "h.1"
+	if _, err := h.things.Add(t.Context(), devices.Added{ID: "hub", Owner: "olga", ThingPatch: devices.ThingPatch{Type: &kind, Home: &home}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{h.work.Run, h.Service.Run} {
+		running.Go(func() { _ = run(ctx) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// says has the bridge say something, and waits until it was heard.
+func (h *house) says(topic, payload string) error {
+	h.t.Helper()
+	done := make(chan error, 1)
+	if !h.later("hub", func(ctx context.Context) error {
+		done <- h.heard(ctx, "hub", "h.1", topic, []byte(payload))
+		return nil
+	}) {
+		h.t.Fatal("too much is to be done")
+	}
+	return <-done
+}
+
+func (h *house) behindHub() (all []devices.Thing) {
+	h.t.Helper()
+	for t, err := range h.things.In(h.t.Context(), "h.1") {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if t.Bridge == "hub" {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// becomes waits until something is so.
+func (h *house) becomes(what string, so func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !so(); {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not so: %s; published %q", what, h.published)
+		}
+	}
+}
+
+func (h *house) said(text string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Contains(strings.Join(h.published, "\n")+"\n", text+"\n")
+}
+
+const topic = "homeassistant/switch/s/config"
+
+// plug is what the bridge says of a plug.
+func plug(name string) string {
+	return `{"device":{"identifiers":["p"],"name":"` + name + `"},"state_topic":"p","command_topic":"p/set","availability_mode":"any",` +
+		`"availability":[{"topic":"a"},{"topic":"b"}]}`
+}
+
+func TestWhatSomebodyHasChangedIsNotChangedBack(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	title := func(want string) {
+		t.Helper()
+		if got, err := h.things.Whole(t.Context(), did); err != nil || got.Title != want {
+			t.Errorf("title %q, %v, want %q", got.Title, err, want)
+		}
+	}
+	if err := h.says(topic, plug("Plug 2")); err != nil {
+		t.Fatal(err)
+	}
+	title("Plug 2")
+	mine := "Coffee"
+	if _, err := h.things.Set(t.Context(), "olga", did, devices.ThingPatch{Title: &mine}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.says(topic, plug("Plug 3")); err != nil {
+		t.Fatal(err)
+	}
+	title("Coffee")
+	if _, err := h.things.Remove(t.Context(), "olga", did); err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range [][2]string{{topic, plug("Plug 4")}, {"p", "ON"}, {"a", "online"}} {
+		if err := h.says(said[0], said[1]); err != nil {
+			t.Errorf("%s %s: %v", said[0], said[1], err)
+		}
+	}
+	if all := h.behindHub(); len(all) != 0 {
+		t.Errorf("what was removed is there: %+v", all)
+	}
+}
+
+func TestWhatFailedIsDoneWhenItIsSaidAgain(t *testing.T) {
+	fails := true
+	h := open(t, &fails)
+	if err := h.says(topic, plug("Plug")); err == nil {
+		t.Fatal("no error")
+	}
+	fails = false
+	if err := h.says(topic, plug("Plug")); err != nil || len(h.behindHub()) != 1 {
+		t.Errorf("%v, %+v", err, h.behindHub())
+	}
+	again := New(h.things, h.work, h.accounts, h.records, h, silent{}, h.log)
+	if err := again.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := again.bridge("hub")
+	b.index()
+	if len(b.states["p"]) != 1 || len(b.hints) != 2 || len(again.behind) != 1 {
+		t.Errorf("after a restart: %+v %+v", b, again.behind)
+	}
+}
+
+func TestABridgeHasABoundedNumberOfDevices(t *testing.T) {
+	h := open(t, new(bool))
+	h.things.LimitOwned(0)
+	var all []string
+	for i := range maxDevices + 1 {
+		all = append(all, fmt.Sprintf(`{"ieee_address":"0x%d","friendly_name":"d%d","type":"Router","definition":{}}`, i, i))
+	}
+	if err := h.says("zigbee2mqtt/bridge/devices", "["+strings.Join(all, ",")+"]"); err == nil {
+		t.Error("no error")
+	}
+	if n := len(h.behindHub()); n > maxDevices {
+		t.Errorf("%d devices", n)
+	}
+}
+
+func TestAvailabilityIsWhatAllHintsSayTogether(t *testing.T) {
+	for mode, want := range map[string][]bool{ // after a, b, not a, not b
+		"all": {true, true, false, false}, "any": {true, true, true, false}, "latest": {true, true, false, false}, "": {true, true, false, false},
+	} {
+		b, d := &bridge{}, &device{mode: mode, there: map[string]bool{}}
+		for i, step := range []struct {
+			topic string
+			says  bool
+		}{{"a", true}, {"b", true}, {"a", false}, {"b", false}} {
+			d.there[step.topic] = step.says
+			if got := b.together(d, step.says); got != want[i] {
+				t.Errorf("%s, step %d: %t", mode, i, got)
+			}
+		}
+	}
+}
+
+func TestACommandIsPassedOnToABridgeThatIsThere(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	call := func(name string, args string) string {
+		t.Helper()
+		c, _, err := h.work.Call(t.Context(), "olga", did, devices.Call{Name: name, Args: json.RawMessage(args)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.ID
+	}
+	ends := func(cid string, state devices.CommandState) {
+		t.Helper()
+		h.becomes(string(state), func() bool {
+			c, err := h.work.Command(t.Context(), "olga", did, cid)
+			return err == nil && c.State == state
+		})
+	}
+	waits := call("on", "")
+	h.becomes("it was tried", func() bool {
+		c, err := h.work.Command(t.Context(), "olga", did, waits)
+		return err == nil && c.State == devices.CommandSent
+	})
+	h.work.Arrive("hub", 1)
+	ends(waits, devices.CommandSucceeded)
+	if !h.said("h.1 p/set ON") {
+		t.Errorf("published %q", h.published)
+	}
+	ends(call("explode", ""), devices.CommandRejected)
+	ends(call("set:power", `{"value":"off"}`), devices.CommandSucceeded)
+	if !h.said("h.1 p/set OFF") {
+		t.Errorf("published %q", h.published)
+	}
+}
+
+func TestWhoSpeaksForNobodyAnyMoreLeaves(t *testing.T) {
+	h := open(t, new(bool))
+	kind := "lamp"
+	if _, err := h.things.Set(t.Context(), "olga", "hub", devices.ThingPatch{Type: &kind}); err != nil {
+		t.Fatal(err)
+	}
+	h.becomes("it has left", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return slices.Contains(h.left, "hub")
+	})
+}

@@ -1,0 +1,92 @@
+package things
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/e2e/clients"
+)
+
+// located is where somebody is, as OwnTracks says it.
+func located(lat, lon float64, ago int64) m {
+	return m{"_type": "location", "tid": "AL", "lat": lat, "lon": lon, "tst": time.Now().Unix() - ago, "acc": 10, "batt": 80}
+}
+
+// curl is how OwnTracks is tried over HTTP by its own documentation.
+func (h *home) curl(who, device string, body m) []m {
+	h.t.Helper()
+	out, err := exec.CommandContext(h.t.Context(), "curl", "-sS", "--fail-with-body", "-u", who+":"+h.Token(who), "-H", "X-Limit-U: "+who,
+		"-H", "X-Limit-D: "+device, "-H", "Content-Type: application/json", "-d", text(body), "http://"+h.HTTP()+"/pub").Output()
+	if err != nil {
+		h.t.Fatalf("curl: %v: %s", err, out)
+	}
+	var all []m
+	if err := json.Unmarshal(out, &all); err != nil {
+		h.t.Fatalf("%s: %v", out, err)
+	}
+	return all
+}
+
+func TestOwnTracksWithClientsOfOthers(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip(err)
+	}
+	h := begin(t)
+	h.Befriend("alice", "carol")
+	for i, c := range []clients.Client{clients.Mosquitto3, clients.PahoGo5} {
+		t.Run(c.Name, func(t *testing.T) {
+			c.Need(t)
+			h := h.with(t, h.lamp)
+			h.friends(c, fmt.Sprint("phone", i))
+		})
+	}
+}
+
+func (h *home) friends(c clients.Client, phone string) {
+	topic := "owntracks/alice/" + phone
+	h.Call("alice", "loc.share", m{"to": "bob"}, nil)
+	h.Call("alice", "loc.share", m{"to": "carol", "level": "city"}, nil)
+	h.send(c, "alice", "phone", topic, located(48.853, 2.293, 60))
+	h.send(c, "alice", "phone", topic+"/info", m{"_type": "card", "name": "Alice", "tid": "AL"})
+	bob := h.listen(c, "bob", "app", "owntracks/+/+", "owntracks/+/+/event", "owntracks/+/+/info")
+	carol := h.listen(c, "carol", "app", "owntracks/+/+", "owntracks/+/+/event", "owntracks/+/+/info")
+	bob.hears(topic, func(d m) bool { return d["lat"] == 48.853 && d["batt"] == 80.0 })
+	bob.hears(topic+"/info", func(d m) bool { return d["name"] == "Alice" })
+	rough := carol.hears(topic, nil)
+	if rough["lat"] == 48.853 || rough["acc"] != 5000.0 || rough["batt"] != nil {
+		h.t.Errorf("carol is told %v", rough)
+	}
+
+	var fence struct{ ID string }
+	h.Call("bob", "fence.put", m{"name": "School", "radius": 100, "points": []m{{"lat": 48.86, "lon": 2.3}}}, &fence)
+	h.send(c, "alice", "phone", topic, located(48.86, 2.3, 5))
+	bob.hears(topic+"/event", func(d m) bool { return d["event"] == "enter" && d["desc"] == "School" })
+	h.Call("bob", "fence.remove", m{"id": fence.ID}, nil)
+
+	if got := h.curl("bob", "x", m{"_type": "location", "lat": 1, "lon": 2, "tst": time.Now().Unix()}); !has(got, topic, 48.86) {
+		h.t.Errorf("bob's answer is %v", got)
+	}
+	if got := h.curl("carol", "x", m{"_type": "lwt", "tst": 1}); has(got, topic, 48.86) || len(got) == 0 {
+		h.t.Errorf("carol's answer is %v", got)
+	}
+
+	for _, who := range []string{"bob", "carol"} {
+		h.Call("alice", "loc.unshare", m{"to": who}, nil)
+	}
+	if got := h.curl("bob", "x", m{"_type": "lwt", "tst": 1}); len(got) > 0 {
+		h.t.Errorf("after the end bob's answer is %v", got)
+	}
+}
+
+// has says whether somebody is at a latitude, by what an answer says of a topic.
+func has(all []m, topic string, lat float64) bool {
+	for _, d := range all {
+		if d["topic"] == topic && d["lat"] == lat {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,263 @@
+package hooks_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/e2e/wire"
+)
+
+// houses are a node on which alice and bob have a home each.
+type houses struct {
+	*brokertest.Node
+	t       *testing.T
+	home    map[string]string // by whose it is
+	secrets map[string]string // by device
+}
+
+func startHouses(t *testing.T) *houses {
+	t.Helper()
+	h := &houses{start(t), t, map[string]string{}, map[string]string{}}
+	for _, who := range []string{"alice", "bob"} {
+		title := who
+		c, _, commit, err := h.Chat().CreateRoom(t.Context(), accounts.Name(who), chat.KindHome, chat.RoomPatch{Title: &title}, nil, nil)
+		if err == nil && commit != nil {
+			err = commit.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.home[who] = string(c)
+	}
+	return h
+}
+
+// device adds a device to the home of its owner.
+func (h *houses) device(did, kind, owner string) {
+	h.t.Helper()
+	home := h.home[owner]
+	h.secrets[did] = h.AddDevice(did, owner)
+	patch := devices.ThingPatch{Type: &kind, Home: &home}
+	if _, err := h.Things().Set(h.t.Context(), accounts.Name(owner), accounts.Name(did), patch); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *houses) connect(did string, version byte) *client {
+	h.t.Helper()
+	return connect(h.t, h.Node, version, wire.Connect{User: "dev:" + did, Password: h.secrets[did], ClientID: did, Clean: true})
+}
+
+func (c *client) tells(topic, payload string, retain bool) {
+	c.t.Helper()
+	c.send(wire.Packet{Type: wire.PUBLISH, ID: 9, QoS: 1, Topic: topic, Payload: []byte(payload), Retain: retain})
+	for {
+		p, err := c.Read(time.Now().Add(brokertest.Deadline))
+		if err != nil {
+			c.t.Fatalf("%s: %v", topic, err)
+		}
+		if p.Type == wire.PUBACK {
+			if p.Reason >= 0x80 {
+				c.t.Fatalf("%s: %#x", topic, p.Reason)
+			}
+			return
+		}
+	}
+}
+
+// behind waits until there is what is wanted of the things of alice behind a bridge.
+func (h *houses) behind(who, bridge accounts.Name, want func([]devices.Thing) bool) []devices.Thing {
+	h.t.Helper()
+	for deadline := time.Now().Add(brokertest.Deadline); ; {
+		all, err := h.Things().Seen(h.t.Context(), who, "", 100)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		all = slices.DeleteFunc(all, func(t devices.Thing) bool { return t.Bridge != bridge })
+		if want(all) {
+			return all
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("behind %s: %+v", bridge, all)
+		}
+	}
+}
+
+func count(n int) func([]devices.Thing) bool {
+	return func(all []devices.Thing) bool { return len(all) == n }
+}
+
+// until reads what comes until a message on a topic has something in it.
+func (c *client) until(topic, part string) wire.Packet {
+	c.t.Helper()
+	for {
+		p, err := c.Read(time.Now().Add(brokertest.Deadline))
+		if err != nil {
+			c.t.Fatalf("%v, want %s %s", err, topic, part)
+		}
+		if p.Type == wire.PUBLISH && p.QoS == 1 {
+			c.send(wire.Packet{Type: wire.PUBACK, ID: p.ID})
+		}
+		if p.Type == wire.PUBLISH && p.Topic == topic && strings.Contains(string(p.Payload), part) {
+			return p
+		}
+	}
+}
+
+// What Zigbee2MQTT says of a lamp.
+const (
+	lampConfig = `{"availability":[{"topic":"zigbee2mqtt/bridge/state","value_template":"{{ value_json.state }}"},` +
+		`{"topic":"zigbee2mqtt/bulb/availability","value_template":"{{ value_json.state }}"}],"availability_mode":"all","brightness":true,` +
+		`"brightness_scale":254,"command_topic":"zigbee2mqtt/bulb/set","device":{"identifiers":["zigbee2mqtt_0x0017"],` +
+		`"manufacturer":"IKEA","model":"TRADFRI","name":"bulb"},"name":null,"object_id":"bulb","schema":"json",` +
+		`"state_topic":"zigbee2mqtt/bulb","supported_color_modes":["color_temp"],"unique_id":"0x0017_light_zigbee2mqtt"}`
+	lampTopic = "homeassistant/light/0x0017/light/config"
+)
+
+func TestADeviceBehindABridgeIsAThingOfItsHome(t *testing.T) {
+	h := startHouses(t)
+	h.device("z2m", devices.TypeBridge, "alice")
+	bridge := h.connect("z2m", wire.V5)
+	if codes := bridge.subscribe(wire.Filter{Topic: "zigbee2mqtt/#", Options: 1 | 1<<2}, wire.Filter{Topic: "homeassistant/#"}); codes[0] != 1 {
+		t.Fatalf("SUBACK %#x", codes)
+	}
+	bridge.tells(lampTopic, lampConfig, true)
+	bulb := h.behind("alice", "z2m", count(1))[0]
+	if bulb.Type != "lamp" || bulb.Title != "bulb" || bulb.Model != "IKEA TRADFRI" || bulb.Home != h.home["alice"] || bulb.Owner != "alice" {
+		t.Errorf("a thing %+v", bulb)
+	}
+	did := string(bulb.ID)
+	app := connect(t, h.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/+/shadow", Options: 1}, wire.Filter{Topic: "dev/+/presence", Options: 1}, wire.Filter{Topic: "dev/+/status/+", Options: 1})
+	bridge.tells("zigbee2mqtt/bulb", `{"state":"OFF","brightness":120,"linkquality":90}`, true)
+	app.until("dev/"+did+"/shadow", `"reported":{"brightness":120,"power":"off"}`)
+	bridge.tells("zigbee2mqtt/bridge/state", `{"state":"online"}`, true)
+	bridge.tells("zigbee2mqtt/bulb/availability", `{"state":"online"}`, true)
+	app.until("dev/"+did+"/presence", `"state":"online"`)
+	bridge.tells("zigbee2mqtt/bulb/availability", `{"state":"offline"}`, true)
+	app.until("dev/"+did+"/presence", `"state":"offline"`)
+
+	app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + did + "/set", Payload: []byte(`{"power":"on"}`)})
+	if p := bridge.until("zigbee2mqtt/bulb/set", ""); string(p.Payload) != `{"state":"ON"}` || p.Retain {
+		t.Errorf("set: %s", p.Payload)
+	}
+	app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + did + "/call", Payload: []byte(`{"name":"off"}`)})
+	if p := bridge.until("zigbee2mqtt/bulb/set", ""); string(p.Payload) != `{"state":"OFF"}` {
+		t.Errorf("call: %s", p.Payload)
+	}
+	for {
+		if p := app.read(wire.PUBLISH); strings.Contains(string(p.Payload), `"s":"succeeded"`) {
+			break
+		}
+	}
+	h.Restart()
+	bridge = h.connect("z2m", wire.V5)
+	bridge.tells("zigbee2mqtt/bulb", `{"state":"ON"}`, true)
+	for deadline := time.Now().Add(brokertest.Deadline); ; {
+		shadow, err := h.Devices().Shadow(t.Context(), "alice", bulb.ID, "")
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("after a restart: %+v, %v", shadow, err)
+		}
+		if shadow.Reported.State["power"] == "on" {
+			break
+		}
+	}
+	bridge.tells(lampTopic, ``, true)
+	h.behind("alice", "z2m", count(0))
+	bridge.tells(lampTopic, lampConfig, true)
+	if again := h.behind("alice", "z2m", count(1)); again[0].ID == bulb.ID {
+		t.Error("what is there again has the name of what was removed")
+	}
+}
+
+func TestBridgesOfTwoHomesDoNotHearEachOther(t *testing.T) {
+	h := startHouses(t)
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "bob")
+	one, other := h.connect("z1", wire.V311), h.connect("z2", wire.V311)
+	for _, c := range []*client{one, other} {
+		c.subscribe(wire.Filter{Topic: "#"})
+	}
+	one.send(wire.Packet{Type: wire.PUBLISH, Topic: lampTopic, Payload: []byte(lampConfig), Retain: true})
+	other.send(wire.Packet{Type: wire.PUBLISH, Topic: lampTopic, Payload: []byte(lampConfig), Retain: true})
+	one.until(lampTopic, "bulb")
+	other.until(lampTopic, "bulb")
+	a, b := h.behind("alice", "z1", count(1)), h.behind("bob", "z2", count(1))
+	if a[0].ID == b[0].ID {
+		t.Errorf("both are %s", a[0].ID)
+	}
+	if _, err := h.Things().May(t.Context(), "bob", a[0].ID, devices.VerbSee); err == nil {
+		t.Error("bob sees what is in alice's home")
+	}
+	// Who is taken out of a home speaks there no longer.
+	none := ""
+	if _, err := h.Things().Set(t.Context(), "alice", "z1", devices.ThingPatch{Home: &none}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := one.Read(time.Now().Add(brokertest.Deadline)); err != nil {
+			break // its connection has ended
+		}
+	}
+	if codes := h.connect("z1", wire.V311).subscribe(wire.Filter{Topic: "#"}); codes[0] != 0x80 {
+		t.Errorf("SUBACK %#x", codes)
+	}
+}
+
+func TestHomeAssistantIsToldOfTheThingsOfItsHome(t *testing.T) {
+	h := startHouses(t)
+	h.device("ha", devices.TypeHomeAssistant, "alice")
+	h.device("desk", "lamp", "alice")
+	h.device("other", "lamp", "bob")
+	lamp := h.connect("desk", wire.V5)
+	lamp.tells("dev/me/state", `{"power":"on","level":40,"temperature":21.5,"motion":true}`, false)
+	ha := h.connect("ha", wire.V5)
+	ha.subscribe(wire.Filter{Topic: "homeassistant/#", Options: 1})
+	p := ha.until("homeassistant/device/desk/config", `"platform":"light"`)
+	var config struct {
+		Components map[string]map[string]any
+	}
+	if err := json.Unmarshal(p.Payload, &config); err != nil || len(config.Components) != 3 {
+		t.Fatalf("%s: %v", p.Payload, err)
+	}
+	// What is there to be subscribed and published works with what this connection may.
+	light := config.Components["power"]
+	if codes := ha.subscribe(wire.Filter{Topic: light["state_topic"].(string), Options: 1}, wire.Filter{Topic: "dev/other/shadow"},
+		wire.Filter{Topic: "dev/+/presence"}); !slices.Equal(codes, []byte{1, 0x87, 0}) {
+		t.Errorf("SUBACK %#x", codes)
+	}
+	ha.until("dev/desk/shadow", `"power":"on"`)
+	lamp.subscribe(wire.Filter{Topic: "dev/me/want", Options: 1})
+	ha.send(wire.Packet{Type: wire.PUBLISH, Topic: light["command_topic"].(string), Payload: []byte(light["payload_off"].(string))})
+	lamp.until("dev/me/want", `{"state":{"power":"off"}`)
+	for topic, want := range map[string]byte{"dev/desk/state": 0x87, "dev/other/set": 0x90} {
+		if reason, _ := ha.acked(topic, `{}`); reason != want {
+			t.Errorf("%s: %#x, want %#x", topic, reason, want)
+		}
+	}
+
+	lamp.tells("dev/me/state", `{"temperature":null}`, false)
+	for {
+		p = ha.until("homeassistant/device/desk/config", ``)
+		if !strings.Contains(string(p.Payload), "temperature") {
+			break
+		}
+	}
+	ha.tells("homeassistant/status", "online", false) // it has started anew
+	ha.until("homeassistant/device/desk/config", `"platform":"light"`)
+	if _, err := h.Things().Remove(t.Context(), "alice", "desk"); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if p = ha.until("homeassistant/device/desk/config", ``); len(p.Payload) == 0 {
+			break
+		}
+	}
+}
