@@ -125,7 +125,7 @@ func (m *moving) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("%w: %w", errBody, err)
 	}
 	n, err := m.Reader.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %w", errBody, err)
 	}
 	return n, err

@@ -138,8 +138,8 @@ func chosen(from devices.Object, keys []string) devices.Object {
 	return out
 }
 
-// SharedUpdate is what a device is told when what it should be has changed, by what AWS says of that: the document that is published
-// on update/documents. An attribute is told as a whole, also where a part of it has changed. nil: none has.
+// SharedUpdate is what a device is told when what it should be has changed, by what AWS says of that: the document that is
+// published on update/documents. An attribute is told as a whole, also where a part of it has changed. nil: none has.
 func SharedUpdate(documents []byte) []byte {
 	if !bytes.Contains(documents, []byte(`"desired"`)) { // nothing is asked of most devices
 		return nil
