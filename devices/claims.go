@@ -51,6 +51,7 @@ type Claims struct {
 	records records.Store
 	now     func() time.Time
 	tries   tries
+	turns   turns // of devices that are offered
 }
 
 // NewClaims makes it.

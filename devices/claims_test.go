@@ -1,6 +1,7 @@
 package devices_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 )
 
 // claim has somebody claim a device, long after what he did before.
@@ -211,6 +213,44 @@ func TestADeviceIsOfferedAndAccepted(t *testing.T) {
 		t.Errorf("it is %q's, its account %q's", thing, account)
 	}
 	wantErr(t, "again", accept("bob"), devices.ErrUnknown)
+}
+
+// interrupted is a store of which somebody makes use in the middle of what another one does.
+type interrupted struct {
+	records.Store
+	then func()
+}
+
+func (s *interrupted) Record(ctx context.Context, k records.Key) (records.Record, error) {
+	r, err := s.Store.Record(ctx, k)
+	if then := s.then; then != nil {
+		s.then = nil
+		then()
+	}
+	return r, err
+}
+
+func TestWhatIsTakenBackIsNotAccepted(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	if _, err := w.things.Claim(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	store := &interrupted{Store: w.records}
+	w.Claims = devices.NewClaims(w.things, w.accounts, store, func() time.Time { return w.now })
+	if _, err := w.Offer(t.Context(), "alice", "lamp", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	var withdrawn error
+	store.then = func() { // he has seen the offer
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		withdrawn = w.Withdraw(ctx, "alice", "lamp")
+	}
+	_, accepted := w.Accept(t.Context(), "bob", "lamp", devices.ThingPatch{})
+	if (accepted == nil) == (withdrawn == nil) {
+		t.Errorf("accepted: %v, taken back: %v", accepted, withdrawn)
+	}
 }
 
 func FuzzParseWindow(f *testing.F) {

@@ -38,6 +38,11 @@ func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer
 	if to == who {
 		return Offer{}, fmt.Errorf("it is his: %w", ErrMalformed)
 	}
+	leave, err := c.turns.take(ctx, did)
+	if err != nil {
+		return Offer{}, err
+	}
+	defer leave()
 	now := c.now()
 	o = Offer{Device: did, From: who, To: to, Made: now.UnixMilli(), Until: now.Add(offerLife).UnixMilli(), Epoch: t.Epoch}
 	body, err := json.Marshal(o)
@@ -61,6 +66,12 @@ func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer
 // not offered to him, any more.
 func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingPatch) (t Thing, err error) {
 	defer func() { err = wrap("accept device", did, err) }()
+	// What is taken back meanwhile is not accepted any more, and the other way round.
+	leave, err := c.turns.take(ctx, did)
+	if err != nil {
+		return Thing{}, err
+	}
+	defer leave()
 	r, o, err := c.offer(ctx, did)
 	if err != nil {
 		return Thing{}, err
@@ -108,6 +119,11 @@ func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
 // Withdraw is the end of an offer: who has made it takes it back, or whom it was made to does not want it. ErrUnknown: there is
 // none, as far as he knows.
 func (c *Claims) Withdraw(ctx context.Context, who, did accounts.Name) error {
+	leave, err := c.turns.take(ctx, did)
+	if err != nil {
+		return wrap("withdraw offer of device", did, err)
+	}
+	defer leave()
 	r, o, err := c.offer(ctx, did)
 	if err == nil && who != o.From && who != o.To {
 		err = ErrUnknown

@@ -51,7 +51,7 @@ func (t *Things) Tell(to []accounts.Name, topic devices.Topic, payload []byte) {
 	for _, viewer := range to {
 		t.registry.Route(sessions.Publish{
 			Topic: seenBy(written, viewer), Payload: payload, ContentType: "application/json", Ambient: isAmbient(topic)})
-		if viewer == topic.Device && topic.AWS && topic.Path == "shadow/update/accepted" {
+		if viewer == topic.Device && topic.AWS && topic.Path == "shadow/update/documents" {
 			t.shared(viewer, payload)
 		}
 	}

@@ -120,8 +120,8 @@ func (g *Gateway) reset(ctx context.Context, c *connection, t told, p sessions.P
 }
 
 // shared tells a device that was made for ThingsBoard what it should be.
-func (t *Things) shared(device accounts.Name, accepted []byte) {
-	if update := dialects.SharedUpdate(accepted); update != nil {
+func (t *Things) shared(device accounts.Name, documents []byte) {
+	if update := dialects.SharedUpdate(documents); update != nil {
 		t.registry.Route(sessions.Publish{
 			Topic: ownTopic(device, dialects.ThingsBoardAttributes), Payload: update, ContentType: "application/json",
 		})

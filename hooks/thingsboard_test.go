@@ -38,6 +38,12 @@ func TestAttributesOfThingsBoardAreTheShadow(t *testing.T) {
 	lamp.toldOf(`v1/devices/me/attributes/response/1 {"client":{"attribute1":"value1","attribute2":true},"shared":{"shared1":5}}`)
 	app.acked("dev/lamp/set", `{"shared1":null}`)
 	lamp.toldOf(`v1/devices/me/attributes {"deleted":["shared1"]}`)
+	app.acked("dev/lamp/set", `{"net":{"ssid":"x","dhcp":true}}`)
+	lamp.toldOf(`v1/devices/me/attributes {"net":{"dhcp":true,"ssid":"x"}}`)
+	app.acked("dev/lamp/set", `{"net":{"ssid":"y"}}`)
+	lamp.toldOf(`v1/devices/me/attributes {"net":{"dhcp":true,"ssid":"y"}}`) // a part of an attribute is none
+	app.acked("dev/lamp/set", `{"desired":null}`)
+	lamp.toldOf(`v1/devices/me/attributes {"deleted":["net"]}`)
 
 	// To people the topics are free ones, of which they have none, and nobody says something in the server's name.
 	if codes := app.subscribe(wire.Filter{Topic: "v1/devices/me/attributes"}, wire.Filter{Topic: "$own/lamp/v1/devices/me/attributes"}); !slices.Equal(codes, []byte{0x87, 0x87}) {

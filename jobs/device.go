@@ -99,8 +99,8 @@ func (s *Service) first(ctx context.Context, did accounts.Name) (e Execution, jo
 	return Execution{}, Job{}, false, nil
 }
 
-// still says whether a device may be told of an execution: who has made the job may not manage it any more, and nobody has said so.
-// Then Run ends it.
+// still says whether a device may be told of an execution: who has made the job may not manage it any more, and nobody has said
+// so. Then Run ends it.
 func (s *Service) still(ctx context.Context, e Execution, job Job) (bool, error) {
 	fits, err := s.fits(ctx, job, e.Device)
 	if err != nil || fits(e) {

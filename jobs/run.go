@@ -256,6 +256,10 @@ func (s *Service) step(ctx context.Context, id string) error {
 func (s *Service) settle(ctx context.Context, id string, due time.Time) error {
 	s.mu.Lock()
 	o := s.jobs[id]
+	if o == nil { // it had ended, and that was found out just now
+		s.mu.Unlock()
+		return nil
+	}
 	counts := o.counts()
 	s.mu.Unlock()
 	_, err := s.changeJob(ctx, id, func(j *Job) error {
@@ -319,6 +323,9 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.jobs[id]
+	if o == nil { // as in settle
+		return nil
+	}
 	for _, did := range o.order {
 		if status := o.all[did].Status; !status.Over() && ok(status) {
 			all = append(all, did)

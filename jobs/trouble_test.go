@@ -154,3 +154,27 @@ func TestADeviceIsToldWhatItCouldNotBeToldAtOnce(t *testing.T) {
 		t.Errorf("told %q", b.told)
 	}
 }
+
+func TestAJobOfWhichItIsFoundOutThatItHasEndedIsLeftAlone(t *testing.T) {
+	b := newBench(t, "a")
+	store := b.trouble()
+	job, err := b.Create(t.Context(), "alice", New{Document: []byte(`{}`)})
+	b.check(err)
+	if _, err := b.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.check(b.Serve(t.Context(), "a", job.ID+"/update", []byte(`{"status":"SUCCEEDED"}`)))
+	store.fails = func(r records.Record) (bool, error) { return r.Kind == kindJob, ErrUnavailable }
+	if _, err := b.round(t.Context()); !errors.Is(err, ErrUnavailable) { // it has ended
+		t.Fatalf("the store was not in trouble: %v", err)
+	}
+	store.fails = nil
+	if _, err := b.Cancel(t.Context(), "alice", job.ID, true); !errors.Is(err, ErrEnded) {
+		t.Fatalf("canceled: %v", err)
+	}
+	if all := b.those(job.ID, func(Status) bool { return true }); len(all) != 0 {
+		t.Errorf("it is not over for %v", all)
+	}
+	b.check(b.settle(t.Context(), job.ID, b.clock)) // a step that had begun before
+	b.stands(job, "COMPLETED SUCCEEDED:1")
+}

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -77,7 +78,7 @@ func (f files) put(w http.ResponseWriter, r *http.Request) {
 // unstored answers who has sent a file that is not kept. The rest of it is not read.
 func (h *handler) unstored(w http.ResponseWriter, err error) {
 	w.Header().Set("Connection", "close")
-	if errors.Is(err, io.ErrUnexpectedEOF) { // the client is gone
+	if errors.Is(err, errBody) { // the client is gone, or stands still
 		h.log.Debug("file not stored", "err", err)
 		writeProblem(w, http.StatusBadRequest, api.Fault{Err: "bad", Text: "The body could not be read."})
 		return
@@ -110,6 +111,9 @@ func (f files) get(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(&taking{w, http.NewResponseController(w).SetWriteDeadline}, r, "", time.Time{}, file)
 }
 
+// errBody means that something was wrong with the line to the client, not with us.
+var errBody = errors.New("body not read")
+
 // moving is a body that may take long as a whole, and not stand still.
 type moving struct {
 	io.Reader
@@ -118,9 +122,13 @@ type moving struct {
 
 func (m *moving) Read(p []byte) (int, error) {
 	if err := m.until(time.Now().Add(stallTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", errBody, err)
 	}
-	return m.Reader.Read(p)
+	n, err := m.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errBody, err)
+	}
+	return n, err
 }
 
 // taking is the same for an answer.

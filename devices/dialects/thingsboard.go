@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,29 +139,39 @@ func chosen(from devices.Object, keys []string) devices.Object {
 }
 
 // SharedUpdate is what a device is told when what it should be has changed, by what AWS says of that: the document that is
-// published on update/accepted. nil: nothing has.
-func SharedUpdate(accepted []byte) []byte {
-	if !bytes.Contains(accepted, []byte(`"desired"`)) { // what devices say themselves, mostly
+// published on update/documents. An attribute is told as a whole, also where a part of it has changed. nil: none has.
+func SharedUpdate(documents []byte) []byte {
+	if !bytes.Contains(documents, []byte(`"desired"`)) { // nothing is asked of most devices
 		return nil
 	}
-	var document struct {
+	type moment struct {
 		State struct {
 			Desired map[string]json.RawMessage `json:"desired"`
 		} `json:"state"`
 	}
-	if err := json.Unmarshal(accepted, &document); err != nil || len(document.State.Desired) == 0 {
+	var change struct {
+		Previous moment `json:"previous"`
+		Current  moment `json:"current"`
+	}
+	if err := json.Unmarshal(documents, &change); err != nil {
 		return nil
 	}
-	update, deleted := document.State.Desired, []string{}
-	for key, v := range update {
-		if string(v) == "null" {
+	before, update, deleted := change.Previous.State.Desired, change.Current.State.Desired, []string{}
+	for key := range before {
+		if _, there := update[key]; !there {
 			deleted = append(deleted, key)
-			delete(update, key)
 		}
 	}
+	maps.DeleteFunc(update, func(key string, v json.RawMessage) bool { return bytes.Equal(v, before[key]) })
 	if len(deleted) > 0 {
 		slices.Sort(deleted)
+		if update == nil {
+			update = map[string]json.RawMessage{}
+		}
 		update["deleted"] = encoded(deleted)
+	}
+	if len(update) == 0 {
+		return nil
 	}
 	return encoded(update)
 }

@@ -71,15 +71,20 @@ func TestAttributesAreAnswered(t *testing.T) {
 }
 
 func TestWhatADeviceShouldBeIsAnUpdateOfItsAttributes(t *testing.T) {
-	for accepted, want := range map[string]string{
-		`{"state":{"desired":{"power":"on","level":null,"a":null}}}`: `{"deleted":["a","level"],"power":"on"}`,
-		`{"state":{"reported":{"desired":1}}}`:                       ``,
-		`{"state":{"reported":{"power":"on"}}}`:                      ``,
-		`{"state":{"desired":null}}`:                                 ``,
-		`"desired"`:                                                  ``,
+	const is = `{"previous":{"state":{"desired":{"power":"off","a":1,"net":{"ssid":"x","dhcp":true}}}},"current":{"state":`
+	for documents, want := range map[string]string{
+		is + `{"desired":{"power":"on","a":1,"net":{"ssid":"x","dhcp":true}}}}}`:                     `{"power":"on"}`,
+		is + `{"desired":{"power":"off","a":1,"net":{"ssid":"y","dhcp":true}}}}}`:                    `{"net":{"ssid":"y","dhcp":true}}`,
+		is + `{"desired":{"power":"off","b":2}}}}`:                                                   `{"b":2,"deleted":["a","net"]}`,
+		is + `{"reported":{"power":"off"}}}}`:                                                        `{"deleted":["a","net","power"]}`,
+		is + `{"desired":{"power":"off","a":1,"net":{"ssid":"x","dhcp":true}},"reported":{"a":1}}}}`: ``,
+		`{"previous":{"state":{}},"current":{"state":{"desired":{"a":1}}}}`:                          `{"a":1}`,
+		`{"previous":{"state":{}},"current":{"state":{"reported":{"desired":1}}}}`:                   ``,
+		`{"desired":1}`: ``,
+		`"desired"`:     ``,
 	} {
-		if got := string(SharedUpdate([]byte(accepted))); got != want {
-			t.Errorf("%s: %s, want %s", accepted, got, want)
+		if got := string(SharedUpdate([]byte(documents))); got != want {
+			t.Errorf("%s: %s, want %s", documents, got, want)
 		}
 	}
 }
@@ -149,7 +154,7 @@ func TestWhoAsksForAnAccountIsAnswered(t *testing.T) {
 
 func FuzzThingsBoard(f *testing.F) {
 	f.Add("v1/devices/me/rpc/response/1", `{"clientKeys":"a","method":"x","deviceName":"a","state":{"desired":{"a":null}}}`)
-	f.Add("v1/devices/me/attributes/request/x", `{"state":{"desired":{"deleted":1,"b":null}}}`)
+	f.Add("v1/devices/me/attributes/request/x", `{"current":{"state":{"desired":{"deleted":1,"b":null}}}}`)
 	f.Fuzz(func(t *testing.T, topic, payload string) {
 		if said, ok := ParseThingsBoard(topic); ok != (said.Saying != 0) {
 			t.Errorf("%s: %+v %t", topic, said, ok)
