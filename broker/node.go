@@ -156,6 +156,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
 	homes.OnEnd(automation.Ended)
+	spaces.Arrivals(places, automation)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,

@@ -240,19 +240,21 @@ func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
 		case <-ctx.Done():
 			return
 		case c := <-crossed:
-			if err := s.tellCrossing(ctx, c); err != nil && ctx.Err() == nil {
+			if err := s.tellCrossing(ctx, &c); err != nil && ctx.Err() == nil {
 				s.log.Warn("crossing of a fence not told", "subject", c.crossing.Subject.String(), "err", err)
 			}
 			for _, f := range s.listeners {
-				f(c.crossing)
+				f(c.crossing, c.to)
 			}
 		}
 	}
 }
 
-func (s *Service) tellCrossing(ctx context.Context, c told) (err error) {
+// tellCrossing tells of a crossing, and finds out whom.
+func (s *Service) tellCrossing(ctx context.Context, c *told) (err error) {
 	if f := c.crossing.Fence; f.Home != "" && !c.crossing.IsThing() {
 		if c.to, err = s.people.Members(ctx, f.Home); err != nil {
+			c.to = nil
 			return err
 		}
 		// Where he is, is told to those alone who may know it otherwise.

@@ -70,7 +70,7 @@ func (h *town) start() {
 	h.t.Helper()
 	h.Service = locations.New(h.cfg, h.store, h, h, h.now, slog.New(slog.DiscardHandler))
 	h.SetRouter(h)
-	h.OnCross(func(locations.Crossing) { h.crossed <- struct{}{} })
+	h.OnCross(func(locations.Crossing, []accounts.Name) { h.crossed <- struct{}{} })
 	if err := h.Load(h.t.Context()); err != nil {
 		h.t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type Service struct {
 	labels map[accounts.Name][]string // of users, in order
 
 	crossed   [crossers]chan told
-	listeners []func(Crossing)
+	listeners []func(c Crossing, to []accounts.Name)
 	full      chan struct{} // something has as much in memory as it should
 }
 
@@ -102,9 +102,9 @@ func New(
 // SetRouter says who brings what is to be told. It is called once, before anything else is.
 func (s *Service) SetRouter(r Router) { s.router = r }
 
-// OnCross has f called after each crossing of a fence, in the order of those of one subject, and concurrently for others. It is
-// called before Run; f may wait for a while, during which others wait for it.
-func (s *Service) OnCross(f func(Crossing)) { s.listeners = append(s.listeners, f) }
+// OnCross has f called after each crossing of a fence, with those who may know of it, in the order of those of one subject, and
+// concurrently for others. It is called before Run; f may wait for a while, during which others wait for it.
+func (s *Service) OnCross(f func(c Crossing, to []accounts.Name)) { s.listeners = append(s.listeners, f) }
 
 // Reported is what became of what was reported.
 type Reported struct {
