@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -88,7 +89,11 @@ func (d teleDesk) query(ctx context.Context, c Caller, in teleInput) (teleOutput
 		return teleOutput{}, err
 	}
 	since = shownSince(in, since)
-	if in.To != 0 && since >= in.To { // all of that was before it was granted
+	to := in.To
+	if to == 0 {
+		to = time.Now().UnixMilli()
+	}
+	if since > in.From && since >= to { // all of that was before it was granted
 		return teleOutput{DID: name, From: since, Series: []teleSeries{}}, nil
 	}
 	a, err := d.telemeter.Query(ctx, name, devices.TelemetryQuery{
