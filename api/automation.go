@@ -71,23 +71,23 @@ type tracesOutput struct {
 
 // trace is what became of a run, or why there was none.
 type trace struct {
-	Run     string          `json:"run,omitempty"`
+	Run     string          `json:"run,omitempty" doc:"its name; absent: nothing was done"`
 	TS      int64           `json:"ts" doc:"when it was set off, in Unix milliseconds"`
-	Ended   int64           `json:"ended,omitempty"`
+	Ended   int64           `json:"ended,omitempty" doc:"Unix milliseconds; absent: it goes on"`
 	Trigger json.RawMessage `json:"trigger,omitempty" doc:"what has set it off"`
 	Depth   int             `json:"depth,omitempty" doc:"its place in a chain of automations, from 1"`
 	Result  string          `json:"result" doc:"done, stopped, condition, disabled, or the err that kept it from running"`
-	Why     string          `json:"why,omitempty"`
-	Steps   []traceStep     `json:"steps,omitempty"`
+	Why     string          `json:"why,omitempty" doc:"why the condition was false, or it was disabled"`
+	Steps   []traceStep     `json:"steps,omitempty" doc:"what it has done"`
 }
 
 type traceStep struct {
 	Step   string        `json:"step" doc:"where it is in the definition"`
-	Do     string        `json:"do"`
+	Do     string        `json:"do" doc:"what kind of step it is"`
 	TS     int64         `json:"ts,omitempty"`
 	DID    accounts.Name `json:"did,omitempty"`
 	CID    string        `json:"cid,omitempty" doc:"of the command"`
-	Result string        `json:"result,omitempty"`
+	Result string        `json:"result,omitempty" doc:"what became of it"`
 	Err    string        `json:"err,omitempty" doc:"why it could not be done"`
 	Why    string        `json:"why,omitempty" doc:"why a condition was false"`
 }

@@ -34,7 +34,7 @@ type sharesOutput struct {
 // subjectInput names a device of a user, or a thing.
 type subjectInput struct {
 	Who    string `json:"who" doc:"whose device; absent: the caller's, if there is no did"`
-	Device string `json:"device" doc:"what its user calls it, as in owntracks/{user}/{device}"`
+	Device string `json:"device" doc:"what its user calls it, as in owntracks/{user}/{device}" example:"phone"`
 	DID    string `json:"did" doc:"or a thing"`
 }
 
@@ -124,8 +124,8 @@ type putFenceInput struct {
 	Name   string            `json:"name" doc:"128 bytes at most" required:"true"`
 	Who    string            `json:"who" doc:"the only user or thing that it is for; absent: all that may be"`
 	Dwell  int64             `json:"dwell" doc:"seconds after which something has stayed, a week at most; absent: nobody is told"`
-	Points []placePoint      `json:"points" doc:"one: a circle; more: a polygon, or a corridor" required:"true" max:"500"`
-	Radius float64           `json:"radius" doc:"of a circle: 10 to 1,000,000 m"`
+	Points []placePoint      `json:"points" doc:"one: a circle; more: a polygon, or a corridor" required:"true" max:"500" example:"[{\"lat\":48.137,\"lon\":11.575}]"`
+	Radius float64           `json:"radius" doc:"of a circle: 10 to 1,000,000 m" example:"200"`
 	Width  float64           `json:"width" doc:"of a corridor: 20 to 2,000,000 m"`
 }
 
@@ -331,6 +331,9 @@ func (d placeDesk) watch(ctx context.Context, c Caller, in watchInput) (watchOut
 }
 
 func (d placeDesk) unwatch(_ context.Context, c Caller, in unwatchInput) (nothing, chat.Commit, error) {
+	if in.ID == "" {
+		return nothing{}, nil, locations.ErrMalformed
+	}
 	d.places.Unwatch(c.Account, in.ID)
 	return nothing{}, nil, nil
 }

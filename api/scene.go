@@ -25,7 +25,7 @@ type putSceneInput struct {
 	Title string `json:"title" doc:"what people call it" example:"Good night"`
 	Order bool   `json:"order" doc:"a step begins when the one before is over; else all begin at once"`
 	// Steps are a list of sceneStep, read by automations.
-	Steps json.RawMessage `json:"steps" required:"true" example:"[{\"did\":\"lamp\",\"desired\":{\"power\":\"off\"}}]"`
+	Steps json.RawMessage `json:"steps" doc:"what is done, with each device" required:"true" example:"[{\"did\":\"lamp\",\"desired\":{\"power\":\"off\"}}]"`
 }
 
 type runSceneInput struct {
@@ -49,10 +49,10 @@ type sceneStep struct {
 	DID     accounts.Name   `json:"did"`
 	Desired json.RawMessage `json:"desired,omitempty" doc:"what it is to be: a merge patch"`
 	Name    string          `json:"name,omitempty" doc:"the command"`
-	Args    json.RawMessage `json:"args,omitempty"`
-	TTL     float64         `json:"ttl,omitempty"`
-	Timeout float64         `json:"timeout,omitempty"`
-	Key     string          `json:"key,omitempty"`
+	Args    json.RawMessage `json:"args,omitempty" doc:"any JSON value"`
+	TTL     float64         `json:"ttl,omitempty" doc:"seconds for which the command may wait for the device"`
+	Timeout float64         `json:"timeout,omitempty" doc:"seconds that the device may take for it"`
+	Key     string          `json:"key,omitempty" doc:"what it is about: the newest of a key counts"`
 }
 
 type scenesOutput struct {
@@ -62,9 +62,9 @@ type scenesOutput struct {
 type sceneRunOutput struct {
 	Home  chat.Conversation `json:"c"`
 	ID    string            `json:"id"`
-	Run   string            `json:"run"`
+	Run   string            `json:"run" doc:"its name"`
 	Seq   uint64            `json:"seq,omitempty" doc:"of the message that says what becomes of it, and changes as results come"`
-	Steps []sceneResult     `json:"steps"`
+	Steps []sceneResult     `json:"steps" doc:"how far each device has come"`
 }
 
 type sceneResult struct {

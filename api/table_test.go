@@ -21,6 +21,7 @@ import (
 	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
+	"github.com/magpie-im/magpie/trips"
 )
 
 const password = "correct horse"
@@ -36,6 +37,11 @@ type node struct {
 	jobs      *jobs.Service
 	places    *locations.Service
 }
+
+type nobodyRides struct{}
+
+func (nobodyRides) Tell([]accounts.Name, trips.Trip)            {}
+func (nobodyRides) Summarize(context.Context, trips.Trip) error { return nil }
 
 type nobodyListens struct{}
 
@@ -83,6 +89,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 		Claims:  devices.NewClaims(things, acc, store.Records(), time.Now),
 		Factory: devices.NewFactory(things, fleet, acc, store.Records(), time.Now),
 		Jobs:    todo, Places: places, Homes: homes,
+		Trips: trips.New(store.Records(), sights, places, nobodyRides{}, time.Now, log),
 	}
 	rooms.Automations = automations.New(automations.DefaultConfig(), store.Records(), rooms.Devices, things, homes,
 		spaces.NewScribe(ch), time.Now, log)

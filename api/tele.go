@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -89,13 +88,6 @@ func (d teleDesk) query(ctx context.Context, c Caller, in teleInput) (teleOutput
 		return teleOutput{}, err
 	}
 	since = shownSince(in, since)
-	to := in.To
-	if to == 0 {
-		to = time.Now().UnixMilli()
-	}
-	if since > in.From && since >= to { // all of that was before it was granted
-		return teleOutput{DID: name, From: since, Series: []teleSeries{}}, nil
-	}
 	a, err := d.telemeter.Query(ctx, name, devices.TelemetryQuery{
 		Keys: in.Keys, From: max(in.From, since), To: in.To, Agg: devices.Aggregate(in.Agg), Every: in.Every,
 		Points: int(min(in.Points, devices.MaxChart+1)), Limit: int(min(in.Limit, devices.MaxAnswer)),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/trips"
 )
 
@@ -16,10 +17,10 @@ type tripPlace struct {
 }
 
 type requestTripInput struct {
-	Drivers []string  `json:"drivers" doc:"contacts; the first who accepts has the trip" required:"true" max:"20"`
-	From    tripPlace `json:"from" required:"true"`
-	To      tripPlace `json:"to" required:"true"`
-	TTL     uint64    `json:"ttl" doc:"seconds for which they may accept, 1 to 600; absent: 15"`
+	Drivers []string   `json:"drivers" doc:"contacts; the first who accepts has the trip" required:"true" max:"20" example:"[\"bob\"]"`
+	From    *tripPlace `json:"from" required:"true" example:"{\"lat\":48.137,\"lon\":11.575}"`
+	To      *tripPlace `json:"to" required:"true" example:"{\"lat\":48.2,\"lon\":11.6}"`
+	TTL     uint64     `json:"ttl" doc:"seconds for which they may accept, 1 to 600; absent: 15"`
 }
 
 type tripInput struct {
@@ -51,8 +52,11 @@ func tripRows(s *trips.Service) []*Operation {
 	return []*Operation{
 		change("trip.request", User, "Asks contacts for a trip: the first who accepts has it.",
 			func(ctx context.Context, c Caller, in requestTripInput) (trip, chat.Commit, error) {
+				if in.From == nil || in.To == nil {
+					return trip{}, nil, locations.ErrMalformed
+				}
 				q := trips.Request{
-					From: trips.Place(in.From), To: trips.Place(in.To), TTL: time.Duration(min(in.TTL, 3600)) * time.Second}
+					From: trips.Place(*in.From), To: trips.Place(*in.To), TTL: time.Duration(min(in.TTL, 3600)) * time.Second}
 				for _, name := range in.Drivers {
 					driver, err := userField("drivers", name)
 					if err != nil {

@@ -23,12 +23,15 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/jobs"
+	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
+	"github.com/magpie-im/magpie/trips"
 )
 
 const password = "correct horse"
@@ -77,6 +80,11 @@ type nobodyListens struct{}
 
 func (nobodyListens) Wake(...accounts.Name) {}
 
+type nobodyRides struct{}
+
+func (nobodyRides) Tell([]accounts.Name, trips.Trip)            {}
+func (nobodyRides) Summarize(context.Context, trips.Trip) error { return nil }
+
 func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
@@ -106,7 +114,13 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 		Telemetry: devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, quiet),
 		Jobs:      jobs.NewService(jobs.DefaultConfig(), store.Records(), things, nil, nil, quiet),
 	}
-	rooms.Homes = spaces.NewHomes(rooms.Chat, things, store.Records(), time.Now, quiet)
+	homes := spaces.NewHomes(rooms.Chat, things, store.Records(), time.Now, quiet)
+	sights := spaces.NewSights(rooms.Chat, things, homes, quiet)
+	rooms.Homes = homes
+	rooms.Places = locations.New(locations.DefaultConfig(), store.Records(), sights, sights, time.Now, quiet)
+	rooms.Trips = trips.New(store.Records(), sights, rooms.Places, nobodyRides{}, time.Now, quiet)
+	rooms.Automations = automations.New(automations.DefaultConfig(), store.Records(), work, things, homes,
+		spaces.NewScribe(rooms.Chat), time.Now, quiet)
 	n.table, n.admin = api.New(rooms), api.NewAdmin(rooms)
 	opts = append([]Option{WithLog(slog.New(slog.NewTextHandler(n.log, nil))), WithAdmin(n.admin)}, opts...)
 	n.handler = New(n.table, n.acc, opts...)
