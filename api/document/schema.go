@@ -308,7 +308,7 @@ func (s *schemas) field(t reflect.Type, f reflect.StructField, name string, inpu
 			one.MaxLength = most
 		}
 	}
-	if input && one.Ref == "" {
+	if input && (one.Ref == "" || f.Tag.Get("example") != "") { // beside a reference, too: JSON Schema 2020-12, 8.2.3.1
 		if example := s.example(f, word.example); example != nil {
 			one.Examples = []any{example}
 		} else if len(one.Enum) > 0 {
