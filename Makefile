@@ -11,6 +11,8 @@ ROUNDS   ?= 300
 FUZZTIME ?= 1m
 # For how long a database is in trouble, of each kind.
 FAULT    ?= 60s
+# How many packages are tested at a time: many of their tests wait, for a clock or a client.
+TOGETHER ?= 4
 # How long one package's tests, and all of them together, may take.
 TEST_TIMEOUT ?= 10m
 TEST_LIMIT   ?= 15m
@@ -50,17 +52,13 @@ mongotest:
 
 test-embedded:
 	@echo "store: the embedded one"
-	MAGPIE_TEST_ALL=1 go test -count=1 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /store/mongo)
+	MAGPIE_TEST_ALL=1 go test -p $(TOGETHER) -count=1 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /store/mongo)
 
-# The packages of whole nodes that are tested on the test server as well each time, at sizes that it bears in a few minutes. What it
-# does not bear so quickly, and all sizes, are for make test-mongo and make soak.
-QUICK_NODES ?= ./broker ./cmd/magpie ./e2e/conformance ./e2e/database ./e2e/live ./e2e/mochi ./e2e/promises ./e2e/things \
-	./e2e/trips
-
+# At sizes that the test server bears in a few minutes. All sizes are for make test-mongo and make soak.
 test-nodes: mongotest
 	@echo "store: $(MONGO)"
-	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p 2 -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
-		$(QUICK_NODES)
+	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -p $(TOGETHER) -count=1 -timeout $(TEST_TIMEOUT) ./store/mongo/... \
+		$(NODES)
 
 MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
 
