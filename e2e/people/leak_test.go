@@ -83,7 +83,7 @@ func (c *cell) answer(t *testing.T) string {
 		in = input(c)
 	}
 	out, ended := c.place.Post(t.Context(), c.token, "", c.op, in)
-	for _, field := range []string{"expires", "since", "ver", "id", "sessions", "token", "lines"} {
+	for _, field := range []string{"expires", "since", "until", "ver", "id", "sessions", "token", "lines"} {
 		delete(out, field)
 	}
 	text, err := json.Marshal(out)
