@@ -17,7 +17,7 @@ type tripPlace struct {
 }
 
 type requestTripInput struct {
-	Drivers []string   `json:"drivers" doc:"contacts; the first who accepts has the trip" required:"true" max:"20" example:"[\"bob\"]"`
+	Drivers []string   `json:"drivers" doc:"contacts; who accepts first has it" required:"true" max:"20" example:"[\"bob\"]"`
 	From    *tripPlace `json:"from" required:"true" example:"{\"lat\":48.137,\"lon\":11.575}"`
 	To      *tripPlace `json:"to" required:"true" example:"{\"lat\":48.2,\"lon\":11.6}"`
 	TTL     uint64     `json:"ttl" doc:"seconds for which they may accept, 1 to 600; absent: 15"`

@@ -280,7 +280,8 @@ func (n *Node) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
 		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run, "trips": n.trips.Run, "voice": n.voice.Run,
+		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run,
+		"trips": n.trips.Run, "voice": n.voice.Run,
 		"sys": n.sys.run, "trust": n.watchTrust,
 	} {
 		services.Go(func() {

@@ -104,7 +104,9 @@ func (s *Service) SetRouter(r Router) { s.router = r }
 
 // OnCross has f called after each crossing of a fence, with those who may know of it, in the order of those of one subject, and
 // concurrently for others. It is called before Run; f may wait for a while, during which others wait for it.
-func (s *Service) OnCross(f func(c Crossing, to []accounts.Name)) { s.listeners = append(s.listeners, f) }
+func (s *Service) OnCross(f func(c Crossing, to []accounts.Name)) {
+	s.listeners = append(s.listeners, f)
+}
 
 // Reported is what became of what was reported.
 type Reported struct {

@@ -157,7 +157,7 @@ func refusalOf(err error) *refusal {
 	case errors.Is(err, devices.ErrTooMany), errors.Is(err, accounts.ErrTooMany):
 		return refuse(403, "LimitExceeded", "There are as many devices as there may be")
 	case errors.Is(err, accounts.ErrTaken):
-		return refuse(409, "ResourceAlreadyExists", "There is, or was, a device of this name, or the certificate is another one's")
+		return refuse(409, "ResourceAlreadyExists", "A device has or had this name, or the certificate is another one's")
 	case errors.Is(err, devices.ErrMalformed), errors.Is(err, accounts.ErrBadName):
 		return refuse(400, "InvalidParameters", "No device can have this name")
 	}

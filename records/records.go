@@ -1,5 +1,5 @@
-// Package records says how small things are kept that change rarely: scenes and automations, jobs, fences, codes with which devices are
-// claimed. Who keeps some knows what is in them and makes the bytes; a store knows nothing but their keys, their revisions and
+// Package records says how small things are kept that change rarely: scenes and automations, jobs, fences, codes with which devices
+// are claimed. Who keeps some knows what is in them and makes the bytes; a store knows nothing but their keys, their revisions and
 // when they are due, and so one table serves all of them.
 //
 // A record belongs to a scope (a home, a device, an account) and has an id there. Whoever needs records again after a
@@ -64,8 +64,8 @@ func (r Record) Check() error {
 	return nil
 }
 
-// Store keeps records. When a writing method returns nil, what it wrote survives a crash, and nothing is given that would not. Every
-// method is safe for concurrent use, also by several processes where a store can have them, and may fail with an error that
+// Store keeps records. When a writing method returns nil, what it wrote survives a crash, and nothing is given that would not.
+// Every method is safe for concurrent use, also by several processes where a store can have them, and may fail with an error that
 // wraps accounts.ErrUnavailable. What was removed and is put again begins with a Rev of 1.
 type Store interface {
 	// Record gives a record, or ErrNone.

@@ -2,8 +2,8 @@ package sessions
 
 import "strings"
 
-// What the server says of things, under dev/, $aws/ and $own/, and of where people are, under owntracks/, it says to each viewer by
-// himself: inside, the second level of such a topic is the account that is told. A client neither writes nor reads that level.
+// What the server says of things, under dev/, $aws/ and $own/, and of where people are, under owntracks/, it says to each viewer
+// by himself: inside, the second level of such a topic is the account that is told. A client neither writes nor reads that level.
 // Some of these topics say what is so now and go to who is connected (Registry.Route), others must not be missed and go through
 // the queues (Registry.Publish): who subscribes is in both indexes.
 

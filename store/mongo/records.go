@@ -126,7 +126,8 @@ func (s recordStore) Remove(ctx context.Context, k records.Key, rev uint64) erro
 		return err
 	}
 	if there.Rev != 0 {
-		return fmt.Errorf("remove revision %d of %s %q of %q, which is %d: %w", rev, k.Kind, k.ID, k.Scope, there.Rev, records.ErrChanged)
+		return fmt.Errorf("remove revision %d of %s %q of %q, which is %d: %w",
+			rev, k.Kind, k.ID, k.Scope, there.Rev, records.ErrChanged)
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func (s recordStore) Put(ctx context.Context, r records.Record) error {
 			return err
 		}
 		if r.Rev != old.Rev+1 {
-			return fmt.Errorf("put revision %d of %s %q of %q over %d: %w", r.Rev, r.Kind, r.ID, r.Scope, old.Rev, records.ErrChanged)
+			return fmt.Errorf("put revision %d of %s %q of %q over %d: %w",
+				r.Rev, r.Kind, r.ID, r.Scope, old.Rev, records.ErrChanged)
 		}
 		replaceRecord(b, old, r)
 		return nil
@@ -116,7 +117,8 @@ func (s recordStore) Remove(ctx context.Context, k records.Key, rev uint64) erro
 		case old.Rev == 0:
 			return errNothing
 		case old.Rev != rev:
-			return fmt.Errorf("remove revision %d of %s %q of %q, which is %d: %w", rev, k.Kind, k.ID, k.Scope, old.Rev, records.ErrChanged)
+			return fmt.Errorf("remove revision %d of %s %q of %q, which is %d: %w",
+				rev, k.Kind, k.ID, k.Scope, old.Rev, records.ErrChanged)
 		}
 		removeRecord(b, k, old)
 		return nil

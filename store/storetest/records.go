@@ -262,7 +262,8 @@ func testRecordModel(k *kit) {
 func (k *kit) inhabitRecords() {
 	k.Helper()
 	k.putRecords(
-		record("fence", "", "f1", 1, 0, `{"r":5}`), record("job", "h.1", "a\x00", 1, 5, "\xff"), record("job", "h.1", "b", 1, 0, ""),
+		record("fence", "", "f1", 1, 0, `{"r":5}`),
+		record("job", "h.1", "a\x00", 1, 5, "\xff"), record("job", "h.1", "b", 1, 0, ""),
 		record("job", "h.2", "a", 1, 0, `{ "a":1}`), record("job", "h.1", "b", 2, 1<<60, "{}"),
 	)
 }
