@@ -77,7 +77,8 @@ check: mongotest ## format, vet, lint and the quick tests, in a few minutes
 
 bench: ## the numbers of docs/benchmarks.md
 	go run ./bench
-	go test ./bench -run - -bench . -benchtime 20x -timeout 30m
+	go test ./bench -run - -bench . -skip 'Riders|Lamps' -benchtime 20x -timeout 30m
+	go test ./bench -run - -bench 'Riders|Lamps' -benchtime 1x -timeout 30m
 
 soak: deps mongotest fuzz ## the long random and crash runs: ROUNDS=300 FUZZTIME=1m FAULT=60s
 	MAGPIE_TEST_ALL=1 MAGPIE_TEST_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h ./...
