@@ -73,7 +73,9 @@ type Service struct {
 	bridges map[accounts.Name]*bridge
 	behind  map[accounts.Name]place // devices behind bridges
 	spots   map[spot]bool           // that Home Assistant is to be told of; true: also if it knows
+	leavers map[accounts.Name]bool  // whose sessions may have to end; true: they have to
 	wake    chan struct{}
+	leaving chan struct{} // has something in it if there may be leavers
 
 	shows atomic.Bool // something looks after a home, or has
 }
@@ -98,7 +100,7 @@ func New(
 	s := &Service{
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
-		wake: make(chan struct{}, 1),
+		leavers: map[accounts.Name]bool{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
 	}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
@@ -184,6 +186,7 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
+	running.Go(func() { s.runLeavers(ctx) })
 	for {
 		s.tellSpots(ctx)
 		select {
@@ -277,13 +280,47 @@ func (s *Service) thingChanged(before, after devices.Thing) {
 	if !before.Mounted() && !after.Mounted() {
 		return
 	}
-	s.later(after.ID, func(ctx context.Context) error {
-		home, err := s.things.Mount(ctx, after.ID)
-		if err == nil && (home == "" || moved && before.Mounted()) { // what it subscribes to is not its own any more
-			err = s.mounts.Leave(ctx, after.ID)
+	s.leave(after.ID, moved && before.Mounted()) // what it subscribes to is not its own any more
+}
+
+// leave has it be looked at whether the sessions of a bridge have to end, or be ended. However much it says, that is done.
+func (s *Service) leave(did accounts.Name, anyway bool) {
+	s.mu.Lock()
+	s.leavers[did] = s.leavers[did] || anyway
+	s.mu.Unlock()
+	select {
+	case s.leaving <- struct{}{}:
+	default:
+	}
+}
+
+// runLeavers ends the sessions of bridges that have no place in a home any more, until ctx ends. What fails is tried again.
+func (s *Service) runLeavers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.leaving:
 		}
-		return err
-	})
+		s.mu.Lock()
+		all := s.leavers
+		s.leavers = map[accounts.Name]bool{}
+		s.mu.Unlock()
+		failed := false
+		for did, anyway := range all {
+			home, err := s.things.Mount(ctx, did)
+			if err == nil && (home == "" || anyway) {
+				err = s.mounts.Leave(ctx, did)
+			}
+			if s.note(ctx, did, err); err != nil {
+				failed = true
+				s.leave(did, anyway)
+			}
+		}
+		if failed {
+			pause(ctx, together)
+		}
+	}
 }
 
 // Tell implements devices.Router.

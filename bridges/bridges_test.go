@@ -28,6 +28,7 @@ type house struct {
 	published []string
 	deaf      bool // nobody subscribes
 	left      []accounts.Name
+	stuck     int // how often leaving fails before it does not
 }
 
 // street is who is what in the home.
@@ -70,6 +71,10 @@ func (h *house) Publish(_ context.Context, home string, m Message) (bool, error)
 func (h *house) Leave(_ context.Context, did accounts.Name) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.stuck > 0 {
+		h.stuck--
+		return accounts.ErrUnavailable
+	}
 	h.left = append(h.left, did)
 	return nil
 }
@@ -304,6 +309,28 @@ func TestACommandIsPassedOnToABridgeThatIsThere(t *testing.T) {
 
 func TestWhoSpeaksForNobodyAnyMoreLeaves(t *testing.T) {
 	h := open(t, new(bool))
+	kind := "lamp"
+	if _, err := h.things.Set(t.Context(), "olga", "hub", devices.ThingPatch{Type: &kind}); err != nil {
+		t.Fatal(err)
+	}
+	h.becomes("it has left", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return slices.Contains(h.left, "hub")
+	})
+}
+
+// However much it says meanwhile, and though ending its sessions fails at first.
+func TestWhoIsBusyLeavesAsWell(t *testing.T) {
+	h := open(t, new(bool))
+	h.stuck = 2
+	busy := make(chan struct{})
+	defer close(busy)
+	for h.later("hub", func(context.Context) error {
+		<-busy
+		return nil
+	}) {
+	}
 	kind := "lamp"
 	if _, err := h.things.Set(t.Context(), "olga", "hub", devices.ThingPatch{Type: &kind}); err != nil {
 		t.Fatal(err)
