@@ -251,6 +251,19 @@ func TestAnAutomationThatIsSetOffTooOftenIsDisabled(t *testing.T) {
 	}, func(c *automations.Config) { c.PerMinute = 5 })
 }
 
+func TestWhatIsSkippedIsNotSetOffTooOften(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'event','did':'sensor'}],'actions':[{'do':'delay','for':300}]}`)
+		for range 10 {
+			h.happens("sensor", `{'type':'go'}`)
+		}
+		a, err := h.Get(h.t.Context(), "alice", h.home, "a")
+		h.must(err)
+		h.want("it is enabled", a.On, true)
+		h.want("skipped", a.Skipped, 9)
+	}, func(c *automations.Config) { c.PerMinute = 5 })
+}
+
 func TestAnAutomationHasTheRightsOfWhoHasSavedIt(t *testing.T) {
 	inHouse(t, func(h *house) {
 		ctx := h.t.Context()
