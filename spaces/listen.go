@@ -106,10 +106,9 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 }
 
 func (v *Voice) save(ctx context.Context, home string, e *ear) error {
-	if err := write(ctx, v.kept, earKey(home), e.rev, 0, earRow{e.seq}); err != nil {
+	if err := rewrite(ctx, v.kept, earKey(home), &e.rev, 0, earRow{e.seq}); err != nil {
 		return err
 	}
-	e.rev++
 	e.saved = e.seq
 	return nil
 }
