@@ -13,6 +13,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -340,4 +341,43 @@ func TestWhoIsBusyLeavesAsWell(t *testing.T) {
 		defer h.mu.Unlock()
 		return slices.Contains(h.left, "hub")
 	})
+}
+
+func TestABridgeSpeaksForNothingThatIsSomebodyElses(t *testing.T) {
+	for what, release := range map[string]bool{"a thing behind it": false, "the bridge": true} {
+		t.Run(what, func(t *testing.T) {
+			h := open(t, new(bool))
+			if err := h.says(topic, plug("Plug")); err != nil {
+				t.Fatal(err)
+			}
+			did := h.behindHub()[0].ID
+			given := did
+			if release {
+				given = "hub"
+			}
+			if _, err := h.things.Release(t.Context(), "olga", given); err != nil {
+				t.Fatal(err)
+			}
+			h.becomes("it is not behind the bridge", func() bool {
+				x, err := h.things.Whole(t.Context(), did)
+				return err == nil && x.Bridge == ""
+			})
+			h.becomes("the bridge is forgotten, if it is another's", func() bool {
+				all, err := h.records.All(t.Context(), kindBehind, records.Key{}, 10)
+				return err == nil && (len(all) == 0) == release
+			})
+			if err := h.says("p", "ON"); err != nil {
+				t.Error(err)
+			}
+			if s, err := h.work.Shadow(t.Context(), did, did, ""); err == nil && len(s.Reported.State) > 0 {
+				t.Errorf("it reports %v", s.Reported.State)
+			}
+			if err := h.says(topic, ""); err != nil {
+				t.Error(err)
+			}
+			if _, err := h.things.Whole(t.Context(), did); err != nil {
+				t.Errorf("it is gone: %v", err)
+			}
+		})
+	}
 }
