@@ -1,6 +1,7 @@
 package automations_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -229,6 +230,20 @@ func TestALoopThroughADeviceIsStopped(t *testing.T) {
 		all, err := h.List(h.t.Context(), "alice", h.home)
 		h.must(err)
 		h.want("enabled", []bool{all[0].On, all[1].On}, "[true false]")
+	})
+}
+
+// An automation that does through a line, to which a lamp listens, what sets it off.
+func TestALoopThroughALineToADeviceIsStopped(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'state','did':'lamp'}],'actions':[{'do':'message','text':'@lamp toggle'}]}`)
+		for i := range 20 {
+			h.says("lamp", fmt.Sprintf(`{'n':%d}`, i))
+			h.Told("lamp", h.traces("a")[0].Run+".0")
+			h.wait(2 * time.Second)
+		}
+		h.want("runs", len(h.traces("a")), 9)
+		h.want("the last one", h.results("a")[0], "disabled")
 	})
 }
 

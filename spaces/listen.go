@@ -94,6 +94,9 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 					return err
 				}
 			}
+			if a != nil && v.told != nil {
+				v.told(a.device, lines[i].MID)
+			}
 			if a != nil { // it cannot be done and forgotten before it is known that it was heard
 				v.give(a)
 			}

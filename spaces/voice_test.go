@@ -307,6 +307,29 @@ func TestALineTellsAThingSomething(t *testing.T) {
 	})
 }
 
+func TestWhoWantsToKnowIsToldWhatALineTellsAThing(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	told := make(chan string, 2)
+	w.voice.OnTold(func(did accounts.Name, mid string) { told <- string(did) + " " + mid })
+	w.run()
+	content, err := chat.ParseContent([]byte(`{"k":"text","body":{"text":"@lamp on"},"mid":"m1"}`), "application/json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, commit, err := w.chat.Send(t.Context(), "bob", chat.Target{Conversation: c}, content, nil)
+	w.done(commit, err)
+	select {
+	case got := <-told:
+		if got != "lamp m1" {
+			t.Errorf("told %q", got)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nobody was told")
+	}
+}
+
 func TestALineIsCarriedOutOnceThoughTheServerCrashes(t *testing.T) {
 	w := newTown(t)
 	c := w.home()
