@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -551,5 +552,28 @@ func TestWhoIsGrantedADeviceSeesNothingOfBefore(t *testing.T) {
 		if err != nil || len(commands) != want-1 {
 			t.Errorf("%s sees %d commands, %v; want %d", who, len(commands), err, want-1)
 		}
+	}
+}
+
+func TestWhatWasMeasuredBeforeASaleIsNotKnownAfterIt(t *testing.T) {
+	w := newTown(t)
+	w.add("lamp", "alice", "")
+	w.fleet.SetTelemeter(devices.NewTelemeter(
+		devices.DefaultTelemetryConfig(), w.store.Telemetry(), w.now, slog.New(slog.DiscardHandler)))
+	if _, err := w.fleet.Measure(t.Context(), "lamp", []byte(`{"t":21}`)); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := w.fleet.LastMeasured(t.Context(), "alice", "lamp"); err != nil || len(last) != 1 {
+		t.Fatalf("alice is given %v, %v", last, err)
+	}
+	_, err := w.things.Release(t.Context(), "alice", "lamp")
+	if err == nil {
+		_, err = w.things.Claim(t.Context(), "bob", "lamp")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last, err := w.fleet.LastMeasured(t.Context(), "bob", "lamp"); err != nil || len(last) != 0 {
+		t.Errorf("bob is given %v, %v", last, err)
 	}
 }
