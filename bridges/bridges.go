@@ -284,9 +284,28 @@ func (s *Service) thingChanged(before, after devices.Thing) {
 	s.changedSpots(before, after)
 	moved := before.Home != after.Home || before.Type != after.Type || before.Owner != after.Owner || after.Gone
 	sold := before.Type == devices.TypeBridge && (after.Gone || before.Owner != after.Owner && before.Epoch != after.Epoch)
+	if before.ID != "" && before.Epoch != after.Epoch {
+		s.renewed(after.ID)
+	}
 	if before.Mounted() || after.Mounted() || sold {
 		s.leave(after.ID, leaver{moved && before.Mounted(), sold}) // what it subscribes to is not its own any more
 	}
+}
+
+// renewed is that what was stored of a device is forgotten: what it reports next is news, though it is what it was.
+func (s *Service) renewed(did accounts.Name) {
+	s.mu.Lock()
+	at, there := s.behind[did]
+	s.mu.Unlock()
+	if !there {
+		return
+	}
+	s.later(at.bridge, func(context.Context) error {
+		if d := s.bridge(at.bridge).devices[at.local]; d != nil {
+			d.last = nil
+		}
+		return nil
+	})
 }
 
 // leave has it be looked at whether the sessions of a bridge have to end, or be ended. However much it says, that is done.

@@ -381,3 +381,22 @@ func TestABridgeSpeaksForNothingThatIsSomebodyElses(t *testing.T) {
 		})
 	}
 }
+
+func TestAThingThatWasResetReportsAgainWhatItReported(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	for range 2 {
+		if err := h.says("p", "ON"); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := h.work.Shadow(t.Context(), did, did, ""); err != nil || s.Reported.State["power"] != "on" {
+			t.Errorf("it reports %v, %v", s.Reported.State, err)
+		}
+		if _, err := h.things.Reset(t.Context(), "olga", did); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
