@@ -105,6 +105,13 @@ func (s *Service) caused(did accounts.Name, depth int) {
 	s.causes.Add(did, origin{depth, s.now()})
 }
 
+// Told says that a device was told something by a line, by its mid: if a run has written that, it has told the device.
+func (s *Service) Told(did accounts.Name, mid string) {
+	if depth, ok := s.written.Get(mid); ok {
+		s.caused(did, depth)
+	}
+}
+
 // call gives a device a command. The same mid is the same command.
 func (s *Service) call(
 	ctx context.Context, who, did accounts.Name, c devices.Call, mid string, depth int,

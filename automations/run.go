@@ -204,12 +204,18 @@ func (s *Service) trouble(a *automation, f firing, now time.Time) string {
 		return fmt.Sprintf("automations set each other off, %d in a row", s.cfg.Depth)
 	}
 	a.starts = slices.DeleteFunc(a.starts, func(at time.Time) bool { return now.Sub(at) >= time.Minute })
+	if a.fullLocked() { // it is skipped
+		return ""
+	}
 	if len(a.starts) >= s.cfg.PerMinute {
 		return fmt.Sprintf("it was set off more than %d times in a minute", s.cfg.PerMinute)
 	}
 	a.starts = append(a.starts, now)
 	return ""
 }
+
+// fullLocked says whether there are as many runs as there may be, so that no other begins. The lock is held.
+func (a *automation) fullLocked() bool { return a.plan.Mode != Restart && len(a.runs) >= a.plan.most() }
 
 // start stores a run and begins it, if the automation's mode lets it.
 func (s *Service) start(ctx context.Context, a *automation, r *run) {
@@ -222,7 +228,7 @@ func (s *Service) start(ctx context.Context, a *automation, r *run) {
 	switch {
 	case a.plan.Mode == Restart:
 		ended = slices.Clone(a.runs)
-	case len(a.runs) >= a.plan.most():
+	case a.fullLocked():
 		a.skipped++
 		s.mu.Unlock()
 		s.metrics.runs.WithLabelValues("skipped").Inc()

@@ -1,6 +1,7 @@
 package automations_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -232,6 +233,20 @@ func TestALoopThroughADeviceIsStopped(t *testing.T) {
 	})
 }
 
+// An automation that does through a line, to which a lamp listens, what sets it off.
+func TestALoopThroughALineToADeviceIsStopped(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'state','did':'lamp'}],'actions':[{'do':'message','text':'@lamp toggle'}]}`)
+		for i := range 20 {
+			h.says("lamp", fmt.Sprintf(`{'n':%d}`, i))
+			h.Told("lamp", h.traces("a")[0].Run+".0")
+			h.wait(2 * time.Second)
+		}
+		h.want("runs", len(h.traces("a")), 9)
+		h.want("the last one", h.results("a")[0], "disabled")
+	})
+}
+
 func TestAnAutomationThatIsSetOffTooOftenIsDisabled(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.put("alice", "a", `{'triggers':[{'on':'event','did':'sensor'}],'condition':'trigger.type == \'go\'','actions':[{'do':'stop'}]}`)
@@ -248,6 +263,19 @@ func TestAnAutomationThatIsSetOffTooOftenIsDisabled(t *testing.T) {
 		}
 		h.want("six", h.results("a")[0], "disabled")
 		h.want("the home", h.lines(), "[alice: “a” was switched off: it was set off more than 5 times in a minute.]")
+	}, func(c *automations.Config) { c.PerMinute = 5 })
+}
+
+func TestWhatIsSkippedIsNotSetOffTooOften(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'event','did':'sensor'}],'actions':[{'do':'delay','for':300}]}`)
+		for range 10 {
+			h.happens("sensor", `{'type':'go'}`)
+		}
+		a, err := h.Get(h.t.Context(), "alice", h.home, "a")
+		h.must(err)
+		h.want("it is enabled", a.On, true)
+		h.want("skipped", a.Skipped, 9)
 	}, func(c *automations.Config) { c.PerMinute = 5 })
 }
 

@@ -351,7 +351,7 @@ func (s *Service) describe(ctx context.Context, b *bridge, d *device, w dialects
 	if errors.Is(err, devices.ErrUnknown) { // somebody has removed it, and does not want it
 		return nil
 	}
-	if err != nil || t.Owner == "" {
+	if err != nil || t.Owner == "" || t.Bridge != b.did {
 		return err
 	}
 	kind, model, title := w.Type, clipped(w.Model), clipped(w.Name)
@@ -376,11 +376,17 @@ func (s *Service) describe(ctx context.Context, b *bridge, d *device, w dialects
 
 // dismiss removes a thing of which its bridge says nothing any more. If it is there again one day, it is another one.
 func (s *Service) dismiss(ctx context.Context, b *bridge, d *device) error {
-	if err := s.accounts.DeleteDevice(ctx, d.Device); err != nil && !errors.Is(err, accounts.ErrUnknown) {
+	t, err := s.things.Whole(ctx, d.Device)
+	if err != nil && !errors.Is(err, devices.ErrUnknown) {
 		return err
 	}
-	if err := s.things.Forget(ctx, d.Device); err != nil {
-		return err
+	if err != nil || t.Bridge == b.did { // else it is somebody else's
+		if err := s.accounts.DeleteDevice(ctx, d.Device); err != nil && !errors.Is(err, accounts.ErrUnknown) {
+			return err
+		}
+		if err := s.things.Forget(ctx, d.Device); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	delete(s.behind, d.Device)
@@ -411,6 +417,10 @@ func (s *Service) report(ctx context.Context, b *bridge, topic string, payload [
 	}
 	var errs []error
 	for d, state := range changed {
+		if speaks, err := s.things.Speaks(ctx, b.did, d.Device); err != nil || !speaks { // it is somebody else's
+			errs = append(errs, err)
+			continue
+		}
 		u := devices.ShadowUpdate{Reported: devices.Patch{Set: true, State: state}}
 		if _, err := s.work.UpdateShadow(ctx, d.Device, d.Device, "", u); err != nil {
 			if !errors.Is(err, devices.ErrUnknown) { // somebody has removed it
@@ -490,6 +500,9 @@ func (s *Service) want(ctx context.Context, at place, payload []byte) error {
 	if d == nil {
 		return nil
 	}
+	if speaks, err := s.things.Speaks(ctx, b.did, d.Device); err != nil || !speaks {
+		return err
+	}
 	home, err := s.things.Mount(ctx, b.did)
 	if err != nil || home == "" {
 		return err
@@ -523,8 +536,13 @@ func (s *Service) command(ctx context.Context, at place, p devices.Post) error {
 		p.Lost()
 		return err
 	}
+	speaks, err := s.things.Speaks(ctx, b.did, p.Device)
+	if err != nil {
+		p.Lost()
+		return err
+	}
 	d := b.devices[at.local]
-	if home == "" || d == nil || bridge.State != devices.Online {
+	if home == "" || d == nil || !speaks || bridge.State != devices.Online {
 		p.Lost()
 		return nil
 	}

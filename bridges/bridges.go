@@ -73,7 +73,9 @@ type Service struct {
 	bridges map[accounts.Name]*bridge
 	behind  map[accounts.Name]place // devices behind bridges
 	spots   map[spot]bool           // that Home Assistant is to be told of; true: also if it knows
+	leavers map[accounts.Name]leaver
 	wake    chan struct{}
+	leaving chan struct{} // has something in it if there may be leavers
 
 	shows atomic.Bool // something looks after a home, or has
 }
@@ -82,6 +84,12 @@ type Service struct {
 type place struct {
 	bridge accounts.Name
 	local  string
+}
+
+// leaver is a device whose sessions may have to end.
+type leaver struct {
+	anyway bool // they have to
+	sold   bool // it is a bridge that is somebody else's now, or nobody's
 }
 
 // task is something to be done about a bridge, after what was to be done before.
@@ -98,7 +106,7 @@ func New(
 	s := &Service{
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
-		wake: make(chan struct{}, 1),
+		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
 	}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
@@ -184,6 +192,7 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
+	running.Go(func() { s.runLeavers(ctx) })
 	for {
 		s.tellSpots(ctx)
 		select {
@@ -274,16 +283,115 @@ func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic strin
 func (s *Service) thingChanged(before, after devices.Thing) {
 	s.changedSpots(before, after)
 	moved := before.Home != after.Home || before.Type != after.Type || before.Owner != after.Owner || after.Gone
-	if !before.Mounted() && !after.Mounted() {
+	sold := before.Type == devices.TypeBridge && (after.Gone || before.Owner != after.Owner && before.Epoch != after.Epoch)
+	if before.ID != "" && before.Epoch != after.Epoch {
+		s.renewed(after.ID)
+	}
+	if before.Mounted() || after.Mounted() || sold {
+		s.leave(after.ID, leaver{moved && before.Mounted(), sold}) // what it subscribes to is not its own any more
+	}
+}
+
+// renewed is that what was stored of a device is forgotten: what it reports next is news, though it is what it was.
+func (s *Service) renewed(did accounts.Name) {
+	s.mu.Lock()
+	at, there := s.behind[did]
+	s.mu.Unlock()
+	if !there {
 		return
 	}
-	s.later(after.ID, func(ctx context.Context) error {
-		home, err := s.things.Mount(ctx, after.ID)
-		if err == nil && (home == "" || moved && before.Mounted()) { // what it subscribes to is not its own any more
-			err = s.mounts.Leave(ctx, after.ID)
+	s.later(at.bridge, func(context.Context) error {
+		if d := s.bridge(at.bridge).devices[at.local]; d != nil {
+			d.last = nil
 		}
-		return err
+		return nil
 	})
+}
+
+// leave has it be looked at whether the sessions of a bridge have to end, or be ended. However much it says, that is done.
+func (s *Service) leave(did accounts.Name, x leaver) {
+	s.mu.Lock()
+	is := s.leavers[did]
+	s.leavers[did] = leaver{is.anyway || x.anyway, is.sold || x.sold}
+	s.mu.Unlock()
+	select {
+	case s.leaving <- struct{}{}:
+	default:
+	}
+}
+
+// runLeavers sees to bridges that have no place in a home any more, until ctx ends. What fails is tried again.
+func (s *Service) runLeavers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.leaving:
+		}
+		s.mu.Lock()
+		all := s.leavers
+		s.leavers = map[accounts.Name]leaver{}
+		s.mu.Unlock()
+		failed := false
+		for did, x := range all {
+			home, err := s.things.Mount(ctx, did)
+			if err == nil && (home == "" || x.anyway) {
+				err = s.mounts.Leave(ctx, did)
+			}
+			if err == nil && x.sold {
+				err = s.cut(ctx, did)
+			}
+			if s.note(ctx, did, err); err != nil {
+				failed = true
+				s.leave(did, x)
+			}
+		}
+		if failed {
+			pause(ctx, together)
+		}
+	}
+}
+
+// cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more.
+func (s *Service) cut(ctx context.Context, did accounts.Name) error {
+	done := make(chan error, 1)
+	t := task{did, func(ctx context.Context) error {
+		done <- s.forget(ctx, did)
+		return nil
+	}}
+	select {
+	case s.queue(did) <- t:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// forget forgets what is behind a bridge, and what it has said of that.
+func (s *Service) forget(ctx context.Context, did accounts.Name) error {
+	nobody := func(devices.Thing) (accounts.Name, error) { return "", nil }
+	if err := s.things.Bereave(ctx, did, nobody); err != nil {
+		return err
+	}
+	for _, kind := range []string{kindPart, kindBehind} {
+		if err := s.records.RemoveScope(ctx, kind, string(did)); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.bridges[did]; b != nil {
+		for _, d := range b.devices {
+			delete(s.behind, d.Device)
+		}
+	}
+	delete(s.bridges, did)
+	return nil
 }
 
 // Tell implements devices.Router.

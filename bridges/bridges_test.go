@@ -13,6 +13,7 @@ import (
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -28,6 +29,7 @@ type house struct {
 	published []string
 	deaf      bool // nobody subscribes
 	left      []accounts.Name
+	stuck     int // how often leaving fails before it does not
 }
 
 // street is who is what in the home.
@@ -70,6 +72,10 @@ func (h *house) Publish(_ context.Context, home string, m Message) (bool, error)
 func (h *house) Leave(_ context.Context, did accounts.Name) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.stuck > 0 {
+		h.stuck--
+		return accounts.ErrUnavailable
+	}
 	h.left = append(h.left, did)
 	return nil
 }
@@ -313,4 +319,84 @@ func TestWhoSpeaksForNobodyAnyMoreLeaves(t *testing.T) {
 		defer h.mu.Unlock()
 		return slices.Contains(h.left, "hub")
 	})
+}
+
+// However much it says meanwhile, and though ending its sessions fails at first.
+func TestWhoIsBusyLeavesAsWell(t *testing.T) {
+	h := open(t, new(bool))
+	h.stuck = 2
+	busy := make(chan struct{})
+	defer close(busy)
+	for h.later("hub", func(context.Context) error {
+		<-busy
+		return nil
+	}) {
+	}
+	kind := "lamp"
+	if _, err := h.things.Set(t.Context(), "olga", "hub", devices.ThingPatch{Type: &kind}); err != nil {
+		t.Fatal(err)
+	}
+	h.becomes("it has left", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return slices.Contains(h.left, "hub")
+	})
+}
+
+func TestABridgeSpeaksForNothingThatIsSomebodyElses(t *testing.T) {
+	for what, release := range map[string]bool{"a thing behind it": false, "the bridge": true} {
+		t.Run(what, func(t *testing.T) {
+			h := open(t, new(bool))
+			if err := h.says(topic, plug("Plug")); err != nil {
+				t.Fatal(err)
+			}
+			did := h.behindHub()[0].ID
+			given := did
+			if release {
+				given = "hub"
+			}
+			if _, err := h.things.Release(t.Context(), "olga", given); err != nil {
+				t.Fatal(err)
+			}
+			h.becomes("it is not behind the bridge", func() bool {
+				x, err := h.things.Whole(t.Context(), did)
+				return err == nil && x.Bridge == ""
+			})
+			h.becomes("the bridge is forgotten, if it is another's", func() bool {
+				all, err := h.records.All(t.Context(), kindBehind, records.Key{}, 10)
+				return err == nil && (len(all) == 0) == release
+			})
+			if err := h.says("p", "ON"); err != nil {
+				t.Error(err)
+			}
+			if s, err := h.work.Shadow(t.Context(), did, did, ""); err == nil && len(s.Reported.State) > 0 {
+				t.Errorf("it reports %v", s.Reported.State)
+			}
+			if err := h.says(topic, ""); err != nil {
+				t.Error(err)
+			}
+			if _, err := h.things.Whole(t.Context(), did); err != nil {
+				t.Errorf("it is gone: %v", err)
+			}
+		})
+	}
+}
+
+func TestAThingThatWasResetReportsAgainWhatItReported(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	for range 2 {
+		if err := h.says("p", "ON"); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := h.work.Shadow(t.Context(), did, did, ""); err != nil || s.Reported.State["power"] != "on" {
+			t.Errorf("it reports %v, %v", s.Reported.State, err)
+		}
+		if _, err := h.things.Reset(t.Context(), "olga", did); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -155,6 +155,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	scribe := spaces.NewScribe(messenger)
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
+	voice.OnTold(automation.Told)
 	homes.OnEnd(automation.Ended)
 	spaces.Arrivals(places, automation)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)

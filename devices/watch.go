@@ -66,9 +66,10 @@ func (s *Service) measuredBefore(ctx context.Context, did accounts.Name) (tell f
 	}, err
 }
 
-// LastMeasured gives what a device has measured last, in the order of keys, to who may see it.
+// LastMeasured gives what a device has measured last, in the order of keys, to who may see it. It is
+// not for who has the device to himself.
 func (s *Service) LastMeasured(ctx context.Context, who, did accounts.Name) ([]Point, error) {
-	if _, err := s.things.May(ctx, who, did, VerbSee); err != nil {
+	if _, err := s.May(ctx, who, did, VerbSee); err != nil {
 		return nil, fmt.Errorf("what %s has measured: %w", did, err)
 	}
 	if s.telemeter == nil {

@@ -87,11 +87,7 @@ func (v *Voice) give(a *answer) {
 }
 
 func (v *Voice) keep(ctx context.Context, a *answer) error {
-	err := write(ctx, v.kept, a.key(), a.rev, a.TS+answerLife.Milliseconds(), a.answerRow)
-	if err == nil {
-		a.rev++
-	}
-	return err
+	return rewrite(ctx, v.kept, a.key(), &a.rev, a.TS+answerLife.Milliseconds(), a.answerRow)
 }
 
 // power is the key of what can be on and off.
@@ -371,7 +367,7 @@ func (v *Voice) answer(ctx context.Context, a *answer, said answerJSON) error {
 	if !said.final() {
 		return nil
 	}
-	if err := v.kept.Remove(ctx, a.key(), a.rev); err != nil {
+	if err := remove(ctx, v.kept, a.key(), &a.rev); err != nil {
 		return err
 	}
 	v.mu.Lock()

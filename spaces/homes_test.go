@@ -12,6 +12,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
 	"github.com/magpie-im/magpie/store/pebble"
 )
@@ -31,6 +32,7 @@ type town struct {
 	store  *pebble.Store
 	fleet  *devices.Service
 	voice  *spaces.Voice
+	kept   records.Store   // what is kept of homes and lines; nil: that of the store
 	later  atomic.Int64    // by how much the clock is ahead
 	told   []accounts.Name // the things that somebody was told of
 }
@@ -75,11 +77,14 @@ func (w *town) open() {
 	log := slog.New(slog.DiscardHandler)
 	w.chat = chat.New(chat.DefaultConfig(), w.store.Chat(), w.acc, nobodyListens{}, log)
 	w.things = devices.NewThings(w.store.Devices(), w.now, log)
-	w.homes = spaces.NewHomes(w.chat, w.things, w.store.Records(), w.now, log)
+	if w.kept == nil {
+		w.kept = w.store.Records()
+	}
+	w.homes = spaces.NewHomes(w.chat, w.things, w.kept, w.now, log)
 	w.heirs = spaces.NewHeirs(w.homes, w.acc)
 	w.things.OnChange(func(_, after devices.Thing) { w.told = append(w.told, after.ID) })
 	w.fleet = devices.New(devices.DefaultConfig(), w.store.Devices(), w.things, log)
-	w.voice = spaces.NewVoice(w.homes, w.fleet, w.store.Records(), w.now, log)
+	w.voice = spaces.NewVoice(w.homes, w.fleet, w.kept, w.now, log)
 	for _, load := range []func(context.Context) error{w.homes.Load, w.voice.Load} {
 		if err := load(w.t.Context()); err != nil {
 			w.t.Fatal(err)

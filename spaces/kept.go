@@ -49,6 +49,41 @@ func write(ctx context.Context, to records.Store, k records.Key, rev uint64, due
 	return nil
 }
 
+// rewrite is write by the only one who writes it. What the store has written though it said that it had not does not keep him
+// from writing it again.
+func rewrite(ctx context.Context, to records.Store, k records.Key, rev *uint64, due int64, v any) error {
+	err := write(ctx, to, k, *rev, due, v)
+	if errors.Is(err, records.ErrChanged) {
+		if *rev, err = revOf(ctx, to, k); err == nil {
+			err = write(ctx, to, k, *rev, due, v)
+		}
+	}
+	if err == nil {
+		*rev++
+	}
+	return err
+}
+
+// remove is for who alone writes what he removes, as rewrite is.
+func remove(ctx context.Context, from records.Store, k records.Key, rev *uint64) error {
+	err := from.Remove(ctx, k, *rev)
+	if errors.Is(err, records.ErrChanged) {
+		if *rev, err = revOf(ctx, from, k); err == nil {
+			err = from.Remove(ctx, k, *rev)
+		}
+	}
+	return err
+}
+
+// revOf gives the revision of what is kept under a key; 0: nothing is.
+func revOf(ctx context.Context, from records.Store, k records.Key) (uint64, error) {
+	r, err := from.Record(ctx, k)
+	if errors.Is(err, records.ErrNone) {
+		return 0, nil
+	}
+	return r.Rev, err
+}
+
 const pageOfRecords = 500
 
 // all calls f with everything of a kind.

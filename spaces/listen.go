@@ -94,6 +94,9 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 					return err
 				}
 			}
+			if a != nil && v.told != nil {
+				v.told(a.device, lines[i].MID)
+			}
 			if a != nil { // it cannot be done and forgotten before it is known that it was heard
 				v.give(a)
 			}
@@ -106,10 +109,9 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 }
 
 func (v *Voice) save(ctx context.Context, home string, e *ear) error {
-	if err := write(ctx, v.kept, earKey(home), e.rev, 0, earRow{e.seq}); err != nil {
+	if err := rewrite(ctx, v.kept, earKey(home), &e.rev, 0, earRow{e.seq}); err != nil {
 		return err
 	}
-	e.rev++
 	e.saved = e.seq
 	return nil
 }

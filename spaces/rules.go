@@ -137,11 +137,10 @@ func (h *Homes) SetRules(ctx context.Context, who accounts.Name, home string, p 
 		return devices.HomeRules{}, fmt.Errorf("set rules of %s: %w", home, err)
 	}
 	key := records.Key{Kind: keptRules, Scope: home, ID: theOne}
-	if err := write(ctx, h.kept, key, x.rulesRev, 0, rules); err != nil {
+	if err := rewrite(ctx, h.kept, key, &x.rulesRev, 0, rules); err != nil {
 		return devices.HomeRules{}, err
 	}
 	x.rules = rules
-	x.rulesRev++
 	h.setHouse(home, x)
 	return rules, nil
 }

@@ -31,6 +31,7 @@ type Voice struct {
 	kept   records.Store
 	now    func() time.Time
 	log    *slog.Logger
+	told   func(did accounts.Name, mid string) // nil: nobody wants to know
 
 	noted *lru.Cache[accounts.Name, notedRow] // of things to which something has happened; used by who has the thing to himself
 
@@ -61,6 +62,9 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 	v.chat.SetListener(v)
 	return v
 }
+
+// OnTold has f called before a thing is told something by a line, with the mid of that. It is called once, before Run.
+func (v *Voice) OnTold(f func(did accounts.Name, mid string)) { v.told = f }
 
 // Load takes up what was open when the process ended. It is called once, before anybody arrives.
 func (v *Voice) Load(ctx context.Context) error {

@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 )
 
 // run has the voice, and the things, work until the returned function is called.
@@ -305,6 +308,29 @@ func TestALineTellsAThingSomething(t *testing.T) {
 	})
 }
 
+func TestWhoWantsToKnowIsToldWhatALineTellsAThing(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	told := make(chan string, 2)
+	w.voice.OnTold(func(did accounts.Name, mid string) { told <- string(did) + " " + mid })
+	w.run()
+	content, err := chat.ParseContent([]byte(`{"k":"text","body":{"text":"@lamp on"},"mid":"m1"}`), "application/json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, commit, err := w.chat.Send(t.Context(), "bob", chat.Target{Conversation: c}, content, nil)
+	w.done(commit, err)
+	select {
+	case got := <-told:
+		if got != "lamp m1" {
+			t.Errorf("told %q", got)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nobody was told")
+	}
+}
+
 func TestALineIsCarriedOutOnceThoughTheServerCrashes(t *testing.T) {
 	w := newTown(t)
 	c := w.home()
@@ -334,6 +360,54 @@ func TestALineIsCarriedOutOnceThoughTheServerCrashes(t *testing.T) {
 	w.eventually("it is too late", func() bool {
 		got := w.lines("bob", c)
 		return len(got) == 3 && got[2] == `{"power":"off"}: expired`
+	})
+}
+
+// silent is a store that has written every third thing, and says that it has not.
+type silent struct {
+	records.Store
+	puts atomic.Int64
+}
+
+func (s *silent) Put(ctx context.Context, r records.Record) error {
+	if err := s.Store.Put(ctx, r); err != nil || s.puts.Add(1)%3 != 0 {
+		return err
+	}
+	return accounts.ErrUnavailable
+}
+
+func TestLinesAreCarriedOutThoughTheStoreDoesNotSayThatItHasWritten(t *testing.T) {
+	w := newTown(t)
+	w.kept = &silent{Store: w.store.Records()}
+	w.open()
+	w.run()
+	c := w.home()
+	w.add("lamp", "alice", c)
+	zone := "Europe/Berlin"
+	for range 4 {
+		_, err := w.homes.SetRules(t.Context(), "alice", string(c), devices.HomeRulesPatch{Zone: &zone})
+		if err != nil && !errors.Is(err, accounts.ErrUnavailable) {
+			t.Error(err)
+		}
+	}
+	var want []string
+	for i := range 4 {
+		w.write("bob", c, fmt.Sprintf("@lamp set level %d", i))
+		u, err := devices.ParseReported(fmt.Appendf(nil, `{"level":%d}`, i))
+		want = append(want, fmt.Sprintf(`{"level":%d}: wanted`, i))
+		w.eventually("it is wanted", func() bool { return slices.Equal(w.lines("bob", c), want) })
+		if err == nil {
+			_, err = w.fleet.UpdateShadow(t.Context(), "lamp", "lamp", "", u)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[i] = fmt.Sprintf(`{"level":%d}: reported`, i)
+		w.eventually("it is reported", func() bool { return slices.Equal(w.lines("bob", c), want) })
+	}
+	w.eventually("nothing is open", func() bool {
+		open, err := w.kept.All(t.Context(), "home.answer", records.Key{}, 10)
+		return err == nil && len(open) == 0
 	})
 }
 
@@ -478,5 +552,28 @@ func TestWhoIsGrantedADeviceSeesNothingOfBefore(t *testing.T) {
 		if err != nil || len(commands) != want-1 {
 			t.Errorf("%s sees %d commands, %v; want %d", who, len(commands), err, want-1)
 		}
+	}
+}
+
+func TestWhatWasMeasuredBeforeASaleIsNotKnownAfterIt(t *testing.T) {
+	w := newTown(t)
+	w.add("lamp", "alice", "")
+	w.fleet.SetTelemeter(devices.NewTelemeter(
+		devices.DefaultTelemetryConfig(), w.store.Telemetry(), w.now, slog.New(slog.DiscardHandler)))
+	if _, err := w.fleet.Measure(t.Context(), "lamp", []byte(`{"t":21}`)); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := w.fleet.LastMeasured(t.Context(), "alice", "lamp"); err != nil || len(last) != 1 {
+		t.Fatalf("alice is given %v, %v", last, err)
+	}
+	_, err := w.things.Release(t.Context(), "alice", "lamp")
+	if err == nil {
+		_, err = w.things.Claim(t.Context(), "bob", "lamp")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last, err := w.fleet.LastMeasured(t.Context(), "bob", "lamp"); err != nil || len(last) != 0 {
+		t.Errorf("bob is given %v, %v", last, err)
 	}
 }
