@@ -390,7 +390,11 @@ func (s *Service) summarize(ctx context.Context, t Trip) error {
 }
 
 // measure finds out which way was driven: that of the driver's device with the most to say, and if there is none, of the rider's.
+// Those who are contacts no more see nothing of each other, and not here either.
 func (s *Service) measure(ctx context.Context, t *Trip) error {
+	if contacts, err := s.people.Close(ctx, t.Rider, t.Driver); err != nil || !contacts {
+		return err
+	}
 	for _, who := range []accounts.Name{t.Driver, t.Rider} {
 		var way []locations.Position
 		for _, subject := range s.places.Visible(who) {
