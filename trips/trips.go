@@ -274,8 +274,26 @@ func (s *Service) become(ctx context.Context, t Trip) (Trip, error) {
 	}
 	ctx = context.WithoutCancel(ctx) // it is so now
 	s.note(ctx, t)
+	if t.State == Accepted {
+		s.overtaken(ctx, t)
+	}
 	s.router.Tell(slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(t.Drivers), t.Rider)))), t)
 	return t, nil
+}
+
+// overtaken ends what two people see of each other if their trip was over before that was noted.
+func (s *Service) overtaken(ctx context.Context, t Trip) {
+	now, err := s.Get(ctx, t.Rider, t.ID)
+	if err != nil {
+		s.log.Warn("a trip was not looked at again", "trip", t.ID, "err", err)
+		return
+	}
+	if now.State == Accepted {
+		return // who ends it from now on finds it noted
+	}
+	s.note(ctx, now)
+	s.places.EndPass(ctx, t.Rider, t.Driver, t.ID)
+	s.places.EndPass(ctx, t.Driver, t.Rider, t.ID)
 }
 
 // Get gives a trip to who may know of it. ErrNone.

@@ -133,3 +133,21 @@ func TestWhoIsNoContactAnyMoreIsToldNoWay(t *testing.T) {
 		}
 	}
 }
+
+func TestATripThatIsOverBeforeItIsNotedShowsNothing(t *testing.T) {
+	h := newStreet(t)
+	id := h.ask(t).ID
+	h.kept.then = func() { // it is stored that bob has it, and alice is faster than all that follows
+		if _, err := h.Cancel(t.Context(), "alice", id); err != nil {
+			t.Error(err)
+		}
+	}
+	h.accept(t, id)
+	h.drive(t, "alice", 1)
+	if all := h.places.Visible("bob"); len(all) > 0 {
+		t.Errorf("bob knows of %v after the trip", all)
+	}
+	if all := h.Open("bob"); len(all) > 0 {
+		t.Errorf("bob has %+v after that", all)
+	}
+}
