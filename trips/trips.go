@@ -419,12 +419,12 @@ func (s *Service) measure(ctx context.Context, t *Trip) error {
 			if subject.Who != who {
 				continue
 			}
-			track, err := s.places.History(ctx, who, subject, t.Begun, t.Over+1, 10_000)
+			points, err := s.way(ctx, subject, t.Begun, t.Over+1)
 			if err != nil {
 				return err
 			}
-			if len(track.Points) > len(way) {
-				way = track.Points
+			if len(points) > len(way) {
+				way = points
 			}
 		}
 		if len(way) > 1 {
@@ -433,6 +433,24 @@ func (s *Service) measure(ctx context.Context, t *Trip) error {
 		}
 	}
 	return nil
+}
+
+// maxWay is how many points of a way are looked at: in the longest trip two in a second.
+const maxWay = 86_400
+
+// way gives where a device was from a time on, before another.
+func (s *Service) way(ctx context.Context, subject locations.Subject, from, to int64) ([]locations.Position, error) {
+	var all []locations.Position
+	for {
+		track, err := s.places.History(ctx, subject.Who, subject, from, to, 10_000)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, track.Points...)
+		if from = track.Next; from == 0 || len(all) >= maxWay {
+			return all, nil
+		}
+	}
 }
 
 // length is how long a way is, in metres. What is nearer than it is exact is no way.

@@ -151,3 +151,36 @@ func TestATripThatIsOverBeforeItIsNotedShowsNothing(t *testing.T) {
 		t.Errorf("bob has %+v after that", all)
 	}
 }
+
+func TestALongWayIsMeasuredToItsEnd(t *testing.T) {
+	h := newStreet(t)
+	id := h.ask(t).ID
+	h.accept(t, id)
+	const n = 12_000
+	points := make([]locations.Position, 0, 1000)
+	for i := range n {
+		h.pass(time.Second)
+		points = append(points, locations.Position{At: h.now().UnixMilli(), Lat: 40 + float64(i)/1000, Lon: 13.4})
+		if len(points) == cap(points) {
+			if _, err := h.places.Report(t.Context(), locations.Subject{Who: "bob", Label: "phone"}, points...); err != nil {
+				t.Fatal(err)
+			}
+			points = points[:0]
+			h.write(t)
+		}
+	}
+	got, err := h.End(t.Context(), "bob", id)
+	if err != nil || len(got.Waypoint) != 100 || got.Waypoint[99].Lat != 40+float64(n-1)/1000 {
+		t.Errorf("of the way there are %d points, %.0f m, %v; want its end among them", len(got.Waypoint), got.Metres, err)
+	}
+}
+
+// write has all be written that is in memory: it is what places do at their end.
+func (h *street) write(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.places.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
