@@ -572,3 +572,42 @@ func checkNear(
 		}
 	}
 }
+
+// reluctant is a store that does not remove what belongs to a scope as long as it says so.
+type reluctant struct {
+	records.Store
+	err error
+}
+
+func (r *reluctant) RemoveScope(ctx context.Context, kind, scope string) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.Store.RemoveScope(ctx, kind, scope)
+}
+
+func TestWhoCouldNotBeForgottenIsForgottenLater(t *testing.T) {
+	h := newTown(t)
+	h.ends()
+	store := &reluctant{Store: h.store}
+	h.store = store
+	h.start()
+	h.report(phone, locations.Position{Lat: 48, Lon: 2})
+	h.restart()
+	store.err = accounts.ErrUnavailable
+	if err := h.Leave(t.Context(), "alice"); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("while the store is not available: %v", err)
+	}
+	store.err = nil
+	if err := h.Leave(t.Context(), "alice"); err != nil {
+		t.Error(err)
+	}
+	h.restart()
+	if all := h.Visible("alice"); len(all) > 0 {
+		t.Errorf("after all there is %v", all)
+	}
+	track, err := h.History(t.Context(), "alice", phone, 0, 0, 100)
+	if err != nil || len(track.Points) > 0 {
+		t.Errorf("where alice was: %+v, %v", track, err)
+	}
+}
