@@ -61,6 +61,7 @@ type Service struct {
 type told struct {
 	crossing Crossing
 	to       []accounts.Name
+	home     bool // a person lets the home know whose fence it is
 }
 
 // track is what is known of a subject.
