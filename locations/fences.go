@@ -219,7 +219,7 @@ func (s *Service) tell(t *track, a audience, f *fence, what Crossed, in stay) {
 		c.At = in.Since + f.Dwell*1000
 	}
 	select {
-	case s.crossed[t.crosser()] <- told{c, f.told(t.subject, a)}:
+	case s.crossed[t.crosser()] <- told{crossing: c, to: f.told(t.subject, a)}:
 		s.counts.crossed.Inc()
 	default:
 		s.counts.uncrossed.Inc()
@@ -252,7 +252,14 @@ func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
 
 // tellCrossing tells of a crossing, and finds out whom.
 func (s *Service) tellCrossing(ctx context.Context, c *told) (err error) {
+	if err := s.stillTold(ctx, c); err != nil {
+		c.to = nil
+		return err
+	}
 	if f := c.crossing.Fence; f.Home != "" && !c.crossing.IsThing() {
+		if !c.home {
+			return nil
+		}
 		if c.to, err = s.people.Members(ctx, f.Home); err != nil {
 			c.to = nil
 			return err
@@ -261,6 +268,20 @@ func (s *Service) tellCrossing(ctx context.Context, c *told) (err error) {
 		c.crossing.Where = Position{At: c.crossing.Where.At, Lat: f.Points[0].Lat, Lon: f.Points[0].Lon}
 	}
 	return s.router.Crossed(ctx, c.to, c.crossing)
+}
+
+// stillTold leaves those of whom a person is told who may know of him now: the crossing has waited, and a share may be over.
+func (s *Service) stillTold(ctx context.Context, c *told) error {
+	if c.crossing.IsThing() {
+		return nil
+	}
+	a, err := s.audience(ctx, c.crossing.Subject)
+	if err != nil {
+		return err
+	}
+	c.home = slices.Contains(a.homes, c.crossing.Fence.Home)
+	c.to = slices.DeleteFunc(slices.Clone(c.to), func(who accounts.Name) bool { return a.level(who) != LevelExact })
+	return nil
 }
 
 // PutFence adds a fence, which gets an ID if it has none, or replaces the one with its ID. It is durable when it returns.

@@ -1,6 +1,7 @@
 package locations_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -410,6 +411,48 @@ func BenchmarkFences(b *testing.B) {
 		p := locations.Position{At: at, Lat: 52.4 + r.Float64()*0.2, Lon: 13.2 + r.Float64()*0.4}
 		if _, err := s.Report(b.Context(), locations.Subject{Who: accounts.Name(fmt.Sprint("u", i%1000)), Label: "p"}, p); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestACrossingThatHasWaitedIsToldToNobodyWhoMayKnowNothingNow(t *testing.T) {
+	h := newTown(t)
+	h.ends()
+	h.Service = locations.New(h.cfg, h.store, h, h, h.now, slog.New(slog.DiscardHandler)) // tells nothing before it runs
+	h.SetRouter(h)
+	h.OnCross(func(locations.Crossing, []accounts.Name) { h.crossed <- struct{}{} })
+	h.share("alice", "bob", locations.LevelExact, 0)
+	h.share("mary", "h.home", locations.LevelExact, 0)
+	h.fence("alice", circle("A", 52.5, 13.4, 100))
+	h.fence("bob", circle("B", 52.5, 13.4, 100))
+	home := circle("H", 52.5, 13.4, 100)
+	home.Home = "h.home"
+	h.fence("admin", home)
+	here := locations.Position{Lat: 52.5, Lon: 13.4}
+	h.report(phone, here)
+	h.report(locations.Subject{Who: "mary", Label: "p"}, here)
+	for owner, to := range map[accounts.Name]accounts.Name{"alice": "bob", "mary": "h.home"} {
+		if err := h.Unshare(t.Context(), owner, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	h.ends = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		<-h.crossed
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, to := range h.told {
+		if slices.ContainsFunc(to, func(who accounts.Name) bool { return who != "alice" }) {
+			t.Errorf("%v are told that %s is in %s", to, h.crossings[i].Subject, h.crossings[i].Fence.Name)
 		}
 	}
 }

@@ -76,8 +76,15 @@ func (s *Service) History(
 		if to == 0 {
 			to = now.Add(maxAhead).UnixMilli()
 		}
+		unit := minute
+		if level == LevelCity { // or it would be told when, by what is between two times
+			unit = cityTime
+			from -= from % unit
+			to = min(to, now.Add(2*maxAhead).UnixMilli()) // there is nothing later
+			to += (unit - to%unit) % unit
+		}
 		from = max(from, since, now.Add(-s.cfg.Keep).UnixMilli())
-		out, err = s.history(ctx, subject, from, to, min(max(limit, 1), maxHistory))
+		out, err = s.history(ctx, subject, from, to, min(max(limit, 1), maxHistory), unit)
 	}
 	if err != nil {
 		return Track{}, fmt.Errorf("history of %s: %w", subject, err)
@@ -104,7 +111,8 @@ func (s *Service) mayLookBack(ctx context.Context, viewer accounts.Name, subject
 	return share.Level, share.Since, nil // a pass is for now, and for no history
 }
 
-func (s *Service) history(ctx context.Context, subject Subject, from, to int64, limit int) (out Track, err error) {
+// history reads where a subject was. Points of one unit, which is minutes, are not parted.
+func (s *Service) history(ctx context.Context, subject Subject, from, to int64, limit int, unit int64) (out Track, err error) {
 	open, stored := s.openOf(subject), true
 	after := hexTime(from - from%minute)
 	for stored && out.Next == 0 {
@@ -119,10 +127,10 @@ func (s *Service) history(ctx context.Context, subject Subject, from, to int64, 
 			if err != nil {
 				return Track{}, fmt.Errorf("chunk %.80q: %w", r.ID, err)
 			}
-			full := len(out.Points) >= limit && begin > out.Points[len(out.Points)-1].At
+			full := len(out.Points) >= limit && begin >= nextUnit(out.Points[len(out.Points)-1].At, unit)
 			if begin >= to || full {
 				if stored = false; full && begin < to {
-					out.Next = begin
+					out.Next = begin - begin%unit
 				}
 				break
 			}
@@ -141,17 +149,19 @@ func (s *Service) history(ctx context.Context, subject Subject, from, to int64, 
 	out.Points = slices.DeleteFunc(out.Points, func(p Position) bool { return p.At < from || p.At >= end })
 	slices.SortStableFunc(out.Points, byTime)
 	out.Points = slices.CompactFunc(out.Points, func(a, b Position) bool { return a.At == b.At })
-	out.cut(limit)
+	out.cut(limit, unit)
 	return out, nil
 }
 
-// cut leaves a limit of points, and those of the minute of the last of them.
-func (t *Track) cut(limit int) {
+// nextUnit gives when the unit after that of a time begins.
+func nextUnit(at, unit int64) int64 { return at + unit - at%unit }
+
+// cut leaves a limit of points, and those of the unit of the last of them.
+func (t *Track) cut(limit int, unit int64) {
 	if len(t.Points) <= limit {
 		return
 	}
-	end := t.Points[limit-1].At
-	end += minute - end%minute
+	end := nextUnit(t.Points[limit-1].At, unit)
 	n, _ := slices.BinarySearchFunc(t.Points, end, func(p Position, at int64) int { return cmp.Compare(p.At, at) })
 	if n < len(t.Points) {
 		t.Points, t.Next = t.Points[:n], end

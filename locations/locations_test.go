@@ -572,3 +572,84 @@ func checkNear(
 		}
 	}
 }
+
+// reluctant is a store that does not remove what belongs to a scope as long as it says so.
+type reluctant struct {
+	records.Store
+	err error
+}
+
+func (r *reluctant) RemoveScope(ctx context.Context, kind, scope string) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.Store.RemoveScope(ctx, kind, scope)
+}
+
+func TestWhoCouldNotBeForgottenIsForgottenLater(t *testing.T) {
+	h := newTown(t)
+	h.ends()
+	store := &reluctant{Store: h.store}
+	h.store = store
+	h.start()
+	h.report(phone, locations.Position{Lat: 48, Lon: 2})
+	h.restart()
+	store.err = accounts.ErrUnavailable
+	if err := h.Leave(t.Context(), "alice"); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("while the store is not available: %v", err)
+	}
+	store.err = nil
+	if err := h.Leave(t.Context(), "alice"); err != nil {
+		t.Error(err)
+	}
+	h.restart()
+	if all := h.Visible("alice"); len(all) > 0 {
+		t.Errorf("after all there is %v", all)
+	}
+	track, err := h.History(t.Context(), "alice", phone, 0, 0, 100)
+	if err != nil || len(track.Points) > 0 {
+		t.Errorf("where alice was: %+v, %v", track, err)
+	}
+}
+
+// TestARoughHistoryIsRoughInTime asks for each minute by itself, and for page after page.
+func TestARoughHistoryIsRoughInTime(t *testing.T) {
+	h := newTown(t)
+	const ten = 10 * 60_000
+	begin := h.now().UnixMilli()
+	begin += ten - begin%ten
+	if _, err := h.Share(t.Context(), "alice", locations.Share{To: "bob", Level: locations.LevelCity, History: true}); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(time.Hour)
+	for i := range int64(30) {
+		h.report(phone, locations.Position{At: begin + i*60_000 + 5_000, Lat: 40 + float64(i), Lon: 2})
+	}
+	ask := func(from, to int64, limit int) locations.Track {
+		track, err := h.History(t.Context(), "bob", phone, from, to, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return track
+	}
+	for range 2 { // from memory, and then from what is stored
+		for i := range int64(10) {
+			at := begin + ten + i*60_000
+			if n := len(ask(at, at+1, 100).Points); n != 10 {
+				t.Errorf("in a millisecond there are %d points, want those of ten minutes", n)
+			}
+		}
+		n, pages := 0, 0
+		for from := begin; pages == 0 || from > 0 && pages < 10; pages++ {
+			track := ask(from, 0, 1)
+			n += len(track.Points)
+			if from = track.Next; from%ten != 0 {
+				t.Errorf("it goes on at %d", from)
+			}
+		}
+		if n != 30 || pages != 3 {
+			t.Errorf("%d points on %d pages, want 30 on 3", n, pages)
+		}
+		h.restart()
+	}
+}

@@ -3,6 +3,7 @@ package locations
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -60,6 +61,7 @@ type Service struct {
 type told struct {
 	crossing Crossing
 	to       []accounts.Name
+	home     bool // a person lets the home know whose fence it is
 }
 
 // track is what is known of a subject.
@@ -362,7 +364,8 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 	return nil
 }
 
-// Forget forgets where a subject is, at the wish of who it belongs to, and where it was. Those who see it are told.
+// Forget forgets where a subject is, at the wish of who it belongs to, and where it was. Those who see it are told. After an error
+// it is to be repeated.
 func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	t := s.find(subject)
 	if t == nil {
@@ -380,20 +383,35 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	s.router.Hide(slices.Concat(a.exact, a.rough), subject)
 	s.tellWatches(t, a)
 	t.mu.Unlock()
-	s.mu.Lock()
-	delete(s.tracks, subject)
-	left := slices.DeleteFunc(slices.Clone(s.labels[subject.Who]), func(l string) bool { return l == subject.Label })
-	if s.labels[subject.Who] = left; len(left) == 0 {
-		delete(s.labels, subject.Who)
-	}
-	s.mu.Unlock()
+	s.drop(t)
 	s.sharing.mu.Lock()
 	s.sharing.forgetLocked(subject.Who)
 	s.sharing.mu.Unlock()
-	if err := s.erase(ctx, subject); err != nil {
+	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil))
+	if err != nil {
+		s.mu.Lock()
+		if s.tracks[subject] == nil { // so that a repeat finds what is left of it
+			s.addLocked(subject)
+		}
+		s.mu.Unlock()
 		return fmt.Errorf("forget %s: %w", subject, err)
 	}
-	return s.setCard(ctx, subject, nil)
+	return nil
+}
+
+// drop takes a track that was forgotten out of those that are known.
+func (s *Service) drop(t *track) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	who := t.subject.Who
+	if s.tracks[t.subject] != t {
+		return // somebody else has, and there is a new one
+	}
+	delete(s.tracks, t.subject)
+	left := slices.DeleteFunc(slices.Clone(s.labels[who]), func(l string) bool { return l == t.subject.Label })
+	if s.labels[who] = left; len(left) == 0 {
+		delete(s.labels, who)
+	}
 }
 
 // counts are the metrics of positions.

@@ -274,8 +274,26 @@ func (s *Service) become(ctx context.Context, t Trip) (Trip, error) {
 	}
 	ctx = context.WithoutCancel(ctx) // it is so now
 	s.note(ctx, t)
+	if t.State == Accepted {
+		s.overtaken(ctx, t)
+	}
 	s.router.Tell(slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(t.Drivers), t.Rider)))), t)
 	return t, nil
+}
+
+// overtaken ends what two people see of each other if their trip was over before that was noted.
+func (s *Service) overtaken(ctx context.Context, t Trip) {
+	now, err := s.Get(ctx, t.Rider, t.ID)
+	if err != nil {
+		s.log.Warn("a trip was not looked at again", "trip", t.ID, "err", err)
+		return
+	}
+	if now.State == Accepted {
+		return // who ends it from now on finds it noted
+	}
+	s.note(ctx, now)
+	s.places.EndPass(ctx, t.Rider, t.Driver, t.ID)
+	s.places.EndPass(ctx, t.Driver, t.Rider, t.ID)
 }
 
 // Get gives a trip to who may know of it. ErrNone.
@@ -390,19 +408,23 @@ func (s *Service) summarize(ctx context.Context, t Trip) error {
 }
 
 // measure finds out which way was driven: that of the driver's device with the most to say, and if there is none, of the rider's.
+// Those who are contacts no more see nothing of each other, and not here either.
 func (s *Service) measure(ctx context.Context, t *Trip) error {
+	if contacts, err := s.people.Close(ctx, t.Rider, t.Driver); err != nil || !contacts {
+		return err
+	}
 	for _, who := range []accounts.Name{t.Driver, t.Rider} {
 		var way []locations.Position
 		for _, subject := range s.places.Visible(who) {
 			if subject.Who != who {
 				continue
 			}
-			track, err := s.places.History(ctx, who, subject, t.Begun, t.Over+1, 10_000)
+			points, err := s.way(ctx, subject, t.Begun, t.Over+1)
 			if err != nil {
 				return err
 			}
-			if len(track.Points) > len(way) {
-				way = track.Points
+			if len(points) > len(way) {
+				way = points
 			}
 		}
 		if len(way) > 1 {
@@ -411,6 +433,24 @@ func (s *Service) measure(ctx context.Context, t *Trip) error {
 		}
 	}
 	return nil
+}
+
+// maxWay is how many points of a way are looked at: in the longest trip two in a second.
+const maxWay = 86_400
+
+// way gives where a device was from a time on, before another.
+func (s *Service) way(ctx context.Context, subject locations.Subject, from, to int64) ([]locations.Position, error) {
+	var all []locations.Position
+	for {
+		track, err := s.places.History(ctx, subject.Who, subject, from, to, 10_000)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, track.Points...)
+		if from = track.Next; from == 0 || len(all) >= maxWay {
+			return all, nil
+		}
+	}
 }
 
 // length is how long a way is, in metres. What is nearer than it is exact is no way.
