@@ -278,7 +278,7 @@ func (h *Homes) grantedIn(who accounts.Name) []string {
 }
 
 // Shows says whether somebody may be shown what a device has said in a home: who is more than a guest there, and who may see
-// the device, what it has said since he may.
+// the device, what it has said since he may and since it is there.
 func (h *Homes) Shows(ctx context.Context, who accounts.Name, m *chat.Message) (bool, error) {
 	switch role, err := h.Role(ctx, string(m.Conversation), who); {
 	case err != nil:
@@ -290,9 +290,9 @@ func (h *Homes) Shows(ctx context.Context, who accounts.Name, m *chat.Message) (
 	if errors.Is(err, devices.ErrUnknown) || errors.Is(err, devices.ErrNoRight) {
 		return false, nil
 	}
-	if err != nil {
+	if err != nil || thing.Home != string(m.Conversation) { // whose it was then may be somebody else
 		return false, err
 	}
 	since, err := h.things.Since(ctx, who, thing)
-	return m.TS >= since, err
+	return m.TS >= max(since, thing.Moved), err
 }

@@ -577,3 +577,20 @@ func TestWhatWasMeasuredBeforeASaleIsNotKnownAfterIt(t *testing.T) {
 		t.Errorf("bob is given %v, %v", last, err)
 	}
 }
+
+func TestWhoGetsAThingReadsNothingOfWhatItHasSaidBefore(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.happen("lamp", `{"type":"first"}`)
+	_, err := w.things.Release(t.Context(), "alice", "lamp")
+	if err == nil {
+		_, err = w.things.Claim(t.Context(), "carol", "lamp")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.lines("carol", c); !slices.Equal(got, []string{"unseen "}) {
+		t.Errorf("carol reads %q", got)
+	}
+}
