@@ -124,7 +124,7 @@ type putFenceInput struct {
 	Name   string            `json:"name" doc:"128 bytes at most" required:"true"`
 	Who    string            `json:"who" doc:"the only user or thing that it is for; absent: all that may be"`
 	Dwell  int64             `json:"dwell" doc:"seconds after which something has stayed, a week at most; absent: nobody is told"`
-	Points []placePoint      `json:"points" doc:"a circle, polygon, corridor" required:"true" max:"500" example:"[{\"lat\":48,\"lon\":11}]"`
+	Points []placePoint      `json:"points" doc:"what it is made of" required:"true" max:"500" example:"[{\"lat\":1,\"lon\":2}]"`
 	Radius float64           `json:"radius" doc:"of a circle: 10 to 1,000,000 m" example:"200"`
 	Width  float64           `json:"width" doc:"of a corridor: 20 to 2,000,000 m"`
 }

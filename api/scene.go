@@ -25,7 +25,7 @@ type putSceneInput struct {
 	Title string `json:"title" doc:"what people call it" example:"Good night"`
 	Order bool   `json:"order" doc:"a step begins when the one before is over; else all begin at once"`
 	// Steps are a list of sceneStep, read by automations.
-	Steps json.RawMessage `json:"steps" doc:"what is done" required:"true" example:"[{\"did\":\"lamp\",\"desired\":{\"on\":true}}]"`
+	Steps json.RawMessage `json:"steps" doc:"what is done" required:"true" example:"[{\"did\":\"lamp\",\"desired\":{\"a\":1}}]"`
 }
 
 type runSceneInput struct {

@@ -364,8 +364,8 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 	return nil
 }
 
-// Forget forgets where a subject is, at the wish of who it belongs to, and where it was. Those who see it are told. After an error
-// it is to be repeated.
+// Forget forgets where a subject is, at the wish of who it belongs to, and where it was. Those who see it are told. After an
+// error it is to be repeated.
 func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	t := s.find(subject)
 	if t == nil {

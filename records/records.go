@@ -1,6 +1,6 @@
-// Package records says how small things are kept that change rarely: scenes and automations, jobs, fences, codes with which devices
-// are claimed. Who keeps some knows what is in them and makes the bytes; a store knows nothing but their keys, their revisions and
-// when they are due, and so one table serves all of them.
+// Package records says how small things are kept that change rarely: scenes and automations, jobs, fences, codes with which
+// devices are claimed. Who keeps some knows what is in them and makes the bytes; a store knows nothing but their keys, their
+// revisions and when they are due, and so one table serves all of them.
 //
 // A record belongs to a scope (a home, a device, an account) and has an id there. Whoever needs records again after a
 // time gives them a Due and asks for what is due by now, also after a restart. What is needed for each message, or
