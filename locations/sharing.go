@@ -228,6 +228,16 @@ func (s *Service) HomeChanged(home string) {
 	}
 }
 
+// HomeEnded forgets the fences of a home that there is no longer, and what was shared with it.
+func (s *Service) HomeEnded(ctx context.Context, home string) error {
+	for _, share := range s.Got(accounts.Name(home)) {
+		if err := s.Unshare(ctx, share.From, accounts.Name(home)); err != nil {
+			return err
+		}
+	}
+	return s.dropFences(ctx, accounts.Name(home))
+}
+
 // barrier waits until nobody tells anything of a user by what was before.
 func (s *Service) barrier(owner accounts.Name) {
 	for _, t := range s.devicesOf(owner) {
