@@ -156,7 +156,9 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
 	voice.OnTold(automation.Told)
-	homes.OnEnd(automation.Ended)
+	homes.OnEnd(func(ctx context.Context, home string) error {
+		return errors.Join(automation.Ended(ctx, home), places.HomeEnded(ctx, home))
+	})
 	spaces.Arrivals(places, automation)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{

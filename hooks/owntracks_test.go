@@ -13,6 +13,7 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
 	"github.com/magpie-im/magpie/locations"
@@ -354,4 +355,19 @@ func TestAllIsNotWhatOthersAreTold(t *testing.T) {
 	lamp.read(wire.PUBACK)
 	alice.send(wire.Packet{Type: wire.PUBLISH, Topic: "end", Payload: []byte("x")})
 	carol.toldOf("end x", "end x") // for # and for the group
+}
+
+func TestAHomeThatHasEndedIsSharedWithNoMore(t *testing.T) {
+	n := startDevices(t)
+	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	home, _ := app.call("home.create", `{"title":"Home"}`)["c"].(string)
+	if said := app.call("loc.share", `{"to":"`+home+`"}`); said["err"] != nil {
+		t.Fatalf("loc.share: %v", said)
+	}
+	if _, err := n.Chat().LeaveRoom(t.Context(), "alice", chat.Conversation(home), nil); err != nil {
+		t.Fatal(err)
+	}
+	if given := n.Places().Given("alice"); len(given) > 0 {
+		t.Errorf("alice shares with %+v", given)
+	}
 }

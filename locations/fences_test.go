@@ -456,3 +456,27 @@ func TestACrossingThatHasWaitedIsToldToNobodyWhoMayKnowNothingNow(t *testing.T) 
 		}
 	}
 }
+
+func TestAHomeThatHasEndedHasNoFences(t *testing.T) {
+	h := newTown(t)
+	home := circle("H", 52.5, 13.4, 100)
+	home.Home = "h.home"
+	h.fence("admin", home)
+	h.fence("admin", circle("A", 52.5, 13.4, 100))
+	h.share("mary", "h.home", locations.LevelExact, 0)
+	if err := h.HomeEnded(t.Context(), "h.home"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if all, err := h.Fences(t.Context(), "admin", "h.home"); err != nil || len(all) > 0 {
+			t.Errorf("there are fences %v, %v", all, err)
+		}
+		if all, err := h.Fences(t.Context(), "admin", ""); err != nil || len(all) != 1 {
+			t.Errorf("admin has fences %v, %v", all, err)
+		}
+		if given := h.Given("mary"); len(given) > 0 {
+			t.Errorf("mary shares with %v", given)
+		}
+		h.restart()
+	}
+}

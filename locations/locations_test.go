@@ -653,3 +653,32 @@ func TestARoughHistoryIsRoughInTime(t *testing.T) {
 		h.restart()
 	}
 }
+
+func TestWhoIsToldMoreIsToldItFromThenOn(t *testing.T) {
+	h := newTown(t)
+	share := func(level locations.Level, history bool) locations.Share {
+		return locations.Share{To: "bob", Level: level, History: history}
+	}
+	for name, tt := range map[string]struct {
+		before, after locations.Share
+		points        int
+	}{
+		"as before":      {share(locations.LevelExact, true), share(locations.LevelExact, true), 2},
+		"roughly":        {share(locations.LevelExact, true), share(locations.LevelCity, true), 2},
+		"exactly":        {share(locations.LevelCity, true), share(locations.LevelExact, true), 1},
+		"in the history": {share(locations.LevelExact, false), share(locations.LevelExact, true), 1},
+	} {
+		who := locations.Subject{Who: accounts.Name("a-" + name[:2]), Label: "phone"}
+		for i, share := range []locations.Share{tt.before, tt.after} {
+			if _, err := h.Share(t.Context(), who.Who, share); err != nil {
+				t.Fatal(err)
+			}
+			h.report(who, locations.Position{Lat: 40 + float64(i), Lon: 2})
+			h.pass(time.Minute)
+		}
+		track, err := h.History(t.Context(), "bob", who, 0, 0, 100)
+		if err != nil || len(track.Points) != tt.points {
+			t.Errorf("%s: %+v, %v, want %d points", name, track.Points, err, tt.points)
+		}
+	}
+}

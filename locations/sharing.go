@@ -32,6 +32,11 @@ func isHome(to accounts.Name) bool { return strings.HasPrefix(string(to), "h.") 
 // holds says whether the share is in force at a time.
 func (s Share) holds(now int64) bool { return s.Until == 0 || now < s.Until }
 
+// saysMore says whether somebody is told more by a share than he was before.
+func (s Share) saysMore(before Share) bool {
+	return s.History && !before.History || s.Level == LevelExact && before.Level == LevelCity
+}
+
 // kindShare are the records of shares: the scope is whose they are, the id who is told.
 const kindShare = "loc.share"
 
@@ -223,6 +228,16 @@ func (s *Service) HomeChanged(home string) {
 	}
 }
 
+// HomeEnded forgets the fences of a home that there is no longer, and what was shared with it.
+func (s *Service) HomeEnded(ctx context.Context, home string) error {
+	for _, share := range s.Got(accounts.Name(home)) {
+		if err := s.Unshare(ctx, share.From, accounts.Name(home)); err != nil {
+			return err
+		}
+	}
+	return s.dropFences(ctx, accounts.Name(home))
+}
+
 // barrier waits until nobody tells anything of a user by what was before.
 func (s *Service) barrier(owner accounts.Name) {
 	for _, t := range s.devicesOf(owner) {
@@ -265,7 +280,7 @@ func (s *Service) share(ctx context.Context, owner accounts.Name, share Share) (
 			return share, ErrTooMany
 		}
 		share.rev, share.Since = before.rev+1, before.Since
-		if share.Since == 0 || !before.holds(now) {
+		if share.Since == 0 || !before.holds(now) || share.saysMore(before) {
 			share.Since = now
 		}
 		body, err := json.Marshal(shareBody{share.Level, share.History, share.Since, share.Until})
