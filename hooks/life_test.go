@@ -327,6 +327,9 @@ func TestANewPasswordMayEndTheOtherSessions(t *testing.T) {
 	phone.wantEnd(wire.V5, 0x87)
 	tv.wantEnd(wire.V311, 0)
 	me.stays()
+	for _, client := range []string{"phone", "tv"} {
+		wantNoSession(t, n, "alice", client)
+	}
 	if list := own(t, me.call("session.list", `{}`)); len(list) != 1 {
 		t.Errorf("sessions left: %v", list)
 	}
