@@ -325,7 +325,4 @@ func (s *Service) tellStep(ctx context.Context, c Command, viewers []accounts.Na
 		to = append(slices.Clone(to), c.By)
 	}
 	s.publish(ctx, to, Topic{Device: c.Device, Path: "status/" + c.ID}, c.AppendJSON(nil))
-	if s.onlooker != nil {
-		s.onlooker.Stepped(c.Device)
-	}
 }

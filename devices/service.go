@@ -69,7 +69,6 @@ type Service struct {
 
 	telemeter *Telemeter // nil: nothing is measured
 	journal   Journal    // nil: nobody writes anything down
-	onlooker  Onlooker   // nil: nobody looks on
 
 	turns     turns
 	commands  clock // devices whose commands are to be looked at
@@ -98,17 +97,6 @@ func New(cfg Config, store Store, things *Things, log *slog.Logger) *Service {
 	things.OnChange(s.thingChanged)
 	return s
 }
-
-// Onlooker is told that something about a device may have become another: it looks for itself. Its methods do not block.
-type Onlooker interface {
-	// Stepped is that a command has taken a step.
-	Stepped(did accounts.Name)
-	// Changed is that the classic shadow has changed.
-	Changed(did accounts.Name)
-}
-
-// SetOnlooker says who looks on. It is called once, before Load.
-func (s *Service) SetOnlooker(w Onlooker) { s.onlooker = w }
 
 // SetRouter says who takes to clients what the service says. What is said last before Load counts.
 func (s *Service) SetRouter(r Router) { s.router = r }

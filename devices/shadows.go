@@ -146,9 +146,6 @@ func (s *Service) changeShadow(
 		s.metrics.shadows.WithLabelValues("accepted").Inc()
 		tell(before, after, append(s.viewers(ctx, thing), thing.ID), now)
 		s.shadowChanged(thing, name, before, after)
-		if s.onlooker != nil && name == "" {
-			s.onlooker.Changed(thing.ID)
-		}
 		return after, nil
 	}
 	return Shadow{}, fmt.Errorf("change shadow %q of %s, which others change: %w", name, thing.ID, ErrUnavailable)

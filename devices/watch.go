@@ -24,6 +24,27 @@ type Watcher interface {
 	Stepped(c Command)
 }
 
+// Deaf is a Watcher that hears nothing, for those to embed who want to hear of little.
+type Deaf struct{}
+
+// ShadowChanged implements Watcher.
+func (Deaf) ShadowChanged(Thing, Shadow, Shadow) {}
+
+// Happened implements Watcher.
+func (Deaf) Happened(Thing, Event) {}
+
+// PresenceChanged implements Watcher.
+func (Deaf) PresenceChanged(Thing, Presence) {}
+
+// Measures implements Watcher.
+func (Deaf) Measures(accounts.Name) bool { return false }
+
+// Measured implements Watcher.
+func (Deaf) Measured(Thing, []Point, []Point) {}
+
+// Stepped implements Watcher.
+func (Deaf) Stepped(Command) {}
+
 // Watch says who hears what happens to devices. It is called before Load, once for each.
 func (s *Service) Watch(w Watcher) { s.watchers = append(s.watchers, w) }
 

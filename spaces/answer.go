@@ -118,11 +118,11 @@ func (v *Voice) want(ctx context.Context, did accounts.Name, o Order) (json.RawM
 	return nil, nil
 }
 
-// Changed is that of devices.Onlooker.
-func (v *Voice) Changed(did accounts.Name) { v.changed(did) }
+// ShadowChanged is that of devices.Watcher.
+func (v *Voice) ShadowChanged(t devices.Thing, _, _ devices.Shadow) { v.changed(t.ID) }
 
-// Stepped is that of devices.Onlooker.
-func (v *Voice) Stepped(did accounts.Name) { v.changed(did) }
+// Stepped is that of devices.Watcher.
+func (v *Voice) Stepped(c devices.Command) { v.changed(c.Device) }
 
 func (v *Voice) changed(did accounts.Name) {
 	v.mu.Lock()

@@ -19,11 +19,13 @@ import (
 )
 
 // Voice joins the conversation of a home with its things: what happens to them is said there, and what people say to them there
-// they are told. It is the devices.Journal, the devices.Onlooker and the chat.Listener of an installation.
+// they are told. It is the devices.Journal, a devices.Watcher and the chat.Listener of an installation.
 //
 // Whatever it writes into a conversation has a mid that is made of what it is about, so that it is there once, however often it
 // is written; and what is not written yet is known from records after a crash.
 type Voice struct {
+	devices.Deaf // to what is no step and no change of a shadow
+
 	homes  *Homes
 	chat   *chat.Service
 	things *devices.Things
@@ -58,7 +60,7 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 		ears: map[string]*ear{}, answers: map[accounts.Name][]*answer{},
 	}
 	fleet.SetJournal(v)
-	fleet.SetOnlooker(v)
+	fleet.Watch(v)
 	v.chat.SetListener(v)
 	return v
 }
