@@ -82,7 +82,7 @@ type Added struct {
 }
 
 // Add adds a thing, which is its owner's at once. accounts.ErrTaken: there is, or was, one of this name; ErrTooMany: he has as
-// many as he may; and the errors of Set. Two that are added at the same moment may both be the last one that fits.
+// many as he may; and the errors of Set.
 func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
 	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
 		return Thing{}, fmt.Errorf("add device %.80s: owner: %w", a.ID, err)
