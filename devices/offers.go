@@ -101,6 +101,8 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 
 // accept hands a thing over, if it is what was offered or has been handed over so.
 func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
+	place := room{things: s, owner: o.To, did: o.Device}
+	defer place.leave()
 	return s.change(ctx, o.Device, func(t *Thing) error {
 		switch {
 		case t.Owner == o.To && t.Epoch == o.Epoch+1:
@@ -108,7 +110,7 @@ func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
 		case t.Owner != o.From || t.Epoch != o.Epoch:
 			return ErrUnknown
 		}
-		if err := s.roomFor(ctx, o.To); err != nil {
+		if err := place.take(ctx); err != nil {
 			return err
 		}
 		t.handOver(o.To)

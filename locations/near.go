@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/golang/geo/s1"
 	"github.com/golang/geo/s2"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -14,9 +15,16 @@ import (
 
 // grid finds things by where they are: those in each cell of some sizes, with an edge of about 600, 36 and 2 km.
 type grid struct {
-	mu    sync.RWMutex // guards what follows; may be taken while a track is locked
-	at    map[accounts.Name]Position
-	cells [len(gridLevels)]map[s2.CellID]map[accounts.Name]bool
+	mu    sync.RWMutex // guards what follows, and what is in it; may be taken while a track is locked
+	at    map[accounts.Name]*spot
+	cells [len(gridLevels)]map[s2.CellID]map[*spot]bool
+}
+
+// spot is where a thing is.
+type spot struct {
+	who  accounts.Name
+	at   s2.Point
+	cell s2.CellID // the least one
 }
 
 var gridLevels = [...]int{4, 8, 12}
@@ -29,36 +37,43 @@ var gridEdges = [...]float64{400_000, 25_000, 1_500}
 const maxEdges = 4
 
 func (g *grid) init() {
-	g.at = map[accounts.Name]Position{}
+	g.at = map[accounts.Name]*spot{}
 	for i := range g.cells {
-		g.cells[i] = map[s2.CellID]map[accounts.Name]bool{}
+		g.cells[i] = map[s2.CellID]map[*spot]bool{}
 	}
 }
 
 func (g *grid) put(who accounts.Name, p Position) {
+	is := s2.CellIDFromLatLng(p.latLng())
+	at := s2.PointFromLatLng(p.latLng())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	before, known := g.at[who]
-	g.at[who] = Position{At: p.At, Lat: p.Lat, Lon: p.Lon}
-	was, is := s2.CellIDFromLatLng(before.latLng()), s2.CellIDFromLatLng(p.latLng())
+	x := g.at[who]
+	known := x != nil
+	if !known {
+		x = &spot{who: who}
+		g.at[who] = x
+	}
+	was := x.cell
+	x.at, x.cell = at, is
 	for i, level := range gridLevels {
 		if known && was.Parent(level) == is.Parent(level) {
 			continue
 		}
 		if known {
-			g.leave(i, was.Parent(level), who)
+			g.leave(i, was.Parent(level), x)
 		}
 		c := is.Parent(level)
 		if g.cells[i][c] == nil {
-			g.cells[i][c] = map[accounts.Name]bool{}
+			g.cells[i][c] = map[*spot]bool{}
 		}
-		g.cells[i][c][who] = true
+		g.cells[i][c][x] = true
 	}
 }
 
 // leave takes something out of a cell. The lock is held.
-func (g *grid) leave(i int, c s2.CellID, who accounts.Name) {
-	delete(g.cells[i][c], who)
+func (g *grid) leave(i int, c s2.CellID, x *spot) {
+	delete(g.cells[i][c], x)
 	if len(g.cells[i][c]) == 0 {
 		delete(g.cells[i], c)
 	}
@@ -67,45 +82,58 @@ func (g *grid) leave(i int, c s2.CellID, who accounts.Name) {
 func (g *grid) remove(who accounts.Name) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p, known := g.at[who]
-	if !known {
+	x := g.at[who]
+	if x == nil {
 		return
 	}
 	delete(g.at, who)
 	for i, level := range gridLevels {
-		g.leave(i, s2.CellIDFromLatLng(p.latLng()).Parent(level), who)
+		g.leave(i, x.cell.Parent(level), x)
 	}
 }
 
-// within gives the things that are within a radius of a point, in metres, the nearest first.
-func (g *grid) within(p Position, radius float64) []Near {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	var all []Near
-	look := func(who accounts.Name) {
-		if d := Distance(p, g.at[who]); d <= radius {
-			all = append(all, Near{Subject: Subject{Who: who}, Distance: d})
-		}
-	}
+// nearby is a thing that is near.
+type nearby struct {
+	who accounts.Name
+	far s1.ChordAngle // from the point that was asked for
+}
+
+func (n nearby) compare(m nearby) int {
+	return cmp.Or(cmp.Compare(n.far, m.far), cmp.Compare(n.who, m.who))
+}
+
+// within gives the things that are within a radius of a point, in metres, in no order. It is short: no thing can move meanwhile.
+func (g *grid) within(p Position, radius float64) []nearby {
+	middle, limit := s2.PointFromLatLng(p.latLng()), s1.ChordAngleFromAngle(angle(radius))
 	level := -1
 	for i := range gridLevels {
 		if radius <= maxEdges*gridEdges[i] {
 			level = i
 		}
 	}
-	if level < 0 {
-		for who := range g.at {
-			look(who)
-		}
-	} else {
+	var covering s2.CellUnion
+	if level >= 0 {
 		coverer := &s2.RegionCoverer{MinLevel: gridLevels[level], MaxLevel: gridLevels[level], MaxCells: 1 << 12}
-		for _, c := range coverer.Covering(s2.CapFromCenterAngle(s2.PointFromLatLng(p.latLng()), angle(radius+1))) {
-			for who := range g.cells[level][c] {
-				look(who)
-			}
+		covering = coverer.Covering(s2.CapFromCenterAngle(middle, angle(radius+1)))
+	}
+	var all []nearby
+	look := func(x *spot) {
+		if far := s2.ChordAngleBetweenPoints(middle, x.at); far <= limit {
+			all = append(all, nearby{x.who, far})
 		}
 	}
-	slices.SortFunc(all, Near.compare)
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if level < 0 {
+		for _, x := range g.at {
+			look(x)
+		}
+	}
+	for _, c := range covering {
+		for x := range g.cells[level][c] {
+			look(x)
+		}
+	}
 	return all
 }
 
@@ -189,27 +217,37 @@ func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Positi
 
 func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {
 	around := s.things.within(p, q.Radius)
+	sees := func(who accounts.Name) (kind string, ok bool, err error) { return s.sight.Sees(ctx, viewer, who) }
 	if len(around) > maxLooks {
-		return s.seenNear(ctx, viewer, q, around)
+		kinds, err := s.seen(ctx, viewer)
+		if err != nil {
+			return nil, err
+		}
+		sees = func(who accounts.Name) (kind string, ok bool, err error) {
+			kind, ok = kinds[who]
+			return kind, ok, nil
+		}
+		around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := kinds[n.who]; return !ok })
 	}
+	slices.SortFunc(around, nearby.compare)
 	var all []Near
 	for _, n := range around {
 		if len(all) == q.Most {
 			break
 		}
-		kind, ok, err := s.sight.Sees(ctx, viewer, n.Who)
+		kind, ok, err := sees(n.who)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all = s.addThing(all, n, kind, q)
+			all = s.addThing(all, Subject{Who: n.who}, kind, q)
 		}
 	}
 	return all, nil
 }
 
-// seenNear goes through all that somebody sees, to find what is around.
-func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, around []Near) ([]Near, error) {
+// seen gives the kinds of all things that somebody sees.
+func (s *Service) seen(ctx context.Context, viewer accounts.Name) (map[accounts.Name]string, error) {
 	kinds := map[accounts.Name]string{}
 	for after := accounts.Name(""); ; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)
@@ -220,24 +258,17 @@ func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, 
 			kinds[seen.Name], after = seen.Kind, seen.Name
 		}
 		if len(page) < pageOfSeen {
-			break
+			return kinds, nil
 		}
 	}
-	var all []Near
-	for _, n := range around {
-		if kind, ok := kinds[n.Who]; ok && len(all) < q.Most {
-			all = s.addThing(all, n, kind, q)
-		}
-	}
-	return all, nil
 }
 
 // pageOfSeen is how many things are read at once.
 const pageOfSeen = 200
 
 // addThing adds a thing that somebody sees, if it is what is looked for.
-func (s *Service) addThing(all []Near, n Near, kind string, q Around) []Near {
-	t := s.find(n.Subject)
+func (s *Service) addThing(all []Near, subject Subject, kind string, q Around) []Near {
+	t := s.find(subject)
 	if t == nil || q.Kind != "" && kind != q.Kind {
 		return all
 	}
@@ -246,7 +277,6 @@ func (s *Service) addThing(all []Near, n Near, kind string, q Around) []Near {
 	if !t.known || t.last.At < q.Since {
 		return all
 	}
-	n.Kind, n.Where = kind, t.last
-	n.Distance = Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last) // it may have moved meanwhile
-	return append(all, n)
+	// It may have moved meanwhile.
+	return append(all, Near{subject, kind, t.last, Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last)})
 }
