@@ -43,7 +43,7 @@ const (
 // Load reads what is stored. It is called once, before Run and before anything is reported.
 func (s *Service) Load(ctx context.Context) error {
 	for kind, load := range map[string]func(records.Record) error{
-		kindLast: s.loadLast, kindShare: s.sharing.load, kindFence: s.loadFence,
+		kindLast: s.loadLast, kindShare: s.sharing.load, kindFence: s.loadFence, kindPace: s.loadPace,
 	} {
 		for after := (records.Key{}); ; {
 			page, err := s.store.All(ctx, kind, after, pageOfRecords)
@@ -101,6 +101,7 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.runCrossings(ctx, crossed) })
 	}
 	running.Go(func() { s.runSweep(ctx) })
+	running.Go(func() { s.runPaces(ctx) })
 	timer := time.NewTicker(s.cfg.Flush)
 	defer timer.Stop()
 	for ctx.Err() == nil {

@@ -139,6 +139,7 @@ job.key            ok         ok         ok         ok         ok         401   
 loc.share          bad        ok         no_right   blocked    blocked    401        401        no_right   401        no_right   gone       no_conv    no_conv
 loc.unshare        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.shares         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.follow         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.last           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.history        ok         no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
 geo.near           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
@@ -321,6 +322,7 @@ var inputs = map[string]func(c *cell) M{
 	"loc.last":    func(c *cell) M { return M{"who": c.other} },
 	"loc.history": func(c *cell) M { return M{"who": c.other, "device": "phone"} },
 	"geo.near":    func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"loc.follow":  func(c *cell) M { return M{"who": c.other, "every": 5} },
 	"geo.watch":   func(*cell) M { return M{"lat": 1, "lon": 2} },
 	"geo.unwatch": func(*cell) M { return M{"id": "w"} },
 	"trip.request": func(c *cell) M {
