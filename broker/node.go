@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -74,6 +75,7 @@ type Node struct {
 	homes       *spaces.Homes
 	voice       *spaces.Voice
 	places      *locations.Service
+	phones      *hooks.Places
 	trips       *trips.Service
 	telemeter   *devices.Telemeter
 	jobs        *jobs.Service
@@ -190,7 +192,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		cfg: cfg, store: store, log: log,
 		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
 		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging, places: places,
-		homes: homes, trips: rides, voice: voice,
+		homes: homes, trips: rides, voice: voice, phones: phones,
 		gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
@@ -278,6 +280,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return errors.Join(err, n.stop())
 	}
 	n.shelf.SetURL(n.addresses.url())
+	n.phones.SetURL(cmp.Or(n.cfg.Devices.FilesURL, n.addresses.url()))
 	background, cancel := context.WithCancel(context.Background())
 	var services sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{

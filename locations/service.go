@@ -47,6 +47,7 @@ type Service struct {
 	fences  fences
 	watches watches
 	paces   paces
+	tours   tours
 	things  grid
 
 	mu     sync.RWMutex // guards what follows; taken after no other
@@ -101,6 +102,7 @@ func New(
 	s.fences.init()
 	s.things.init()
 	s.paces.init()
+	s.tours.init()
 	return s
 }
 
@@ -380,7 +382,7 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	t := s.find(subject)
 	if t == nil {
-		return nil
+		return s.dropTours(ctx, subject)
 	}
 	a, err := s.audience(ctx, subject)
 	if err != nil {
@@ -401,7 +403,7 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	s.sharing.mu.Lock()
 	s.sharing.forgetLocked(subject.Who)
 	s.sharing.mu.Unlock()
-	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil))
+	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil), s.dropTours(ctx, subject))
 	if err != nil {
 		s.mu.Lock()
 		if s.tracks[subject] == nil { // so that a repeat finds what is left of it

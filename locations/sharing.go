@@ -547,5 +547,8 @@ func (s *Service) Leave(ctx context.Context, name accounts.Name) error {
 	if err := s.dropPaces(ctx, name); err != nil {
 		return err
 	}
+	if err := s.dropTours(ctx, Subject{Who: name}); err != nil {
+		return err
+	}
 	return s.dropFences(ctx, name)
 }
