@@ -145,7 +145,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	router := hooks.NewThings(registry, fleet, things, work)
 	live := hooks.NewLive(registry, messenger)
 	live.SetThings(router)
-	sights := spaces.NewSights(messenger, things, homes, log)
+	sights := spaces.NewSights(messenger, things, homes, acc, log)
 	places := locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
 	sights.Watch(places)
 	phones := hooks.NewPlaces(registry, places)
@@ -162,7 +162,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		return errors.Join(automation.Ended(ctx, home), places.HomeEnded(ctx, home))
 	})
 	spaces.Arrivals(places, automation)
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
+	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, rides, places)
 	table := api.New(api.Rooms{
 		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
 		Claims: claims, Jobs: work, Automations: automation, Places: places, Trips: rides, Homes: homes,

@@ -147,6 +147,7 @@ geo.watch          ok         ok         ok         ok         ok         401   
 geo.unwatch        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 trip.request       bad        ok         no_right   no_right   no_right   401        401        no_right   401        no_right   no_right   no_right   no_right
 trip.accept        no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
+trip.decline       no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
 trip.cancel        no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
 trip.end           no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
 trip.get           no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
@@ -328,10 +329,11 @@ var inputs = map[string]func(c *cell) M{
 	"trip.request": func(c *cell) M {
 		return M{"drivers": []string{c.other}, "from": M{"lat": 1, "lon": 2}, "to": M{"lat": 1, "lon": 3}}
 	},
-	"trip.accept": noTrip,
-	"trip.cancel": noTrip,
-	"trip.end":    noTrip,
-	"trip.get":    noTrip,
+	"trip.accept":  noTrip,
+	"trip.decline": noTrip,
+	"trip.cancel":  noTrip,
+	"trip.end":     noTrip,
+	"trip.get":     noTrip,
 	"fence.put": func(*cell) M {
 		return M{"name": "F.", "points": []M{{"lat": 1, "lon": 2}}, "radius": 100}
 	},
