@@ -112,7 +112,7 @@ func (i adminDisableInput) name() string { return i.Name }
 func (i adminRoleInput) name() string    { return i.Name }
 
 func adminRows(r Rooms) []*Operation {
-	acc, l := r.Accounts, life{r.Accounts, r.Sessions, r.Chat}
+	acc, l := r.Accounts, life{r.Accounts, r.Sessions, r.Chat, r.Trips}
 	return []*Operation{
 		change("user.add", Admin, "Makes an account.",
 			func(ctx context.Context, _ Caller, in adminUserInput) (adminUser, chat.Commit, error) {
@@ -213,7 +213,10 @@ func (l life) suspend(ctx context.Context, name accounts.Name, in adminDisableIn
 		return err
 	}
 	l.reg.Disconnect(name, reasonAdministrative)
-	return nil
+	if l.trips == nil {
+		return nil
+	}
+	return l.trips.Leave(ctx, name) // nobody waits for him
 }
 
 const maxSuspension = 100 * 366 * 24 * time.Hour

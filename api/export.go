@@ -23,7 +23,7 @@ type exporter struct {
 }
 
 func exportRows(r Rooms) []*Operation {
-	x := &exporter{life: life{r.Accounts, r.Sessions, r.Chat}, running: map[accounts.Name]bool{}}
+	x := &exporter{life: life{r.Accounts, r.Sessions, r.Chat, r.Trips}, running: map[accounts.Name]bool{}}
 	return []*Operation{
 		stream("account.export", "Gives all that is stored of the caller's account, one JSON object in each line.",
 			func(ctx context.Context, c Caller, _ nothing, emit func(any) error) error {

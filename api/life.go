@@ -9,13 +9,15 @@ import (
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/chat"
+	"github.com/magpie-im/magpie/trips"
 )
 
 // life is what an account does with itself and its sessions.
 type life struct {
-	acc *accounts.Service
-	reg *sessions.Registry
-	ch  *chat.Service
+	acc   *accounts.Service
+	reg   *sessions.Registry
+	ch    *chat.Service
+	trips *trips.Service // nil: there are none
 }
 
 type passwdInput struct {
@@ -79,7 +81,7 @@ const (
 )
 
 func lifeRows(r Rooms) []*Operation {
-	l := life{r.Accounts, r.Sessions, r.Chat}
+	l := life{r.Accounts, r.Sessions, r.Chat, r.Trips}
 	return []*Operation{
 		ending("logout", "Revokes the token that the caller has shown, if it was one, and ends what it opened.", l.spare,
 			func(ctx context.Context, c Caller, _ nothing) (nothing, error) { return nothing{}, l.logout(ctx, c) }),

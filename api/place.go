@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/chat"
@@ -29,6 +30,14 @@ type placeShare struct {
 type sharesOutput struct {
 	Given []placeShare `json:"given" doc:"what the caller shares"`
 	Got   []placeShare `json:"got" doc:"what is shared with him"`
+	Paces []pace       `json:"paces" doc:"how often he wants to be told"`
+}
+
+// pace is how often somebody wants to be told where somebody is.
+type pace struct {
+	Who   string  `json:"who,omitempty" doc:"a user or a thing; absent: all of whom nothing else is said"`
+	Every float64 `json:"every,omitempty" doc:"seconds at least between two positions, 3,600 at most; absent: all" example:"5"`
+	Dist  float64 `json:"dist,omitempty" doc:"metres at least, 100,000 at most; what is nearer is told once a minute" example:"10"`
 }
 
 // subjectInput names a device of a user, or a thing.
@@ -89,6 +98,8 @@ type watchInput struct {
 	R     float64  `json:"r" doc:"metres; absent: 3,000; at most 100,000"`
 	Kind  string   `json:"kind" doc:"person, or what things are to people; absent: anything"`
 	Until int64    `json:"until" doc:"Unix milliseconds; absent: in an hour, which is the most"`
+	Every float64  `json:"every" doc:"seconds at least between two moves of one, 3,600 at most; absent: all"`
+	Dist  float64  `json:"dist" doc:"metres at least between two moves of one, 100,000 at most; what is nearer is told once a minute"`
 }
 
 type watchOutput struct {
@@ -154,6 +165,7 @@ func placeRows(r Rooms) []*Operation {
 		change("loc.share", User, "Lets a contact know where the caller's devices are, from now on.", d.share),
 		change("loc.unshare", User, "Ends that; at once, also where he listens.", d.unshare),
 		read("loc.shares", User, "Gives who knows where the caller is, and of whom he is told.", d.shares),
+		change("loc.follow", User, "Says how often the caller wants to be told of somebody, or of all.", d.follow),
 		read("loc.last", User, "Gives where devices of users and a thing are, as far as the caller may know.", d.last),
 		read("loc.history", User, "Gives where a device of a user, or a thing, was.", d.history),
 		read("geo.near", User, "Gives the nearest people and things of which the caller may know.", d.near),
@@ -216,14 +228,36 @@ func (d placeDesk) unshare(ctx context.Context, c Caller, in toInput) (nothing, 
 }
 
 func (d placeDesk) shares(_ context.Context, c Caller, _ nothing) (sharesOutput, error) {
-	out := sharesOutput{Given: []placeShare{}, Got: []placeShare{}}
+	out := sharesOutput{Given: []placeShare{}, Got: []placeShare{}, Paces: []pace{}}
 	for _, s := range d.places.Given(c.Account) {
 		out.Given = append(out.Given, placeShare{To: s.To, Level: s.Level, History: s.History, Since: s.Since, Until: s.Until})
 	}
 	for _, s := range d.places.Got(c.Account) {
 		out.Got = append(out.Got, placeShare{From: s.From, Level: s.Level, History: s.History, Since: s.Since, Until: s.Until})
 	}
+	for _, f := range d.places.Follows(c.Account) {
+		out.Paces = append(out.Paces, pace{string(f.Who), f.Every.Seconds(), f.Dist})
+	}
 	return out, nil
+}
+
+// paceOf reads how often somebody wants to be told.
+func paceOf(every, dist float64) (locations.Pace, error) {
+	if !(every >= 0 && every <= time.Hour.Seconds()) {
+		return locations.Pace{}, malformed("field %q is not between 0 and 3600", "every")
+	}
+	return locations.Pace{Every: time.Duration(every * float64(time.Second)).Round(time.Millisecond), Dist: dist}, nil
+}
+
+func (d placeDesk) follow(ctx context.Context, c Caller, in pace) (pace, chat.Commit, error) {
+	p, err := paceOf(in.Every, in.Dist)
+	if err == nil && in.Who != "" {
+		_, err = accounts.ParseDevice(in.Who) // which users are as well, by their form
+	}
+	if err == nil {
+		err = d.places.Follow(ctx, c.Account, locations.Follow{Who: accounts.Name(in.Who), Pace: p})
+	}
+	return pace{in.Who, p.Every.Seconds(), p.Dist}, nil, err
 }
 
 // subject reads which one is meant; a label may be absent if any will do.
@@ -325,6 +359,10 @@ func (d placeDesk) watch(ctx context.Context, c Caller, in watchInput) (watchOut
 	q := locations.Watch{ID: in.ID, Lat: *in.Lat, Lon: *in.Lon, Radius: in.R, Kind: in.Kind, Until: in.Until}
 	if q.Radius == 0 {
 		q.Radius = 3000
+	}
+	var err error
+	if q.Pace, err = paceOf(in.Every, in.Dist); err != nil {
+		return watchOutput{}, nil, err
 	}
 	w, err := d.places.Watch(ctx, c.Account, q)
 	return watchOutput{w.ID, w.Until}, nil, err

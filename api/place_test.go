@@ -41,6 +41,10 @@ loc.share    bad       bad       bad       bad       bad       bad       bad    
 loc.share    bad       bad       bad       bad       bad       bad       bad        {"to":"g.x"}
 loc.unshare  ok        ok        ok        ok        ok        ok        ok         {"to":"HOME"}
 loc.shares   ok        ok        ok        ok        ok        ok        ok         {}
+loc.follow   ok        ok        ok        ok        ok        ok        ok         {"who":"olga","every":5,"dist":10}
+loc.follow   bad       bad       bad       bad       bad       bad       bad        {"every":-1}
+loc.follow   bad       bad       bad       bad       bad       bad       bad        {"dist":-1}
+loc.follow   bad       bad       bad       bad       bad       bad       bad        {"who":"a/b","every":1}
 `
 
 func TestWhoMayKnowWhereSomebodyIs(t *testing.T) {
@@ -99,7 +103,8 @@ func TestWhatIsToldOfPlaces(t *testing.T) {
 	if got := n.ok("gus", "geo.near", `{"lat":52.5,"lon":13.4,"r":20000}`)["places"].([]any); len(got) != 1 || got[0].(map[string]any)["rough"] != true {
 		t.Errorf("near gus are %v", got)
 	}
-	want(t, n.ok("olga", "loc.shares", ``), `{"given":"*","got":"*"}`)
+	want(t, n.ok("olga", "loc.follow", `{"who":"lamp","every":0.5,"dist":10}`), `{"who":"lamp","every":0.5,"dist":10}`)
+	want(t, n.ok("olga", "loc.shares", ``), `{"given":"*","got":"*","paces":[{"who":"lamp","every":0.5,"dist":10}]}`)
 	f := n.ok("olga", "fence.put", `{"name":"Way","dwell":60,"points":[{"lat":1,"lon":2},{"lat":1,"lon":3}],"width":50}`)
 	want(t, f, `{"name":"Way","owner":"olga","dwell":60,"width":50,"id":"*"}`)
 	n.ok("olga", "fence.remove", fmt.Sprintf(`{"id":%q}`, f["id"]))

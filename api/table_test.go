@@ -80,7 +80,7 @@ func start(t testing.TB, config func(*accounts.Config)) *node {
 	things := devices.NewThings(store.Devices(), time.Now, log)
 	homes := spaces.NewHomes(ch, things, store.Records(), time.Now, log)
 	todo := jobs.NewService(jobs.DefaultConfig(), store.Records(), things, homes, nil, log)
-	sights := spaces.NewSights(ch, things, homes, log)
+	sights := spaces.NewSights(ch, things, homes, acc, log)
 	places := locations.New(locations.DefaultConfig(), store.Records(), sights, sights, time.Now, log)
 	telemeter := devices.NewTelemeter(devices.DefaultTelemetryConfig(), store.Telemetry(), time.Now, log)
 	fleet := devices.New(devices.DefaultConfig(), store.Devices(), things, log)

@@ -13,6 +13,7 @@ func (n *Node) adminTable() *api.Table {
 	return api.NewAdmin(api.Rooms{
 		Accounts: n.accounts, Chat: n.chat, Sessions: n.sessions, Store: n.store,
 		Things: n.things, Devices: n.devices, Telemetry: n.telemeter, Claims: n.claims, Factory: n.factory, Jobs: n.jobs,
+		Trips: n.trips,
 	})
 }
 

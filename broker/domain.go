@@ -48,20 +48,20 @@ type domain struct {
 	automations *automations.Service
 
 	places *locations.Service
+	phones *hooks.Places // how positions come in and go out over MQTT
 	trips  *trips.Service
 }
 
-// newDomain makes the services: people, things, what joins them, and how they hear of each other. phones is how positions come
-// in and go out over MQTT.
-func newDomain(cfg Config, store Store, log *slog.Logger) (d *domain, phones *hooks.Places) {
-	d = &domain{}
+// newDomain makes the services: people, things, what joins them, and how they hear of each other.
+func newDomain(cfg Config, store Store, log *slog.Logger) *domain {
+	d := &domain{}
 	d.people(cfg, store, log)
 	d.fleet(cfg, store, log)
 	d.home(cfg, store, log)
 	d.outside(cfg, store, log)
-	phones = d.deliver(store, log)
+	d.deliver(store, log)
 	d.end()
-	return d, phones
+	return d
 }
 
 // people makes accounts, their sessions, and what they say to each other.
@@ -99,7 +99,7 @@ func (d *domain) home(cfg Config, store Store, log *slog.Logger) {
 
 // outside makes what is known of where people and things are, and their trips.
 func (d *domain) outside(cfg Config, store Store, log *slog.Logger) {
-	sights := spaces.NewSights(d.chat, d.things, d.homes, log)
+	sights := spaces.NewSights(d.chat, d.things, d.homes, d.accounts, log)
 	d.places = locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
 	sights.Watch(d.places)
 	spaces.Arrivals(d.places, d.automations)
@@ -107,16 +107,15 @@ func (d *domain) outside(cfg Config, store Store, log *slog.Logger) {
 }
 
 // deliver brings to sessions what things and places have to tell, to bridges in their own topics.
-func (d *domain) deliver(store Store, log *slog.Logger) *hooks.Places {
+func (d *domain) deliver(store Store, log *slog.Logger) {
 	things := hooks.NewThings(d.sessions, d.devices, d.things, d.jobs)
-	phones := hooks.NewPlaces(d.sessions, d.places)
+	d.phones = hooks.NewPlaces(d.sessions, d.places)
 	live := hooks.NewLive(d.sessions, d.chat)
 	live.SetThings(things)
-	live.SetPlaces(phones)
-	things.SetPlaces(phones)
+	live.SetPlaces(d.phones)
+	things.SetPlaces(d.phones)
 	d.bridges = bridges.New(d.things, d.devices, d.accounts, store.Records(), hooks.NewMounts(d.sessions), things, log)
 	d.devices.SetRouter(d.bridges)
-	return phones
 }
 
 // end says who cleans up after a home, and after an account.
@@ -124,7 +123,7 @@ func (d *domain) end() {
 	d.homes.OnEnd(func(ctx context.Context, home string) error {
 		return errors.Join(d.automations.Ended(ctx, home), d.places.HomeEnded(ctx, home))
 	})
-	d.accounts.SetLeavers(d.sessions, d.chat, spaces.NewHeirs(d.homes, d.accounts), d.jobs, d.places)
+	d.accounts.SetLeavers(d.sessions, d.chat, spaces.NewHeirs(d.homes, d.accounts), d.jobs, d.trips, d.places)
 }
 
 // table gives the operations that clients call.

@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -99,7 +100,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	rooms, phones := newDomain(cfg, store, log)
+	rooms := newDomain(cfg, store, log)
 	table := rooms.table()
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
@@ -117,7 +118,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: rooms.accounts, Chat: rooms.chat, Table: table, Sessions: rooms.sessions, Devices: rooms.devices,
 		Things: rooms.things, Claims: rooms.claims, Factory: rooms.factory, Jobs: rooms.jobs, Bridges: rooms.bridges,
-		Provisioning: desk, Places: phones,
+		Provisioning: desk, Places: rooms.phones,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
@@ -173,6 +174,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return errors.Join(err, n.stop())
 	}
 	n.shelf.SetURL(n.addresses.url())
+	n.phones.SetURL(cmp.Or(n.cfg.Devices.FilesURL, n.addresses.url()))
 	background, cancel := context.WithCancel(context.Background())
 	var services sync.WaitGroup
 	running := n.services()

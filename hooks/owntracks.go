@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
@@ -24,6 +25,8 @@ const ownTracks = "owntracks/"
 const (
 	ownEvent = "event"
 	ownCard  = "info"
+	ownAsks  = "request"
+	ownTold  = "cmd"
 )
 
 // Paths of things.
@@ -73,7 +76,7 @@ func parseOwn(topic string) (s locations.Subject, below string, ok bool) {
 // ownPassed is what is passed on as it is, and whether it must not be missed: an event to those who may know exactly where the
 // phone is, the rest to its user alone.
 var ownPassed = map[string]bool{
-	ownEvent: true, "cmd": true, "waypoint": false, "waypoints": false, "status": false, "request": false, "beacon": false,
+	ownEvent: true, ownTold: true, "waypoint": false, "waypoints": false, "status": false, ownAsks: false, "beacon": false,
 	"step": false, "dump": false,
 }
 
@@ -120,6 +123,8 @@ func (g *Gateway) own(ctx context.Context, s locations.Subject, below string, pa
 		return g.rooms.Places.setCard(ctx, s, payload)
 	case below == ownEvent:
 		return g.rooms.Places.pass(ctx, s, below, payload)
+	case below == ownAsks && kind == dialects.OwnTracksRequest:
+		return g.rooms.Places.answer(ctx, s, payload)
 	case passed && sure:
 		return publishTo(ctx, g.rooms.Places.registry, []accounts.Name{s.Who}, phoneTopic(s, below), payload)
 	case passed:
@@ -157,13 +162,34 @@ func (g *Gateway) thingIs(ctx context.Context, c *connection, t told, p sessions
 type Places struct {
 	registry  *sessions.Registry
 	locations *locations.Service
+	url       atomic.Pointer[string]
 }
 
 // NewPlaces puts the two together.
 func NewPlaces(registry *sessions.Registry, service *locations.Service) *Places {
-	p := &Places{registry, service}
+	p := &Places{registry: registry, locations: service}
+	p.SetURL("")
 	service.SetRouter(p)
 	return p
+}
+
+// SetURL says where people reach the server over HTTP who follow the link of a tour.
+func (p *Places) SetURL(base string) { p.url.Store(&base) }
+
+// URL gives that.
+func (p *Places) URL() string { return *p.url.Load() }
+
+// answer does what a phone asks for, and tells its user, who is not to miss it.
+func (p *Places) answer(ctx context.Context, s locations.Subject, payload []byte) error {
+	p.route([]accounts.Name{s.Who}, phoneTopic(s, ownAsks), payload)
+	answer, err := dialects.AnswerOwnTracks(ctx, p.locations, s, payload, p.URL())
+	switch {
+	case errors.Is(err, dialects.ErrOwnTracks):
+		return errors.Join(err, locations.ErrMalformed)
+	case err != nil || answer == nil:
+		return err
+	}
+	return publishTo(ctx, p.registry, []accounts.Name{s.Who}, phoneTopic(s, ownTold), answer)
 }
 
 // route tells some what is so now, on the topic that they know.

@@ -206,3 +206,56 @@ func TestWhoMayDoWhatWithATrip(t *testing.T) {
 }
 
 func last(_ trips.Trip, err error) error { return err }
+
+// TestWhoIsNearIsAsked has drivers found by where they are, one after the other.
+func TestWhoIsNearIsAsked(t *testing.T) {
+	n := startDevices(t)
+	app := map[string]*client{}
+	for i, driver := range []string{"bob", "carol"} {
+		n.Befriend("alice", driver)
+		n.isAt(t, driver, 52.5+float64(i)/1000)
+		n.share(t, driver, "alice", locations.LevelExact)
+	}
+	for _, who := range []string{"alice", "bob", "carol"} {
+		app[who] = connect(t, n.Node, wire.V311, wire.Connect{User: who, ClientID: "app", Clean: true})
+		app[who].subscribe(wire.Filter{Topic: "im/u/me/trip/+"}, wire.Filter{Topic: "im/u/me/rsp"})
+	}
+	asked := app["alice"].call("trip.request", `{"from":{"lat":52.5,"lon":13.4},"to":{"lat":52.6,"lon":13.4},"near":{"r":2000,"wave":1},"ttl":60}`)
+	id, _ := asked["id"].(string)
+	if got := fmt.Sprint(asked["drivers"]); got != "[bob]" {
+		t.Fatalf("asked is %v", asked)
+	}
+	app["bob"].toldOf("im/u/me/trip/" + id + ` "st":"requested"`)
+	if said := app["bob"].call("trip.decline", `{"id":"`+id+`"}`); said["st"] != "declined" || said["drivers"] != nil {
+		t.Errorf("bob declines: %v", said)
+	}
+	app["carol"].toldOf("im/u/me/trip/" + id + ` "st":"requested"`)
+	if said := app["carol"].call("trip.accept", `{"id":"`+id+`"}`); said["st"] != "accepted" {
+		t.Errorf("carol accepts: %v", said)
+	}
+	if err := n.Accounts().Delete(t.Context(), "carol"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(brokertest.Deadline); ; <-time.After(10 * time.Millisecond) {
+		got, err := n.Trips().Get(t.Context(), "alice", id)
+		if err == nil && got.State == trips.Canceled {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after carol's account was deleted: %+v, %v", got, err)
+		}
+	}
+}
+
+func TestWhoIsSuspendedDrivesNobody(t *testing.T) {
+	n, asked := ride(t, time.Minute)
+	if _, err := n.Trips().Accept(t.Context(), "bob", asked.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Administer(t.Context(), "user.disable", []byte(`{"name":"bob"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := n.Trips().Get(t.Context(), "alice", asked.ID); err != nil || got.State != trips.Canceled {
+		t.Errorf("it is %+v, %v", got, err)
+	}
+}

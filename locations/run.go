@@ -43,7 +43,8 @@ const (
 // Load reads what is stored. It is called once, before Run and before anything is reported.
 func (s *Service) Load(ctx context.Context) error {
 	for kind, load := range map[string]func(records.Record) error{
-		kindLast: s.loadLast, kindShare: s.sharing.load, kindFence: s.loadFence,
+		kindLast: s.loadLast, kindShare: s.sharing.load, kindFence: s.loadFence, kindPace: s.loadPace,
+		kindTour: s.loadTour,
 	} {
 		for after := (records.Key{}); ; {
 			page, err := s.store.All(ctx, kind, after, pageOfRecords)
@@ -93,7 +94,7 @@ func (s *Service) loadFence(r records.Record) error {
 	return nil
 }
 
-// Run writes what is in memory, removes what is too old, ends shares that are over and tells of fences that are crossed, until
+// Run writes what is in memory, removes what is too old, ends shares and tours that are over and tells of fences that are crossed, until
 // ctx ends; then it writes what is left. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
@@ -101,6 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.runCrossings(ctx, crossed) })
 	}
 	running.Go(func() { s.runSweep(ctx) })
+	running.Go(func() { s.runPaces(ctx) })
 	timer := time.NewTicker(s.cfg.Flush)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -236,7 +238,7 @@ func (s *Service) runSweep(ctx context.Context) {
 			return
 		case <-shares.C:
 			s.endWatches(s.now())
-			err = s.endShares(ctx)
+			err = errors.Join(s.endShares(ctx), s.endTours(ctx))
 		case <-history.C:
 			err = s.sweep(ctx)
 		}

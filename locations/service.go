@@ -46,6 +46,8 @@ type Service struct {
 	sharing sharing
 	fences  fences
 	watches watches
+	paces   paces
+	tours   tours
 	things  grid
 
 	mu     sync.RWMutex // guards what follows; taken after no other
@@ -79,6 +81,7 @@ type track struct {
 	opened time.Time  // when the first of open came
 	sealed int64      // the id of the newest chunk
 	inside []stay
+	heard  map[accounts.Name]heard // of those who have a pace
 	// watches are those in which it is near.
 	watches []*watch
 }
@@ -98,6 +101,8 @@ func New(
 	s.sharing.init()
 	s.fences.init()
 	s.things.init()
+	s.paces.init()
+	s.tours.init()
 	return s
 }
 
@@ -281,15 +286,23 @@ func (s *Service) moved(t *track) {
 	}
 }
 
-// show tells those who may know where a subject is, whose track is locked. Those who may know it roughly are told when that
-// changes.
+// show tells those who may know where a subject is, whose track is locked, each at his pace. Those who may know it roughly are told
+// when that changes.
 func (s *Service) show(t *track, a audience) {
-	if len(a.exact) > 0 {
-		s.router.Show(a.exact, t.subject, t.last)
+	for who := range t.heard {
+		if a.level(who) == LevelNone {
+			s.unheard(t, who)
+		}
+	}
+	if to := s.inTime(t, a.exact, t.last); len(to) > 0 {
+		s.router.Show(to, t.subject, t.last)
 	}
 	cell := t.last.cell()
 	if len(a.rough) > 0 && cell != t.cell {
-		s.router.Show(a.rough, t.subject, t.last.roughly())
+		p := t.last.roughly()
+		if to := s.inTime(t, a.rough, p); len(to) > 0 {
+			s.router.Show(to, t.subject, p)
+		}
 	}
 	t.cell = cell
 }
@@ -369,7 +382,7 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	t := s.find(subject)
 	if t == nil {
-		return nil
+		return s.dropTours(ctx, subject)
 	}
 	a, err := s.audience(ctx, subject)
 	if err != nil {
@@ -377,6 +390,9 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	}
 	t.mu.Lock()
 	t.known, t.dirty, t.gone, t.last, t.cell, t.open, t.inside = false, false, true, Position{}, 0, nil, nil
+	for who := range t.heard {
+		s.unheard(t, who)
+	}
 	if subject.IsThing() {
 		s.things.remove(subject.Who)
 	}
@@ -387,7 +403,7 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	s.sharing.mu.Lock()
 	s.sharing.forgetLocked(subject.Who)
 	s.sharing.mu.Unlock()
-	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil))
+	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil), s.dropTours(ctx, subject))
 	if err != nil {
 		s.mu.Lock()
 		if s.tracks[subject] == nil { // so that a repeat finds what is left of it

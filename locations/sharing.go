@@ -370,6 +370,7 @@ func (s *Service) hide(t *track, to accounts.Name) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.router.Hide([]accounts.Name{to}, t.subject)
+	s.unheard(t, to)
 	s.lost(t, to)
 }
 
@@ -422,6 +423,7 @@ func (s *Service) part(ctx context.Context, owner, to accounts.Name) error {
 func (s *Service) showTo(ctx context.Context, t *track, to accounts.Name) (shown bool) {
 	_, err := s.Now(ctx, to, t.subject, func(p Position) bool {
 		s.router.Show([]accounts.Name{to}, t.subject, p)
+		s.heard(t, to, p, s.now().UnixMilli())
 		shown = true
 		return true
 	})
@@ -541,6 +543,12 @@ func (s *Service) Leave(ctx context.Context, name accounts.Name) error {
 	}
 	if err := s.store.RemoveScope(ctx, kindCard, string(name)); err != nil {
 		return fmt.Errorf("cards of %s: %w", name, err)
+	}
+	if err := s.dropPaces(ctx, name); err != nil {
+		return err
+	}
+	if err := s.dropTours(ctx, Subject{Who: name}); err != nil {
+		return err
 	}
 	return s.dropFences(ctx, name)
 }

@@ -36,6 +36,7 @@ type Watch struct {
 	Radius   float64 // metres; 1 to 100,000
 	Kind     string  // as in Around
 	Until    int64   // Unix milliseconds, at most an hour from now; 0: an hour
+	Pace             // at which it is told of each who moves
 }
 
 // Moved is that somebody has come near, has moved there, or has left.
@@ -55,7 +56,7 @@ type watch struct {
 
 	mu     sync.Mutex // guards what follows; may be taken while a track is locked
 	over   bool
-	inside map[Subject]Position // as it was told
+	inside map[Subject]heard // as it was told
 }
 
 // watches are all that are answered.
@@ -77,12 +78,15 @@ func (s *Service) Watch(ctx context.Context, viewer accounts.Name, q Watch) (Wat
 	if p.check() != nil || !(q.Radius >= 1 && q.Radius <= watchedRadius) || q.Until <= now.UnixMilli() || q.Until > longest {
 		return Watch{}, fmt.Errorf("watch %v, %v, %v m until %d: %w", q.Lat, q.Lon, q.Radius, q.Until, ErrMalformed)
 	}
+	if err := q.Pace.check(); err != nil {
+		return Watch{}, err
+	}
 	if q.ID == "" {
 		q.ID = strings.ToLower(rand.Text()[:16])
 	} else if err := CheckLabel(q.ID); err != nil {
 		return Watch{}, err
 	}
-	w := &watch{Watch: q, viewer: viewer, inside: map[Subject]Position{}}
+	w := &watch{Watch: q, viewer: viewer, inside: map[Subject]heard{}}
 	coverer := &s2.RegionCoverer{MaxLevel: 18, MaxCells: maxCells}
 	w.cells = coverer.Covering(s2.CapFromCenterAngle(s2.PointFromLatLng(p.latLng()), angle(q.Radius+1)))
 	s.endWatches(now)
@@ -134,6 +138,9 @@ func (s *Service) Unwatch(viewer accounts.Name, id string) {
 	if w != nil {
 		w.mu.Lock()
 		w.over = true
+		for subject := range w.inside {
+			s.paces.cancel(waiting{subject, w.viewer, w})
+		}
 		w.mu.Unlock()
 	}
 }
@@ -237,10 +244,20 @@ func (s *Service) tellWatch(w *watch, t *track, a audience, now int64) bool {
 		return false
 	case !was:
 		m.What = Enter
-	case m.Where.Lat == before.Lat && m.Where.Lon == before.Lon && (m.Where.Rough || m.Where.At == before.At):
+	case m.Where.Lat == before.where.Lat && m.Where.Lon == before.where.Lon && (m.Where.Rough || m.Where.At == before.where.At):
 		return true
+	case before.at <= now: // or the clock was set back
+		if at, ok := w.Pace.due(before, m.Where); !ok || at > now {
+			if ok {
+				s.paces.wait(waiting{t.subject, w.viewer, w}, at)
+			}
+			return true
+		}
 	}
-	w.inside[t.subject] = m.Where
+	if was {
+		s.paces.cancel(waiting{t.subject, w.viewer, w})
+	}
+	w.inside[t.subject] = heard{now, m.Where}
 	s.router.Moved(w.viewer, w.ID, m)
 	return true
 }
@@ -248,6 +265,7 @@ func (s *Service) tellWatch(w *watch, t *track, a audience, now int64) bool {
 // leftLocked tells a watch, which is locked, that somebody is near no more, and not where he is.
 func (s *Service) leftLocked(w *watch, subject Subject) {
 	delete(w.inside, subject)
+	s.paces.cancel(waiting{subject, w.viewer, w})
 	s.router.Moved(w.viewer, w.ID, Moved{Near{Subject: subject}, Leave})
 }
 

@@ -12,17 +12,24 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// Sights says who may know where people and things are: it is the locations.People and locations.Sight of an installation.
+// Sights says who may know where people and things are: it is the locations.People, the locations.Sight and the trips.People of an
+// installation.
 type Sights struct {
 	chat   *chat.Service
 	things *devices.Things
 	homes  *Homes
+	users  users
 	log    *slog.Logger
 }
 
+// users knows who may log in.
+type users interface {
+	Standing(ctx context.Context, name accounts.Name) (status accounts.Status, device bool, err error)
+}
+
 // NewSights makes them of what knows it.
-func NewSights(ch *chat.Service, things *devices.Things, homes *Homes, log *slog.Logger) *Sights {
-	return &Sights{ch, things, homes, log}
+func NewSights(ch *chat.Service, things *devices.Things, homes *Homes, users users, log *slog.Logger) *Sights {
+	return &Sights{ch, things, homes, users, log}
 }
 
 // Watch has places follow what becomes of people and things. It is called once, before either is used.
@@ -60,6 +67,32 @@ func (s *Sights) Lives(ctx context.Context, who accounts.Name, home string) (boo
 // Members implements locations.People.
 func (s *Sights) Members(ctx context.Context, home string) ([]accounts.Name, error) {
 	return s.homes.Members(ctx, home)
+}
+
+// Fleet implements trips.People.
+func (s *Sights) Fleet(ctx context.Context, who accounts.Name, group string) (all []accounts.Name, err error) {
+	const page = 200
+	for after := accounts.Name(""); ; {
+		members, err := s.chat.RoomMembers(ctx, who, chat.Conversation(group), "", after, page)
+		if err != nil {
+			return nil, fmt.Errorf("who is in %.80s: %w", group, err)
+		}
+		for _, m := range members {
+			all, after = append(all, m.Who), m.Who
+		}
+		if len(members) < page {
+			return all, nil
+		}
+	}
+}
+
+// Active implements trips.People.
+func (s *Sights) Active(ctx context.Context, who accounts.Name) (bool, error) {
+	status, device, err := s.users.Standing(ctx, who)
+	if err != nil {
+		return false, fmt.Errorf("whether %s may log in: %w", who, err)
+	}
+	return status == accounts.Active && !device, nil
 }
 
 // Viewers implements locations.Sight.

@@ -1,9 +1,9 @@
-// Package trips is how one person drives another: somebody asks some of his contacts, the first who accepts has the trip, both
-// see where the other one is while it lasts, and what is left is a summary of the way in their conversation.
+// Package trips is how one person drives another: somebody asks some of his contacts, or those who are near, the first who accepts
+// has the trip, both see where the other one is while it lasts, and what is left is a summary of the way in their conversation.
 //
 // A trip is a record, and what becomes of it is decided where that is changed: of two who accept at the same moment one is told
 // that it is too late. What two people see of each other is a pass (locations), which is there from the acceptance to the end and
-// is given anew after a start.
+// is given anew after a start. That there is a summary to be written is part of the end: it is written though the server dies.
 package trips
 
 import (
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,7 @@ const (
 	Ended     State = "ended"
 	Canceled  State = "canceled" // by the rider, or by the driver who had it
 	Expired   State = "expired"  // nobody has accepted it in time
+	Declined  State = "declined" // all who were asked have declined it; to who has, that he has
 )
 
 // Bounds of trips.
@@ -72,8 +74,12 @@ type Place struct {
 type Trip struct {
 	ID       string          `json:"-"`
 	Rider    accounts.Name   `json:"rider"`
-	Drivers  []accounts.Name `json:"drivers,omitempty"` // who were asked
-	Driver   accounts.Name   `json:"driver,omitempty"`  // who has accepted it
+	Drivers  []accounts.Name `json:"drivers,omitempty"`  // who are asked, or were last
+	Declined []accounts.Name `json:"declined,omitempty"` // who of all that were asked has declined
+	Passed   []accounts.Name `json:"passed,omitempty"`   // who were asked before Drivers
+	Near     *Near           `json:"near,omitempty"`     // how they are found; nil: the rider has named them
+	TTL      int64           `json:"ttl,omitempty"`      // for how long each of those may accept, in milliseconds
+	Driver   accounts.Name   `json:"driver,omitempty"`   // who has accepted it
 	State    State           `json:"st"`
 	From     Place           `json:"from"`
 	To       Place           `json:"to"`
@@ -83,6 +89,7 @@ type Trip struct {
 	Over     int64           `json:"over,omitempty"`     // when it has ended, was canceled, or has expired
 	Metres   float64         `json:"metres,omitempty"`   // that were driven, as far as is known
 	Waypoint []Place         `json:"waypoint,omitempty"` // of the way that was driven
+	Unsaid   bool            `json:"unsaid,omitempty"`   // the summary is to be written yet
 	Rev      uint64          `json:"-"`
 }
 
@@ -90,18 +97,31 @@ func (t Trip) open() bool { return t.State == Requested || t.State == Accepted }
 
 // knows says whether somebody may know of the trip: who has asked, who has it, and who was asked.
 func (t Trip) knows(who accounts.Name) bool {
-	return who == t.Rider || who == t.Driver || slices.Contains(t.Drivers, who)
+	return who == t.Rider || who == t.Driver || slices.Contains(t.Drivers, who) || slices.Contains(t.Passed, who)
+}
+
+// asks says whether somebody is asked for it now.
+func (t Trip) asks(who accounts.Name) bool {
+	return t.State == Requested && slices.Contains(t.Drivers, who) && !slices.Contains(t.Declined, who)
 }
 
 // For gives what somebody who knows of the trip may know of it: who was asked is the rider's business, and what has become of it
-// that of the two.
+// that of the two. To who has declined it, or was passed over, that is all.
 func (t Trip) For(who accounts.Name) Trip {
-	if who != t.Rider {
-		t.Drivers = nil
+	t.Unsaid = false
+	if who == t.Rider {
+		return t
 	}
-	if who != t.Rider && who != t.Driver {
+	switch {
+	case who == t.Driver:
+	case slices.Contains(t.Declined, who):
+		t.State, t.Driver, t.Metres, t.Waypoint, t.Begun, t.Over = Declined, "", 0, nil, 0, 0
+	case slices.Contains(t.Passed, who):
+		t.State, t.Driver, t.Metres, t.Waypoint, t.Begun, t.Over = Expired, "", 0, nil, 0, 0
+	default:
 		t.Driver, t.Metres, t.Waypoint = "", 0, nil
 	}
+	t.Drivers, t.Declined, t.Passed, t.Near, t.TTL = nil, nil, nil, nil, 0
 	return t
 }
 
@@ -109,6 +129,10 @@ func (t Trip) For(who accounts.Name) Trip {
 type People interface {
 	// Close says whether two users are contacts now, and neither has blocked the other.
 	Close(ctx context.Context, a, b accounts.Name) (bool, error)
+	// Fleet gives who is in a group that somebody is in, too; otherwise an error that he may be told.
+	Fleet(ctx context.Context, who accounts.Name, group string) ([]accounts.Name, error)
+	// Active says whether there is such a user, and he may log in.
+	Active(ctx context.Context, who accounts.Name) (bool, error)
 }
 
 // Router tells people of trips. Safe for concurrent use.
@@ -133,13 +157,17 @@ type Service struct {
 
 	mu   sync.Mutex // guards what follows
 	open map[string]Trip
+	next int64 // when something is due next; never: nothing is
 }
+
+// never is a time that does not come.
+const never = math.MaxInt64
 
 // New makes it of its parts.
 func New(
 	store records.Store, people People, places *locations.Service, router Router, now func() time.Time, log *slog.Logger,
 ) *Service {
-	return &Service{store: store, people: people, places: places, router: router, now: now, log: log, open: map[string]Trip{}}
+	return &Service{store: store, people: people, places: places, router: router, now: now, log: log, open: map[string]Trip{}, next: never}
 }
 
 // Load finds the trips that are under way. It is called once, after the locations were loaded, and before Run.
@@ -158,7 +186,7 @@ func (s *Service) Load(ctx context.Context) error {
 			s.note(ctx, t)
 		}
 		if len(page) < 1000 {
-			return nil
+			return s.lookAhead(ctx)
 		}
 	}
 }
@@ -198,11 +226,13 @@ func (s *Service) note(ctx context.Context, t Trip) {
 // Request is a trip that somebody asks for.
 type Request struct {
 	Drivers  []accounts.Name
+	Near     *Near // in place of Drivers
 	From, To Place
 	TTL      time.Duration // for which drivers may accept; 0: 15 s
 }
 
-// Request asks contacts for a trip: the first of them who accepts has it. ErrMalformed, ErrTooMany, locations.ErrNotContact.
+// Request asks contacts for a trip: the first of them who accepts has it. If nobody is near, it has expired when it is given.
+// ErrMalformed, ErrTooMany, locations.ErrNotContact.
 func (s *Service) Request(ctx context.Context, rider accounts.Name, q Request) (Trip, error) {
 	if q.TTL = cmp.Or(q.TTL, usualTTL); !q.valid(rider) {
 		return Trip{}, fmt.Errorf("trip of %s: %w", rider, ErrMalformed)
@@ -224,6 +254,14 @@ func (s *Service) Request(ctx context.Context, rider accounts.Name, q Request) (
 		ID: strings.ToLower(rand.Text()[:16]), Rider: rider, Drivers: q.Drivers, State: Requested, From: q.From, To: q.To,
 		Asked: now.UnixMilli(), Deadline: now.Add(q.TTL).UnixMilli(),
 	}
+	if q.Near != nil {
+		near := q.Near.usual()
+		t.Near, t.TTL = &near, q.TTL.Milliseconds()
+		var err error
+		if t, err = s.ask(ctx, t); err != nil {
+			return Trip{}, fmt.Errorf("trip of %s: %w", rider, err)
+		}
+	}
 	return s.become(ctx, t)
 }
 
@@ -234,9 +272,15 @@ func (q Request) valid(rider accounts.Name) bool {
 			return false
 		}
 	}
+	if q.TTL < leastTTL || q.TTL > mostTTL {
+		return false
+	}
+	if q.Near != nil {
+		return len(q.Drivers) == 0 && q.Near.valid()
+	}
 	sorted := slices.Compact(slices.Sorted(slices.Values(q.Drivers)))
 	return len(q.Drivers) > 0 && len(q.Drivers) <= MaxDrivers && len(sorted) == len(q.Drivers) &&
-		!slices.Contains(q.Drivers, rider) && q.TTL >= leastTTL && q.TTL <= mostTTL
+		!slices.Contains(q.Drivers, rider)
 }
 
 // has counts open trips.
@@ -251,8 +295,8 @@ func (s *Service) has(is func(Trip) bool) (n int) {
 	return n
 }
 
-// become stores a trip as it is now, and tells its people. ErrLate: somebody has changed it meanwhile.
-func (s *Service) become(ctx context.Context, t Trip) (Trip, error) {
+// put stores a trip as it is now. records.ErrChanged: somebody has changed it meanwhile.
+func (s *Service) put(ctx context.Context, t Trip) (Trip, error) {
 	t.Rev++
 	body, err := json.Marshal(t)
 	if err != nil {
@@ -262,23 +306,55 @@ func (s *Service) become(ctx context.Context, t Trip) (Trip, error) {
 	switch {
 	case t.State == Accepted:
 		due = t.Begun + longest.Milliseconds()
+	case t.Unsaid:
+		due = t.Over
 	case !t.open():
 		due = t.Over + keep.Milliseconds()
 	}
-	err = s.store.Put(ctx, records.Record{Key: records.Key{Kind: kind, ID: t.ID}, Rev: t.Rev, Due: due, Body: body})
-	if errors.Is(err, records.ErrChanged) {
-		err = ErrLate
-	}
-	if err != nil {
+	if err := s.store.Put(ctx, records.Record{Key: records.Key{Kind: kind, ID: t.ID}, Rev: t.Rev, Due: due, Body: body}); err != nil {
 		return Trip{}, fmt.Errorf("trip %s: %w", t.ID, err)
+	}
+	s.dueAt(due)
+	return t, nil
+}
+
+// become stores a trip as it is now, and tells its people, and others whose business it is not any more. records.ErrChanged:
+// somebody has changed it meanwhile.
+func (s *Service) become(ctx context.Context, t Trip, others ...accounts.Name) (Trip, error) {
+	t, err := s.put(ctx, t)
+	if err != nil {
+		return Trip{}, err
 	}
 	ctx = context.WithoutCancel(ctx) // it is so now
 	s.note(ctx, t)
 	if t.State == Accepted {
 		s.overtaken(ctx, t)
 	}
-	s.router.Tell(slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(t.Drivers), t.Rider)))), t)
+	for _, driver := range t.Drivers {
+		if !slices.Contains(t.Declined, driver) {
+			others = append(others, driver)
+		}
+	}
+	others = append(others, t.Rider)
+	s.router.Tell(slices.Compact(slices.Sorted(slices.Values(others))), t)
 	return t, nil
+}
+
+// maxTries is how often a change is tried that others are faster with.
+const maxTries = 8
+
+// change has somebody change a trip that he knows of, and decide again if others have changed it meanwhile.
+func (s *Service) change(ctx context.Context, who accounts.Name, id string, f func(Trip) (Trip, error)) (Trip, error) {
+	for range maxTries {
+		t, err := s.Get(ctx, who, id)
+		if err == nil {
+			t, err = f(t)
+		}
+		if !errors.Is(err, records.ErrChanged) {
+			return t, err
+		}
+	}
+	return Trip{}, fmt.Errorf("trip %s: %w", id, ErrLate)
 }
 
 // overtaken ends what two people see of each other if their trip was over before that was noted.
@@ -318,7 +394,7 @@ func (s *Service) Open(who accounts.Name) []Trip {
 	defer s.mu.Unlock()
 	all := []Trip{}
 	for _, t := range s.open {
-		if who == t.Rider || who == t.Driver || t.State == Requested && slices.Contains(t.Drivers, who) {
+		if who == t.Rider || who == t.Driver || t.asks(who) {
 			all = append(all, t)
 		}
 	}
@@ -329,17 +405,17 @@ func (s *Service) Open(who accounts.Name) []Trip {
 // Accept takes a trip that somebody was asked for. ErrNone, ErrLate, ErrTooMany; locations.ErrNotContact: he and the rider are
 // contacts no more.
 func (s *Service) Accept(ctx context.Context, driver accounts.Name, id string) (Trip, error) {
-	t, err := s.Get(ctx, driver, id)
-	if err != nil {
-		return Trip{}, err
-	}
-	now := s.now().UnixMilli()
+	return s.change(ctx, driver, id, func(t Trip) (Trip, error) { return s.accept(ctx, driver, t) })
+}
+
+func (s *Service) accept(ctx context.Context, driver accounts.Name, t Trip) (Trip, error) {
+	now, id := s.now().UnixMilli(), t.ID
 	switch {
 	case driver == t.Rider:
 		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrNone)
 	case t.State == Accepted && t.Driver == driver: // a repeat
 		return t, nil
-	case t.State != Requested || now >= t.Deadline:
+	case !t.asks(driver) || now >= t.Deadline:
 		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrLate)
 	case s.has(func(t Trip) bool { return t.Driver == driver }) >= maxOpen:
 		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrTooMany)
@@ -367,18 +443,17 @@ func (s *Service) End(ctx context.Context, who accounts.Name, id string) (Trip, 
 }
 
 func (s *Service) finish(ctx context.Context, who accounts.Name, id string, as State) (Trip, error) {
-	t, err := s.Get(ctx, who, id)
-	switch {
-	case err != nil:
-		return Trip{}, err
-	case who != t.Rider && who != t.Driver:
-		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrNone)
-	case t.State == as: // a repeat
-		return t, s.summarize(ctx, t)
-	case !t.open() || as == Ended && t.State != Accepted:
-		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrLate)
-	}
-	return s.close(ctx, t, as)
+	return s.change(ctx, who, id, func(t Trip) (Trip, error) {
+		switch {
+		case who != t.Rider && who != t.Driver:
+			return Trip{}, fmt.Errorf("trip %s: %w", id, ErrNone)
+		case t.State == as: // a repeat
+			return t, s.summarize(ctx, t)
+		case !t.open() || as == Ended && t.State != Accepted:
+			return Trip{}, fmt.Errorf("trip %s: %w", id, ErrLate)
+		}
+		return s.close(ctx, t, as)
+	})
 }
 
 // close makes an open trip one that is over.
@@ -389,7 +464,7 @@ func (s *Service) close(ctx context.Context, t Trip, as State) (Trip, error) {
 			return Trip{}, fmt.Errorf("trip %s: %w", t.ID, err)
 		}
 	}
-	t.State = as
+	t.State, t.Unsaid = as, as == Ended
 	t, err := s.become(ctx, t)
 	if err != nil {
 		return Trip{}, err
@@ -397,121 +472,22 @@ func (s *Service) close(ctx context.Context, t Trip, as State) (Trip, error) {
 	return t, s.summarize(ctx, t)
 }
 
+// summarize writes the summary of a trip if that was not done, and notes that it was.
 func (s *Service) summarize(ctx context.Context, t Trip) error {
-	if t.State != Ended {
+	if !t.Unsaid {
 		return nil
 	}
-	if err := s.router.Summarize(context.WithoutCancel(ctx), t); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	err := s.router.Summarize(ctx, t)
+	if err == nil {
+		t.Unsaid = false
+		_, err = s.put(ctx, t)
+	}
+	if errors.Is(err, records.ErrChanged) { // by who has written it at the same moment
+		err = nil
+	}
+	if err != nil {
 		return fmt.Errorf("summary of trip %s: %w", t.ID, err)
 	}
 	return nil
-}
-
-// measure finds out which way was driven: that of the driver's device with the most to say, and if there is none, of the rider's.
-// Those who are contacts no more see nothing of each other, and not here either.
-func (s *Service) measure(ctx context.Context, t *Trip) error {
-	if contacts, err := s.people.Close(ctx, t.Rider, t.Driver); err != nil || !contacts {
-		return err
-	}
-	for _, who := range []accounts.Name{t.Driver, t.Rider} {
-		var way []locations.Position
-		for _, subject := range s.places.Visible(who) {
-			if subject.Who != who {
-				continue
-			}
-			points, err := s.way(ctx, subject, t.Begun, t.Over+1)
-			if err != nil {
-				return err
-			}
-			if len(points) > len(way) {
-				way = points
-			}
-		}
-		if len(way) > 1 {
-			t.Metres, t.Waypoint = length(way), thin(way)
-			return nil
-		}
-	}
-	return nil
-}
-
-// maxWay is how many points of a way are looked at: in the longest trip two in a second.
-const maxWay = 86_400
-
-// way gives where a device was from a time on, before another.
-func (s *Service) way(ctx context.Context, subject locations.Subject, from, to int64) ([]locations.Position, error) {
-	var all []locations.Position
-	for {
-		track, err := s.places.History(ctx, subject.Who, subject, from, to, 10_000)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, track.Points...)
-		if from = track.Next; from == 0 || len(all) >= maxWay {
-			return all, nil
-		}
-	}
-}
-
-// length is how long a way is, in metres. What is nearer than it is exact is no way.
-func length(way []locations.Position) (metres float64) {
-	last := way[0]
-	for _, p := range way[1:] {
-		if d := locations.Distance(last, p); d > max(10, min(p.Acc, 100)) {
-			metres, last = metres+d, p
-		}
-	}
-	return metres
-}
-
-// thin leaves so many points of a way as a summary has, the first and the last among them.
-func thin(way []locations.Position) []Place {
-	n := min(len(way), maxWaypoint)
-	out := make([]Place, n)
-	for i := range out {
-		p := way[i*(len(way)-1)/(n-1)]
-		out[i] = Place{Lat: p.Lat, Lon: p.Lon}
-	}
-	return out
-}
-
-// tick is how often it is looked whether the time of a trip is over.
-const tick = time.Second
-
-// Run ends trips whose time is over, and forgets old ones, until ctx ends. It is called once, after Load.
-func (s *Service) Run(ctx context.Context) error {
-	ticks := time.NewTicker(tick)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticks.C:
-			if err := s.expire(ctx); err != nil && ctx.Err() == nil {
-				s.log.Warn("a trip was not ended", "err", err)
-			}
-		}
-	}
-}
-
-func (s *Service) expire(ctx context.Context) error {
-	due, err := s.store.DueBy(ctx, kind, s.now().UnixMilli(), 1000)
-	for _, r := range due {
-		t, bad := parse(r)
-		switch {
-		case bad != nil:
-			err = errors.Join(err, bad)
-			continue
-		case t.State == Requested:
-			_, bad = s.close(ctx, t, Expired)
-		case t.State == Accepted:
-			_, bad = s.close(ctx, t, Ended)
-		default:
-			bad = s.store.Remove(ctx, r.Key, r.Rev)
-		}
-		if !errors.Is(bad, ErrLate) && !errors.Is(bad, records.ErrChanged) { // or somebody was faster
-			err = errors.Join(err, bad)
-		}
-	}
-	return err
 }

@@ -2,8 +2,10 @@ package trips_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +22,14 @@ type street struct {
 	places *locations.Service
 	kept   *keeper
 
-	mu     sync.Mutex // guards what follows
-	clock  time.Time
-	parted bool
+	mu      sync.Mutex // guards what follows
+	clock   time.Time
+	parted  bool
+	barred  map[accounts.Name]bool
+	fleet   []accounts.Name // of h.fleet
+	told    []string
+	written []string // the trips of summaries
+	fails   bool     // to write one
 }
 
 func newStreet(t *testing.T) *street {
@@ -37,19 +44,47 @@ func newStreet(t *testing.T) *street {
 			t.Error(err)
 		}
 	})
-	h := &street{clock: time.UnixMilli(1_793_000_000_000), kept: &keeper{Store: store.Records()}}
+	h := &street{
+		clock: time.UnixMilli(1_793_000_000_000), kept: &keeper{Store: store.Records()}, barred: map[accounts.Name]bool{}}
 	h.places = locations.New(locations.DefaultConfig(), store.Records(), h, nil, h.now, log)
-	h.Service = trips.New(h.kept, h, h.places, h, h.now, log)
+	h.start(t)
 	return h
 }
 
-// keeper is a store that calls then after something was put.
+// start makes the service anew, of what is stored.
+func (h *street) start(t *testing.T) {
+	t.Helper()
+	h.Service = trips.New(h.kept, h, h.places, h, h.now, slog.New(slog.DiscardHandler))
+	if err := h.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expire does what is due.
+func (h *street) expire(t *testing.T) {
+	t.Helper()
+	if err := h.Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keeper is a store that calls then after something was put, or fails, and counts who asks what is due.
 type keeper struct {
 	records.Store
-	then func()
+	then  func()
+	fails func(records.Record) bool
+	asked atomic.Int64
+}
+
+func (k *keeper) DueBy(ctx context.Context, kind string, by int64, limit int) ([]records.Record, error) {
+	k.asked.Add(1)
+	return k.Store.DueBy(ctx, kind, by, limit)
 }
 
 func (k *keeper) Put(ctx context.Context, r records.Record) error {
+	if k.fails != nil && k.fails(r) {
+		return accounts.ErrUnavailable
+	}
 	err := k.Store.Put(ctx, r)
 	if then := k.then; then != nil {
 		k.then = nil
@@ -85,11 +120,57 @@ func (h *street) Close(context.Context, accounts.Name, accounts.Name) (bool, err
 func (h *street) Manages(context.Context, accounts.Name, string) (bool, error) { return false, nil }
 func (h *street) Lives(context.Context, accounts.Name, string) (bool, error)   { return false, nil }
 func (h *street) Members(context.Context, string) ([]accounts.Name, error)     { return nil, nil }
-func (h *street) Tell([]accounts.Name, trips.Trip)                             {}
-func (h *street) Summarize(context.Context, trips.Trip) error                  { return nil }
-func (h *street) ask(t *testing.T) trips.Trip {
+
+func (h *street) Tell(to []accounts.Name, t trips.Trip) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, who := range to {
+		h.told = append(h.told, string(who)+" "+string(t.For(who).State))
+	}
+}
+
+// hears gives what was told since it was asked last.
+func (h *street) hears() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.told
+	h.told = nil
+	return all
+}
+
+func (h *street) Summarize(_ context.Context, t trips.Trip) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fails {
+		return accounts.ErrUnavailable
+	}
+	h.written = append(h.written, t.ID)
+	return nil
+}
+
+func (h *street) Fleet(_ context.Context, who accounts.Name, group string) ([]accounts.Name, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if group != "g.fleet" || h.fleet == nil {
+		return nil, errNoFleet
+	}
+	return h.fleet, nil
+}
+
+var errNoFleet = errors.New("no such fleet")
+
+func (h *street) Active(_ context.Context, who accounts.Name) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.barred[who], nil
+}
+
+func (h *street) ask(t *testing.T, drivers ...accounts.Name) trips.Trip {
 	t.Helper()
-	asked, err := h.Request(t.Context(), "alice", trips.Request{Drivers: []accounts.Name{"bob"}})
+	if drivers == nil {
+		drivers = []accounts.Name{"bob"}
+	}
+	asked, err := h.Request(t.Context(), "alice", trips.Request{Drivers: drivers})
 	if err != nil {
 		t.Fatal(err)
 	}

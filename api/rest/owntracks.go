@@ -27,10 +27,10 @@ const (
 // usualDevice is what a phone is called that does not say so.
 const usualDevice = "phone"
 
-// NewOwnTracks serves POST /pub for phones.
-func NewOwnTracks(acc *accounts.Service, places *locations.Service, opts ...Option) http.Handler {
+// NewOwnTracks serves POST /pub for phones. url gives the address below which tours are seen.
+func NewOwnTracks(acc *accounts.Service, places *locations.Service, url func() string, opts ...Option) http.Handler {
 	h := newHandler(nil, opts)
-	o := &owntracks{h, acc, places}
+	o := &owntracks{h, acc, places, url}
 	return h.recoverPanic(http.HandlerFunc(o.serve))
 }
 
@@ -38,6 +38,7 @@ type owntracks struct {
 	*handler
 	accounts *accounts.Service
 	places   *locations.Service
+	url      func() string
 }
 
 func (o *owntracks) serve(w http.ResponseWriter, r *http.Request) {
@@ -101,10 +102,15 @@ func (o *owntracks) publish(ctx context.Context, w http.ResponseWriter, r *http.
 			return nil, err
 		}
 	}
-	if err := o.take(ctx, s, body); err != nil {
+	answer, err := o.take(ctx, s, body)
+	if err != nil {
 		return nil, err
 	}
-	return o.friends(ctx, s.Who)
+	all, err := o.friends(ctx, s.Who)
+	if err == nil && answer != nil {
+		all = append(all, answer)
+	}
+	return all, err
 }
 
 // said gives a header, or what the query says in its place.
@@ -116,27 +122,32 @@ func said(r *http.Request, header, query string) string {
 }
 
 // take takes what a phone says. An empty body, and what is none of ours to know, is passed over: an app would say it again for
-// ever.
-func (o *owntracks) take(ctx context.Context, s locations.Subject, body []byte) error {
+// ever. What it asks for has an answer.
+func (o *owntracks) take(ctx context.Context, s locations.Subject, body []byte) (answer json.RawMessage, err error) {
 	if len(body) == 0 {
-		return nil
+		return nil, nil
 	}
 	kind, err := dialects.OwnTracksType(body)
 	if err != nil {
-		return errors.Join(err, locations.ErrMalformed)
+		return nil, errors.Join(err, locations.ErrMalformed)
 	}
 	switch kind {
 	case dialects.OwnTracksLocation:
-		points, err := dialects.ParseOwnTracksLocations(body)
-		if err != nil {
-			return errors.Join(err, locations.ErrMalformed)
+		var points []locations.Position
+		if points, err = dialects.ParseOwnTracksLocations(body); err == nil {
+			_, err = o.places.Report(ctx, s, points...)
 		}
-		_, err = o.places.Report(ctx, s, points...)
-		return err
 	case dialects.OwnTracksCard:
-		return o.places.SetCard(ctx, s, body)
+		err = o.places.SetCard(ctx, s, body)
+	case dialects.OwnTracksRequest:
+		if err = locations.CheckLabel(s.Label); err == nil {
+			answer, err = dialects.AnswerOwnTracks(ctx, o.places, s, body, o.url())
+		}
 	}
-	return nil
+	if errors.Is(err, dialects.ErrOwnTracks) {
+		err = errors.Join(err, locations.ErrMalformed)
+	}
+	return answer, err
 }
 
 // friends gives where others are of whom somebody may know, and their cards.

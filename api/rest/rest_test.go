@@ -115,7 +115,7 @@ func start(t *testing.T, config func(*accounts.Config), opts ...Option) *node {
 		Jobs:      jobs.NewService(jobs.DefaultConfig(), store.Records(), things, nil, nil, quiet),
 	}
 	homes := spaces.NewHomes(rooms.Chat, things, store.Records(), time.Now, quiet)
-	sights := spaces.NewSights(rooms.Chat, things, homes, quiet)
+	sights := spaces.NewSights(rooms.Chat, things, homes, rooms.Accounts, quiet)
 	rooms.Homes = homes
 	rooms.Places = locations.New(locations.DefaultConfig(), store.Records(), sights, sights, time.Now, quiet)
 	rooms.Trips = trips.New(store.Records(), sights, rooms.Places, nobodyRides{}, time.Now, quiet)

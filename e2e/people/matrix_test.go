@@ -139,6 +139,7 @@ job.key            ok         ok         ok         ok         ok         401   
 loc.share          bad        ok         no_right   blocked    blocked    401        401        no_right   401        no_right   gone       no_conv    no_conv
 loc.unshare        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.shares         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
+loc.follow         ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.last           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 loc.history        ok         no_place   no_place   no_place   no_place   401        401        no_place   401        no_place   no_place   no_place   no_place
 geo.near           ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
@@ -146,6 +147,7 @@ geo.watch          ok         ok         ok         ok         ok         401   
 geo.unwatch        ok         ok         ok         ok         ok         401        401        ok         401        ok         ok         ok         ok
 trip.request       bad        ok         no_right   no_right   no_right   401        401        no_right   401        no_right   no_right   no_right   no_right
 trip.accept        no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
+trip.decline       no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
 trip.cancel        no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
 trip.end           no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
 trip.get           no_trip    no_trip    no_trip    no_trip    no_trip    401        401        no_trip    401        no_trip    no_trip    no_trip    no_trip
@@ -321,15 +323,17 @@ var inputs = map[string]func(c *cell) M{
 	"loc.last":    func(c *cell) M { return M{"who": c.other} },
 	"loc.history": func(c *cell) M { return M{"who": c.other, "device": "phone"} },
 	"geo.near":    func(*cell) M { return M{"lat": 1, "lon": 2} },
+	"loc.follow":  func(c *cell) M { return M{"who": c.other, "every": 5} },
 	"geo.watch":   func(*cell) M { return M{"lat": 1, "lon": 2} },
 	"geo.unwatch": func(*cell) M { return M{"id": "w"} },
 	"trip.request": func(c *cell) M {
 		return M{"drivers": []string{c.other}, "from": M{"lat": 1, "lon": 2}, "to": M{"lat": 1, "lon": 3}}
 	},
-	"trip.accept": noTrip,
-	"trip.cancel": noTrip,
-	"trip.end":    noTrip,
-	"trip.get":    noTrip,
+	"trip.accept":  noTrip,
+	"trip.decline": noTrip,
+	"trip.cancel":  noTrip,
+	"trip.end":     noTrip,
+	"trip.get":     noTrip,
 	"fence.put": func(*cell) M {
 		return M{"name": "F.", "points": []M{{"lat": 1, "lon": 2}}, "radius": 100}
 	},

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/magpie-im/magpie/e2e/clients"
+	"github.com/magpie-im/magpie/e2e/server"
 )
 
 // located is where somebody is, as OwnTracks says it.
@@ -89,4 +91,77 @@ func has(all []m, topic string, lat float64) bool {
 		}
 	}
 	return false
+}
+
+// TestARecorderHearsWhatIsSharedWithIt plays ot-recorder, which no registry has: it subscribes to all of owntracks/# with QoS 2 and
+// keeps what comes, as 3.1.1, and phones that are behind its proxy say in headers whose they are.
+func TestARecorderHearsWhatIsSharedWithIt(t *testing.T) {
+	clients.Mosquitto3.Need(t)
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip(err)
+	}
+	h := begin(t)
+	h.Befriend("alice", "carol") // bob is the recorder
+	h.Call("alice", "loc.share", m{"to": "bob"}, nil)
+	l, err := clients.Mosquitto3.Listen(t.Context(), h.as("bob", "ot-recorder-host-4711"), 2, "owntracks/#")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Kill)
+	recorder := &ear{t, l, map[string]clients.Message{}}
+	h.curl("alice", "nexus", located(48.853, 2.293, 60))
+	recorder.hears("owntracks/alice/nexus", func(d m) bool { return d["lat"] == 48.853 && d["tst"] != nil && d["tid"] == "AL" })
+	h.curl("alice", "nexus", m{"_type": "card", "name": "Alice", "tid": "AL"})
+	h.curl("carol", "nexus", located(1, 2, 60)) // who shares nothing with it
+	for _, below := range []string{"event", "waypoint", "cmd", "step", "dump"} {
+		h.send(clients.Mosquitto3, "alice", "phone", "owntracks/alice/nexus/"+below,
+			m{"_type": "transition", "event": "enter", "wtst": 1, "lat": 48.85, "lon": 2.29, "tst": 2, "acc": 10, "desc": below})
+	}
+	h.send(clients.Mosquitto3, "alice", "phone", "owntracks/alice/nexus/event", m{"_type": "transition", "event": "leave", "desc": "end"})
+	recorder.hears("owntracks/alice/nexus/event", func(d m) bool { return d["desc"] == "event" })
+	recorder.hears("owntracks/alice/nexus/event", func(d m) bool { return d["desc"] == "end" })
+	for topic := range recorder.others {
+		if topic != "owntracks/alice/nexus" && topic != "owntracks/alice/nexus/event" && topic != "owntracks/alice/nexus/info" {
+			t.Errorf("the recorder is told %s", topic)
+		}
+	}
+}
+
+// TestATourIsALink asks for one as OwnTracks does over HTTP, and looks at it without an account.
+func TestATourIsALink(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip(err)
+	}
+	h := begin(t)
+	h.curl("alice", "phone", located(48.853, 2.293, 60))
+	ask := func(to time.Time) string {
+		t.Helper()
+		tour := m{"label": "Meeting with C.", "from": time.Now().Add(-time.Hour).UTC().Format("2006-01-02T15:04:05"),
+			"to": to.UTC().Format("2006-01-02T15:04:05")}
+		all := h.curl("alice", "phone", m{"_type": "request", "request": "tour", "tour": tour})
+		told, _ := all[len(all)-1]["tour"].(map[string]any)
+		url, _ := told["url"].(string)
+		if all[len(all)-1]["status"] != 200.0 || url == "" {
+			t.Fatalf("the answer is %v", all)
+		}
+		return url
+	}
+	status := func(url string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "curl", "-sS", "-o", "-", "-w", " %{http_code}", url).Output()
+		if err != nil {
+			t.Fatalf("curl: %v", err)
+		}
+		return string(out)
+	}
+	url := ask(time.Now().Add(time.Hour))
+	if got := status(url + "?lastpos=1"); !strings.Contains(got, "48.853") || !strings.HasSuffix(got, " 200") {
+		t.Errorf("the tour shows %s", got)
+	}
+	short := ask(time.Now().Add(3 * time.Second))
+	server.Eventually(t, "a tour that is over is not found", func() bool { return strings.HasSuffix(status(short), " 404") })
+	all := h.curl("alice", "phone", m{"_type": "request", "request": "tours"})
+	if all[0]["ntours"] != 1.0 {
+		t.Errorf("the tours are %v", all)
+	}
 }
