@@ -76,6 +76,8 @@ type Service struct {
 	leavers map[accounts.Name]leaver
 	wake    chan struct{}
 	leaving chan struct{} // has something in it if there may be leavers
+	wishes  map[place]*wish
+	wishing chan struct{} // the same of wishes
 
 	shows atomic.Bool // something looks after a home, or has
 }
@@ -107,6 +109,7 @@ func New(
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
 		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		wishes: map[place]*wish{}, wishing: make(chan struct{}, 1),
 	}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
@@ -193,6 +196,7 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { s.runLeavers(ctx) })
+	running.Go(func() { s.runWishes(ctx) })
 	for {
 		s.tellSpots(ctx)
 		select {
@@ -406,7 +410,7 @@ func (s *Service) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
 		at, there := s.behind[t.Device]
 		s.mu.Unlock()
 		if there {
-			s.later(at.bridge, func(ctx context.Context) error { return s.want(ctx, at, payload) })
+			s.wish(at, payload)
 		}
 	case "shadow":
 		s.shown(t.Device)
