@@ -21,6 +21,8 @@ var (
 	Sparkplug = App{"sparkplug-client", "sparkplug", "sparkplug-client"}
 	Homie     = App{"homie-device", "homie", "homie-device"}
 	AWSIoT    = App{"aws-iot-device-sdk-v2", "awsiot", "aws-iot-device-sdk-v2"}
+	// AWSIoT1 is the first of AWS's SDKs.
+	AWSIoT1 = App{"aws-iot-device-sdk", "awsiotv1", "aws-iot-device-sdk"}
 	// Zigbee2MQTT has a fake radio, and a Node.js of its own.
 	Zigbee2MQTT = App{"Zigbee2MQTT", "zigbee2mqtt", "zigbee2mqtt"}
 	// Judges judge documents, and speak no MQTT.
