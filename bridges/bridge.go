@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -481,45 +480,6 @@ func (s *Service) ready(did accounts.Name) {
 			s.work.Ready(d.Device)
 		}
 	}
-}
-
-// wantedFor is how long what somebody wants waits for a bridge that is not there: later it would be a surprise.
-const wantedFor = 30 * time.Second
-
-// want publishes what a device should be and is not.
-func (s *Service) want(ctx context.Context, at place, payload []byte) error {
-	b := s.bridge(at.bridge)
-	b.index()
-	d := b.devices[at.local]
-	var wanted struct {
-		State devices.Object `json:"state"`
-	}
-	if err := json.Unmarshal(payload, &wanted); err != nil {
-		return fmt.Errorf("what is wanted of %s: %w", at.local, err)
-	}
-	if d == nil {
-		return nil
-	}
-	if speaks, err := s.things.Speaks(ctx, b.did, d.Device); err != nil || !speaks {
-		return err
-	}
-	home, err := s.things.Mount(ctx, b.did)
-	if err != nil || home == "" {
-		return err
-	}
-	for _, p := range d.points {
-		v, there := wanted.State[p.Key]
-		if !there {
-			continue
-		}
-		if text, ok := p.Write(v); ok {
-			m := Message{Topic: p.Command, Payload: text, Expires: time.Now().Add(wantedFor)}
-			if _, err := s.mounts.Publish(ctx, home, m); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // command publishes what a device is to do. Nothing is known of what becomes of it but that it was passed on.

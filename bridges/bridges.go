@@ -59,6 +59,8 @@ type Accounts interface {
 // Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to
 // devices behind bridges nothing else leads. Make one with New, and keep Run running.
 type Service struct {
+	devices.Deaf
+
 	things   *devices.Things
 	work     *devices.Service
 	accounts Accounts
@@ -76,6 +78,10 @@ type Service struct {
 	leavers map[accounts.Name]leaver
 	wake    chan struct{}
 	leaving chan struct{} // has something in it if there may be leavers
+	looks   map[accounts.Name]bool
+	looking chan struct{} // the same of looks
+	wishes  map[place]*wish
+	wishing chan struct{} // the same of wishes
 
 	shows atomic.Bool // something looks after a home, or has
 }
@@ -98,7 +104,7 @@ type task struct {
 	do     func(ctx context.Context) error
 }
 
-// New makes the service, and has it hear of changes of things.
+// New makes the service, and has it hear of changes of things and of who is there.
 func New(
 	things *devices.Things, work *devices.Service, acc Accounts, store records.Store, mounts Mounts, next devices.Router,
 	log *slog.Logger,
@@ -107,11 +113,14 @@ func New(
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
 		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		looks: map[accounts.Name]bool{}, looking: make(chan struct{}, 1),
+		wishes: map[place]*wish{}, wishing: make(chan struct{}, 1),
 	}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
 	}
 	things.OnChange(s.thingChanged)
+	work.Watch(s)
 	return s
 }
 
@@ -154,6 +163,9 @@ func (s *Service) Load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("take up what bridges have said: %w", err)
 	}
+	for did := range s.bridges { // the process may have ended between what became of them and what was said of it
+		s.look(did)
+	}
 	return s.loadSpots(ctx)
 }
 
@@ -193,6 +205,8 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { s.runLeavers(ctx) })
+	running.Go(func() { s.runLooks(ctx) })
+	running.Go(func() { s.runWishes(ctx) })
 	for {
 		s.tellSpots(ctx)
 		select {
@@ -406,7 +420,7 @@ func (s *Service) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
 		at, there := s.behind[t.Device]
 		s.mu.Unlock()
 		if there {
-			s.later(at.bridge, func(ctx context.Context) error { return s.want(ctx, at, payload) })
+			s.wish(at, payload)
 		}
 	case "shadow":
 		s.shown(t.Device)

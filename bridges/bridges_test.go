@@ -108,7 +108,9 @@ func open(t *testing.T, fails *bool) *house {
 	}
 	h.things = devices.NewThings(store.Devices(), time.Now, log)
 	h.things.SetHomes(street{"olga": devices.HomeOwner})
-	h.work = devices.New(devices.DefaultConfig(), store.Devices(), h.things, log)
+	being := devices.DefaultConfig()
+	being.Grace = 10 * time.Millisecond
+	h.work = devices.New(being, store.Devices(), h.things, log)
 	h.Service = New(h.things, h.work, fallible{h.accounts, fails}, store.Records(), h, silent{}, log)
 	h.work.SetRouter(h.Service)
 	kind, home := devices.TypeBridge, "h.1"
