@@ -338,3 +338,35 @@ func TestOneAccountMayBeLetLookIntoOneHome(t *testing.T) {
 		t.Errorf("PUBACK %#x", reason)
 	}
 }
+
+// The node dies between what takes a bridge out of its home and the end of its sessions.
+func TestABridgeThatWasMovedBeforeACrashHasNothingOfTheHomeBefore(t *testing.T) {
+	h := startHouses(t)
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "alice")
+	second := h.newHome("alice")
+	kept := wire.Connect{User: "dev:z1", Password: h.secrets["z1"], ClientID: "hub"}
+	bridge := connect(t, h.Node, wire.V311, kept)
+	bridge.subscribe(wire.Filter{Topic: "zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "$share/g/other/#", Options: 1})
+	_ = bridge.Close()
+	neighbour := h.connect("z2", wire.V311)
+	neighbour.tells("zigbee2mqtt/bulb", "before", false)
+	_ = neighbour.Close()
+	h.RestartLate(func() {
+		if _, err := h.Things().Set(t.Context(), "alice", "z1", devices.ThingPatch{Home: &second}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.connect("z2", wire.V311).tells("zigbee2mqtt/bulb", "after", false)
+	again, ack, err := wire.Open(h.MQTT(), wire.V311, kept)
+	if err != nil || ack.Present {
+		t.Fatalf("the session goes on: %+v, %v", ack, err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	bridge = &client{again, t}
+	bridge.subscribe(wire.Filter{Topic: "#", Options: 1})
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "zigbee2mqtt/bulb", Payload: []byte("its own")})
+	if p := bridge.read(wire.PUBLISH); p.Topic != "zigbee2mqtt/bulb" || string(p.Payload) != "its own" {
+		t.Errorf("told %s %s", p.Topic, p.Payload)
+	}
+}
