@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
@@ -22,21 +23,25 @@ type houses struct {
 	secrets map[string]string // by device
 }
 
-func startHouses(t *testing.T) *houses {
+func startHouses(t *testing.T, change ...func(*broker.Config)) *houses {
 	t.Helper()
-	h := &houses{start(t), t, map[string]string{}, map[string]string{}}
+	h := &houses{start(t, change...), t, map[string]string{}, map[string]string{}}
 	for _, who := range []string{"alice", "bob"} {
-		title := who
-		c, _, commit, err := h.Chat().CreateRoom(t.Context(), accounts.Name(who), chat.KindHome, chat.RoomPatch{Title: &title}, nil, nil)
-		if err == nil && commit != nil {
-			err = commit.Wait(t.Context())
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.home[who] = string(c)
+		h.home[who] = h.newHome(who)
 	}
 	return h
+}
+
+func (h *houses) newHome(who string) string {
+	h.t.Helper()
+	c, _, commit, err := h.Chat().CreateRoom(h.t.Context(), accounts.Name(who), chat.KindHome, chat.RoomPatch{Title: &who}, nil, nil)
+	if err == nil && commit != nil {
+		err = commit.Wait(h.t.Context())
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(c)
 }
 
 // device adds a device to the home of its owner.
@@ -259,5 +264,109 @@ func TestHomeAssistantIsToldOfTheThingsOfItsHome(t *testing.T) {
 		if p = ha.until("homeassistant/device/desk/config", ``); len(p.Payload) == 0 {
 			break
 		}
+	}
+}
+
+// Whoever grants topics of the configuration grants what is nobody's home.
+func TestNoRuleOfTheOperatorReachesIntoHomes(t *testing.T) {
+	h := startHouses(t,
+		grant("#", "users", "pub", "sub"), grant("m/#", "all", "pub", "sub"), grant("+/#", "devices", "pub", "sub"))
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("lamp", "lamp", "bob")
+	place := "$home/" + h.home["alice"]
+	bridge := h.connect("z1", wire.V5)
+	bridge.tells("zigbee2mqtt/kept", "secret", true)
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			mallory := connect(t, h.Node, version, wire.Connect{User: "bob", ClientID: "m", Clean: true})
+			codes := mallory.subscribe(wire.Filter{Topic: "#", Options: 1}, wire.Filter{Topic: "+/" + h.home["alice"] + "/#", Options: 1},
+				wire.Filter{Topic: "$share/g/#", Options: 1}, wire.Filter{Topic: "+/+/+/kept"})
+			if !slices.Equal(codes, []byte{1, 1, 1, 0}) {
+				t.Fatalf("SUBACK %#x", codes)
+			}
+			device := h.connect("lamp", version)
+			refused := map[byte]byte{wire.V5: 0x87, wire.V311: 0x80}[version]
+			for _, c := range []*client{mallory, device} {
+				for _, filter := range []string{
+					place + "/#", place + "/zigbee2mqtt/kept", "$home/#", "$home/+/#", "$share/g/" + place + "/#", "$+/#",
+				} {
+					if codes := c.subscribe(wire.Filter{Topic: filter, Options: 1}); codes[0] != refused && codes[0] != 0x8f {
+						t.Errorf("%s: SUBACK %#x", filter, codes)
+					}
+				}
+				c.send(wire.Packet{Type: wire.PUBLISH, Topic: place + "/zigbee2mqtt/bulb/set", Payload: []byte("forged")})
+				c.send(wire.Packet{Type: wire.PUBLISH, Topic: "$delayed/1/" + place + "/zigbee2mqtt/bulb/set", Payload: []byte("forged")})
+			}
+			bridge.subscribe(wire.Filter{Topic: "#", Options: 1})
+			bridge.until("zigbee2mqtt/kept", "secret")
+			bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "zigbee2mqtt/bulb", Payload: []byte("private")})
+			if p := bridge.until("zigbee2mqtt/bulb", ""); string(p.Payload) != "private" {
+				t.Errorf("%s", p.Payload)
+			}
+			// What was told to mallory, if anything was, came before this.
+			mallory.send(wire.Packet{Type: wire.PUBLISH, Topic: "open/end", Payload: []byte("x")})
+			if p := mallory.read(wire.PUBLISH); p.Topic != "open/end" {
+				t.Errorf("told %s %s", p.Topic, p.Payload)
+			}
+		})
+	}
+}
+
+func TestOneAccountMayBeLetLookIntoOneHome(t *testing.T) {
+	home := ""
+	h := startHouses(t, func(c *broker.Config) {
+		if home != "" {
+			grant("$home/"+home+"/#", "carol", "sub")(c)
+		}
+	})
+	home = h.home["alice"]
+	h.Restart()
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "bob")
+	mine, other := "$home/"+h.home["alice"]+"/", "$home/"+h.home["bob"]+"/"
+	carol := connect(t, h.Node, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	codes := carol.subscribe(wire.Filter{Topic: mine + "#", Options: 1}, wire.Filter{Topic: other + "#"}, wire.Filter{Topic: "$home/+/#"})
+	if !slices.Equal(codes, []byte{1, 0x87, 0x87}) {
+		t.Errorf("SUBACK %#x", codes)
+	}
+	h.connect("z2", wire.V5).tells("zigbee2mqtt/bulb", "bob's", false)
+	h.connect("z1", wire.V5).tells("zigbee2mqtt/bulb", "alice's", false)
+	if p := carol.read(wire.PUBLISH); p.Topic != mine+"zigbee2mqtt/bulb" || string(p.Payload) != "alice's" {
+		t.Errorf("%s %s", p.Topic, p.Payload)
+	}
+	if reason, _ := carol.acked(mine+"zigbee2mqtt/bulb/set", "on"); reason != 0x87 {
+		t.Errorf("PUBACK %#x", reason)
+	}
+}
+
+// The node dies between what takes a bridge out of its home and the end of its sessions.
+func TestABridgeThatWasMovedBeforeACrashHasNothingOfTheHomeBefore(t *testing.T) {
+	h := startHouses(t)
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "alice")
+	second := h.newHome("alice")
+	kept := wire.Connect{User: "dev:z1", Password: h.secrets["z1"], ClientID: "hub"}
+	bridge := connect(t, h.Node, wire.V311, kept)
+	bridge.subscribe(wire.Filter{Topic: "zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "$share/g/other/#", Options: 1})
+	_ = bridge.Close()
+	neighbour := h.connect("z2", wire.V311)
+	neighbour.tells("zigbee2mqtt/bulb", "before", false)
+	_ = neighbour.Close()
+	h.RestartLate(func() {
+		if _, err := h.Things().Set(t.Context(), "alice", "z1", devices.ThingPatch{Home: &second}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.connect("z2", wire.V311).tells("zigbee2mqtt/bulb", "after", false)
+	again, ack, err := wire.Open(h.MQTT(), wire.V311, kept)
+	if err != nil || ack.Present {
+		t.Fatalf("the session goes on: %+v, %v", ack, err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	bridge = &client{again, t}
+	bridge.subscribe(wire.Filter{Topic: "#", Options: 1})
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "zigbee2mqtt/bulb", Payload: []byte("its own")})
+	if p := bridge.read(wire.PUBLISH); p.Topic != "zigbee2mqtt/bulb" || string(p.Payload) != "its own" {
+		t.Errorf("told %s %s", p.Topic, p.Payload)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,8 +196,20 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 		c := &connection{account: who, device: device, grants: grants}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
+	rooms.Sessions.SetStray(func(ctx context.Context, st sessions.State) (bool, error) {
+		if !st.Options.Device || !slices.ContainsFunc(st.Subscriptions, ofHome) {
+			return false, nil
+		}
+		grants, _, err := g.grantsOf(ctx, st.Key.Account, true)
+		return err == nil && slices.ContainsFunc(st.Subscriptions, func(s sessions.Subscription) bool {
+			return ofHome(s) && !grants.MaySubscribe(unshared(s.Filter))
+		}), err
+	})
 	return g, nil
 }
+
+// ofHome says whether a subscription is one to what a home has mounted.
+func ofHome(s sessions.Subscription) bool { return firstLevel(unshared(s.Filter)) == homes }
 
 // connection is one TCP connection that speaks, or is about to speak, MQTT. Fields above mu are written while CONNECT is
 // handled and only read afterwards.

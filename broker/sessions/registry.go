@@ -48,6 +48,7 @@ type Registry struct {
 
 	willHandler WillHandler
 	grants      func(who accounts.Name, device bool, filter string) bool
+	stray       func(context.Context, State) (bool, error)
 	active      func(context.Context, accounts.Name) (bool, error)
 
 	// order makes the order of positions that of the ends of queues in memory, and of the index: whoever appends, or needs
@@ -106,6 +107,10 @@ func New(cfg Config, store Store, sources Sources, log *slog.Logger) *Registry {
 func (r *Registry) SetGrants(may func(who accounts.Name, device bool, filter string) bool) {
 	r.grants = may
 }
+
+// SetStray tells whether a stored session is one that its client has had in another place, which is not its own any more: it is
+// over with all that waits in it, though nobody was there to end it when that changed. It is called once, before Load.
+func (r *Registry) SetStray(stray func(context.Context, State) (bool, error)) { r.stray = stray }
 
 // SetActive tells whether an account may do anything, for what it left to be done later. It is called once, before Run.
 func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name) (bool, error)) {
