@@ -52,6 +52,43 @@ type brittle struct {
 	mu   sync.Mutex
 	kept string // the kind that stays
 	lost string // the kind that is not written: the process ends before it is
+	told string // the kind of which something is written and answered with an error, so often
+	lies int
+	ends bool // the process ends when so many more are written
+	left int
+}
+
+// Put writes, unless it does not.
+func (b *brittle) Put(ctx context.Context, r records.Record) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case r.Kind == b.lost:
+		return nil
+	case b.ends && b.left == 0:
+		return fmt.Errorf("put: %w", accounts.ErrUnavailable)
+	}
+	b.left--
+	err := b.Store.Put(ctx, r)
+	if err == nil && b.lies > 0 && r.Kind == b.told {
+		b.lies--
+		err = fmt.Errorf("put: %w", accounts.ErrUnavailable)
+	}
+	return err
+}
+
+// stopAfter has nothing be written any more after so much was, as if the process had ended.
+func (b *brittle) stopAfter(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ends, b.left = true, n
+}
+
+// lie has what is written of a kind be answered with an error, so often.
+func (b *brittle) lie(kind string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told, b.lies = kind, n
 }
 
 func (b *brittle) Remove(ctx context.Context, k records.Key, rev uint64) error {
@@ -206,6 +243,16 @@ func (h *house) says(did accounts.Name, state string) {
 	u, err := devices.ParseReported([]byte(strings.ReplaceAll(state, "'", `"`)))
 	h.must(err)
 	_, err = h.work.UpdateShadow(h.t.Context(), did, did, "", u)
+	h.must(err)
+	synctest.Wait()
+}
+
+// set is that alice wants a device to be something.
+func (h *house) set(did accounts.Name, state string) {
+	h.t.Helper()
+	u, err := devices.ParseDesired([]byte(strings.ReplaceAll(state, "'", `"`)))
+	h.must(err)
+	_, err = h.work.UpdateShadow(h.t.Context(), "alice", did, "", u)
 	h.must(err)
 	synctest.Wait()
 }
