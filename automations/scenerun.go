@@ -128,7 +128,9 @@ func (s *Service) performanceOf(home, run string, x Scene) *performance {
 	return &performance{s: s, home: home, run: run, scene: x, ears: newEars(), cids: map[string]int{}}
 }
 
-func (p *performance) key() records.Key { return records.Key{Kind: kindPerformance, Scope: p.home, ID: p.run} }
+func (p *performance) key() records.Key {
+	return records.Key{Kind: kindPerformance, Scope: p.home, ID: p.run}
+}
 
 // storedScene gives how far a scene has come, as far as that is stored.
 func (s *Service) storedScene(ctx context.Context, k records.Key) (SceneRun, error) {
