@@ -21,6 +21,8 @@ import (
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
+	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -36,14 +38,36 @@ type house struct {
 	disk *vfs.MemFS
 	home string
 
-	db      *pebble.Store
+	real bool // time is: the store is a database
+	uri  string
+
+	db      stores
 	acc     *accounts.Service
 	chat    *chat.Service
 	things  *devices.Things
 	work    *devices.Service
 	records *brittle
+	homes   *spaces.Homes
+	scribe  *spaces.Scribe
 	*automations.Service
 	stop func()
+}
+
+// stores is what is used of a store.
+type stores interface {
+	Accounts() accounts.Store
+	Chat() chat.Store
+	Devices() devices.Store
+	Telemetry() devices.Telemetry
+	Records() records.Store
+	Close() error
+}
+
+// settle waits until everybody waits for time to pass, where time is not real.
+func (h *house) settle() {
+	if !h.real {
+		synctest.Wait()
+	}
 }
 
 // brittle are records of which some cannot be removed: what is done then may be done again.
@@ -140,7 +164,7 @@ func inHouse(t *testing.T, test func(h *house), change ...func(*automations.Conf
 func (h *house) open() {
 	h.t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := pebble.Open(pebble.Config{Dir: "data", FS: h.disk}, log)
+	db, err := h.openStores(log)
 	h.must(err)
 	cfg := accounts.DefaultConfig()
 	cfg.HashMemory, cfg.HashTime = 8, 1
@@ -150,11 +174,10 @@ func (h *house) open() {
 	h.things = devices.NewThings(db.Devices(), time.Now, log)
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
 	h.work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), db.Telemetry(), time.Now, log))
-	homes := spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log)
-	scribe := spaces.NewScribe(h.chat)
-	h.Service = automations.New(h.cfg, h.records, h.work, h.things, homes, scribe, time.Now, log)
-	scribe.Listen(h.Service)
-	homes.OnEnd(h.Ended)
+	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), spaces.NewScribe(h.chat)
+	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
+	h.scribe.Listen(h.Service)
+	h.homes.OnEnd(h.Ended)
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.must(h.work.Load(ctx))
 	h.must(h.Load(ctx))
@@ -166,13 +189,65 @@ func (h *house) open() {
 		running.Wait()
 		h.must(db.Close())
 	}
-	synctest.Wait()
+	h.settle()
+}
+
+func (h *house) openStores(log *slog.Logger) (stores, error) {
+	if h.real {
+		c := mongo.Config{
+			URI: h.uri, Alone: true, Node: "house", StartTimeout: time.Minute, Timeout: time.Minute, Lease: time.Minute,
+		}
+		return mongo.Open(h.t.Context(), c, log)
+	}
+	return pebble.Open(pebble.Config{Dir: "data", FS: h.disk}, log)
+}
+
+// inHouseOnADatabase is inHouse for a test that takes its time, if tests use a database.
+func inHouseOnADatabase(t *testing.T, test func(h *house)) {
+	t.Helper()
+	mongotest.Only(t)
+	h := &house{t: t, cfg: automations.DefaultConfig(), real: true, uri: mongotest.Database(t)}
+	h.open()
+	defer func() { h.stop() }()
+	h.furnish()
+	test(h)
+}
+
+// eventually waits until something is so.
+func (h *house) eventually(what string, ok func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// twin is another process on the same store: it knows what there was when it began, and hears nothing of devices.
+func (h *house) twin() *automations.Service {
+	h.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	work := devices.New(devices.DefaultConfig(), h.db.Devices(), h.things, log)
+	work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), h.db.Telemetry(), time.Now, log))
+	other := automations.New(h.cfg, h.records, work, h.things, h.homes, h.scribe, time.Now, log)
+	ctx, cancel := context.WithCancel(h.t.Context())
+	h.must(other.Load(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { _ = other.Run(ctx) })
+	stop := h.stop
+	h.stop = func() {
+		cancel()
+		running.Wait()
+		stop()
+	}
+	h.settle()
+	return other
 }
 
 // crash is the end of the process, and after a while another one begins with what is on the disk.
 func (h *house) crash(away time.Duration) {
 	h.t.Helper()
-	synctest.Wait()
+	h.settle()
 	disk := h.disk.CrashClone(vfs.CrashCloneCfg{})
 	h.stop()
 	h.disk = disk
@@ -244,7 +319,7 @@ func (h *house) says(did accounts.Name, state string) {
 	h.must(err)
 	_, err = h.work.UpdateShadow(h.t.Context(), did, did, "", u)
 	h.must(err)
-	synctest.Wait()
+	h.settle()
 }
 
 // set is that alice wants a device to be something.
@@ -254,7 +329,7 @@ func (h *house) set(did accounts.Name, state string) {
 	h.must(err)
 	_, err = h.work.UpdateShadow(h.t.Context(), "alice", did, "", u)
 	h.must(err)
-	synctest.Wait()
+	h.settle()
 }
 
 // measures is what a device measures.
@@ -262,7 +337,7 @@ func (h *house) measures(did accounts.Name, payload string) {
 	h.t.Helper()
 	_, err := h.work.Measure(h.t.Context(), did, []byte(strings.ReplaceAll(payload, "'", `"`)))
 	h.must(err)
-	synctest.Wait()
+	h.settle()
 }
 
 // happens is that something has happened to a device.
@@ -272,7 +347,7 @@ func (h *house) happens(did accounts.Name, event string) {
 	h.must(err)
 	_, _, err = h.work.Happen(h.t.Context(), did, e)
 	h.must(err)
-	synctest.Wait()
+	h.settle()
 }
 
 // writes is that somebody writes something in the home.
@@ -282,7 +357,7 @@ func (h *house) writes(who accounts.Name, text string) {
 	h.must(err)
 	_, commit, err := h.chat.Send(h.t.Context(), who, chat.Target{Conversation: chat.Conversation(h.home)}, chat.Content{Body: body}, nil)
 	h.done(commit, err)
-	synctest.Wait()
+	h.settle()
 }
 
 // desired is what a device should be.
@@ -354,7 +429,7 @@ func (h *house) refused(what string, err, want error) {
 // wait lets time pass.
 func (h *house) wait(d time.Duration) {
 	time.Sleep(d)
-	synctest.Wait()
+	h.settle()
 }
 
 // recordKey is before all others.

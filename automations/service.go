@@ -70,6 +70,7 @@ type Service struct {
 	last     map[accounts.Name]devices.PresenceState // of devices that automations are about, as it was told last
 
 	interrupted []*performance // scenes that ran when the process ended; until Run
+	again       []again        // the same, of timers
 }
 
 const (
@@ -164,6 +165,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}()
 	s.resume(ctx)
 	s.resumeScenes(ctx)
+	s.fireAgain(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
 	for i := range s.desks {
