@@ -51,7 +51,7 @@ type sceneStep struct {
 	Name    string          `json:"name,omitempty" doc:"the command"`
 	Args    json.RawMessage `json:"args,omitempty" doc:"any JSON value"`
 	TTL     float64         `json:"ttl,omitempty" doc:"seconds for which the command may wait for the device"`
-	Timeout float64         `json:"timeout,omitempty" doc:"seconds that the device may take for it"`
+	Timeout float64         `json:"timeout,omitempty" doc:"seconds that the device may take for it, or to be what it is to be"`
 	Key     string          `json:"key,omitempty" doc:"what it is about: the newest of a key counts"`
 }
 
@@ -69,7 +69,7 @@ type sceneRunOutput struct {
 
 type sceneResult struct {
 	DID   accounts.Name `json:"did"`
-	State string        `json:"s" doc:"waiting, set, or the state of a command"`
+	State string        `json:"s" doc:"waiting, set, reached or timed_out, or the state of a command"`
 	Err   string        `json:"err,omitempty" doc:"why it could not be done"`
 	CID   string        `json:"cid,omitempty" doc:"of the command"`
 }

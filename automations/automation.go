@@ -305,7 +305,7 @@ func (s *Service) Ended(ctx context.Context, home string) error {
 	}
 	delete(s.places, home)
 	s.mu.Unlock()
-	for _, kind := range []string{kindAutomation, kindScene, kindPlace} {
+	for _, kind := range []string{kindAutomation, kindScene, kindPlace, kindPerformance} {
 		if err := s.store.RemoveScope(ctx, kind, home); err != nil {
 			return fmt.Errorf("remove %s of %s: %w", kind, home, err)
 		}

@@ -293,7 +293,11 @@ func (s *Things) change(ctx context.Context, did accounts.Name, f func(*Thing) e
 			return after, nil
 		}
 		after.Rev++
-		switch err = s.store.PutThing(ctx, after); {
+		err = s.store.PutThing(ctx, after)
+		if err != nil && s.isThere(ctx, after) {
+			err = nil
+		}
+		switch {
 		case errors.Is(err, ErrChanged):
 			continue
 		case err != nil:
@@ -304,6 +308,22 @@ func (s *Things) change(ctx context.Context, did accounts.Name, f func(*Thing) e
 		return after, err
 	}
 	return Thing{}, fmt.Errorf("%w: others change it all the time", ErrUnavailable)
+}
+
+// isThere says whether a thing is stored as it was to be: it may be though the store says that it could not write it, or that
+// somebody else was faster.
+func (s *Things) isThere(ctx context.Context, t Thing) bool {
+	stored, err := s.store.Thing(ctx, t.ID)
+	whole := func(t Thing) Thing { // nothing is nothing
+		if len(t.Tags) == 0 {
+			t.Tags = nil
+		}
+		if len(t.Grants) == 0 {
+			t.Grants = nil
+		}
+		return t
+	}
+	return err == nil && reflect.DeepEqual(whole(stored), whole(t))
 }
 
 // thing gives a thing that is not Gone.

@@ -178,10 +178,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	}
 	g.okay = g.answers.WithLabelValues("ok")
 	rooms.Sessions.SetWillHandler(g.publishWill)
-	rooms.Sessions.SetActive(func(ctx context.Context, who accounts.Name) (bool, error) {
-		status, _, err := rooms.Accounts.Standing(ctx, who)
-		return status == accounts.Active, err
-	})
+	rooms.Sessions.SetLater(g.mayStill)
 	rooms.Accounts.SetRevoked(rooms.Sessions.Revoked)
 	rooms.Accounts.SetBarred(func(did accounts.Name) {
 		rooms.Sessions.Disconnect(did, packets.ErrNotAuthorized.Code)

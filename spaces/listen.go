@@ -47,11 +47,11 @@ func (v *Voice) Expect(ctx context.Context, c chat.Conversation) error {
 	if err != nil {
 		return err
 	}
-	err = write(ctx, v.kept, earKey(home), 0, 0, earRow{head})
-	if err != nil && !errors.Is(err, records.ErrChanged) {
-		return err
-	}
+	first := write(ctx, v.kept, earKey(home), 0, 0, earRow{head})
 	row, rev, err := read[earRow](ctx, v.kept, earKey(home)) // another one may have been first
+	if err == nil && rev == 0 {
+		err = first
+	}
 	if err != nil {
 		return err
 	}
@@ -88,12 +88,13 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 			if err != nil {
 				return fmt.Errorf("message %d: %w", lines[i].Seq, err)
 			}
-			e.seq = lines[i].Seq
-			if a != nil || e.seq-e.saved >= saveEars {
-				if err := v.save(ctx, home, e); err != nil {
+			seq := lines[i].Seq
+			if a != nil || seq-e.saved >= saveEars {
+				if err := v.save(ctx, home, e, seq); err != nil { // and it is heard again
 					return err
 				}
 			}
+			e.seq = seq
 			if a != nil && v.told != nil {
 				v.told(a.device, lines[i].MID)
 			}
@@ -108,11 +109,11 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 	}
 }
 
-func (v *Voice) save(ctx context.Context, home string, e *ear) error {
-	if err := rewrite(ctx, v.kept, earKey(home), &e.rev, 0, earRow{e.seq}); err != nil {
+func (v *Voice) save(ctx context.Context, home string, e *ear, seq uint64) error {
+	if err := rewrite(ctx, v.kept, earKey(home), &e.rev, 0, earRow{seq}); err != nil {
 		return err
 	}
-	e.saved = e.seq
+	e.saved = seq
 	return nil
 }
 

@@ -211,7 +211,7 @@ func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g dev
 	if len(grants) >= maxHomeGrants {
 		return g, fmt.Errorf("%d grants in %s: %w", len(grants), home, devices.ErrTooMany)
 	}
-	if err := write(ctx, h.kept, grantKey(home, g.ID), 0, 0, g); err != nil {
+	if err := writeNew(ctx, h.kept, grantKey(home, g.ID), g); err != nil {
 		return g, err
 	}
 	grants = append(grants, heldGrant{g, 1})
