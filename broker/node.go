@@ -112,6 +112,9 @@ func (a Addresses) url() string {
 // FilesDir is the directory below the data directory with the files that were stored for devices.
 const FilesDir = "files"
 
+// CheckpointsDir is the directory below the data directory in which the store makes copies of itself.
+const CheckpointsDir = "checkpoints"
+
 // New puts a node together on an open store, which stays the caller's to close after Run. The configuration has been
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {

@@ -254,6 +254,24 @@ func (s *Shelf) take(ctx context.Context) (leave func(), err error) {
 	}
 }
 
+// Copy calls copied, which makes a copy of the store in a directory, and has all files that the copy knows of there as well:
+// nothing is put or removed meanwhile.
+func (s *Shelf) Copy(ctx context.Context, copied func() (to string, err error)) error {
+	leave, err := s.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	to, err := copied()
+	if err != nil {
+		return err
+	}
+	if err := s.dir.Link(to); err != nil {
+		return fmt.Errorf("copy files to %s: %w", to, err)
+	}
+	return nil
+}
+
 // drop removes a file that nobody has.
 func (s *Shelf) drop(ctx context.Context, sum string) error {
 	leave, err := s.take(ctx)
