@@ -62,7 +62,10 @@ func (s *Service) make(ctx context.Context, who accounts.Name, n New) (Job, []Ex
 	now := s.now()
 	job := Job{
 		ID: newID(), Title: n.Title, By: who, Home: n.Targets.Home, Document: n.Document, Files: slices.Clone(n.Files),
-		Rollout: n.Rollout, Timeout: n.Timeout, Window: n.Window, State: JobRunning, Created: now.UnixMilli(), Rev: 1,
+		Rollout: n.Rollout, Timeout: n.Timeout, Window: n.Window, End: n.End, State: JobRunning, Created: now.UnixMilli(), Rev: 1,
+	}
+	if n.End > 0 && n.End <= job.Created {
+		return Job{}, nil, fmt.Errorf("it ends at %d: %w", n.End, ErrMalformed)
 	}
 	key, err := s.keyOf(ctx, who)
 	if err != nil {

@@ -223,14 +223,13 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return nil
 	}
 	job, counts := o.job, o.counts()
-	given, over := o.reach()
 	s.mu.Unlock()
 	now := s.now()
-	if job.State == JobRunning && job.Rollout.aborts(counts) {
+	if reason := job.stops(counts, now); reason != "" {
 		var err error
 		job, err = s.changeJob(ctx, id, func(j *Job) error {
 			if j.State == JobRunning {
-				j.State, j.Reason = JobCanceled, ReasonFailures
+				j.State, j.Reason = JobCanceled, reason
 			}
 			return nil
 		})
@@ -241,8 +240,7 @@ func (s *Service) step(ctx context.Context, id string) error {
 	var due time.Time
 	var err error
 	if job.State == JobRunning {
-		n, wait := job.Rollout.more(given+counts[Waiting], given, over, now.Sub(time.UnixMilli(job.Step)))
-		due, err = s.roll(ctx, job, n, wait, now)
+		due, err = s.roll(ctx, job, now)
 	} else {
 		err = s.withdraw(ctx, job)
 	}
@@ -250,6 +248,19 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return err
 	}
 	return s.settle(ctx, id, due)
+}
+
+// stops says why a job is to be canceled now; empty: it is not.
+func (j Job) stops(c Counts, now time.Time) string {
+	switch {
+	case j.State != JobRunning:
+		return ""
+	case j.Rollout.aborts(c):
+		return ReasonFailures
+	case j.End > 0 && j.End <= now.UnixMilli():
+		return ReasonEnd
+	}
+	return ""
 }
 
 // settle notes when a job goes on, or that it is over.
@@ -334,28 +345,74 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 	return all
 }
 
-// roll gives a job to n more devices, if that may be now, and says when it is to go on: after wait, if that is not 0.
-func (s *Service) roll(ctx context.Context, job Job, n int, wait time.Duration, now time.Time) (due time.Time, err error) {
-	open, edge := job.Window.at(now)
+// roll gives a job to more devices, if that may be now, and says when it is to go on by itself.
+func (s *Service) roll(ctx context.Context, job Job, now time.Time) (due time.Time, err error) {
+	open, since, edge := job.Window.edges(now)
 	if job.Window != nil { // it may have opened, or closed
 		queued := s.those(job.ID, func(status Status) bool { return status == Queued })
 		if err := together(queued, func(did accounts.Name) error { return s.announceAlone(ctx, did) }); err != nil {
 			return due, err
 		}
 	}
+	due = earliest(edge, millis(job.End))
 	if !open {
-		return edge, nil
+		return due, nil
 	}
+	n, next := s.more(job, now, since)
 	if n > 0 {
 		if err := s.give(ctx, job, n, now); err != nil {
 			return due, err
 		}
 	}
-	due = edge
-	if wait > 0 && (due.IsZero() || now.Add(wait).Before(due)) {
-		due = now.Add(wait)
+	if n > 0 && job.Rollout.Wait > 0 { // those that were given it just now may be away
+		next = earliest(next, now.Add(time.Duration(job.Rollout.Wait)*time.Minute))
 	}
-	return due, nil
+	return earliest(due, next), nil
+}
+
+// more says how many more devices are to be given a job whose window is open since a time, and when it is to be asked again.
+func (s *Service) more(job Job, now, since time.Time) (n int, next time.Time) {
+	patience := time.Duration(job.Rollout.Wait) * time.Minute
+	away := int64(-1)
+	if patience > 0 && now.Sub(since) >= patience { // in a window that has just opened nobody is away
+		away = now.Add(-patience).UnixMilli()
+	}
+	s.mu.Lock()
+	o := s.jobs[job.ID]
+	if o == nil { // as in settle
+		s.mu.Unlock()
+		return 0, next
+	}
+	at, first := o.reach(away)
+	s.mu.Unlock()
+	n, wait := job.Rollout.more(at, now.Sub(time.UnixMilli(job.Step)))
+	if wait > 0 {
+		next = now.Add(wait)
+	}
+	if patience > 0 && first > 0 && at.given < at.all {
+		begun := millis(first)
+		if since.After(begun) {
+			begun = since
+		}
+		next = earliest(next, begun.Add(patience))
+	}
+	return n, next
+}
+
+// millis is a moment of Unix milliseconds; 0: none.
+func millis(ms int64) (t time.Time) {
+	if ms > 0 {
+		t = time.UnixMilli(ms)
+	}
+	return t
+}
+
+// earliest gives the first of two moments, of which each may be none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // give gives a job to n more devices. The time of the step comes first: after a crash they are given too few rather than too

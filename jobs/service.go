@@ -91,19 +91,28 @@ type brief struct {
 	Execution // without its details
 }
 
-// reach is how many devices have been given the job, and for how many of them it is over. One that was removed before its turn
-// came is none of them.
-func (o *open) reach() (given, over int) {
+// reach says how far the job has come. Who was given it at a time or before, and has not begun, is away; first is when the first
+// of the others was given it that have not begun. One that was removed before its turn came is no device of it.
+func (o *open) reach(away int64) (at reach, first int64) {
 	for _, b := range o.all {
+		if b.Status == Waiting {
+			at.all++
+		}
 		if b.Version == 0 {
 			continue
 		}
-		given++
-		if b.Status.Over() {
-			over++
+		at.all++
+		at.given++
+		switch {
+		case b.Status.Over():
+			at.over++
+		case b.Status == Queued && b.Queued <= away:
+			at.away++
+		case b.Status == Queued && (first == 0 || b.Queued < first):
+			first = b.Queued
 		}
 	}
-	return given, over
+	return at, first
 }
 
 func (o *open) counts() Counts {
