@@ -253,10 +253,10 @@ func (s *Service) Jobs(
 	}
 	for _, entry := range entries {
 		job, err := s.job(ctx, jobIn(entry.ID))
-		if errors.Is(err, ErrUnknown) { // it is being made, or removed
+		switch {
+		case errors.Is(err, ErrUnknown), errors.Is(err, errUnreadable): // it is being made, or removed
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return nil, "", err
 		}
 		all = append(all, s.counted(job))
@@ -280,8 +280,8 @@ func (s *Service) Executions(
 	}
 	for _, r := range some {
 		e, err := executionOf(r)
-		if err != nil {
-			return nil, err
+		if err != nil { // it is left out everywhere
+			e = Execution{Job: id, Device: accounts.Name(r.ID), Rev: r.Rev}
 		}
 		all = append(all, e)
 	}

@@ -361,12 +361,18 @@ func (s *Shelf) clear(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		worked := false
 		for _, r := range due {
-			if err := s.outlive(ctx, r); err != nil {
+			err := s.outlive(ctx, r)
+			switch {
+			case errors.Is(err, ErrUnavailable) || ctx.Err() != nil:
 				return err
+			case err != nil: // the others do not wait for it
+				s.log.Error("a file that nobody needs is not removed", "file", r.ID, "err", err)
 			}
+			worked = worked || err == nil
 		}
-		if len(due) < page {
+		if len(due) < page || !worked {
 			return s.sweep(ctx)
 		}
 	}
