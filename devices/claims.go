@@ -18,7 +18,7 @@ var (
 	// ErrOwned means that a device which somebody claims is somebody else's. Who is not to learn that there is one takes it
 	// for the ErrUnknown that it is as well.
 	ErrOwned = fmt.Errorf("%w, that is nobody's", ErrUnknown)
-	// ErrTries means that somebody, or everybody at one device, has shown too many codes that are none.
+	// ErrTries means that somebody has shown too many codes that are none.
 	ErrTries = errors.New("too many wrong codes")
 )
 
@@ -33,7 +33,7 @@ const (
 	maxClaimCode = 128
 	// usualWindow is how long a device may be claimed with a key that it has named, unless it says; longestWindow: at most.
 	usualWindow, longestWindow = time.Minute, time.Hour
-	// triesPerMinute is how many wrong codes somebody may show, and how many may be shown for a device.
+	// triesPerMinute is how many wrong codes somebody may show.
 	triesPerMinute = 5
 )
 
@@ -51,12 +51,13 @@ type Claims struct {
 	records records.Store
 	now     func() time.Time
 	tries   tries
+	guesses guesses
 	turns   turns // of devices that are offered
 }
 
 // NewClaims makes it.
 func NewClaims(things *Things, owners Owners, store records.Store, now func() time.Time) *Claims {
-	return &Claims{things: things, owners: owners, records: store, now: now, tries: newTries()}
+	return &Claims{things: things, owners: owners, records: store, now: now, tries: newTries(), guesses: newGuesses()}
 }
 
 // claimable is what is kept of how a device may be claimed.
@@ -64,14 +65,25 @@ type claimable struct {
 	Code  []byte `json:"code,omitempty"`  // digest of the one that is fixed
 	Key   []byte `json:"key,omitempty"`   // digest of the one that the device has named
 	Until int64  `json:"until,omitempty"` // when Key ends, in Unix milliseconds
+	Bears int    `json:"bears,omitempty"` // how many wrong codes Key bears, whoever shows them
 }
 
-// knows says whether a code is one of those that are good at a time.
-func (c claimable) knows(code string, now int64) bool {
+// knows says whether a code is one of those that are good at a time. The fixed one is random, and nobody guesses it: it is good
+// whatever others have tried. A key may be short. When as many wrong codes were shown as it bears, it is worthless, and the device
+// has to name another one.
+func (c *Claims) knows(did accounts.Name, can claimable, code string, now int64) bool {
 	shown := accounts.DigestOf(code)
-	fixed := subtle.ConstantTimeCompare(shown[:], c.Code)
-	named := subtle.ConstantTimeCompare(shown[:], c.Key)
-	return fixed == 1 || named == 1 && now < c.Until
+	if subtle.ConstantTimeCompare(shown[:], can.Code) == 1 {
+		return true
+	}
+	if now >= can.Until || !c.guesses.admit(did, can) {
+		return false
+	}
+	named := subtle.ConstantTimeCompare(shown[:], can.Key) == 1
+	if named {
+		c.guesses.forgive(did, can)
+	}
+	return named
 }
 
 // ClaimURI is what is printed on a device as a QR code, so that somebody can claim it.
@@ -104,7 +116,7 @@ func (c *Claims) OpenWindow(ctx context.Context, did accounts.Name, key string, 
 	until := c.now().Add(min(d, longestWindow)).UnixMilli()
 	err := c.change(ctx, did, func(was *claimable) {
 		digest := accounts.DigestOf(key)
-		was.Key, was.Until = digest[:], until
+		was.Key, was.Until, was.Bears = digest[:], until, bears(key)
 	})
 	return wrap("claim of device", did, err)
 }
@@ -122,19 +134,18 @@ func ParseWindow(payload []byte) (key string, d time.Duration, err error) {
 }
 
 // Claim gives a device that is nobody's to who knows a code of it, and puts it into a home if he says so, and manages that. The
-// first one has it; to whom it is already, it is his again. ErrUnknown: the code is wrong, or there is no such device, which is
-// not told apart; ErrOwned; ErrTries; and the errors of Set about home and room.
+// first one has it; to whom it is already, it is his again. ErrUnknown: the code is wrong, or not good any more, or there is no such
+// device, which is not told apart; ErrOwned; ErrTries; and the errors of Set about home and room.
 func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string, into ThingPatch) (t Thing, err error) {
 	defer func() { err = wrap("claim device", did, err) }()
 	now := c.now()
-	counted := []string{"by " + string(who), "at " + string(did)}
-	if !c.tries.admit(now, counted...) {
+	if !c.tries.admit(now, string(who)) {
 		return Thing{}, ErrTries
 	}
 	_, can, err := c.claimable(ctx, did)
-	knows := err == nil && code != "" && len(code) <= maxClaimCode && can.knows(code, now.UnixMilli())
+	knows := err == nil && code != "" && len(code) <= maxClaimCode && c.knows(did, can, code, now.UnixMilli())
 	if err != nil || knows {
-		c.tries.forgive(now, counted...)
+		c.tries.forgive(now, string(who))
 	}
 	if err != nil {
 		return Thing{}, err
@@ -156,7 +167,7 @@ func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string,
 		return Thing{}, err
 	}
 	// The key is for one claim, the code for as many as there are owners.
-	return t, c.change(ctx, did, func(was *claimable) { was.Key, was.Until = nil, 0 })
+	return t, c.change(ctx, did, func(was *claimable) { was.Key, was.Until, was.Bears = nil, 0, 0 })
 }
 
 // mayKeep checks that somebody may put a thing that he is about to own where he wants it.
