@@ -39,7 +39,8 @@ const (
 
 // Owners keeps whose the account of a device is.
 type Owners interface {
-	SetDeviceOwner(ctx context.Context, did, owner accounts.Name) error
+	// SetDeviceOwner is that of accounts.Service.
+	SetDeviceOwner(ctx context.Context, did accounts.Name, whose func(was accounts.Name) (accounts.Name, error)) error
 }
 
 // Claims is how things come to owners: nobody's by a code, somebody's by an offer. A code is one that is fixed when the device is
@@ -52,12 +53,16 @@ type Claims struct {
 	now     func() time.Time
 	tries   tries
 	guesses guesses
-	turns   turns // of devices that are offered
+	turns   turns         // of devices that change owner, or are offered
+	wake    chan struct{} // has room for one
 }
 
 // NewClaims makes it.
 func NewClaims(things *Things, owners Owners, store records.Store, now func() time.Time) *Claims {
-	return &Claims{things: things, owners: owners, records: store, now: now, tries: newTries(), guesses: newGuesses()}
+	return &Claims{
+		things: things, owners: owners, records: store, now: now, tries: newTries(), guesses: newGuesses(),
+		wake: make(chan struct{}, 1),
+	}
 }
 
 // claimable is what is kept of how a device may be claimed.
@@ -72,18 +77,29 @@ type claimable struct {
 // whatever others have tried. A key may be short. When as many wrong codes were shown as it bears, it is worthless, and the device
 // has to name another one.
 func (c *Claims) knows(did accounts.Name, can claimable, code string, now int64) bool {
-	shown := accounts.DigestOf(code)
-	if subtle.ConstantTimeCompare(shown[:], can.Code) == 1 {
+	if can.fixed(code) {
 		return true
 	}
 	if now >= can.Until || !c.guesses.admit(did, can) {
 		return false
 	}
-	named := subtle.ConstantTimeCompare(shown[:], can.Key) == 1
+	named := can.has(code, now)
 	if named {
 		c.guesses.forgive(did, can)
 	}
 	return named
+}
+
+// fixed says whether a code is the one that is fixed.
+func (c claimable) fixed(code string) bool {
+	shown := accounts.DigestOf(code)
+	return subtle.ConstantTimeCompare(shown[:], c.Code) == 1
+}
+
+// has says whether a code is one of both, at a time.
+func (c claimable) has(code string, now int64) bool {
+	shown := accounts.DigestOf(code)
+	return c.fixed(code) || now < c.Until && subtle.ConstantTimeCompare(shown[:], c.Key) == 1
 }
 
 // ClaimURI is what is printed on a device as a QR code, so that somebody can claim it.
@@ -157,10 +173,26 @@ func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string,
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	if _, err = c.things.Claim(ctx, who, did); err != nil {
+	// Who waited for it meanwhile finds that it is taken, and the key used.
+	leave, err := c.turns.take(ctx, did)
+	if err != nil {
 		return Thing{}, err
 	}
-	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {
+	defer leave()
+	if _, can, err = c.claimable(ctx, did); err != nil {
+		return Thing{}, err
+	}
+	if t, err = c.things.thing(ctx, did); err != nil {
+		return Thing{}, err
+	}
+	if !can.has(code, now.UnixMilli()) && t.Owner == "" { // it was used, and the device let go of again
+		return Thing{}, ErrUnknown
+	}
+	err = c.hand(ctx, did, func() error {
+		_, err := c.things.Claim(ctx, who, did)
+		return err
+	})
+	if err != nil {
 		return Thing{}, err
 	}
 	if t, err = c.things.Set(ctx, who, did, into); err != nil {

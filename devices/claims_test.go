@@ -126,6 +126,121 @@ func TestOneOfManyWhoClaimHasIt(t *testing.T) {
 	}
 }
 
+// shaky are owners of whom the store cannot always say.
+type shaky struct {
+	devices.Owners
+	before func() error
+}
+
+func (s *shaky) SetDeviceOwner(
+	ctx context.Context, did accounts.Name, whose func(accounts.Name) (accounts.Name, error),
+) error {
+	if before := s.before; before != nil {
+		s.before = nil
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	return s.Owners.SetDeviceOwner(ctx, did, whose)
+}
+
+func TestAChangeOfOwnerIsFinishedAfterACrash(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func() time.Time { return w.now }
+	steps := map[string]func() error{
+		"claim": func() error {
+			_, err := w.Claim(t.Context(), "alice", "lamp", code, devices.ThingPatch{})
+			return err
+		},
+		"accept": func() error {
+			if _, err := w.Offer(t.Context(), "alice", "lamp", "bob"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := w.Accept(t.Context(), "bob", "lamp", devices.ThingPatch{})
+			return err
+		},
+		"release": func() error { return w.Claims.Release(t.Context(), "bob", "lamp") },
+	}
+	for _, step := range []string{"claim", "accept", "release"} {
+		w.Claims = devices.NewClaims(w.things, &shaky{w.accounts, func() error { return devices.ErrUnavailable }}, w.records, now)
+		wantErr(t, step, steps[step](), devices.ErrUnavailable)
+		account, thing := w.owner(t, "lamp")
+		if account == thing {
+			t.Fatalf("%s: nothing is left to be done: it is %q's", step, thing)
+		}
+		w.Claims = devices.NewClaims(w.things, w.accounts, w.records, now)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.Run(ctx) }()
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			if account, thing = w.owner(t, "lamp"); account == thing {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: it is %q's, its account %q's", step, thing, account)
+			}
+		}
+		stop()
+		wantErr(t, "run", <-done, nil)
+	}
+	if left, err := w.records.All(t.Context(), "handing", records.Key{}, 10); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+func TestOfManyChangesOfOwnerTheLastOneCounts(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Two nodes, that know nothing of each other: alice claims at one, and when that is nearly done, lets go of it at the other
+	// one, where bob claims it.
+	now := func() time.Time { return w.now }
+	other := devices.NewClaims(w.things, w.accounts, w.records, now)
+	owners := &shaky{w.accounts, func() error {
+		if err := other.Release(t.Context(), "alice", "lamp"); err != nil {
+			return err
+		}
+		_, err := other.Claim(t.Context(), "bob", "lamp", code, devices.ThingPatch{})
+		return err
+	}}
+	one := devices.NewClaims(w.things, owners, w.records, now)
+	_, err = one.Claim(t.Context(), "alice", "lamp", code, devices.ThingPatch{})
+	if account, thing := w.owner(t, "lamp"); account != "bob" || thing != "bob" {
+		t.Errorf("it is %q's, its account %q's, and alice was told %v", thing, account, err)
+	}
+}
+
+func TestAKeyIsForOne(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	if err := w.OpenWindow(t.Context(), "lamp", "k", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	results := make(chan error, 2)
+	for _, who := range []accounts.Name{"alice", "bob"} {
+		all.Go(func() {
+			_, err := w.Claim(t.Context(), who, "lamp", "k", devices.ThingPatch{})
+			if err == nil {
+				err = w.Claims.Release(t.Context(), who, "lamp") // it does not want it
+			}
+			results <- err
+		})
+	}
+	all.Wait()
+	if a, b := <-results, <-results; (a == nil) == (b == nil) || !errors.Is(errors.Join(a, b), devices.ErrUnknown) {
+		t.Errorf("%v, %v", a, b)
+	}
+}
+
 func TestCodesAreNotGuessed(t *testing.T) {
 	w := openWorks(t)
 	w.make(t, "lamp")

@@ -83,10 +83,11 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	if _, err = c.things.accept(ctx, o); err != nil {
-		return Thing{}, err
-	}
-	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {
+	err = c.hand(ctx, did, func() error {
+		_, err := c.things.accept(ctx, o)
+		return err
+	})
+	if err != nil {
 		return Thing{}, err
 	}
 	if t, err = c.things.Set(ctx, who, did, into); err != nil {
@@ -183,19 +184,17 @@ func parseOffer(r records.Record) (o Offer, err error) {
 	return o, nil
 }
 
-// Run forgets offers that are over, until ctx ends.
-func (c *Claims) Run(ctx context.Context) error {
-	const page, every = 500, time.Hour
-	for ; ctx.Err() == nil; pause(ctx, every) {
-		over, err := c.records.DueBy(ctx, kindOffer, c.now().UnixMilli(), page)
-		for _, r := range over {
-			if err == nil {
-				err = c.records.Remove(ctx, r.Key, r.Rev)
-			}
+// expire forgets offers that are over.
+func (c *Claims) expire(ctx context.Context) error {
+	const page = 500
+	over, err := c.records.DueBy(ctx, kindOffer, c.now().UnixMilli(), page)
+	for _, r := range over {
+		if err == nil {
+			err = c.records.Remove(ctx, r.Key, r.Rev)
 		}
-		if err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
-			c.things.log.Warn("offers that are over not forgotten", "err", err)
+		if errors.Is(err, records.ErrChanged) { // there is a newer one
+			err = nil
 		}
 	}
-	return nil
+	return err
 }
