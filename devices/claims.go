@@ -24,8 +24,9 @@ var (
 
 // Kinds of records.
 const (
-	kindClaim = "claim" // of how a device may be claimed, by device
-	kindOffer = "offer" // of a device to somebody, by device
+	kindClaim  = "claim"  // of how a device may be claimed, by device
+	kindOffer  = "offer"  // of a device to somebody, by device
+	kindOffers = "offers" // Scope: who has made an offer, or whom one was made to; ID: the device. There may be none any more
 )
 
 const (

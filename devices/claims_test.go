@@ -178,18 +178,16 @@ func TestAChangeOfOwnerIsFinishedAfterACrash(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
 		for deadline := time.Now().Add(10 * time.Second); ; {
-			if account, thing = w.owner(t, "lamp"); account == thing {
+			left, err := w.records.All(t.Context(), "handing", records.Key{}, 10)
+			if account, thing = w.owner(t, "lamp"); account == thing && err == nil && len(left) == 0 {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: it is %q's, its account %q's", step, thing, account)
+				t.Fatalf("%s: it is %q's, its account %q's; %v is left, %v", step, thing, account, left, err)
 			}
 		}
 		stop()
 		wantErr(t, "run", <-done, nil)
-	}
-	if left, err := w.records.All(t.Context(), "handing", records.Key{}, 10); err != nil || len(left) > 0 {
-		t.Errorf("%v is left, %v", left, err)
 	}
 }
 
@@ -392,6 +390,70 @@ func (s *interrupted) Record(ctx context.Context, k records.Key) (records.Record
 		then()
 	}
 	return r, err
+}
+
+// reading counts the records that are read.
+type reading struct {
+	records.Store
+	n int
+}
+
+func (s *reading) Record(ctx context.Context, k records.Key) (records.Record, error) {
+	s.n++
+	return s.Store.Record(ctx, k)
+}
+
+func (s *reading) Records(ctx context.Context, kind, scope, after string, limit int) ([]records.Record, error) {
+	all, err := s.Store.Records(ctx, kind, scope, after, limit)
+	s.n += len(all)
+	return all, err
+}
+
+func TestWhoAsksForOffersReadsHisOwn(t *testing.T) {
+	w := openWorks(t)
+	store := &reading{Store: w.records}
+	w.Claims = devices.NewClaims(w.things, w.accounts, store, func() time.Time { return w.now })
+	for i := range 40 {
+		did := accounts.Name(fmt.Sprint("lamp", i))
+		to := accounts.Name("carol")
+		if i == 7 {
+			to = "bob"
+		}
+		if _, err := w.things.Add(t.Context(), devices.Added{ID: did, Owner: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Offer(t.Context(), "alice", did, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Offer(t.Context(), "alice", "lamp8", "bob"); err != nil { // in carol's place
+		t.Fatal(err)
+	}
+	for who, want := range map[accounts.Name]int{"alice": 40, "bob": 2, "carol": 38, "dora": 0} {
+		store.n = 0
+		all, err := w.Offers(t.Context(), who)
+		if err != nil || len(all) != want || store.n > 2*(want+1) {
+			t.Errorf("%s has %d offers, %v, and %d records were read; want %d", who, len(all), err, store.n, want)
+		}
+	}
+	if err := w.Withdraw(t.Context(), "bob", "lamp7"); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(8 * 24 * time.Hour)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		left, err := w.records.All(t.Context(), "offers", records.Key{}, 100)
+		if err == nil && len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are left, %v", len(left), err)
+		}
+	}
+	stop()
+	wantErr(t, "run", <-done, nil)
 }
 
 func TestWhatIsTakenBackIsNotAccepted(t *testing.T) {
