@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 		"api", "api/rest", "hooks", "spaces",
 	},
 	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
-	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
+	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "files", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,
 	"e2e":               anything,

@@ -28,6 +28,9 @@ import (
 // FilesDir is the directory below the data directory with the files that were stored for devices.
 const FilesDir = "files"
 
+// CheckpointsDir is the directory below the data directory in which the store makes copies of itself.
+const CheckpointsDir = "checkpoints"
+
 // domain is what a node knows and does, whoever asks: the services of the rooms, and how they hear of each other.
 type domain struct {
 	accounts *accounts.Service

@@ -17,11 +17,10 @@ type flights struct {
 }
 
 type flight struct {
-	ready  uint64            // counts how often the device has begun to take commands; 0: it does not
-	posts  map[string]uint64 // by cid: those on their way, with the number of the attempt
-	lost   map[string]loss   // by cid: those that were, and have not gone again
-	news   []news            // in the order in which it came
-	voided int64             // commands that were given up to then are void; Unix milliseconds, 0: none
+	ready uint64            // counts how often the device has begun to take commands; 0: it does not
+	posts map[string]uint64 // by cid: those on their way, with the number of the attempt
+	lost  map[string]loss   // by cid: those that were, and have not gone again
+	news  []news            // in the order in which it came
 }
 
 // loss is when a command was lost, in Unix milliseconds, and how ready the device was then.
@@ -51,7 +50,7 @@ func (f *flights) change(did accounts.Name, do func(*flight)) {
 	if d.ready == 0 { // when it is again, all may go at once
 		clear(d.lost)
 	}
-	if d.ready == 0 && len(d.posts) == 0 && len(d.news) == 0 && d.voided == 0 {
+	if d.ready == 0 && len(d.posts) == 0 && len(d.news) == 0 {
 		delete(f.of, did)
 	}
 }
@@ -121,33 +120,24 @@ func (f *flights) forget(did accounts.Name, open []Command) {
 	})
 }
 
-// void says that no command that a device was given up to now is to be carried out.
-func (f *flights) void(did accounts.Name, now int64) {
-	f.change(did, func(d *flight) { d.voided = now })
-}
-
-// peek gives what has come since drop was called, and up to when commands are void.
-func (f *flights) peek(did accounts.Name) (all []news, voided int64) {
-	f.change(did, func(d *flight) { all, voided = append(all, d.news...), d.voided })
-	return all, voided
+// peek gives what has come since drop was called.
+func (f *flights) peek(did accounts.Name) (all []news) {
+	f.change(did, func(d *flight) { all = append(all, d.news...) })
+	return all
 }
 
 // drop says that all that peek gave is dealt with.
-func (f *flights) drop(did accounts.Name, n int, voided int64) {
+func (f *flights) drop(did accounts.Name, n int) {
 	f.change(did, func(d *flight) {
 		if d.news = d.news[n:]; len(d.news) == 0 {
 			d.news = nil
-		}
-		if d.voided == voided {
-			d.voided = 0
 		}
 	})
 }
 
 // ackedAt is when a device has acknowledged a command, if that was not dealt with; 0 otherwise.
 func (f *flights) ackedAt(did accounts.Name, cid string) (at int64) {
-	all, _ := f.peek(did)
-	for _, n := range all {
+	for _, n := range f.peek(did) {
 		if n.cid == cid && n.acked != 0 {
 			return n.acked
 		}

@@ -187,9 +187,6 @@ func pause(ctx context.Context, d time.Duration) {
 
 // thingChanged is what the change of a thing means for what goes on with it.
 func (s *Service) thingChanged(before, after Thing) {
-	if after.Gone || after.Epoch != before.Epoch || before.Owner != "" && after.Owner != before.Owner {
-		s.flights.void(after.ID, s.now().UnixMilli())
-	}
 	if after.Stale {
 		s.stale.set(after.ID, s.now())
 	}
