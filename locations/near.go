@@ -2,6 +2,7 @@ package locations
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"fmt"
 	"slices"
@@ -98,8 +99,22 @@ type nearby struct {
 	far s1.ChordAngle // from the point that was asked for
 }
 
-func (n nearby) compare(m nearby) int {
-	return cmp.Or(cmp.Compare(n.far, m.far), cmp.Compare(n.who, m.who))
+// nearest is a heap of them.
+type nearest []nearby
+
+func (h nearest) Len() int      { return len(h) }
+func (h nearest) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *nearest) Push(x any)   { *h = append(*h, x.(nearby)) }
+
+func (h nearest) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(h[i].far, h[j].far), cmp.Compare(h[i].who, h[j].who)) < 0
+}
+
+func (h *nearest) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
 }
 
 // within gives the things that are within a radius of a point, in metres, in no order. It is short: no thing can move meanwhile.
@@ -215,23 +230,25 @@ func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Positi
 }
 
 func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {
-	around := s.things.within(p, q.Radius)
-	slices.SortFunc(around, nearby.compare)
+	around := nearest(s.things.within(p, q.Radius))
+	heap.Init(&around) // few of them are wanted, and need not be sorted
 	sees := func(who accounts.Name) (kind string, ok bool, err error) { return s.sight.Sees(ctx, viewer, who) }
 	var all []Near
-	for i, n := range around {
-		if len(all) == q.Most {
-			break
-		}
+	for i := 0; len(around) > 0 && len(all) < q.Most; i++ {
 		if i == looks {
-			kinds, whole, err := s.seen(ctx, viewer, 2*(len(around)-i))
+			kinds, whole, err := s.seen(ctx, viewer, 2*len(around))
 			if err != nil {
 				return nil, err
 			}
 			if whole {
-				sees = func(who accounts.Name) (string, bool, error) { kind, ok := kinds[who]; return kind, ok, nil }
+				sees = func(who accounts.Name) (string, bool, error) { return kinds[who], true, nil }
+				around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := kinds[n.who]; return !ok })
+				heap.Init(&around)
+				continue
 			}
 		}
+		n := around[0]
+		heap.Pop(&around)
 		kind, ok, err := sees(n.who)
 		if err != nil {
 			return nil, err
