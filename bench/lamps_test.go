@@ -125,7 +125,7 @@ func (f *lights) run() {
 	var running sync.WaitGroup
 	for scene := range lampsOfHome / lampsOfScene {
 		running.Go(func() {
-			in := map[string]any{"home": f.home, "id": fmt.Sprint("s", scene)}
+			in := map[string]any{"c": f.home, "id": fmt.Sprint("s", scene)}
 			if err := f.call(f.owner, "scene.run", in, &json.RawMessage{}); err != nil {
 				f.b.Error(err)
 			}

@@ -190,7 +190,7 @@ func (f *traffic) run() {
 	f.b.ReportMetric(float64(written)/taken, "disk-bytes/position")
 	f.b.ReportMetric(float64(crossed), "crossings")
 	f.b.Logf("%s: %d cars, %d riders, %d fences, %v: %.0f positions, %d seen by watchers, %d questions, %d crossings, all of them told once",
-		f.name, f.cars, f.riders, fleets*fencesOfFleet, took.Round(time.Second), taken, len(f.late), len(f.asked), crossed)
+		f.name, f.cars, f.riders, fleets*fencesOfFleet, took.Round(time.Second), taken, len(f.late), answered, crossed)
 }
 
 // report reports the middle and the 99th percentile of times.
@@ -336,7 +336,8 @@ func (f *traffic) compare() int {
 	return len(want)
 }
 
-// ask asks who is near, until it is stopped. Times count from when something was to be asked.
+// ask asks who is near, until it is stopped. Times count from when something was to be asked; what was not asked when it is stopped
+// counts as if it were answered then.
 func (f *traffic) ask(stop chan struct{}) {
 	due := make(chan time.Time, 1<<16)
 	var asking sync.WaitGroup
@@ -344,9 +345,13 @@ func (f *traffic) ask(stop chan struct{}) {
 		asking.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(w), 3))
 			for at := range due {
-				if err := f.askOnce(r); err != nil {
-					f.b.Error(err)
-					continue
+				select {
+				case <-stop:
+				default:
+					if err := f.askOnce(r); err != nil {
+						f.b.Error(err)
+						return
+					}
 				}
 				took := time.Since(at)
 				f.mu.Lock()
@@ -362,7 +367,10 @@ func (f *traffic) ask(stop chan struct{}) {
 			running = false
 		case <-time.After(time.Until(next)):
 			for ; !next.After(time.Now()); next = next.Add(time.Second / time.Duration(f.near)) {
-				due <- next
+				select {
+				case due <- next:
+				case <-stop:
+				}
 			}
 		}
 	}

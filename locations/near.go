@@ -2,6 +2,7 @@ package locations
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"fmt"
 	"slices"
@@ -98,8 +99,22 @@ type nearby struct {
 	far s1.ChordAngle // from the point that was asked for
 }
 
-func (n nearby) compare(m nearby) int {
-	return cmp.Or(cmp.Compare(n.far, m.far), cmp.Compare(n.who, m.who))
+// nearest is a heap of them.
+type nearest []nearby
+
+func (h nearest) Len() int      { return len(h) }
+func (h nearest) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *nearest) Push(x any)   { *h = append(*h, x.(nearby)) }
+
+func (h nearest) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(h[i].far, h[j].far), cmp.Compare(h[i].who, h[j].who)) < 0
+}
+
+func (h *nearest) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
 }
 
 // within gives the things that are within a radius of a point, in metres, in no order. It is short: no thing can move meanwhile.
@@ -169,9 +184,8 @@ const (
 	MaxNear   = 200
 )
 
-// maxLooks is of how many things that are near it is asked one by one whether somebody sees them; if there are more, all are gone
-// through that he sees.
-const maxLooks = 1000
+// looks is of how many things that are near it is asked one by one whether somebody sees them, before he is asked what he sees.
+const looks = 32
 
 // Near gives those nearest to a point that somebody may know of, the nearest first. Whom he may know roughly is where he is told
 // that they are. ErrMalformed.
@@ -216,25 +230,25 @@ func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Positi
 }
 
 func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {
-	around := s.things.within(p, q.Radius)
+	around := nearest(s.things.within(p, q.Radius))
+	heap.Init(&around) // few of them are wanted, and need not be sorted
 	sees := func(who accounts.Name) (kind string, ok bool, err error) { return s.sight.Sees(ctx, viewer, who) }
-	if len(around) > maxLooks {
-		kinds, err := s.seen(ctx, viewer)
-		if err != nil {
-			return nil, err
-		}
-		sees = func(who accounts.Name) (kind string, ok bool, err error) {
-			kind, ok = kinds[who]
-			return kind, ok, nil
-		}
-		around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := kinds[n.who]; return !ok })
-	}
-	slices.SortFunc(around, nearby.compare)
 	var all []Near
-	for _, n := range around {
-		if len(all) == q.Most {
-			break
+	for i := 0; len(around) > 0 && len(all) < q.Most; i++ {
+		if i == looks {
+			kinds, whole, err := s.seen(ctx, viewer, 2*len(around))
+			if err != nil {
+				return nil, err
+			}
+			if whole {
+				sees = func(who accounts.Name) (string, bool, error) { return kinds[who], true, nil }
+				around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := kinds[n.who]; return !ok })
+				heap.Init(&around)
+				continue
+			}
 		}
+		n := around[0]
+		heap.Pop(&around)
 		kind, ok, err := sees(n.who)
 		if err != nil {
 			return nil, err
@@ -246,21 +260,23 @@ func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Positi
 	return all, nil
 }
 
-// seen gives the kinds of all things that somebody sees.
-func (s *Service) seen(ctx context.Context, viewer accounts.Name) (map[accounts.Name]string, error) {
-	kinds := map[accounts.Name]string{}
-	for after := accounts.Name(""); ; {
+// seen gives the kinds of all things that somebody sees, unless they are more than most: that costs about as much as to ask of half
+// as many whether he sees them.
+func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (kinds map[accounts.Name]string, whole bool, err error) {
+	kinds = map[accounts.Name]string{}
+	for after := accounts.Name(""); len(kinds) <= most; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, seen := range page {
 			kinds[seen.Name], after = seen.Kind, seen.Name
 		}
 		if len(page) < pageOfSeen {
-			return kinds, nil
+			return kinds, true, nil
 		}
 	}
+	return nil, false, nil
 }
 
 // pageOfSeen is how many things are read at once.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 )
 
@@ -159,7 +160,8 @@ type Listener struct {
 	ended    chan struct{} // closed when the client has ended
 	err      error         // why, after ended
 
-	stop, kill func() // of the driver: end well, or at once; neither waits
+	stop, kill func()                // of the driver: end well, or at once; neither waits
+	signal     func(os.Signal) error // of a driver that runs a program; else nil
 	stopping   bool
 }
 
@@ -200,6 +202,12 @@ func (l *Listener) Stop() error { return l.finish(l.stop) }
 
 // Kill ends the client as a power cut would, without a word to the server.
 func (l *Listener) Kill() { _ = l.finish(l.kill) } // it says that it was killed
+
+// Freeze stops the program that the client is, which reads nothing until Thaw. It is for clients that are programs.
+func (l *Listener) Freeze() error { return l.signal(syscall.SIGSTOP) }
+
+// Thaw has it go on.
+func (l *Listener) Thaw() error { return l.signal(syscall.SIGCONT) }
 
 func (l *Listener) finish(how func()) error {
 	if l.stopping {

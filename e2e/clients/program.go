@@ -137,6 +137,7 @@ type parser func(line string) (m *Message, subscribed bool, err error)
 func (p *Program) serve(l *Listener, parse parser) error {
 	l.stop = func() { p.drop(); _ = p.interrupt() } // it may have ended already
 	l.kill = func() { p.drop(); _ = p.cmd.Process.Kill() }
+	l.signal = p.cmd.Process.Signal
 	subscribed := make(chan struct{})
 	go func() { l.end(p.follow(l, parse, sync.OnceFunc(func() { close(subscribed) }))) }()
 	select {
