@@ -37,6 +37,7 @@ type town struct {
 	moves     []string                                 // of those near
 	near      map[locations.Subject]locations.Position // as the moves say
 	crossed   chan struct{}                            // gets one for each crossing
+	hold      chan struct{}                            // if it is there, crossings are told when it is closed
 }
 
 func newTown(t *testing.T, change ...func(*locations.Config)) *town {
@@ -180,6 +181,12 @@ func (h *town) Moved(to accounts.Name, _ string, m locations.Moved) {
 }
 
 func (h *town) Crossed(_ context.Context, to []accounts.Name, c locations.Crossing) error {
+	h.mu.Lock()
+	hold := h.hold
+	h.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.crossings, h.told = append(h.crossings, c), append(h.told, to)

@@ -54,16 +54,9 @@ type Service struct {
 	tracks map[Subject]*track
 	labels map[accounts.Name][]string // of users, in order
 
-	crossed   [crossers]chan told
+	crossed   [crossers]*crossings
 	listeners []func(c Crossing, to []accounts.Name)
 	full      chan struct{} // something has as much in memory as it should
-}
-
-// told is a crossing, and who is to be told of it.
-type told struct {
-	crossing Crossing
-	to       []accounts.Name
-	home     bool // a person lets the home know whose fence it is
 }
 
 // track is what is known of a subject.
@@ -96,7 +89,7 @@ func New(
 		run: rand.Text()[:6], full: make(chan struct{}, 1),
 	}
 	for i := range s.crossed {
-		s.crossed[i] = make(chan told, maxCrossed/crossers)
+		s.crossed[i] = newCrossings()
 	}
 	s.sharing.init()
 	s.fences.init()
@@ -448,7 +441,7 @@ func newCounts() counts {
 		odd:       one("odd", "Positions that are too far away to have got there."),
 		refused:   one("refused", "Reports of positions that were refused."),
 		crossed:   one("crossed", "Fences that were entered or left, or stayed in."),
-		uncrossed: one("crossings_lost", "Crossings of fences of which nobody was told, because too many waited."),
+		uncrossed: one("crossings_lost", "Crossings of fences of which nobody was told, because newer ones came and too many waited."),
 		bytes:     one("written_bytes", "Bytes of the records of positions."),
 	}
 }
