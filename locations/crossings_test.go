@@ -36,7 +36,9 @@ func TestWhoCrossesAllTheTimeIsInNobodysWay(t *testing.T) {
 	h.hold = make(chan struct{})
 	h.mu.Unlock()
 	const others, turns = 50, 2000
-	at := func(lat float64) locations.Position { return locations.Position{At: h.now().UnixMilli(), Lat: lat, Lon: 13.4, Acc: 5} }
+	at := func(lat float64) locations.Position {
+		return locations.Position{At: h.now().UnixMilli(), Lat: lat, Lon: 13.4, Acc: 5}
+	}
 	h.fence("alice", circle("F", 52.5, 13.4, 100))
 	for i := range others {
 		h.fence(accounts.Name(fmt.Sprint("u", i)), circle("F", 52.5, 13.4, 100))

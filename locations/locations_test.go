@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ type town struct {
 	*locations.Service
 	t     *testing.T
 	cfg   locations.Config
-	store records.Store
+	store *shelf
 	ends  func()
 
 	mu        sync.Mutex // guards what follows
@@ -52,7 +53,7 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 		}
 	})
 	h := &town{
-		t: t, cfg: locations.DefaultConfig(), store: store.Records(), clock: time.UnixMilli(1_793_000_000_000),
+		t: t, cfg: locations.DefaultConfig(), store: &shelf{Store: store.Records()}, clock: time.UnixMilli(1_793_000_000_000),
 		strangers: map[accounts.Name]bool{}, shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{}, near: map[locations.Subject]locations.Position{},
 		crossed: make(chan struct{}, 10_000),
 	}
@@ -65,6 +66,26 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 	h.start()
 	t.Cleanup(func() { h.ends() })
 	return h
+}
+
+// shelf is a store that fails when it is told to.
+type shelf struct {
+	records.Store
+	fails atomic.Bool // what removes
+}
+
+func (s *shelf) Remove(ctx context.Context, k records.Key, rev uint64) error {
+	if s.fails.Load() {
+		return accounts.ErrUnavailable
+	}
+	return s.Store.Remove(ctx, k, rev)
+}
+
+func (s *shelf) RemoveScope(ctx context.Context, kind, scope string) error {
+	if s.fails.Load() {
+		return accounts.ErrUnavailable
+	}
+	return s.Store.RemoveScope(ctx, kind, scope)
 }
 
 func (h *town) start() {
@@ -580,32 +601,15 @@ func checkNear(
 	}
 }
 
-// reluctant is a store that does not remove what belongs to a scope as long as it says so.
-type reluctant struct {
-	records.Store
-	err error
-}
-
-func (r *reluctant) RemoveScope(ctx context.Context, kind, scope string) error {
-	if r.err != nil {
-		return r.err
-	}
-	return r.Store.RemoveScope(ctx, kind, scope)
-}
-
 func TestWhoCouldNotBeForgottenIsForgottenLater(t *testing.T) {
 	h := newTown(t)
-	h.ends()
-	store := &reluctant{Store: h.store}
-	h.store = store
-	h.start()
 	h.report(phone, locations.Position{Lat: 48, Lon: 2})
 	h.restart()
-	store.err = accounts.ErrUnavailable
+	h.store.fails.Store(true)
 	if err := h.Leave(t.Context(), "alice"); !errors.Is(err, accounts.ErrUnavailable) {
 		t.Errorf("while the store is not available: %v", err)
 	}
-	store.err = nil
+	h.store.fails.Store(false)
 	if err := h.Leave(t.Context(), "alice"); err != nil {
 		t.Error(err)
 	}

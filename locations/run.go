@@ -62,7 +62,7 @@ func (s *Service) Load(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return s.partAll(ctx)
 }
 
 func (s *Service) loadLast(r records.Record) error {
@@ -246,18 +246,6 @@ func (s *Service) runSweep(ctx context.Context) {
 			s.log.Warn("what is over was not removed", "err", err)
 		}
 	}
-}
-
-// endShares ends shares that are over. Nobody was told anything by them since.
-func (s *Service) endShares(ctx context.Context) error {
-	over, err := s.store.DueBy(ctx, kindShare, s.now().UnixMilli(), pageOfRecords)
-	for _, r := range over {
-		owner, to := accounts.Name(r.Scope), accounts.Name(r.ID)
-		if share, _ := s.given(owner, to); !share.holds(s.now().UnixMilli()) {
-			err = errors.Join(err, s.Unshare(ctx, owner, to))
-		}
-	}
-	return err
 }
 
 // sweep removes history that is too old.
