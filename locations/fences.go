@@ -199,7 +199,7 @@ func (s *Service) dwell(ctx context.Context, t *track) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now := s.now(); s.stillFor(a, t.subject, now) {
+	if now := s.now(); s.stillFor(a, t.subject, now) && !t.isPastLocked(a.epoch) {
 		s.stayed(t, a, now.UnixMilli())
 	}
 	return nil

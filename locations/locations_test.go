@@ -31,6 +31,7 @@ type town struct {
 	mu        sync.Mutex // guards what follows
 	clock     time.Time
 	strangers map[accounts.Name]bool
+	sold      map[accounts.Name]uint64               // how often things have been
 	shown     map[accounts.Name][]locations.Position // by who is shown
 	hidden    map[accounts.Name]int
 	crossings []locations.Crossing
@@ -54,7 +55,8 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 	})
 	h := &town{
 		t: t, cfg: locations.DefaultConfig(), store: &shelf{Store: store.Records()}, clock: time.UnixMilli(1_793_000_000_000),
-		strangers: map[accounts.Name]bool{}, shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{}, near: map[locations.Subject]locations.Position{},
+		strangers: map[accounts.Name]bool{}, sold: map[accounts.Name]uint64{},
+		shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{}, near: map[locations.Subject]locations.Position{},
 		crossed: make(chan struct{}, 10_000),
 	}
 	for _, f := range change {
@@ -148,11 +150,17 @@ func (h *town) Members(context.Context, string) ([]accounts.Name, error) {
 }
 
 func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {
-	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did)}, nil
+	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did), Epoch: h.epoch(did)}, nil
 }
 
-func (h *town) Sees(_ context.Context, who, did accounts.Name) (string, bool, error) {
-	return kindOf(did), who == "alice" || who == "admin" || who == "mary" || who == did, nil
+func (h *town) epoch(did accounts.Name) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return 1 + h.sold[did]
+}
+
+func (h *town) Sees(_ context.Context, who, did accounts.Name) (locations.Seen, bool, error) {
+	return locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)}, who == "alice" || who == "admin" || who == "mary" || who == did, nil
 }
 
 // kindOf says that every third thing is a taxi.
@@ -166,7 +174,7 @@ func kindOf(did accounts.Name) string {
 func (h *town) Seen(_ context.Context, who, after accounts.Name, limit int) (all []locations.Seen, err error) {
 	for i := 0; who == "alice" && i < 10_000 && len(all) < limit; i++ {
 		if did := thing(i); did > after {
-			all = append(all, locations.Seen{Name: did, Kind: kindOf(did)})
+			all = append(all, locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)})
 		}
 	}
 	return all, nil

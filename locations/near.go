@@ -197,12 +197,12 @@ func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Positi
 		if len(all) == q.Most {
 			break
 		}
-		kind, ok, err := s.sight.Sees(ctx, viewer, n.Who)
+		seen, ok, err := s.sight.Sees(ctx, viewer, n.Who)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all = s.addThing(all, n, kind, q)
+			all = s.addThing(all, n, seen, q)
 		}
 	}
 	return all, nil
@@ -210,14 +210,14 @@ func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Positi
 
 // seenNear goes through all that somebody sees, to find what is around.
 func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, around []Near) ([]Near, error) {
-	kinds := map[accounts.Name]string{}
+	sees := map[accounts.Name]Seen{}
 	for after := accounts.Name(""); ; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)
 		if err != nil {
 			return nil, err
 		}
 		for _, seen := range page {
-			kinds[seen.Name], after = seen.Kind, seen.Name
+			sees[seen.Name], after = seen, seen.Name
 		}
 		if len(page) < pageOfSeen {
 			break
@@ -225,8 +225,8 @@ func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, 
 	}
 	var all []Near
 	for _, n := range around {
-		if kind, ok := kinds[n.Who]; ok && len(all) < q.Most {
-			all = s.addThing(all, n, kind, q)
+		if seen, ok := sees[n.Who]; ok && len(all) < q.Most {
+			all = s.addThing(all, n, seen, q)
 		}
 	}
 	return all, nil
@@ -236,17 +236,17 @@ func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, 
 const pageOfSeen = 200
 
 // addThing adds a thing that somebody sees, if it is what is looked for.
-func (s *Service) addThing(all []Near, n Near, kind string, q Around) []Near {
+func (s *Service) addThing(all []Near, n Near, seen Seen, q Around) []Near {
 	t := s.find(n.Subject)
-	if t == nil || q.Kind != "" && kind != q.Kind {
+	if t == nil || q.Kind != "" && seen.Kind != q.Kind {
 		return all
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.known || t.last.At < q.Since {
+	if !t.known || t.last.At < q.Since || t.isPastLocked(seen.Epoch) {
 		return all
 	}
-	n.Kind, n.Where = kind, t.last
+	n.Kind, n.Where = seen.Kind, t.last
 	n.Distance = Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last) // it may have moved meanwhile
 	return append(all, n)
 }

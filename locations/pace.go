@@ -428,6 +428,7 @@ func (s *Service) inTurnNow(w waiting, t *track, a audience) bool {
 	switch {
 	case !s.stillFor(a, t.subject, now):
 		return false
+	case t.isPastLocked(a.epoch):
 	case w.watch != nil:
 		s.tellWatches(t, a)
 	case level == LevelNone:

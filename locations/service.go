@@ -3,7 +3,6 @@ package locations
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -71,6 +70,8 @@ type track struct {
 	open   []Position
 	taken  []Position // what is being written of it
 	gone   bool       // it was forgotten
+	left   bool       // something is stored of what was forgotten
+	epoch  uint64     // of a thing, when it was where this says; 0: it is not known
 	opened time.Time  // when the first of open came
 	sealed int64      // the id of the newest chunk
 	inside []stay
@@ -159,9 +160,18 @@ func (s *Service) report(ctx context.Context, subject Subject, points []Position
 		if err != nil {
 			return r, err
 		}
+		if err := s.finish(ctx, t); err != nil {
+			return r, err
+		}
 		a, err := s.audience(ctx, subject)
 		if err != nil {
 			return r, err
+		}
+		if t.isPast(a.epoch) {
+			if err := s.Forget(ctx, subject); err != nil {
+				return r, err
+			}
+			continue
 		}
 		if done, err := s.apply(t, a, taken, now, &r); done || err != nil {
 			return r, err
@@ -236,6 +246,9 @@ func (s *Service) apply(t *track, a audience, points []Position, now time.Time, 
 		case s.full <- struct{}{}:
 		default:
 		}
+	}
+	if t.epoch == 0 {
+		t.epoch = a.epoch
 	}
 	news := false
 	for _, p := range points {
@@ -344,7 +357,7 @@ func (s *Service) give(t *track, a audience, viewer accounts.Name, give func(Pos
 		return true, false
 	}
 	level := a.level(viewer)
-	if level == LevelNone || !t.known {
+	if level == LevelNone || !t.known || t.isPastLocked(a.epoch) {
 		return true, true
 	}
 	return give(t.last.at(level)), true
@@ -362,65 +375,12 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known && s.stillFor(a, subject, s.now()) {
+	if t.known && s.stillFor(a, subject, s.now()) && !t.isPastLocked(a.epoch) {
 		t.cell = 0
 		s.show(t, a)
 		s.tellWatches(t, a)
 	}
 	return nil
-}
-
-// Forget forgets where a subject is, at the wish of who it belongs to, and where it was. Those who see it are told. After an
-// error it is to be repeated.
-func (s *Service) Forget(ctx context.Context, subject Subject) error {
-	t := s.find(subject)
-	if t == nil {
-		return s.dropTours(ctx, subject)
-	}
-	a, err := s.audience(ctx, subject)
-	if err != nil {
-		return fmt.Errorf("forget %s: %w", subject, err)
-	}
-	t.mu.Lock()
-	t.known, t.dirty, t.gone, t.last, t.cell, t.open, t.inside = false, false, true, Position{}, 0, nil, nil
-	for who := range t.heard {
-		s.unheard(t, who)
-	}
-	if subject.IsThing() {
-		s.things.remove(subject.Who)
-	}
-	s.router.Hide(slices.Concat(a.exact, a.rough), subject)
-	s.tellWatches(t, a)
-	t.mu.Unlock()
-	s.drop(t)
-	s.sharing.mu.Lock()
-	s.sharing.forgetLocked(subject.Who)
-	s.sharing.mu.Unlock()
-	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil), s.dropTours(ctx, subject))
-	if err != nil {
-		s.mu.Lock()
-		if s.tracks[subject] == nil { // so that a repeat finds what is left of it
-			s.addLocked(subject)
-		}
-		s.mu.Unlock()
-		return fmt.Errorf("forget %s: %w", subject, err)
-	}
-	return nil
-}
-
-// drop takes a track that was forgotten out of those that are known.
-func (s *Service) drop(t *track) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	who := t.subject.Who
-	if s.tracks[t.subject] != t {
-		return // somebody else has, and there is a new one
-	}
-	delete(s.tracks, t.subject)
-	left := slices.DeleteFunc(slices.Clone(s.labels[who]), func(l string) bool { return l == t.subject.Label })
-	if s.labels[who] = left; len(left) == 0 {
-		delete(s.labels, who)
-	}
 }
 
 // counts are the metrics of positions.

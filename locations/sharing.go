@@ -120,6 +120,7 @@ type audience struct {
 	exact, rough []accounts.Name // in order
 	homes        []string        // whose fences are for it
 	kind         string
+	epoch        uint64 // of a thing
 	sheet        *sheet // of a user
 }
 
@@ -152,7 +153,7 @@ func (s *Service) audience(ctx context.Context, subject Subject) (audience, erro
 	if !found { // it sees itself
 		viewers = slices.Insert(slices.Clone(viewers), i, subject.Who)
 	}
-	a := audience{exact: viewers, kind: seen.Kind}
+	a := audience{exact: viewers, kind: seen.Kind, epoch: seen.Epoch}
 	if seen.Home != "" {
 		a.homes = []string{seen.Home}
 	}
