@@ -34,7 +34,7 @@ func (s *Service) Forget(ctx context.Context, subject Subject) error {
 	s.sharing.mu.Lock()
 	s.sharing.forgetLocked(subject.Who)
 	s.sharing.mu.Unlock()
-	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil), s.dropTours(ctx, subject))
+	err = errors.Join(s.erase(ctx, subject), s.dropCard(ctx, subject), s.dropTours(ctx, subject))
 	if err != nil {
 		s.leftOver(subject)
 		return fmt.Errorf("forget %s: %w", subject, err)

@@ -30,6 +30,14 @@ type lastBody struct {
 	Note   json.RawMessage `json:"note,omitempty"`
 	Inside []stay          `json:"in,omitempty"`
 	Epoch  uint64          `json:"epoch,omitempty"` // of a thing; 0: it is not known
+	None   bool            `json:"none,omitempty"`  // it has never said where it is, and has a card
+}
+
+// nowhereYet is what is stored of a device that has a card and has never said where it is.
+const nowhereYet = `{"none":true}`
+
+func lastKey(s Subject) records.Key {
+	return records.Key{Kind: kindLast, Scope: scopeOf(s), ID: lastID}
 }
 
 const (
@@ -73,6 +81,9 @@ func (s *Service) loadLast(r records.Record) error {
 	}
 	who, label, _ := strings.Cut(r.Scope, "/")
 	t := s.addLocked(Subject{accounts.Name(who), label})
+	if b.None {
+		return nil
+	}
 	t.known, t.inside, t.epoch = true, b.Inside, b.Epoch
 	t.last = Position{At: b.At, Lat: b.Lat, Lon: b.Lon, Acc: b.Acc, Vel: b.Vel, Note: b.Note}
 	t.cell = t.last.cell()
@@ -172,14 +183,13 @@ func (s *Service) take(t *track, now time.Time, all bool) (rs []records.Record, 
 	defer t.mu.Unlock()
 	w.track, dwells = t, s.dwells(t, now.UnixMilli())
 	if t.dirty {
-		last := lastBody{t.last.At, t.last.Lat, t.last.Lon, t.last.Acc, t.last.Vel, t.last.Note, t.inside, t.epoch}
+		last := lastBody{t.last.At, t.last.Lat, t.last.Lon, t.last.Acc, t.last.Vel, t.last.Note, t.inside, t.epoch, false}
 		body, err := json.Marshal(last)
 		if err != nil { // a Note that is no JSON: nobody sees it after the next start
 			last.Note = nil
 			body, _ = json.Marshal(last)
 		}
-		key := records.Key{Kind: kindLast, Scope: scopeOf(t.subject), ID: lastID}
-		rs = append(rs, records.Record{Key: key, Rev: 1, Body: body})
+		rs = append(rs, records.Record{Key: lastKey(t.subject), Rev: 1, Body: body})
 		t.dirty, w.last = false, true
 	}
 	if len(t.open) > 0 && (all || len(t.open) >= maxOpen || now.Sub(t.opened) >= s.cfg.Seal || now.Before(t.opened)) {
