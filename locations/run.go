@@ -106,8 +106,8 @@ func (s *Service) loadFence(r records.Record) error {
 	return nil
 }
 
-// Run writes what is in memory, removes what is too old, ends shares and tours that are over and tells of fences that are crossed, until
-// ctx ends; then it writes what is left. It is called once, after Load.
+// Run writes what is in memory, removes what is too old, ends shares and tours that are over and tells of fences that are
+// crossed, until ctx ends; then it writes what is left. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, crossed := range s.crossed {

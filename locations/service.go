@@ -292,8 +292,8 @@ func (s *Service) moved(t *track) {
 	}
 }
 
-// show tells those who may know where a subject is, whose track is locked, each at his pace. Those who may know it roughly are told
-// when that changes.
+// show tells those who may know where a subject is, whose track is locked, each at his pace. Those who may know it roughly are
+// told when that changes.
 func (s *Service) show(t *track, a audience) {
 	for who := range t.heard {
 		if a.level(who) == LevelNone {
@@ -401,7 +401,7 @@ func newCounts() counts {
 		odd:       one("odd", "Positions that are too far away to have got there."),
 		refused:   one("refused", "Reports of positions that were refused."),
 		crossed:   one("crossed", "Fences that were entered or left, or stayed in."),
-		uncrossed: one("crossings_lost", "Crossings of fences of which nobody was told, because newer ones came and too many waited."),
+		uncrossed: one("crossings_lost", "Crossings of fences of which nobody was told, because too many newer ones came."),
 		bytes:     one("written_bytes", "Bytes of the records of positions."),
 	}
 }

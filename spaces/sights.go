@@ -12,8 +12,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// Sights says who may know where people and things are: it is the locations.People, the locations.Sight and the trips.People of an
-// installation.
+// Sights says who may know where people and things are: it is the locations.People, the locations.Sight and the trips.People of
+// an installation.
 type Sights struct {
 	chat   *chat.Service
 	things *devices.Things
@@ -120,7 +120,9 @@ func (s *Sights) Sees(ctx context.Context, who, did accounts.Name) (locations.Se
 	return seenOf(t), true, nil
 }
 
-func seenOf(t devices.Thing) locations.Seen { return locations.Seen{Name: t.ID, Kind: t.Type, Epoch: t.Epoch + 1} }
+func seenOf(t devices.Thing) locations.Seen {
+	return locations.Seen{Name: t.ID, Kind: t.Type, Epoch: t.Epoch + 1}
+}
 
 // Seen implements locations.Sight.
 func (s *Sights) Seen(ctx context.Context, who, after accounts.Name, limit int) ([]locations.Seen, error) {
