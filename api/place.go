@@ -37,7 +37,7 @@ type sharesOutput struct {
 type pace struct {
 	Who   string  `json:"who,omitempty" doc:"a user or a thing; absent: all of whom nothing else is said"`
 	Every float64 `json:"every,omitempty" doc:"seconds at least between two positions, 3,600 at most; absent: all" example:"5"`
-	Dist  float64 `json:"dist,omitempty" doc:"metres at least, 100,000 at most; what is nearer is told once a minute" example:"10"`
+	Dist  float64 `json:"dist,omitempty" doc:"metres at least, 100,000 at most; what is nearer: once a minute" example:"10"`
 }
 
 // subjectInput names a device of a user, or a thing.
@@ -99,7 +99,7 @@ type watchInput struct {
 	Kind  string   `json:"kind" doc:"person, or what things are to people; absent: anything"`
 	Until int64    `json:"until" doc:"Unix milliseconds; absent: in an hour, which is the most"`
 	Every float64  `json:"every" doc:"seconds at least between two moves of one, 3,600 at most; absent: all"`
-	Dist  float64  `json:"dist" doc:"metres at least between two moves of one, 100,000 at most; what is nearer is told once a minute"`
+	Dist  float64  `json:"dist" doc:"metres at least between two moves of one, 100,000 at most; what is nearer: once a minute"`
 }
 
 type watchOutput struct {

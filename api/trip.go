@@ -18,7 +18,7 @@ type tripPlace struct {
 
 type requestTripInput struct {
 	Drivers []string   `json:"drivers" doc:"contacts; who accepts first has it. Absent: who is near" max:"20" example:"[\"bob\"]"`
-	Near    *tripNear  `json:"near" doc:"how drivers are found, if none is named; absent: the nearest of those who share where they are"`
+	Near    *tripNear  `json:"near" doc:"how drivers are found, if none is named; absent: the nearest who share where they are"`
 	From    *tripPlace `json:"from" required:"true" example:"{\"lat\":48.137,\"lon\":11.575}"`
 	To      *tripPlace `json:"to" required:"true" example:"{\"lat\":48.2,\"lon\":11.6}"`
 	TTL     uint64     `json:"ttl" doc:"seconds for which they may accept, 1 to 600; absent: 15"`
@@ -27,7 +27,7 @@ type requestTripInput struct {
 // tripNear is how drivers are found.
 type tripNear struct {
 	R     float64           `json:"r,omitempty" doc:"metres from where it begins; absent: 5,000; at most 100,000"`
-	Wave  uint64            `json:"wave,omitempty" doc:"how many are asked at a time; absent: 3; at most 20, who are asked in all"`
+	Wave  uint64            `json:"wave,omitempty" doc:"how many are asked at a time; absent: 3; at most 20, which are all"`
 	Group chat.Conversation `json:"group,omitempty" doc:"of which they are members, as the caller is; absent: any"`
 }
 
@@ -117,7 +117,8 @@ func tripOf(c Caller, t trips.Trip) trip {
 	t = t.For(c.Account)
 	out := trip{
 		ID: t.ID, State: t.State, Rider: t.Rider, Drivers: t.Drivers, Declined: t.Declined, Passed: t.Passed,
-		Driver: t.Driver, From: tripPlace(t.From), To: tripPlace(t.To), Asked: t.Asked, Deadline: t.Deadline, Begun: t.Begun, Over: t.Over, Metres: t.Metres,
+		Driver: t.Driver, From: tripPlace(t.From), To: tripPlace(t.To),
+		Asked: t.Asked, Deadline: t.Deadline, Begun: t.Begun, Over: t.Over, Metres: t.Metres,
 	}
 	for _, p := range t.Waypoint {
 		out.Waypoint = append(out.Waypoint, tripPlace(p))

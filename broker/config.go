@@ -181,8 +181,8 @@ type DevicesConfig struct {
 	FileSize Bytes `toml:"file_size"`
 	// Bytes of all files of an account. Files that no job needs go after 7 days.
 	FilesPerAccount Bytes `toml:"files_per_account"`
-	// Where devices reach the server over HTTP for files, and people who follow a link: "https://iot.example.org". Empty: where it
-	// listens.
+	// Where devices reach the server over HTTP for files, and people who follow a link: "https://iot.example.org". Empty: where
+	// it listens.
 	FilesURL string `toml:"files_url"`
 	// Public key (Ed25519, base64) that has signed every file of every job. Empty: the maker of a job may name one of his own.
 	FileKey PublicKey `toml:"file_key"`

@@ -36,7 +36,7 @@ func TestWhoDoesNotReadGetsTheNewest(t *testing.T) {
 	n := startPlaces(t)
 	bob := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "owntracks/+/+"})
-	const phones, all = 3, 30_000
+	const phones, all = 15, 30_000
 	note := []byte(`{"tag":"` + strings.Repeat("x", 900) + `"}`)
 	for i := range all {
 		s := locations.Subject{Who: "alice", Label: fmt.Sprint("p", i%phones)}

@@ -26,29 +26,61 @@ func (s *Service) SetCard(ctx context.Context, subject Subject, card []byte) err
 	if subject.IsThing() || len(card) > MaxCard {
 		return fmt.Errorf("card of %s: %d bytes: %w", subject, len(card), ErrMalformed)
 	}
-	if _, err := s.track(subject); err != nil {
+	if len(card) == 0 {
+		return s.takeCard(ctx, subject)
+	}
+	t, err := s.track(subject)
+	if err == nil {
+		err = s.finish(ctx, t)
+	}
+	if err == nil {
+		t, err = s.track(subject) // it may be another one now
+	}
+	if err != nil {
 		return fmt.Errorf("card of %s: %w", subject, err)
 	}
-	return s.setCard(ctx, subject, card)
+	all := []records.Record{{Key: cardKey(subject), Rev: 1, Body: card}}
+	t.mu.Lock()
+	known := t.known
+	t.mu.Unlock()
+	if !known { // the device is one that there is, after a start too
+		all = append([]records.Record{{Key: lastKey(subject), Rev: 1, Body: []byte(nowhereYet)}}, all...)
+	}
+	err = s.store.PutAll(ctx, all)
+	t.mu.Lock()
+	gone := t.gone
+	t.dirty = t.dirty || t.known // it may have said meanwhile where it is
+	t.mu.Unlock()
+	if gone { // it was forgotten meanwhile, and so is this
+		err = errors.Join(err, s.dropCard(ctx, subject), s.erase(ctx, subject))
+	}
+	if err != nil {
+		return fmt.Errorf("card of %s: %w", subject, err)
+	}
+	return nil
 }
 
-func (s *Service) setCard(ctx context.Context, subject Subject, card []byte) error {
+// takeCard takes a card away. Of a device that has never said where it is nothing is left then.
+func (s *Service) takeCard(ctx context.Context, subject Subject) error {
+	t := s.find(subject)
+	if t == nil {
+		return s.dropCard(ctx, subject)
+	}
+	t.mu.Lock()
+	known := t.known
+	t.mu.Unlock()
+	if !known && len(s.Tours(subject)) == 0 {
+		return s.Forget(ctx, subject)
+	}
+	return s.dropCard(ctx, subject)
+}
+
+// dropCard removes what is stored as a card.
+func (s *Service) dropCard(ctx context.Context, subject Subject) error {
 	if subject.IsThing() {
 		return nil
 	}
-	var err error
-	if len(card) == 0 {
-		var r records.Record
-		if r, err = s.store.Record(ctx, cardKey(subject)); err == nil {
-			err = s.store.Remove(ctx, r.Key, r.Rev)
-		}
-		if errors.Is(err, records.ErrNone) {
-			err = nil
-		}
-	} else {
-		err = s.store.PutAll(ctx, []records.Record{{Key: cardKey(subject), Rev: 1, Body: card}})
-	}
-	if err != nil {
+	if err := s.removeRecord(ctx, cardKey(subject)); err != nil {
 		return fmt.Errorf("card of %s: %w", subject, err)
 	}
 	return nil

@@ -41,13 +41,6 @@ type Crossing struct {
 // hysteresis is how far outside of a fence something has to be, in metres, to have left it, if it is known so exactly.
 const hysteresis = 20
 
-// maxCrossed is how many crossings wait to be told, and crossers how many tell them, each those of some subjects. More are lost,
-// and counted.
-const (
-	maxCrossed = 4096
-	crossers   = 8
-)
-
 // maxStays is in how many fences a subject is noticed at once.
 const maxStays = 256
 
@@ -206,7 +199,7 @@ func (s *Service) dwell(ctx context.Context, t *track) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now := s.now(); s.stillFor(a, t.subject, now) {
+	if now := s.now(); s.stillFor(a, t.subject, now) && !t.isPastLocked(a.epoch) {
 		s.stayed(t, a, now.UnixMilli())
 	}
 	return nil
@@ -218,36 +211,15 @@ func (s *Service) tell(t *track, a audience, f *fence, what Crossed, in stay) {
 	if what == Dwell {
 		c.At = in.Since + f.Dwell*1000
 	}
-	select {
-	case s.crossed[t.crosser()] <- told{crossing: c, to: f.told(t.subject, a)}:
-		s.counts.crossed.Inc()
-	default:
-		s.counts.uncrossed.Inc()
-	}
+	s.counts.crossed.Inc()
+	s.counts.uncrossed.Add(float64(s.crossed[t.crosser()].put(told{crossing: c, to: f.told(t.subject, a)})))
 }
 
 // crosser says who tells of the crossings of a track.
 func (t *track) crosser() int {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(t.subject.String()))
+	_, _ = h.Write([]byte(t.subject.Who))
 	return int(h.Sum32() % crossers)
-}
-
-// runCrossings tells of crossings until ctx ends.
-func (s *Service) runCrossings(ctx context.Context, crossed <-chan told) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case c := <-crossed:
-			if err := s.tellCrossing(ctx, &c); err != nil && ctx.Err() == nil {
-				s.log.Warn("crossing of a fence not told", "subject", c.crossing.Subject.String(), "err", err)
-			}
-			for _, f := range s.listeners {
-				f(c.crossing, c.to)
-			}
-		}
-	}
 }
 
 // tellCrossing tells of a crossing, and finds out whom.

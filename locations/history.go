@@ -70,6 +70,16 @@ func (s *Service) History(
 	if err == nil && level == LevelNone {
 		err = ErrNone
 	}
+	t := s.find(subject)
+	if err == nil && t != nil {
+		err = s.finish(ctx, t)
+	}
+	if err == nil && subject.IsThing() {
+		var seen Seen
+		if seen, _, err = s.sight.Sees(ctx, viewer, subject.Who); err == nil && (t == nil || t.isPast(seen.Epoch)) {
+			return Track{}, nil // what may be stored is not of his time
+		}
+	}
 	var out Track
 	if err == nil {
 		now := s.now()

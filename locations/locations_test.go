@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,12 +26,13 @@ type town struct {
 	*locations.Service
 	t     *testing.T
 	cfg   locations.Config
-	store records.Store
+	store *shelf
 	ends  func()
 
 	mu        sync.Mutex // guards what follows
 	clock     time.Time
 	strangers map[accounts.Name]bool
+	sold      map[accounts.Name]uint64               // how often things have been
 	shown     map[accounts.Name][]locations.Position // by who is shown
 	hidden    map[accounts.Name]int
 	crossings []locations.Crossing
@@ -38,6 +40,7 @@ type town struct {
 	moves     []string                                 // of those near
 	near      map[locations.Subject]locations.Position // as the moves say
 	crossed   chan struct{}                            // gets one for each crossing
+	hold      chan struct{}                            // if it is there, crossings are told when it is closed
 }
 
 func newTown(t *testing.T, change ...func(*locations.Config)) *town {
@@ -52,8 +55,9 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 		}
 	})
 	h := &town{
-		t: t, cfg: locations.DefaultConfig(), store: store.Records(), clock: time.UnixMilli(1_793_000_000_000),
-		strangers: map[accounts.Name]bool{}, shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{}, near: map[locations.Subject]locations.Position{},
+		t: t, cfg: locations.DefaultConfig(), store: &shelf{Store: store.Records()}, clock: time.UnixMilli(1_793_000_000_000),
+		strangers: map[accounts.Name]bool{}, sold: map[accounts.Name]uint64{},
+		shown: map[accounts.Name][]locations.Position{}, hidden: map[accounts.Name]int{}, near: map[locations.Subject]locations.Position{},
 		crossed: make(chan struct{}, 10_000),
 	}
 	for _, f := range change {
@@ -65,6 +69,26 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 	h.start()
 	t.Cleanup(func() { h.ends() })
 	return h
+}
+
+// shelf is a store that fails when it is told to.
+type shelf struct {
+	records.Store
+	fails atomic.Bool // what removes
+}
+
+func (s *shelf) Remove(ctx context.Context, k records.Key, rev uint64) error {
+	if s.fails.Load() {
+		return accounts.ErrUnavailable
+	}
+	return s.Store.Remove(ctx, k, rev)
+}
+
+func (s *shelf) RemoveScope(ctx context.Context, kind, scope string) error {
+	if s.fails.Load() {
+		return accounts.ErrUnavailable
+	}
+	return s.Store.RemoveScope(ctx, kind, scope)
 }
 
 func (h *town) start() {
@@ -127,11 +151,18 @@ func (h *town) Members(context.Context, string) ([]accounts.Name, error) {
 }
 
 func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {
-	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did)}, nil
+	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did), Epoch: h.epoch(did)}, nil
 }
 
-func (h *town) Sees(_ context.Context, who, did accounts.Name) (string, bool, error) {
-	return kindOf(did), who == "alice" || who == "admin" || who == "mary" || who == "dan" && isDans(did) || who == did, nil
+func (h *town) epoch(did accounts.Name) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return 1 + h.sold[did]
+}
+
+func (h *town) Sees(_ context.Context, who, did accounts.Name) (locations.Seen, bool, error) {
+	sees := who == "alice" || who == "admin" || who == "mary" || who == "dan" && isDans(did) || who == did
+	return locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)}, sees, nil
 }
 
 // isDans says whether a thing is one of the few that dan sees.
@@ -150,7 +181,7 @@ func kindOf(did accounts.Name) string {
 func (h *town) Seen(_ context.Context, who, after accounts.Name, limit int) (all []locations.Seen, err error) {
 	for i := 0; (who == "alice" || who == "dan") && i < 10_000 && len(all) < limit; i++ {
 		if did := thing(i); did > after && (who == "alice" || isDans(did)) {
-			all = append(all, locations.Seen{Name: did, Kind: kindOf(did)})
+			all = append(all, locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)})
 		}
 	}
 	return all, nil
@@ -186,6 +217,12 @@ func (h *town) Moved(to accounts.Name, _ string, m locations.Moved) {
 }
 
 func (h *town) Crossed(_ context.Context, to []accounts.Name, c locations.Crossing) error {
+	h.mu.Lock()
+	hold := h.hold
+	h.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.crossings, h.told = append(h.crossings, c), append(h.told, to)
@@ -586,32 +623,15 @@ func checkNear(
 	}
 }
 
-// reluctant is a store that does not remove what belongs to a scope as long as it says so.
-type reluctant struct {
-	records.Store
-	err error
-}
-
-func (r *reluctant) RemoveScope(ctx context.Context, kind, scope string) error {
-	if r.err != nil {
-		return r.err
-	}
-	return r.Store.RemoveScope(ctx, kind, scope)
-}
-
 func TestWhoCouldNotBeForgottenIsForgottenLater(t *testing.T) {
 	h := newTown(t)
-	h.ends()
-	store := &reluctant{Store: h.store}
-	h.store = store
-	h.start()
 	h.report(phone, locations.Position{Lat: 48, Lon: 2})
 	h.restart()
-	store.err = accounts.ErrUnavailable
+	h.store.fails.Store(true)
 	if err := h.Leave(t.Context(), "alice"); !errors.Is(err, accounts.ErrUnavailable) {
 		t.Errorf("while the store is not available: %v", err)
 	}
-	store.err = nil
+	h.store.fails.Store(false)
 	if err := h.Leave(t.Context(), "alice"); err != nil {
 		t.Error(err)
 	}

@@ -232,48 +232,48 @@ func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Positi
 func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {
 	around := nearest(s.things.within(p, q.Radius))
 	heap.Init(&around) // few of them are wanted, and need not be sorted
-	sees := func(who accounts.Name) (kind string, ok bool, err error) { return s.sight.Sees(ctx, viewer, who) }
+	sees := func(who accounts.Name) (Seen, bool, error) { return s.sight.Sees(ctx, viewer, who) }
 	var all []Near
 	for i := 0; len(around) > 0 && len(all) < q.Most; i++ {
 		if i == looks {
-			kinds, whole, err := s.seen(ctx, viewer, 2*len(around))
+			mine, whole, err := s.seen(ctx, viewer, 2*len(around))
 			if err != nil {
 				return nil, err
 			}
 			if whole {
-				sees = func(who accounts.Name) (string, bool, error) { return kinds[who], true, nil }
-				around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := kinds[n.who]; return !ok })
+				sees = func(who accounts.Name) (Seen, bool, error) { return mine[who], true, nil }
+				around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := mine[n.who]; return !ok })
 				heap.Init(&around)
 				continue
 			}
 		}
 		n := around[0]
 		heap.Pop(&around)
-		kind, ok, err := sees(n.who)
+		seen, ok, err := sees(n.who)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all = s.addThing(all, Subject{Who: n.who}, kind, q)
+			all = s.addThing(all, Subject{Who: n.who}, seen, q)
 		}
 	}
 	return all, nil
 }
 
-// seen gives the kinds of all things that somebody sees, unless they are more than most: that costs about as much as to ask of half
+// seen gives all things that somebody sees, unless they are more than most: that costs about as much as to ask of half
 // as many whether he sees them.
-func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (kinds map[accounts.Name]string, whole bool, err error) {
-	kinds = map[accounts.Name]string{}
-	for after := accounts.Name(""); len(kinds) <= most; {
+func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (all map[accounts.Name]Seen, whole bool, err error) {
+	all = map[accounts.Name]Seen{}
+	for after := accounts.Name(""); len(all) <= most; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)
 		if err != nil {
 			return nil, false, err
 		}
 		for _, seen := range page {
-			kinds[seen.Name], after = seen.Kind, seen.Name
+			all[seen.Name], after = seen, seen.Name
 		}
 		if len(page) < pageOfSeen {
-			return kinds, true, nil
+			return all, true, nil
 		}
 	}
 	return nil, false, nil
@@ -283,16 +283,16 @@ func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (kin
 const pageOfSeen = 200
 
 // addThing adds a thing that somebody sees, if it is what is looked for.
-func (s *Service) addThing(all []Near, subject Subject, kind string, q Around) []Near {
+func (s *Service) addThing(all []Near, subject Subject, seen Seen, q Around) []Near {
 	t := s.find(subject)
-	if t == nil || q.Kind != "" && kind != q.Kind {
+	if t == nil || q.Kind != "" && seen.Kind != q.Kind {
 		return all
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.known || t.last.At < q.Since {
+	if !t.known || t.last.At < q.Since || t.isPastLocked(seen.Epoch) {
 		return all
 	}
 	// It may have moved meanwhile.
-	return append(all, Near{subject, kind, t.last, Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last)})
+	return append(all, Near{subject, seen.Kind, t.last, Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last)})
 }

@@ -20,8 +20,8 @@ import (
 // time has come, also if nothing comes after it. Its zero value is every position.
 type Pace struct {
 	Every time.Duration // at least so long after the one before
-	// Dist is how far it is at least from the one before, in metres. What is nearer is told when nothing was for standing, so that
-	// it is known that something is there still; to who is told roughly, it is not.
+	// Dist is how far it is at least from the one before, in metres. What is nearer is told when nothing was for standing, so
+	// that it is known that something is there still; to who is told roughly, it is not.
 	Dist float64
 }
 
@@ -111,15 +111,14 @@ func (x *paces) set(viewer, who accounts.Name, p Pace) {
 	defer x.mu.Unlock()
 	all := x.of[viewer]
 	_, was := all[who]
-	switch {
-	case p == Pace{}:
+	if (p == Pace{}) {
 		if was {
 			x.n.Add(-1)
 		}
 		if delete(all, who); len(all) == 0 {
 			delete(x.of, viewer)
 		}
-	default:
+	} else {
 		if all == nil {
 			all = map[accounts.Name]Pace{}
 			x.of[viewer] = all
@@ -322,8 +321,8 @@ func (s *Service) dropPaces(ctx context.Context, viewer accounts.Name) error {
 	return nil
 }
 
-// inTime gives those of some who are to be told now where a subject is, whose track is locked. The others are told when it is time
-// for them.
+// inTime gives those of some who are to be told now where a subject is, whose track is locked. The others are told when it is
+// time for them.
 func (s *Service) inTime(t *track, to []accounts.Name, p Position) []accounts.Name {
 	if s.paces.n.Load() == 0 {
 		t.heard = nil
@@ -428,6 +427,7 @@ func (s *Service) inTurnNow(w waiting, t *track, a audience) bool {
 	switch {
 	case !s.stillFor(a, t.subject, now):
 		return false
+	case t.isPastLocked(a.epoch):
 	case w.watch != nil:
 		s.tellWatches(t, a)
 	case level == LevelNone:

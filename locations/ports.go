@@ -21,8 +21,8 @@ type People interface {
 type Sight interface {
 	// Viewers gives who may see a thing now; nobody if there is no such thing.
 	Viewers(ctx context.Context, did accounts.Name) (Onlookers, error)
-	// Sees says whether somebody may see a thing now, and of which kind it is.
-	Sees(ctx context.Context, who, did accounts.Name) (kind string, ok bool, err error)
+	// Sees says whether somebody may see a thing now, and what it is; every thing sees itself.
+	Sees(ctx context.Context, who, did accounts.Name) (seen Seen, ok bool, err error)
 	// Seen gives up to limit things that somebody may see now, in the order of their names, those after after.
 	Seen(ctx context.Context, who, after accounts.Name, limit int) ([]Seen, error)
 }
@@ -32,12 +32,15 @@ type Onlookers struct {
 	People []accounts.Name // in the order of their names
 	Home   string          // that the thing is in; empty: none
 	Kind   string          // what the thing is to people
+	Epoch  uint64          // as that of Seen; 0: there is no such thing
 }
 
 // Seen is a thing that somebody sees.
 type Seen struct {
 	Name accounts.Name
 	Kind string // what it is to people
+	// Epoch grows when it becomes somebody else's: where it was before is none of his business. It is at least 1.
+	Epoch uint64
 }
 
 // Router brings to people where others are. Safe for concurrent use.

@@ -29,6 +29,15 @@ type lastBody struct {
 	Vel    float64         `json:"vel,omitempty"`
 	Note   json.RawMessage `json:"note,omitempty"`
 	Inside []stay          `json:"in,omitempty"`
+	Epoch  uint64          `json:"epoch,omitempty"` // of a thing; 0: it is not known
+	None   bool            `json:"none,omitempty"`  // it has never said where it is, and has a card
+}
+
+// nowhereYet is what is stored of a device that has a card and has never said where it is.
+const nowhereYet = `{"none":true}`
+
+func lastKey(s Subject) records.Key {
+	return records.Key{Kind: kindLast, Scope: scopeOf(s), ID: lastID}
 }
 
 const (
@@ -62,7 +71,7 @@ func (s *Service) Load(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return errors.Join(s.partAll(ctx), s.forgetPast(ctx))
 }
 
 func (s *Service) loadLast(r records.Record) error {
@@ -72,7 +81,10 @@ func (s *Service) loadLast(r records.Record) error {
 	}
 	who, label, _ := strings.Cut(r.Scope, "/")
 	t := s.addLocked(Subject{accounts.Name(who), label})
-	t.known, t.inside = true, b.Inside
+	if b.None {
+		return nil
+	}
+	t.known, t.inside, t.epoch = true, b.Inside, b.Epoch
 	t.last = Position{At: b.At, Lat: b.Lat, Lon: b.Lon, Acc: b.Acc, Vel: b.Vel, Note: b.Note}
 	t.cell = t.last.cell()
 	s.moved(t)
@@ -94,8 +106,8 @@ func (s *Service) loadFence(r records.Record) error {
 	return nil
 }
 
-// Run writes what is in memory, removes what is too old, ends shares and tours that are over and tells of fences that are crossed, until
-// ctx ends; then it writes what is left. It is called once, after Load.
+// Run writes what is in memory, removes what is too old, ends shares and tours that are over and tells of fences that are
+// crossed, until ctx ends; then it writes what is left. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, crossed := range s.crossed {
@@ -171,12 +183,13 @@ func (s *Service) take(t *track, now time.Time, all bool) (rs []records.Record, 
 	defer t.mu.Unlock()
 	w.track, dwells = t, s.dwells(t, now.UnixMilli())
 	if t.dirty {
-		body, err := json.Marshal(lastBody{t.last.At, t.last.Lat, t.last.Lon, t.last.Acc, t.last.Vel, t.last.Note, t.inside})
+		last := lastBody{t.last.At, t.last.Lat, t.last.Lon, t.last.Acc, t.last.Vel, t.last.Note, t.inside, t.epoch, false}
+		body, err := json.Marshal(last)
 		if err != nil { // a Note that is no JSON: nobody sees it after the next start
-			body, _ = json.Marshal(lastBody{At: t.last.At, Lat: t.last.Lat, Lon: t.last.Lon, Acc: t.last.Acc, Vel: t.last.Vel})
+			last.Note = nil
+			body, _ = json.Marshal(last)
 		}
-		key := records.Key{Kind: kindLast, Scope: scopeOf(t.subject), ID: lastID}
-		rs = append(rs, records.Record{Key: key, Rev: 1, Body: body})
+		rs = append(rs, records.Record{Key: lastKey(t.subject), Rev: 1, Body: body})
 		t.dirty, w.last = false, true
 	}
 	if len(t.open) > 0 && (all || len(t.open) >= maxOpen || now.Sub(t.opened) >= s.cfg.Seal || now.Before(t.opened)) {
@@ -197,8 +210,12 @@ func (s *Service) put(ctx context.Context, batch []records.Record, of []written)
 		}
 	}
 	for _, w := range of {
-		if w.track.wrote(w, err, s.now()) {
-			err = errors.Join(err, s.erase(ctx, w.track.subject)) // it was forgotten meanwhile
+		if !w.track.wrote(w, err, s.now()) {
+			continue
+		}
+		if late := s.erase(ctx, w.track.subject); late != nil { // it was forgotten meanwhile
+			s.leftOver(w.track.subject)
+			err = errors.Join(err, late)
 		}
 	}
 	return err
@@ -220,10 +237,14 @@ func (t *track) wrote(w written, err error, now time.Time) (gone bool) {
 	return false
 }
 
-// erase removes what is stored of where a subject is and was.
+// erase removes what is stored of where a subject is and was. The last place goes last: it says after a start that there may be
+// more.
 func (s *Service) erase(ctx context.Context, subject Subject) error {
-	return errors.Join(
-		s.store.RemoveScope(ctx, kindTrack, scopeOf(subject)), s.store.RemoveScope(ctx, kindLast, scopeOf(subject)))
+	err := s.store.RemoveScope(ctx, kindTrack, scopeOf(subject))
+	if err == nil {
+		err = s.store.RemoveScope(ctx, kindLast, scopeOf(subject))
+	}
+	return err
 }
 
 // runSweep removes what is too old, and ends shares that are over, until ctx ends.
@@ -240,24 +261,12 @@ func (s *Service) runSweep(ctx context.Context) {
 			s.endWatches(s.now())
 			err = errors.Join(s.endShares(ctx), s.endTours(ctx))
 		case <-history.C:
-			err = s.sweep(ctx)
+			err = errors.Join(s.sweep(ctx), s.finishAll(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("what is over was not removed", "err", err)
 		}
 	}
-}
-
-// endShares ends shares that are over. Nobody was told anything by them since.
-func (s *Service) endShares(ctx context.Context) error {
-	over, err := s.store.DueBy(ctx, kindShare, s.now().UnixMilli(), pageOfRecords)
-	for _, r := range over {
-		owner, to := accounts.Name(r.Scope), accounts.Name(r.ID)
-		if share, _ := s.given(owner, to); !share.holds(s.now().UnixMilli()) {
-			err = errors.Join(err, s.Unshare(ctx, owner, to))
-		}
-	}
-	return err
 }
 
 // sweep removes history that is too old.

@@ -3,7 +3,6 @@ package locations
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -54,16 +53,9 @@ type Service struct {
 	tracks map[Subject]*track
 	labels map[accounts.Name][]string // of users, in order
 
-	crossed   [crossers]chan told
+	crossed   [crossers]*crossings
 	listeners []func(c Crossing, to []accounts.Name)
 	full      chan struct{} // something has as much in memory as it should
-}
-
-// told is a crossing, and who is to be told of it.
-type told struct {
-	crossing Crossing
-	to       []accounts.Name
-	home     bool // a person lets the home know whose fence it is
 }
 
 // track is what is known of a subject.
@@ -78,6 +70,8 @@ type track struct {
 	open   []Position
 	taken  []Position // what is being written of it
 	gone   bool       // it was forgotten
+	left   bool       // something is stored of what was forgotten
+	epoch  uint64     // of a thing, when it was where this says; 0: it is not known
 	opened time.Time  // when the first of open came
 	sealed int64      // the id of the newest chunk
 	inside []stay
@@ -96,7 +90,7 @@ func New(
 		run: rand.Text()[:6], full: make(chan struct{}, 1),
 	}
 	for i := range s.crossed {
-		s.crossed[i] = make(chan told, maxCrossed/crossers)
+		s.crossed[i] = newCrossings()
 	}
 	s.sharing.init()
 	s.fences.init()
@@ -166,9 +160,18 @@ func (s *Service) report(ctx context.Context, subject Subject, points []Position
 		if err != nil {
 			return r, err
 		}
+		if err := s.finish(ctx, t); err != nil {
+			return r, err
+		}
 		a, err := s.audience(ctx, subject)
 		if err != nil {
 			return r, err
+		}
+		if t.isPast(a.epoch) {
+			if err := s.Forget(ctx, subject); err != nil {
+				return r, err
+			}
+			continue
 		}
 		if done, err := s.apply(t, a, taken, now, &r); done || err != nil {
 			return r, err
@@ -244,6 +247,9 @@ func (s *Service) apply(t *track, a audience, points []Position, now time.Time, 
 		default:
 		}
 	}
+	if t.epoch == 0 {
+		t.epoch = a.epoch
+	}
 	news := false
 	for _, p := range points {
 		if t.known && p.At <= t.last.At {
@@ -286,8 +292,8 @@ func (s *Service) moved(t *track) {
 	}
 }
 
-// show tells those who may know where a subject is, whose track is locked, each at his pace. Those who may know it roughly are told
-// when that changes.
+// show tells those who may know where a subject is, whose track is locked, each at his pace. Those who may know it roughly are
+// told when that changes.
 func (s *Service) show(t *track, a audience) {
 	for who := range t.heard {
 		if a.level(who) == LevelNone {
@@ -351,7 +357,7 @@ func (s *Service) give(t *track, a audience, viewer accounts.Name, give func(Pos
 		return true, false
 	}
 	level := a.level(viewer)
-	if level == LevelNone || !t.known {
+	if level == LevelNone || !t.known || t.isPastLocked(a.epoch) {
 		return true, true
 	}
 	return give(t.last.at(level)), true
@@ -369,65 +375,12 @@ func (s *Service) ShowAgain(ctx context.Context, subject Subject) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known && s.stillFor(a, subject, s.now()) {
+	if t.known && s.stillFor(a, subject, s.now()) && !t.isPastLocked(a.epoch) {
 		t.cell = 0
 		s.show(t, a)
 		s.tellWatches(t, a)
 	}
 	return nil
-}
-
-// Forget forgets where a subject is, at the wish of who it belongs to, and where it was. Those who see it are told. After an
-// error it is to be repeated.
-func (s *Service) Forget(ctx context.Context, subject Subject) error {
-	t := s.find(subject)
-	if t == nil {
-		return s.dropTours(ctx, subject)
-	}
-	a, err := s.audience(ctx, subject)
-	if err != nil {
-		return fmt.Errorf("forget %s: %w", subject, err)
-	}
-	t.mu.Lock()
-	t.known, t.dirty, t.gone, t.last, t.cell, t.open, t.inside = false, false, true, Position{}, 0, nil, nil
-	for who := range t.heard {
-		s.unheard(t, who)
-	}
-	if subject.IsThing() {
-		s.things.remove(subject.Who)
-	}
-	s.router.Hide(slices.Concat(a.exact, a.rough), subject)
-	s.tellWatches(t, a)
-	t.mu.Unlock()
-	s.drop(t)
-	s.sharing.mu.Lock()
-	s.sharing.forgetLocked(subject.Who)
-	s.sharing.mu.Unlock()
-	err = errors.Join(s.erase(ctx, subject), s.setCard(ctx, subject, nil), s.dropTours(ctx, subject))
-	if err != nil {
-		s.mu.Lock()
-		if s.tracks[subject] == nil { // so that a repeat finds what is left of it
-			s.addLocked(subject)
-		}
-		s.mu.Unlock()
-		return fmt.Errorf("forget %s: %w", subject, err)
-	}
-	return nil
-}
-
-// drop takes a track that was forgotten out of those that are known.
-func (s *Service) drop(t *track) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	who := t.subject.Who
-	if s.tracks[t.subject] != t {
-		return // somebody else has, and there is a new one
-	}
-	delete(s.tracks, t.subject)
-	left := slices.DeleteFunc(slices.Clone(s.labels[who]), func(l string) bool { return l == t.subject.Label })
-	if s.labels[who] = left; len(left) == 0 {
-		delete(s.labels, who)
-	}
 }
 
 // counts are the metrics of positions.
@@ -448,7 +401,7 @@ func newCounts() counts {
 		odd:       one("odd", "Positions that are too far away to have got there."),
 		refused:   one("refused", "Reports of positions that were refused."),
 		crossed:   one("crossed", "Fences that were entered or left, or stayed in."),
-		uncrossed: one("crossings_lost", "Crossings of fences of which nobody was told, because too many waited."),
+		uncrossed: one("crossings_lost", "Crossings of fences of which nobody was told, because too many newer ones came."),
 		bytes:     one("written_bytes", "Bytes of the records of positions."),
 	}
 }

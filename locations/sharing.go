@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -24,13 +25,14 @@ type Share struct {
 	Since   int64         // Unix milliseconds
 	Until   int64         // Unix milliseconds; 0: until it is taken back
 	rev     uint64
+	over    bool // it has ended, and is stored yet
 }
 
 // isHome says whether a share is with a home.
 func isHome(to accounts.Name) bool { return strings.HasPrefix(string(to), "h.") } // no user is called so
 
 // holds says whether the share is in force at a time.
-func (s Share) holds(now int64) bool { return s.Until == 0 || now < s.Until }
+func (s Share) holds(now int64) bool { return !s.over && (s.Until == 0 || now < s.Until) }
 
 // saysMore says whether somebody is told more by a share than he was before.
 func (s Share) saysMore(before Share) bool {
@@ -56,12 +58,18 @@ type sharing struct {
 	passed   map[accounts.Name]map[accounts.Name]bool            // of those in passes, the other way round
 	sheets   map[accounts.Name]*sheet                            // what was found out about some
 	building map[accounts.Name]*sheet                            // what is being found out; gone if it is not true any more
+	ends     int64                                               // when a share is to be removed next; never: none is
+	doubts   map[[2]accounts.Name]bool                           // pairs of which it could not be found out what they are
 }
+
+// never is a time that does not come.
+const never = math.MaxInt64
 
 func (x *sharing) init() {
 	x.given, x.got = map[accounts.Name]map[accounts.Name]Share{}, map[accounts.Name]map[accounts.Name]bool{}
 	x.passes, x.passed = map[accounts.Name]map[accounts.Name]map[string]bool{}, map[accounts.Name]map[accounts.Name]bool{}
 	x.sheets, x.building = map[accounts.Name]*sheet{}, map[accounts.Name]*sheet{}
+	x.ends, x.doubts = never, map[[2]accounts.Name]bool{}
 }
 
 // sheet is who may know where somebody's devices are: what he shares, with those who are contacts. It does not change.
@@ -81,6 +89,12 @@ func (x *sharing) putLocked(owner accounts.Name, s Share) {
 		x.got[s.To] = map[accounts.Name]bool{}
 	}
 	x.given[owner][s.To], x.got[s.To][owner] = s, true
+	switch {
+	case s.over:
+		x.ends = 0
+	case s.Until > 0:
+		x.ends = min(x.ends, s.Until)
+	}
 	x.forgetLocked(owner)
 }
 
@@ -106,6 +120,7 @@ type audience struct {
 	exact, rough []accounts.Name // in order
 	homes        []string        // whose fences are for it
 	kind         string
+	epoch        uint64 // of a thing
 	sheet        *sheet // of a user
 }
 
@@ -138,7 +153,7 @@ func (s *Service) audience(ctx context.Context, subject Subject) (audience, erro
 	if !found { // it sees itself
 		viewers = slices.Insert(slices.Clone(viewers), i, subject.Who)
 	}
-	a := audience{exact: viewers, kind: seen.Kind}
+	a := audience{exact: viewers, kind: seen.Kind, epoch: seen.Epoch}
 	if seen.Home != "" {
 		a.homes = []string{seen.Home}
 	}
@@ -336,32 +351,7 @@ func (x *sharing) load(r records.Record) error {
 	if err := json.Unmarshal(r.Body, &b); err != nil {
 		return fmt.Errorf("share of %s with %s: %w", r.Scope, r.ID, err)
 	}
-	x.putLocked(accounts.Name(r.Scope), Share{accounts.Name(r.ID), b.Level, b.History, b.Since, b.Until, r.Rev})
-	return nil
-}
-
-// Unshare ends a share: when it returns, nothing is told any more. It says nothing if there is none.
-func (s *Service) Unshare(ctx context.Context, owner, to accounts.Name) error {
-	before, _ := s.given(owner, to)
-	if before.To == "" {
-		return nil
-	}
-	s.sharing.mu.Lock()
-	s.sharing.removeLocked(owner, to)
-	s.sharing.mu.Unlock()
-	s.again(ctx, owner, to)
-	err := s.store.Remove(ctx, records.Key{Kind: kindShare, Scope: string(owner), ID: string(to)}, before.rev)
-	if errors.Is(err, records.ErrChanged) { // somebody else has shared it anew
-		err = s.reread(ctx, owner, to)
-	}
-	if err != nil { // it is as before, so that a repeat tries again
-		s.sharing.mu.Lock()
-		if _, again := s.sharing.given[owner][to]; !again {
-			s.sharing.putLocked(owner, before)
-		}
-		s.sharing.mu.Unlock()
-		return fmt.Errorf("share with %s no more: %w", to, err)
-	}
+	x.putLocked(accounts.Name(r.Scope), Share{accounts.Name(r.ID), b.Level, b.History, b.Since, b.Until, r.Rev, false})
 	return nil
 }
 
@@ -372,51 +362,6 @@ func (s *Service) hide(t *track, to accounts.Name) {
 	s.router.Hide([]accounts.Name{to}, t.subject)
 	s.unheard(t, to)
 	s.lost(t, to)
-}
-
-// PairChanged is called when what two users are to each other has changed, before who has changed it is told. If they are no
-// contacts any more, nothing is shared between them, also when they become contacts again.
-func (s *Service) PairChanged(ctx context.Context, a, b accounts.Name) {
-	shares := false
-	s.sharing.mu.Lock()
-	for _, owner := range []accounts.Name{a, b} {
-		to := a
-		if owner == a {
-			to = b
-		}
-		_, passes := s.sharing.passes[owner][to]
-		if _, ok := s.sharing.given[owner][to]; ok || passes {
-			shares = true
-			s.sharing.forgetLocked(owner)
-		}
-	}
-	s.sharing.mu.Unlock()
-	if !shares {
-		return
-	}
-	s.barrier(a)
-	s.barrier(b)
-	contacts, err := s.people.Close(ctx, a, b)
-	if err == nil && !contacts {
-		err = errors.Join(s.part(ctx, a, b), s.part(ctx, b, a))
-	}
-	if err != nil { // nobody is told all the same: who is a contact is asked when there is something to tell
-		s.log.Warn("a share was not ended", "user", a, "other", b, "err", err)
-	}
-}
-
-// part ends what somebody sees of somebody who is no contact any more.
-func (s *Service) part(ctx context.Context, owner, to accounts.Name) error {
-	if share, _ := s.given(owner, to); share.To != "" {
-		return s.Unshare(ctx, owner, to)
-	}
-	s.sharing.mu.RLock()
-	passes := len(s.sharing.passes[owner][to])
-	s.sharing.mu.RUnlock()
-	if passes > 0 {
-		s.again(ctx, owner, to)
-	}
-	return nil
 }
 
 // showTo tells somebody where a subject is, and says whether he may know it and it is known.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
@@ -16,7 +17,7 @@ import (
 )
 
 // Tour is that one of a user's devices is seen exactly by anybody who knows the ID, from one time on and before another: where it
-// is, and which way it has come since then. Nobody finds an ID out who was not told it. After the time there is nothing left of it.
+// is, and which way it has come since then. Nobody finds an ID out who was not told it. After the time nothing is left of it.
 type Tour struct {
 	ID string // a UUID
 	Subject
@@ -87,10 +88,9 @@ func (x *tours) ofWho(who accounts.Name) []Tour {
 // ErrMalformed, ErrTooMany.
 func (s *Service) AddTour(ctx context.Context, t Tour) (Tour, error) {
 	now := s.now().UnixMilli()
-	bad := func(r rune) bool { return unicode.IsControl(r) }
 	switch {
 	case t.IsThing() || CheckLabel(t.Label) != nil, len(t.Title) > maxTitle, !utf8.ValidString(t.Title),
-		slices.ContainsFunc([]rune(t.Title), bad), t.From < 0, t.To <= t.From, t.To <= now, t.To > now+longestTour:
+		strings.ContainsFunc(t.Title, unicode.IsControl), t.From < 0, t.To <= t.From, t.To <= now, t.To > now+longestTour:
 		return Tour{}, fmt.Errorf("tour of %s from %d to %d: %w", t.Subject, t.From, t.To, ErrMalformed)
 	}
 	mine := slices.DeleteFunc(s.tours.ofWho(t.Who), func(x Tour) bool { return x.To <= now })

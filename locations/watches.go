@@ -195,7 +195,9 @@ func (s *Service) lookAtNow(t *track, a audience) bool {
 	if !s.stillFor(a, t.subject, s.now()) {
 		return false
 	}
-	s.tellWatches(t, a)
+	if !t.isPastLocked(a.epoch) {
+		s.tellWatches(t, a)
+	}
 	return true
 }
 

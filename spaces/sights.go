@@ -12,8 +12,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// Sights says who may know where people and things are: it is the locations.People, the locations.Sight and the trips.People of an
-// installation.
+// Sights says who may know where people and things are: it is the locations.People, the locations.Sight and the trips.People of
+// an installation.
 type Sights struct {
 	chat   *chat.Service
 	things *devices.Things
@@ -105,19 +105,23 @@ func (s *Sights) Viewers(ctx context.Context, did accounts.Name) (locations.Onlo
 		return locations.Onlookers{}, err
 	}
 	viewers, err := s.things.Viewers(ctx, t)
-	return locations.Onlookers{People: viewers, Home: t.Home, Kind: t.Type}, err
+	return locations.Onlookers{People: viewers, Home: t.Home, Kind: t.Type, Epoch: seenOf(t).Epoch}, err
 }
 
 // Sees implements locations.Sight.
-func (s *Sights) Sees(ctx context.Context, who, did accounts.Name) (string, bool, error) {
+func (s *Sights) Sees(ctx context.Context, who, did accounts.Name) (locations.Seen, bool, error) {
 	t, err := s.things.May(ctx, who, did, devices.VerbSee)
 	switch {
 	case errors.Is(err, devices.ErrUnknown), errors.Is(err, devices.ErrNoRight):
-		return "", false, nil
+		return locations.Seen{}, false, nil
 	case err != nil:
-		return "", false, fmt.Errorf("whether %s sees %s: %w", who, did, err)
+		return locations.Seen{}, false, fmt.Errorf("whether %s sees %s: %w", who, did, err)
 	}
-	return t.Type, true, nil
+	return seenOf(t), true, nil
+}
+
+func seenOf(t devices.Thing) locations.Seen {
+	return locations.Seen{Name: t.ID, Kind: t.Type, Epoch: t.Epoch + 1}
 }
 
 // Seen implements locations.Sight.
@@ -125,7 +129,7 @@ func (s *Sights) Seen(ctx context.Context, who, after accounts.Name, limit int) 
 	things, err := s.things.Seen(ctx, who, after, limit)
 	all := make([]locations.Seen, len(things))
 	for i, t := range things {
-		all[i] = locations.Seen{Name: t.ID, Kind: t.Type}
+		all[i] = seenOf(t)
 	}
 	return all, err
 }

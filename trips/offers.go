@@ -12,8 +12,8 @@ import (
 )
 
 // Near is how drivers are found whom the rider does not name: the nearest to where the trip begins of those who share with him
-// where they are, as exactly as they do, and who have nothing else to do. Some are asked at a time; when these have let their time
-// pass, or declined, the next.
+// where they are, as exactly as they do, and who have nothing else to do. Some are asked at a time; when these have let their
+// time pass, or declined, the next.
 type Near struct {
 	Radius float64 `json:"r"`               // metres; 0: 5,000; at most 100,000
 	Wave   int     `json:"wave"`            // how many are asked at a time; 0: 3; at most MaxDrivers, who are asked in all

@@ -12,8 +12,8 @@ import (
 // tick is how often it is looked whether the time of a trip is over, which is known without asking the store.
 const tick = time.Second
 
-// Run asks the next drivers, ends trips whose time is over, writes what was not said of them, and forgets old ones, until ctx ends.
-// It is called once, after Load.
+// Run asks the next drivers, ends trips whose time is over, writes what was not said of them, and forgets old ones, until ctx
+// ends. It is called once, after Load.
 func (s *Service) Run(ctx context.Context) error {
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()

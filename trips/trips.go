@@ -1,5 +1,6 @@
-// Package trips is how one person drives another: somebody asks some of his contacts, or those who are near, the first who accepts
-// has the trip, both see where the other one is while it lasts, and what is left is a summary of the way in their conversation.
+// Package trips is how one person drives another: somebody asks some of his contacts, or those who are near, the first who
+// accepts has the trip, both see where the other one is while it lasts, and what is left is a summary of the way in their
+// conversation.
 //
 // A trip is a record, and what becomes of it is decided where that is changed: of two who accept at the same moment one is told
 // that it is too late. What two people see of each other is a pass (locations), which is there from the acceptance to the end and
@@ -167,7 +168,8 @@ const never = math.MaxInt64
 func New(
 	store records.Store, people People, places *locations.Service, router Router, now func() time.Time, log *slog.Logger,
 ) *Service {
-	return &Service{store: store, people: people, places: places, router: router, now: now, log: log, open: map[string]Trip{}, next: never}
+	return &Service{
+		store: store, people: people, places: places, router: router, now: now, log: log, open: map[string]Trip{}, next: never}
 }
 
 // Load finds the trips that are under way. It is called once, after the locations were loaded, and before Run.
@@ -311,7 +313,8 @@ func (s *Service) put(ctx context.Context, t Trip) (Trip, error) {
 	case !t.open():
 		due = t.Over + keep.Milliseconds()
 	}
-	if err := s.store.Put(ctx, records.Record{Key: records.Key{Kind: kind, ID: t.ID}, Rev: t.Rev, Due: due, Body: body}); err != nil {
+	r := records.Record{Key: records.Key{Kind: kind, ID: t.ID}, Rev: t.Rev, Due: due, Body: body}
+	if err := s.store.Put(ctx, r); err != nil {
 		return Trip{}, fmt.Errorf("trip %s: %w", t.ID, err)
 	}
 	s.dueAt(due)

@@ -69,7 +69,7 @@ func (t tours) get(w http.ResponseWriter, r *http.Request) {
 	case query.Get("geodata") != "":
 		err = t.way(ctx, w, id, query.Get("from"))
 	default:
-		err = t.page(w, tour)
+		t.page(w, tour)
 	}
 	if err != nil {
 		t.log.Debug("tour not shown", "err", err)
@@ -118,19 +118,20 @@ func (t tours) way(ctx context.Context, w http.ResponseWriter, id, since string)
 	if err != nil {
 		return err
 	}
-	out := line{"Feature", lineProperties{tour.Title, way.Next}, lineGeometry{"LineString", make([][2]float64, 0, len(way.Points))}}
+	points := make([][2]float64, 0, len(way.Points))
+	out := line{"Feature", lineProperties{tour.Title, way.Next}, lineGeometry{"LineString", points}}
 	for _, p := range way.Points {
 		out.Geometry.Coordinates = append(out.Geometry.Coordinates, [2]float64{p.Lon, p.Lat})
 	}
 	return writeJSON(w, http.StatusOK, "application/json", out)
 }
 
-func (t tours) page(w http.ResponseWriter, tour locations.Tour) error {
+func (t tours) page(w http.ResponseWriter, tour locations.Tour) {
 	nonce := rand.Text()
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; style-src 'nonce-"+nonce+"'; script-src 'nonce-"+
-		nonce+"'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; "+
+		"style-src 'nonce-"+nonce+"'; script-src 'nonce-"+nonce+"'")
 	written := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04 MST") }
 	title := tour.Title
 	if title == "" {
@@ -138,5 +139,4 @@ func (t tours) page(w http.ResponseWriter, tour locations.Tour) error {
 	}
 	shown := struct{ Title, From, To, Nonce string }{title, written(tour.From), written(tour.To), nonce}
 	_ = tourTemplate.Execute(w, shown) // the peer may be gone
-	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/magpie-im/magpie/locations"
 )
 
-// Tours are how OwnTracks shows somebody without an app where one is (https://owntracks.org/booklet/features/tours/): a phone asks
-// for a link with a request, and gets a cmd with the response.
+// Tours are how OwnTracks shows somebody without an app where one is (https://owntracks.org/booklet/features/tours/): a phone
+// asks for a link with a request, and gets a cmd with the response.
 
 // OwnTracksRequest is the _type of what phones ask for.
 const OwnTracksRequest = "request"
