@@ -66,7 +66,7 @@ func things() []row {
 				in("bridges", "TestABridgeThatIsNotThereIsAnAlarm", "TestWhatIsWantedWaitsForABridgeThatSubscribes"),
 				in("devices/dialects", "TestWhatBridgesSayIsUnderstood")}},
 		{id: "T12", question: "Can Node-RED be used?",
-			promise: "It hears what devices say, also what it missed, and says what they should be",
+			promise: "It hears what devices say, also what it missed, says what they should be, and runs scenes",
 			shown:   []evidence{in("e2e/things", "TestAFlowOfNodeREDSwitchesTheLamp")}},
 		{id: "T13", question: "Does Home Assistant find our devices?",
 			promise: "Its discovery is read and written",
