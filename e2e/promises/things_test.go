@@ -40,7 +40,7 @@ func things() []row {
 		{id: "T7", question: "Does a command wait for a device that is away?",
 			promise: "Until its deadline, also when the server is killed; it comes once, or says that it may have come before",
 			shown: []evidence{in("e2e/things", "TestACommandWaitsForItsDeviceThroughACrash", "TestWhatMayHaveComeBeforeSaysSo",
-				"TestCommandsInAnySchedule", "TestALineInAHomeWithClientsOfOthers"),
+				"TestCommandsInAnySchedule", "TestALineInAHomeWithClientsOfOthers", "TestACommandOfALineWaitsThroughACrash"),
 				in("devices", "TestCommandsDoWhatIsPromised"),
 				in("spaces", "TestALineTellsAThingSomething", "TestALineIsCarriedOutOnceThoughTheServerCrashes")}},
 		{id: "T7b", question: "Is what happens to a device told in its home?",
