@@ -26,6 +26,7 @@ type bridge struct {
 	stale   bool                       // what follows is to be made anew
 	states  map[string][]reading       // by topic
 	hints   map[string][]hint
+	events  map[string][]occasion
 }
 
 // device is one behind a bridge.
@@ -98,7 +99,8 @@ func (s *Service) heard(ctx context.Context, did accounts.Name, home, topic stri
 		}
 	}
 	b.index()
-	return errors.Join(s.report(ctx, b, topic, payload), s.presence(ctx, b, topic, payload))
+	p := dialects.NewPayload(payload)
+	return errors.Join(s.report(ctx, b, topic, p), s.presence(ctx, b, topic, p), s.happen(ctx, b, topic, p))
 }
 
 // learn keeps what a message says of what there is, and makes things of it.
@@ -161,7 +163,7 @@ func (b *bridge) index() {
 	if !b.stale && b.states != nil {
 		return
 	}
-	b.states, b.hints, b.stale = map[string][]reading{}, map[string][]hint{}, false
+	b.states, b.hints, b.events, b.stale = map[string][]reading{}, map[string][]hint{}, map[string][]occasion{}, false
 	for _, d := range b.devices {
 		d.points, d.mode = nil, ""
 	}
@@ -174,6 +176,9 @@ func (b *bridge) index() {
 			}
 			for _, x := range p.Points {
 				d.points = merged(d.points, x)
+			}
+			for _, o := range p.Events {
+				b.events[o.Topic] = append(b.events[o.Topic], occasion{d, o})
 			}
 			if len(p.There.Hints) > 0 {
 				d.mode = p.There.Mode
@@ -196,18 +201,25 @@ func (b *bridge) index() {
 }
 
 // merged adds a point to those of a device. Two that have one key are one value that is said in two messages, if each says what
-// the other does not.
+// the other does not; else they are two of a kind, and the second is called otherwise.
 func merged(points []dialects.Point, x dialects.Point) []dialects.Point {
 	i := slices.IndexFunc(points, func(p dialects.Point) bool { return p.Key == x.Key })
-	if i < 0 {
+	if i >= 0 && x.Other != "" && points[i].Differs(x) {
+		x.Key, x.Other = x.Other, ""
+		i = slices.IndexFunc(points, func(p dialects.Point) bool { return p.Key == x.Key })
+	}
+	switch {
+	case i < 0 && len(points) >= maxPoints:
+		return points
+	case i < 0:
 		return append(points, x)
 	}
 	p := &points[i]
 	if p.State == "" {
-		p.State, p.Path, p.Kind, p.Words = x.State, x.Path, x.Kind, x.Words
+		p.ReadAs(x)
 	}
 	if p.Command == "" {
-		p.Command, p.Field, p.Writes, p.Calls = x.Command, x.Field, x.Writes, x.Calls
+		p.WrittenAs(x)
 	}
 	return points
 }
@@ -396,10 +408,10 @@ func (s *Service) dismiss(ctx context.Context, b *bridge, d *device) error {
 }
 
 // report has shadows say what a message says of devices.
-func (s *Service) report(ctx context.Context, b *bridge, topic string, payload []byte) error {
+func (s *Service) report(ctx context.Context, b *bridge, topic string, payload *dialects.Payload) error {
 	changed := map[*device]devices.Object{}
 	for _, r := range b.states[topic] {
-		v, ok := r.point.Read(payload)
+		v, ok := r.point.From(payload)
 		if !ok {
 			continue
 		}
@@ -440,10 +452,10 @@ func (s *Service) report(ctx context.Context, b *bridge, topic string, payload [
 }
 
 // presence has devices be there, or not, if a message says so.
-func (s *Service) presence(ctx context.Context, b *bridge, topic string, payload []byte) error {
+func (s *Service) presence(ctx context.Context, b *bridge, topic string, payload *dialects.Payload) error {
 	var errs []error
 	for _, h := range b.hints[topic] {
-		says, ok := h.hint.Says(payload)
+		says, ok := h.hint.From(payload)
 		if !ok {
 			continue
 		}

@@ -30,6 +30,7 @@ const (
 	workers    = 4    // that bridges are listened to by
 	waiting    = 256  // messages that may wait for each of them
 	maxDevices = 500  // behind one bridge
+	maxPoints  = 200  // values of each of them
 	maxParts   = 4000 // of what one bridge has said of them
 )
 

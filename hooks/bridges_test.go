@@ -267,6 +267,43 @@ func TestHomeAssistantIsToldOfTheThingsOfItsHome(t *testing.T) {
 	}
 }
 
+// What a bridge says of lamps that have colors, in templates, of buttons, and of firmware.
+func TestABridgeSaysMoreThanOnAndOff(t *testing.T) {
+	h := startHouses(t)
+	h.device("esp", devices.TypeBridge, "alice")
+	bridge := h.connect("esp", wire.V311)
+	bridge.subscribe(wire.Filter{Topic: "l/#", Options: 1})
+	bridge.tells("homeassistant/device/strip/config", `{"dev":{"ids":["strip"],"name":"Strip"},"cmps":{
+		"lamp":{"p":"light","schema":"json","stat_t":"l","cmd_t":"l/set","sup_clrm":["rgb"]},
+		"heat":{"p":"sensor","stat_t":"l","dev_cla":"temperature","val_tpl":"{{ (value_json.f - 32) / 1.8 | round(1) if value_json.f is defined else value_json.c | default(none) }}"},
+		"limit":{"p":"number","cmd_t":"l/limit/set","cmd_tpl":"{\"limit\":{{ value | int * 10 }}}"},
+		"knob":{"p":"event","stat_t":"l/event","evt_typ":["turn"]},
+		"fw":{"p":"update","stat_t":"l/fw","cmd_t":"l/fw/set","pl_inst":"go"},
+		"never":{"p":"sensor","stat_t":"l","val_tpl":"{% for x in range(10**9) %}x{% endfor %}"}}}`, false)
+	did := string(h.behind("alice", "esp", count(1))[0].ID)
+	app := connect(t, h.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/+/shadow", Options: 1}, wire.Filter{Topic: "dev/+/event/out", Options: 1})
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "l", Payload: []byte(`{"state":"ON","color":{"r":255,"g":0,"b":7},"c":21}`)})
+	app.until("dev/"+did+"/shadow", `"reported":{"power":"on","rgb":[255,0,7],"temperature":21}`)
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "l/fw", Payload: []byte(`{"installed_version":"1.0","latest_version":"1.1"}`)})
+	app.until("dev/"+did+"/shadow", `"firmware":"1.0","firmware_latest":"1.1"`)
+	for range 2 { // the same again has happened again
+		bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "l/event", Payload: []byte(`{"event_type":"turn"}`)})
+		app.until("dev/"+did+"/event/out", `"type":"turn:knob"`)
+	}
+	tell := func(payload, topic, want string) {
+		t.Helper()
+		app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + did + "/" + payload[:strings.Index(payload, " ")],
+			Payload: []byte(payload[strings.Index(payload, " ")+1:])})
+		if p := bridge.until(topic, ""); string(p.Payload) != want {
+			t.Errorf("%s: %s, want %s", payload, p.Payload, want)
+		}
+	}
+	tell(`set {"rgb":[1,2,3]}`, "l/set", `{"color":{"b":3,"g":2,"r":1}}`)
+	tell(`set {"limit":7}`, "l/limit/set", `{"limit":70}`)
+	tell(`call {"name":"update"}`, "l/fw/set", "go")
+}
+
 // Whoever grants topics of the configuration grants what is nobody's home.
 func TestNoRuleOfTheOperatorReachesIntoHomes(t *testing.T) {
 	h := startHouses(t,
