@@ -57,6 +57,20 @@ type Accounts interface {
 	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
 }
 
+// Firmware knows what is to be loaded by devices.
+type Firmware interface {
+	// Firmware gives the version that waits for a device; empty: none does. When that changes, it is said on pathNext.
+	Firmware(ctx context.Context, did accounts.Name) (version string, err error)
+}
+
+// pathNext is where a device is told what it is to do next.
+const pathNext = "jobs/notify-next"
+
+// noFirmware is Firmware before there is one.
+type noFirmware struct{}
+
+func (noFirmware) Firmware(context.Context, accounts.Name) (string, error) { return "", nil }
+
 // Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to
 // devices behind bridges nothing else leads. Make one with New, and keep Run running.
 type Service struct {
@@ -65,6 +79,7 @@ type Service struct {
 	accounts Accounts
 	records  records.Store
 	mounts   Mounts
+	firmware Firmware
 	next     devices.Router
 	log      *slog.Logger
 
@@ -109,12 +124,16 @@ func New(
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
 		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
 	}
+	s.firmware = noFirmware{}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
 	}
 	things.OnChange(s.thingChanged)
 	return s
 }
+
+// SetFirmware says who knows what devices are to load. It is called once, before Load.
+func (s *Service) SetFirmware(f Firmware) { s.firmware = f }
 
 // kindBehind are records of the devices behind a bridge, kindPart those of what it has said of them.
 const (
@@ -399,6 +418,9 @@ func (s *Service) forget(ctx context.Context, did accounts.Name) error {
 func (s *Service) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
 	s.next.Tell(to, t, payload)
 	if t.AWS {
+		if t.Path == pathNext {
+			s.shown(t.Device)
+		}
 		return
 	}
 	switch t.Path {

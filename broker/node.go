@@ -152,6 +152,8 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	rides := trips.New(store.Records(), sights, places, hooks.NewTrips(registry, messenger), time.Now, log)
 	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
 	fleet.SetRouter(bridging)
+	work.SetTeller(bridging)
+	bridging.SetFirmware(work)
 	scribe := spaces.NewScribe(messenger)
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)

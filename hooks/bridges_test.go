@@ -13,6 +13,7 @@ import (
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // houses are a node on which alice and bob have a home each.
@@ -265,6 +266,42 @@ func TestHomeAssistantIsToldOfTheThingsOfItsHome(t *testing.T) {
 			break
 		}
 	}
+}
+
+func TestHomeAssistantIsToldOfFirmwareThatWaits(t *testing.T) {
+	h := startHouses(t)
+	h.device("ha", devices.TypeHomeAssistant, "alice")
+	h.device("desk", "lamp", "alice")
+	lamp := h.connect("desk", wire.V5)
+	lamp.tells("dev/me/state", `{"power":"on","rgb":[1,2,3],"firmware":"1.0"}`, false)
+	ha := h.connect("ha", wire.V5)
+	ha.subscribe(wire.Filter{Topic: "homeassistant/#", Options: 1})
+	latest := func(want string) {
+		t.Helper()
+		for {
+			var config struct {
+				Components map[string]map[string]any
+			}
+			p := ha.until("homeassistant/device/desk/config", `"rgb_command_topic":"dev/desk/set"`)
+			if err := json.Unmarshal(p.Payload, &config); err != nil {
+				t.Fatal(err)
+			}
+			if config.Components["firmware"]["latest_version_template"] == want {
+				return
+			}
+		}
+	}
+	latest("{{ value_json.reported.firmware }}")
+	job, err := h.Jobs().Create(t.Context(), "alice", jobs.New{
+		Document: json.RawMessage(`{}`), Targets: jobs.Targets{Devices: []accounts.Name{"desk"}},
+		Files: []jobs.File{{Version: "1.1", URL: "https://x.example/y", Size: 7, SHA256: strings.Repeat("ab", 32)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest("{{ '1.1' }}")
+	lamp.tells("$aws/things/desk/jobs/"+job.ID+"/update", `{"status":"SUCCEEDED"}`, false)
+	latest("{{ value_json.reported.firmware }}")
 }
 
 // What a bridge says of lamps that have colors, in templates, of buttons, and of firmware.
