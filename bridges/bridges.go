@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -27,11 +26,14 @@ import (
 
 // Bounds.
 const (
-	workers    = 4    // that bridges are listened to by
-	waiting    = 256  // messages that may wait for each of them
+	workers    = 8    // bridges that are looked after at the same time
 	maxDevices = 500  // behind one bridge
 	maxPoints  = 200  // values of each of them
-	maxParts   = 4000 // of what one bridge has said of them
+	maxHints   = 64   // topics that say whether one is there, and as many that are its events
+	maxKnown   = 2000 // and of those that were there
+	maxParts   = 4000 // messages of what one bridge has said of them
+	maxBytes   = 16 << 20
+	maxValues  = 50_000 // that these have
 )
 
 // Mounts are the topics of homes. Safe for concurrent use.
@@ -83,7 +85,7 @@ type Service struct {
 	next     devices.Router
 	log      *slog.Logger
 
-	tasks [workers]chan task
+	tasks *turns
 
 	mu      sync.Mutex // guards what follows
 	bridges map[accounts.Name]*bridge
@@ -92,6 +94,7 @@ type Service struct {
 	leavers map[accounts.Name]leaver
 	wake    chan struct{}
 	leaving chan struct{} // has something in it if there may be leavers
+	making  chan struct{} // has something in it while a thing is made
 
 	shows atomic.Bool // something looks after a home, or has
 }
@@ -111,6 +114,7 @@ type leaver struct {
 // task is something to be done about a bridge, after what was to be done before.
 type task struct {
 	bridge accounts.Name
+	bytes  int // of what it keeps in memory
 	do     func(ctx context.Context) error
 }
 
@@ -123,11 +127,9 @@ func New(
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
 		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		making: make(chan struct{}, 1), tasks: newTurns(),
 	}
 	s.firmware = noFirmware{}
-	for i := range s.tasks {
-		s.tasks[i] = make(chan task, waiting)
-	}
 	things.OnChange(s.thingChanged)
 	return s
 }
@@ -150,7 +152,7 @@ func (s *Service) Load(ctx context.Context) error {
 		}
 		d.rev = r.Rev
 		b := s.bridge(accounts.Name(r.Scope))
-		b.devices[d.Local] = &d
+		b.devices[d.Local], b.stale[d.Local] = &d, true
 		if d.Device != "" {
 			s.behind[d.Device] = place{b.did, d.Local}
 		}
@@ -160,12 +162,13 @@ func (s *Service) Load(ctx context.Context) error {
 		return fmt.Errorf("take up devices behind bridges: %w", err)
 	}
 	err = s.each(ctx, kindPart, func(r records.Record) error {
-		var m said
-		if err := json.Unmarshal(r.Body, &m); err != nil {
+		m, err := unpacked(r.Body)
+		if err != nil {
 			return err
 		}
 		b := s.bridge(accounts.Name(r.Scope))
-		b.said[m.Topic] = kept{sha256.Sum256(m.Payload), r.Rev}
+		b.said[m.Topic] = kept{sha256.Sum256(m.Payload), r.Rev, len(m.Payload)}
+		b.bytes += len(m.Payload)
 		if parts, ok := dialects.Read(m.Topic, m.Payload); ok {
 			b.put(m.Topic, parts)
 		}
@@ -200,17 +203,8 @@ func (s *Service) each(ctx context.Context, kind string, do func(records.Record)
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
-	for _, tasks := range s.tasks {
-		running.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case t := <-tasks:
-					s.note(ctx, t.bridge, t.do(ctx))
-				}
-			}
-		})
+	for range workers {
+		running.Go(func() { s.tasks.run(ctx, func(t task) { s.note(ctx, t.bridge, t.do(ctx)) }) })
 	}
 	running.Go(func() { s.runLeavers(ctx) })
 	for {
@@ -250,21 +244,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *Service) queue(bridge accounts.Name) chan task {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(bridge))
-	return s.tasks[h.Sum32()%workers]
-}
-
 // later has something done about a bridge; not, if too much is to be done already.
 func (s *Service) later(bridge accounts.Name, do func(ctx context.Context) error) bool {
-	select {
-	case s.queue(bridge) <- task{bridge, do}:
-		return true
-	default:
+	ok, _ := s.tasks.put(task{bridge: bridge, do: do})
+	if !ok {
 		s.log.Warn("too much is to be done about a bridge", "device", bridge)
-		return false
 	}
+	return ok
 }
 
 // Arrived is that a bridge, or what looks after a home, has connected.
@@ -293,10 +279,9 @@ func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic strin
 		}
 		return
 	}
-	select {
-	case s.queue(did) <- task{did, func(ctx context.Context) error { return s.heard(ctx, did, home, topic, payload) }}:
-	case <-ctx.Done():
-	}
+	_ = s.tasks.wait(ctx, task{did, len(payload), func(ctx context.Context) error { // else it has gone
+		return s.heard(ctx, did, home, topic, payload)
+	}})
 }
 
 // thingChanged is what the change of a thing means for bridges, and for what looks after homes.
@@ -375,14 +360,12 @@ func (s *Service) runLeavers(ctx context.Context) {
 // cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more.
 func (s *Service) cut(ctx context.Context, did accounts.Name) error {
 	done := make(chan error, 1)
-	t := task{did, func(ctx context.Context) error {
+	err := s.tasks.wait(ctx, task{bridge: did, do: func(ctx context.Context) error {
 		done <- s.forget(ctx, did)
 		return nil
-	}}
-	select {
-	case s.queue(did) <- t:
-	case <-ctx.Done():
-		return ctx.Err()
+	}})
+	if err != nil {
+		return err
 	}
 	select {
 	case err := <-done:

@@ -2,6 +2,7 @@ package hooks_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -302,6 +303,51 @@ func TestHomeAssistantIsToldOfFirmwareThatWaits(t *testing.T) {
 	latest("{{ '1.1' }}")
 	lamp.tells("$aws/things/desk/jobs/"+job.ID+"/update", `{"status":"SUCCEEDED"}`, false)
 	latest("{{ value_json.reported.firmware }}")
+}
+
+// Whatever topics a bridge describes, what is published on them stays in its home, and what it hears on them is its own.
+func TestADescriptionDoesNotReachOutOfItsHome(t *testing.T) {
+	h := startHouses(t)
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "bob")
+	h.device("desk", "lamp", "alice")
+	one, other := h.connect("z1", wire.V5), h.connect("z2", wire.V5)
+	one.subscribe(wire.Filter{Topic: "#", Options: 1 | 1<<2}) // no local
+	other.subscribe(wire.Filter{Topic: "#", Options: 1})
+	desk := h.connect("desk", wire.V5)
+	desk.subscribe(wire.Filter{Topic: "dev/me/want", Options: 1})
+	topics := []string{
+		"dev/desk/set", "$home/" + h.home["bob"] + "/x", "$home/" + h.home["alice"] + "/x", "im/c/" + h.home["alice"] + "/send", "$delayed/1/x",
+		"$share/g/x", "$SYS/x", "owntracks/alice/x", "x/+", `x\u0000`, "", "../../" + h.home["bob"] + "/x", "last",
+	}
+	for i, topic := range topics {
+		one.tells(fmt.Sprintf("homeassistant/switch/s%d/config", i), fmt.Sprintf(`{"name":"%d","stat_t":"%s","cmd_t":"%s"}`, i, topic, topic), false)
+	}
+	all := h.behind("alice", "z1", count(len(topics)))
+	app := connect(t, h.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	slices.SortFunc(all, func(a, b devices.Thing) int {
+		return strings.Compare(fmt.Sprintf("%2s", a.Title), fmt.Sprintf("%2s", b.Title))
+	})
+	for _, x := range all {
+		app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + string(x.ID) + "/set", Payload: []byte(`{"power":"on"}`)})
+	}
+	var heard []string
+	for heard == nil || heard[len(heard)-1] != "last" {
+		p := one.read(wire.PUBLISH)
+		one.send(wire.Packet{Type: wire.PUBACK, ID: p.ID})
+		heard = append(heard, p.Topic)
+	}
+	if want := []string{"../../" + h.home["bob"] + "/x", "last"}; !slices.Equal(heard, want) {
+		t.Errorf("published %q, want %q", heard, want)
+	}
+	other.send(wire.Packet{Type: wire.PUBLISH, Topic: "end", Payload: []byte("x")})
+	if p := other.read(wire.PUBLISH); p.Topic != "end" {
+		t.Errorf("the other home was told %s %s", p.Topic, p.Payload)
+	}
+	app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/desk/set", Payload: []byte(`{"power":"end"}`)})
+	if p := desk.read(wire.PUBLISH); !strings.Contains(string(p.Payload), `{"state":{"power":"end"}`) {
+		t.Errorf("the lamp was told %s", p.Payload)
+	}
 }
 
 // What a bridge says of lamps that have colors, in templates, of buttons, and of firmware.

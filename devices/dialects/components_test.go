@@ -1,10 +1,13 @@
 package dialects
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/magpie-im/magpie/devices/dialects/jinja"
 )
 
 // componentsSaid is what devices say of components of Home Assistant's discovery, in words as they are seen in practice.
@@ -223,6 +226,22 @@ func TestAPartIsBounded(t *testing.T) {
 	parts, ok := Read("homeassistant/device/x/config", []byte(`{"cmps":{`+strings.Join(cmps, ",")+`}}`))
 	if !ok || len(parts) != 1 || len(parts[0].Points) > maxPoints {
 		t.Errorf("%d parts, %t", len(parts), ok)
+	}
+}
+
+func TestTemplatesOfOneMessageAreBoundedTogether(t *testing.T) {
+	heavy, err := jinja.Parse("{{ value | lower | upper | lower }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, x, n := NewPayload(bytes.Repeat([]byte("a"), 30<<10)), Point{Template: heavy, Kind: KindText}, 0
+	for ; n < 1000; n++ {
+		if _, ok := x.From(p); !ok {
+			break
+		}
+	}
+	if n == 0 || n == 1000 {
+		t.Errorf("%d times", n)
 	}
 }
 

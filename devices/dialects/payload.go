@@ -13,10 +13,14 @@ type Payload struct {
 	json any // nil: not read yet
 	bad  bool
 	vars map[string]any // for templates
+	work int            // what is left for them
 }
 
+// maxRendering is how much templates may do with one message, in steps of jinja: however many devices it is about.
+const maxRendering = 8 << 20
+
 // NewPayload gives the payload of a message, which must not change meanwhile.
-func NewPayload(raw []byte) *Payload { return &Payload{raw: raw} }
+func NewPayload(raw []byte) *Payload { return &Payload{raw: raw, work: maxRendering} }
 
 // decoded gives the JSON of the payload.
 func (p *Payload) decoded() (any, bool) {
@@ -48,7 +52,7 @@ func (p *Payload) at(t *jinja.Template, path []string) (any, bool) {
 			p.vars["value_json"] = v
 		}
 	}
-	v, err := t.Value(p.vars)
+	v, err := t.ValueWithin(p.vars, &p.work)
 	if err != nil {
 		return nil, false
 	}

@@ -42,7 +42,9 @@ func (w *writer) colors(e entity) {
 // oneColor adds what is reported as color: an object with the letters of a mode, or #rrggbb.
 func (w *writer) oneColor(e entity) {
 	if text, is := w.reported["color"].(string); is && isHex(text) && e["rgb_state_topic"] == nil && w.takes("color") {
-		part := func(from int) string { return fmt.Sprintf("{{ %s[%d:%d] | int(0, 16) }}", value("color"), from, from+2) }
+		part := func(from int) string {
+			return fmt.Sprintf("{{ %s[%d:%d] | int(0, 16) }}", value("color"), from, from+2)
+		}
 		w.settable(e, "rgb", part(1)+","+part(3)+","+part(5), `{"color": "#{{ '%02x%02x%02x' | format(red, green, blue) }}"}`)
 	}
 	object, _ := w.reported["color"].(map[string]any)
