@@ -119,6 +119,8 @@ func (d *domain) deliver(store Store, log *slog.Logger) {
 	things.SetPlaces(d.phones)
 	d.bridges = bridges.New(d.things, d.devices, d.accounts, store.Records(), hooks.NewMounts(d.sessions), things, log)
 	d.devices.SetRouter(d.bridges)
+	d.jobs.SetTeller(d.bridges)
+	d.bridges.SetFirmware(d.jobs)
 }
 
 // end says who cleans up after a home, and after an account.

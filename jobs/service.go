@@ -152,7 +152,7 @@ type mute struct{}
 
 func (mute) Tell([]accounts.Name, devices.Topic, []byte) {}
 
-// SetTeller says who takes to devices what the service says. It is called once, before Load.
+// SetTeller says who takes to devices what the service says. It is called before Load; the last one counts.
 func (s *Service) SetTeller(t Teller) { s.teller = t }
 
 // Collectors gives the metrics of s, to be registered once.

@@ -74,7 +74,14 @@ func (t *Template) String() string { return t.source }
 // map[string]any. A template that is one expression gives its value, as JSON with int64 and float64 for numbers; any other the
 // text that it makes, without white space around it. ErrValue, ErrNone.
 func (t *Template) Value(vars map[string]any) (any, error) {
-	r := &run{vars: vars, left: maxWork}
+	work := maxWork
+	return t.ValueWithin(vars, &work)
+}
+
+// ValueWithin is Value as part of more that is done, which work bounds: steps are taken off it. Without any left, it is ErrValue.
+func (t *Template) ValueWithin(vars map[string]any, work *int) (any, error) {
+	r := &run{vars: vars, left: min(maxWork, *work)}
+	defer func(had int) { *work -= had - r.left }(r.left)
 	if t.only != nil {
 		v, err := r.eval(t.only)
 		if err != nil {
