@@ -156,6 +156,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
 	scribe.Listen(automation)
 	voice.OnTold(automation.Told)
+	homes.SetZones(automation)
 	homes.OnEnd(func(ctx context.Context, home string) error {
 		return errors.Join(automation.Ended(ctx, home), places.HomeEnded(ctx, home))
 	})
@@ -268,7 +269,7 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 func (n *Node) Run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		n.homes.Load, n.sessions.Load, n.chat.Load, n.devices.Load, n.voice.Load, n.shelf.Load, n.jobs.Load, n.automations.Load,
-		n.bridges.Load, n.places.Load, n.trips.Load,
+		n.homes.LoadZones, n.bridges.Load, n.places.Load, n.trips.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return errors.Join(err, n.stop())

@@ -33,6 +33,8 @@ type Homes struct {
 	log    *slog.Logger
 	ended  func(ctx context.Context, home string) error // nil: nobody wants to know
 
+	zones Zones // nil: they are kept here
+
 	writing chan struct{} // has something in it while what is kept is being changed
 
 	mu      sync.Mutex // guards what follows
