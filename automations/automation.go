@@ -306,6 +306,23 @@ func (s *Service) forget(ctx context.Context, k key, a *automation) error {
 	return nil
 }
 
+// Homes gives the homes of which something is kept.
+func (s *Service) Homes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]bool{}
+	for home := range s.byHome {
+		all[home] = true
+	}
+	for k := range s.scenes {
+		all[k.home] = true
+	}
+	for home := range s.places {
+		all[home] = true
+	}
+	return slices.Collect(maps.Keys(all))
+}
+
 // Ended forgets everything of a home that there is no longer.
 func (s *Service) Ended(ctx context.Context, home string) error {
 	s.mu.Lock()

@@ -177,7 +177,7 @@ func (h *house) open() {
 	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), spaces.NewScribe(h.chat)
 	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
 	h.scribe.Listen(h.Service)
-	h.homes.OnEnd(h.Ended)
+	h.homes.OnEnd(h.Ended, h.Homes)
 	h.homes.SetZones(h.Service)
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.must(h.work.Load(ctx))

@@ -159,7 +159,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	homes.SetZones(automation)
 	homes.OnEnd(func(ctx context.Context, home string) error {
 		return errors.Join(automation.Ended(ctx, home), places.HomeEnded(ctx, home))
-	})
+	}, automation.Homes)
 	spaces.Arrivals(places, automation)
 	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
 	table := api.New(api.Rooms{

@@ -59,6 +59,7 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 		heard: newJobs[string](), moved: newJobs[accounts.Name](),
 		ears: map[string]*ear{}, answers: map[accounts.Name][]*answer{},
 	}
+	homes.OnEnd(v.forgetEar, v.keptEars)
 	fleet.SetJournal(v)
 	fleet.Watch(v)
 	v.chat.SetListener(v)
@@ -109,8 +110,9 @@ func (v *Voice) Run(ctx context.Context) error {
 	return nil
 }
 
-// catchUp finishes what was not finished of what has happened to things, and what is to be forgotten of them.
+// catchUp finishes what was not finished of what has happened to things, and what is to be forgotten of them, and of homes.
 func (v *Voice) catchUp(ctx context.Context) {
+	v.homes.Sweep(ctx)
 	for t, err := range v.things.Every(ctx) {
 		if err == nil && !t.Gone && (len(t.Grants) > 0 || t.Home != "") {
 			v.fleet.WatchGrants(t.ID)
