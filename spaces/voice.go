@@ -30,7 +30,7 @@ type Voice struct {
 	chat   *chat.Service
 	things *devices.Things
 	fleet  *devices.Service
-	kept   records.Store
+	kept   *diary
 	now    func() time.Time
 	log    *slog.Logger
 	told   func(did accounts.Name, mid string) // nil: nobody wants to know
@@ -55,7 +55,7 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 		panic(err) // of a size that is none
 	}
 	v := &Voice{
-		homes: homes, chat: homes.chat, things: homes.things, fleet: fleet, kept: kept, now: now, log: log, noted: noted,
+		homes: homes, chat: homes.chat, things: homes.things, fleet: fleet, kept: newDiary(kept), now: now, log: log, noted: noted,
 		heard: newJobs[string](), moved: newJobs[accounts.Name](),
 		ears: map[string]*ear{}, answers: map[accounts.Name][]*answer{},
 	}
@@ -93,7 +93,7 @@ func (v *Voice) Load(ctx context.Context) error {
 const (
 	// voiceWorkers is how many homes are listened to, and how many things are looked at, at once.
 	voiceWorkers = 4
-	// voiceTick is how often it is looked whether something's time has come.
+	// voiceTick is how often it is looked whether something's time has come. The store is asked only if it has.
 	voiceTick = time.Second
 )
 
@@ -152,15 +152,12 @@ func (v *Voice) ring(ctx context.Context) {
 	for kind, do := range map[string]func(context.Context, records.Record) error{
 		keptNoted: v.summarise, keptAlarm: v.escalate, keptAnswer: v.overdue,
 	} {
-		due, err := v.kept.DueBy(ctx, kind, v.now().UnixMilli(), pageOfRecords)
+		due, err := v.kept.due(ctx, kind, v.now().UnixMilli())
 		for _, r := range due {
-			if err == nil {
-				err = do(ctx, r)
-			}
-			if err != nil && ctx.Err() == nil {
+			if err := do(ctx, r); err != nil && ctx.Err() == nil {
 				v.log.Warn("not done in time, and will be", "what", kind, "scope", r.Scope, "err", err)
+				v.kept.note(kind, r.Due)
 			}
-			err = nil
 		}
 		if err != nil && ctx.Err() == nil {
 			v.log.Warn("not known what is due", "what", kind, "err", err)
