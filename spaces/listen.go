@@ -80,7 +80,7 @@ func (v *Voice) keptEars() []string {
 }
 
 // Wrote is that of chat.Listener.
-func (v *Voice) Wrote(c chat.Conversation) {
+func (v *Voice) Wrote(c chat.Conversation, _ *chat.Message) {
 	v.mu.Lock()
 	known := v.ears[string(c)] != nil
 	v.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 )
 
 // Voice joins the conversation of a home with its things: what happens to them is said there, and what people say to them there
-// they are told. It is the devices.Journal, a devices.Watcher and the chat.Listener of an installation.
+// they are told. It is the devices.Journal, a devices.Watcher and a chat.Listener of an installation.
 //
 // Whatever it writes into a conversation has a mid that is made of what it is about, so that it is there once, however often it
 // is written; and what is not written yet is known from records after a crash.
@@ -62,7 +62,7 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 	homes.OnEnd(v.forgetEar, v.keptEars)
 	fleet.SetJournal(v)
 	fleet.Watch(v)
-	v.chat.SetListener(v)
+	v.chat.Listen(v)
 	return v
 }
 

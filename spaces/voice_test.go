@@ -308,6 +308,26 @@ func TestALineTellsAThingSomething(t *testing.T) {
 	})
 }
 
+func TestATextWithMarksTellsAThingSomethingToo(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.run()
+	for _, content := range []string{
+		`{"k":"md","body":{"text":"@lamp on"}}`, `{"k":"x.note","body":{"text":"@lamp off"},"fallback":"@lamp off"}`,
+	} {
+		parsed, err := chat.ParseContent([]byte(content), "application/json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, commit, err := w.chat.Send(t.Context(), "bob", chat.Target{Conversation: c}, parsed, nil)
+		w.done(commit, err)
+	}
+	w.write("bob", c, "@lamp set level 3")
+	want := []string{`{"power":"on"}: wanted`, `{"level":3}: wanted`}
+	w.eventually("what has a text is done", func() bool { return slices.Equal(w.lines("bob", c), want) })
+}
+
 func TestWhoWantsToKnowIsToldWhatALineTellsAThing(t *testing.T) {
 	w := newTown(t)
 	c := w.home()
