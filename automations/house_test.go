@@ -177,10 +177,13 @@ func (h *house) open() {
 	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), spaces.NewScribe(h.chat)
 	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
 	h.scribe.Listen(h.Service)
-	h.homes.OnEnd(h.Ended)
+	h.homes.OnEnd(h.Ended, h.Homes)
+	h.homes.SetZones(h.Service)
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.must(h.work.Load(ctx))
+	h.must(h.homes.Load(ctx))
 	h.must(h.Load(ctx))
+	h.must(h.homes.LoadZones(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { _ = h.work.Run(ctx) })
 	running.Go(func() { _ = h.Run(ctx) })
@@ -295,6 +298,13 @@ func (h *house) furnish() {
 		_, err = h.things.Add(ctx, devices.Added{ID: accounts.Name(did), Owner: "alice", ThingPatch: devices.ThingPatch{Home: &home}})
 		h.must(err)
 	}
+}
+
+// at says where the home is.
+func (h *house) at(lat, lon float64) {
+	h.t.Helper()
+	_, err := h.SetPlace(h.t.Context(), "alice", h.home, automations.PlacePatch{Lat: lat, Lon: lon, Known: true})
+	h.must(err)
 }
 
 func (h *house) role(who accounts.Name, role chat.Role) {

@@ -168,8 +168,9 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	if known {
 		return
 	}
-	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1}
-	if _, err := s.member(ctx, a.owner(s), a.key.home); err != nil {
+	owner := a.owner(s)
+	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1, By: owner}
+	if _, err := s.member(ctx, owner, a.key.home); err != nil {
 		t.Result, t.Why = word(err), "who it belongs to is no member of the home"
 		if errors.Is(err, ErrNoHome) {
 			t.Result = "no_right"
@@ -179,7 +180,7 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	}
 	if a.plan.condition != nil {
 		if ok, why := s.decide(ctx, a, a.plan.condition, f.about); !ok {
-			t.Result, t.Why = resultCondition, why
+			t.Result, t.Why, t.Looked = resultCondition, why, a.plan.condition.devices
 			s.note(a, t)
 			return
 		}
@@ -395,7 +396,7 @@ func (s *Service) branch(ctx context.Context, r *run, st *step) {
 	if ctx.Err() != nil {
 		return
 	}
-	note := TraceStep{Step: st.name, Do: st.Do, Result: "true"}
+	note := TraceStep{Step: st.name, Do: st.Do, Result: "true", Looked: st.condition.devices}
 	next := r.state.At + 1
 	if !ok {
 		note.Result, note.Why, next = "false", why, st.next
@@ -447,7 +448,7 @@ func (s *Service) finish(ctx context.Context, r *run, result, why string) {
 	s.clock.drop(alarm{key: r.a.key, run: r.id})
 	t := Trace{
 		Run: r.id, TS: r.state.Started, Ended: s.now().UnixMilli(), Trigger: r.state.About, Depth: r.state.Depth,
-		Result: result, Why: why, Steps: r.state.Steps,
+		Result: result, Why: why, Steps: r.state.Steps, By: r.a.owner(s),
 	}
 	err := s.keepTrace(ctx, r.a, t)
 	if err == nil {

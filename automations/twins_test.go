@@ -64,7 +64,7 @@ func (h *house) dusk(in time.Duration) {
 	definition := `{'triggers':[{'on':'sun','sun':'set','offset':%d}],'actions':[{'do':'desired','did':'lamp','desired':{'sun':1}}]}`
 	var wait time.Duration
 	for _, lon := range []float64{0, 180} { // at one of them it sets within twelve hours
-		h.must(h.SetPlace(h.t.Context(), "alice", h.home, automations.Place{Lon: lon, Known: true}))
+		h.at(0, lon)
 		h.put("alice", "sun", fmt.Sprintf(definition, 0))
 		a, err := h.Get(h.t.Context(), "alice", h.home, "sun")
 		h.must(err)

@@ -98,6 +98,7 @@ func (d *domain) home(cfg Config, store Store, log *slog.Logger) {
 		cfg.automations(), store.Records(), d.devices, d.things, d.homes, scribe, time.Now, log)
 	scribe.Listen(d.automations)
 	d.voice.OnTold(d.automations.Told)
+	d.homes.SetZones(d.automations)
 }
 
 // outside makes what is known of where people and things are, and their trips.
@@ -127,7 +128,7 @@ func (d *domain) deliver(store Store, log *slog.Logger) {
 func (d *domain) end() {
 	d.homes.OnEnd(func(ctx context.Context, home string) error {
 		return errors.Join(d.automations.Ended(ctx, home), d.places.HomeEnded(ctx, home))
-	})
+	}, d.automations.Homes)
 	d.accounts.SetLeavers(d.sessions, d.chat, spaces.NewHeirs(d.homes, d.accounts), d.jobs, d.trips, d.places)
 }
 
@@ -143,7 +144,7 @@ func (d *domain) table() *api.Table {
 func (d *domain) load(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.voice.Load, d.shelf.Load, d.jobs.Load, d.automations.Load,
-		d.bridges.Load, d.places.Load, d.trips.Load,
+		d.homes.LoadZones, d.bridges.Load, d.places.Load, d.trips.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return err

@@ -155,6 +155,8 @@ type Journal interface {
 	// Note notes an event, and how its alarm stands then, if it means one. What is no news is to be known of, and not to be told.
 	// It is called in the order of events, and again if it fails, or if the process ends before it returns.
 	Note(ctx context.Context, t Thing, e Event, a Alarm, news bool) error
+	// Forget forgets what it keeps of a thing that is somebody else's, as it was made, or gone. It may be called again.
+	Forget(ctx context.Context, did accounts.Name) error
 }
 
 // SetJournal says where things in homes have written down what happens to them. It is called once, before Load.

@@ -292,7 +292,7 @@ func (v *Voice) wanted(ctx context.Context, a *answer, said *answerJSON) error {
 		said.State = saidReported
 	case !has(s.Desired.State, want):
 		said.State = saidReplaced
-	case v.now().Sub(time.UnixMilli(a.TS)) > answerLife:
+	case v.now().Sub(time.UnixMilli(a.TS)) >= answerLife:
 		said.State = saidSilent
 	default:
 		said.State = saidWanted

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -63,8 +65,22 @@ func (v *Voice) Expect(ctx context.Context, c chat.Conversation) error {
 	return nil
 }
 
+// forgetEar forgets how far a home was listened to that has ended.
+func (v *Voice) forgetEar(ctx context.Context, home string) error {
+	v.mu.Lock()
+	delete(v.ears, home)
+	v.mu.Unlock()
+	return v.kept.RemoveScope(ctx, keptEar, home)
+}
+
+func (v *Voice) keptEars() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(maps.Keys(v.ears))
+}
+
 // Wrote is that of chat.Listener.
-func (v *Voice) Wrote(c chat.Conversation) {
+func (v *Voice) Wrote(c chat.Conversation, _ *chat.Message) {
 	v.mu.Lock()
 	known := v.ears[string(c)] != nil
 	v.mu.Unlock()
@@ -78,6 +94,9 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 	v.mu.Lock()
 	e := v.ears[home]
 	v.mu.Unlock()
+	if e == nil { // it has ended
+		return nil
+	}
 	for {
 		lines, head, err := v.chat.Lines(ctx, chat.Conversation(home), e.seq, pageOfLines)
 		if err != nil {

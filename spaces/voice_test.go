@@ -308,6 +308,26 @@ func TestALineTellsAThingSomething(t *testing.T) {
 	})
 }
 
+func TestATextWithMarksTellsAThingSomethingToo(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.run()
+	for _, content := range []string{
+		`{"k":"md","body":{"text":"@lamp on"}}`, `{"k":"x.note","body":{"text":"@lamp off"},"fallback":"@lamp off"}`,
+	} {
+		parsed, err := chat.ParseContent([]byte(content), "application/json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, commit, err := w.chat.Send(t.Context(), "bob", chat.Target{Conversation: c}, parsed, nil)
+		w.done(commit, err)
+	}
+	w.write("bob", c, "@lamp set level 3")
+	want := []string{`{"power":"on"}: wanted`, `{"level":3}: wanted`}
+	w.eventually("what has a text is done", func() bool { return slices.Equal(w.lines("bob", c), want) })
+}
+
 func TestWhoWantsToKnowIsToldWhatALineTellsAThing(t *testing.T) {
 	w := newTown(t)
 	c := w.home()
@@ -361,6 +381,92 @@ func TestALineIsCarriedOutOnceThoughTheServerCrashes(t *testing.T) {
 		got := w.lines("bob", c)
 		return len(got) == 3 && got[2] == `{"power":"off"}: expired`
 	})
+}
+
+// left are the records of a kind, as "scope/id".
+func (w *town) left(kind string) (all []string) {
+	w.t.Helper()
+	page, err := w.kept.All(w.t.Context(), kind, records.Key{}, 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range page {
+		all = append(all, r.Scope+"/"+r.ID)
+	}
+	return all
+}
+
+func TestNothingIsLeftOfAHomeThatHasEnded(t *testing.T) {
+	for what, crash := range map[string]bool{"at once": false, "after a crash": true} {
+		t.Run(what, func(t *testing.T) {
+			w := newTown(t)
+			c, other := w.home(), w.home()
+			w.add("lamp", "alice", c)
+			calls := []devices.HomeCall{{Who: "bob", After: 60}}
+			kinds := []string{"home.rules", "home.grant", "home.ear"}
+			for _, home := range []chat.Conversation{c, other} {
+				g := devices.HomeGrant{Grant: devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}}
+				if _, err := w.homes.Grant(t.Context(), "alice", string(home), g); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.homes.SetRules(t.Context(), "alice", string(home), devices.HomeRulesPatch{Escalate: &calls}); err != nil {
+					t.Fatal(err)
+				}
+				w.write("bob", home, "@nobody on")
+			}
+			var before []records.Record
+			for _, kind := range kinds {
+				if got := w.left(kind); len(got) != 2 {
+					t.Fatalf("%s: %v, want two", kind, got)
+				}
+				page, err := w.kept.Records(t.Context(), kind, string(c), "", 10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before = append(before, page...)
+			}
+			w.done(w.chat.DissolveRoom(t.Context(), "alice", c, nil))
+			if crash { // before it was forgotten
+				if err := w.kept.PutAll(t.Context(), before); err != nil {
+					t.Fatal(err)
+				}
+				w.open()
+				w.run()
+			}
+			for _, kind := range kinds {
+				w.eventually(kind+" is left of the other one alone", func() bool {
+					got := w.left(kind)
+					return len(got) == 1 && strings.HasPrefix(got[0], string(other)+"/")
+				})
+			}
+			if got, err := w.homes.GrantsFor(t.Context(), "carol", string(c)); err == nil && len(got) > 0 {
+				t.Errorf("granted %+v", got)
+			}
+		})
+	}
+}
+
+func TestNothingIsLeftOfADeviceThatWasRemoved(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	calls := []devices.HomeCall{{Who: "bob", After: 60}}
+	if _, err := w.homes.SetRules(t.Context(), "alice", string(c), devices.HomeRulesPatch{Escalate: &calls}); err != nil {
+		t.Fatal(err)
+	}
+	w.run()
+	for _, did := range []accounts.Name{"lamp", "shed"} {
+		w.add(did, "alice", c)
+		w.happen(did, `{"type":"hot","state":"active"}`)
+	}
+	if got := len(w.left("home.noted")) + len(w.left("home.alarm")); got != 4 {
+		t.Fatalf("%d records, want two of each device", got)
+	}
+	if _, err := w.things.Remove(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]string{"home.noted": "shed/it", "home.alarm": "shed/hot"} {
+		w.eventually(kind+" is left of the other one alone", func() bool { return slices.Equal(w.left(kind), []string{want}) })
+	}
 }
 
 // ending is a store that keeps so many answers, and nothing after that: the process has ended.
