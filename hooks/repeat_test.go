@@ -52,3 +52,72 @@ func TestDupIsWhatADeviceMayHaveSeen(t *testing.T) {
 		t.Errorf("it was told %v", seen)
 	}
 }
+
+// once publishes with QoS 2 under an id, and reads the PUBREC.
+func (c *client) once(id uint16, topic, payload string, dup bool) {
+	c.t.Helper()
+	c.send(wire.Packet{Type: wire.PUBLISH, ID: id, QoS: 2, Dup: dup, Topic: topic, Payload: []byte(payload)})
+	if p := c.read(wire.PUBREC); p.ID != id || p.Reason >= 0x80 {
+		c.t.Errorf("PUBREC %+v", p)
+	}
+}
+
+// release ends that.
+func (c *client) release(id uint16) {
+	c.t.Helper()
+	c.send(wire.Packet{Type: wire.PUBREL, ID: id})
+	if p := c.read(wire.PUBCOMP); p.ID != id {
+		c.t.Errorf("PUBCOMP %+v", p)
+	}
+}
+
+func TestWhatADeviceSaysWithQoS2IsOnceOverARestart(t *testing.T) {
+	for _, version := range []byte{wire.V311, wire.V5} {
+		n := startDevices(t)
+		var lamp, app *client
+		open := func() {
+			c := wire.Connect{User: "dev:lamp", Password: n.secret, ClientID: "l"}
+			lamp = connect(t, n.Node, version, c, keep(version)...)
+			app = connect(t, n.Node, version, wire.Connect{User: "alice", ClientID: "a"}, keep(version)...)
+		}
+		counts := func(events, commands int, epoch uint64) {
+			t.Helper()
+			e, err := n.Devices().Events(t.Context(), "alice", "lamp", 0, 100)
+			c, failed := n.Devices().Commands(t.Context(), "alice", "lamp", 0, 100)
+			thing, unknown := n.Things().Known(t.Context(), "lamp")
+			if err != nil || failed != nil || unknown != nil || len(e) != events || len(c) != commands || thing.Epoch != epoch {
+				t.Errorf("%d events, %d commands, epoch %d, %v %v %v; want %d, %d, %d",
+					len(e), len(c), thing.Epoch, err, failed, unknown, events, commands, epoch)
+			}
+		}
+		open()
+		lamp.once(1, "dev/me/reset", `{}`, false)
+		lamp.once(2, "dev/me/event", `{"type":"door"}`, false)
+		app.once(1, "dev/lamp/call", `{"name":"on","ttl":600}`, false)
+		counts(1, 1, 1)
+		n.Restart()
+		open()
+		lamp.once(1, "dev/me/reset", `{}`, true) // its PUBREC did not come, as far as we know
+		lamp.once(2, "dev/me/event", `{"type":"door"}`, true)
+		app.once(1, "dev/lamp/call", `{"name":"on","ttl":600}`, true)
+		counts(1, 1, 1)
+		n.Restart()
+		open()
+		for _, id := range []uint16{1, 2} {
+			lamp.release(id)
+		}
+		app.release(1)
+		// The same once more is something else, also if it was lost on its way the first time.
+		app.once(1, "dev/lamp/call", `{"name":"on","ttl":600}`, true)
+		lamp.once(2, "dev/me/event", `{"type":"door"}`, true)
+		counts(2, 2, 1)
+		lamp.release(2)
+		lamp.once(2, "dev/me/event", `{"type":"door"}`, false)
+		lamp.once(1, "dev/me/reset", `{}`, true)
+		counts(0, 0, 2)
+		n.Restart()
+		open()
+		lamp.once(2, "dev/me/event", `{"type":"window"}`, true) // another one
+		counts(1, 0, 2)
+	}
+}
