@@ -497,6 +497,9 @@ func (s *Service) command(ctx context.Context, at place, p devices.Post) error {
 		}
 		m := Message{Topic: x.Command, Payload: text, Expires: p.Expires}
 		heard, err := s.mounts.Publish(ctx, home, m)
+		if err != nil { // it may have been heard
+			p.Written()
+		}
 		if err != nil || !heard { // it is given again, as long as it may be
 			p.Lost()
 			return err

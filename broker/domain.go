@@ -42,6 +42,7 @@ type domain struct {
 	telemeter *devices.Telemeter
 	claims    *devices.Claims
 	factory   *devices.Factory
+	receipts  *devices.Receipts
 	bridges   *bridges.Service
 
 	homes       *spaces.Homes
@@ -84,6 +85,7 @@ func (d *domain) fleet(cfg Config, store Store, log *slog.Logger) {
 	d.devices.SetTelemeter(d.telemeter)
 	d.claims = devices.NewClaims(d.things, d.accounts, store.Records(), time.Now)
 	d.factory = devices.NewFactory(d.things, d.devices, d.accounts, store.Records(), time.Now)
+	d.receipts = devices.NewReceipts(store.Records(), time.Now, log)
 }
 
 // home makes what joins people with things: homes, what is said and done in them, jobs.
@@ -143,8 +145,8 @@ func (d *domain) table() *api.Table {
 // load reads what has to be in memory before anybody comes, in this order.
 func (d *domain) load(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
-		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.voice.Load, d.shelf.Load, d.jobs.Load, d.automations.Load,
-		d.homes.LoadZones, d.bridges.Load, d.places.Load, d.trips.Load,
+		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.receipts.Load, d.voice.Load, d.shelf.Load, d.jobs.Load,
+		d.automations.Load, d.homes.LoadZones, d.bridges.Load, d.places.Load, d.trips.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return err
@@ -157,7 +159,7 @@ func (d *domain) load(ctx context.Context) error {
 func (d *domain) services() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"accounts": d.accounts.Run, "chat": d.chat.Run, "sessions": d.sessions.Run,
-		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "bridges": d.bridges.Run,
+		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "receipts": d.receipts.Run, "bridges": d.bridges.Run,
 		"jobs": d.jobs.Run, "files": d.shelf.Run, "automations": d.automations.Run, "voice": d.voice.Run,
 		"places": d.places.Run, "trips": d.trips.Run,
 	}

@@ -194,6 +194,10 @@ func (r *round) post(ctx context.Context) error {
 		if err != nil {
 			continue // its time ended while the others were seen to
 		}
+		if !again {
+			r.flights.keep(c.Device, c.ID)
+		}
+		again = r.flights.seen(c.Device, c.ID)
 		if err := r.put(ctx, i, next); err != nil { // it is known to be sent before it can be
 			return err
 		}
@@ -224,6 +228,7 @@ func (s *Service) write(c Command, bridge accounts.Name, again bool) error {
 	err := s.router.Post(Post{
 		Device: c.Device, Bridge: bridge, Path: "cmd/" + c.ID, Payload: c.document(again), Command: c, Again: again,
 		Expires: time.UnixMilli(c.Expires),
+		Written: func() { s.flights.written(c.Device, c.ID) },
 		Acked:   func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
 	})
 	what := "first"

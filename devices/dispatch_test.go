@@ -386,3 +386,43 @@ func TestWhatWaitsWhileADeviceIsResetDoesNotReachIt(t *testing.T) {
 		b.wantStates(t, second, "queued", "canceled gone")
 	})
 }
+
+// What a device cannot have seen is no repetition, however often it was on its way.
+func TestWhatWasNeverWrittenIsSentForTheFirstTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer func() { b.stop() }()
+		b.ear.connect(b.Service, "lamp", true)
+		b.ear.fill(true)
+		c := b.call(t, Call{Name: "on", TTL: time.Hour})
+		synctest.Wait()
+		b.wantStates(t, c, "queued", "sent")
+		b.ear.fill(false)
+		b.ear.narrow = true // taken, and not written before the connection ends
+		time.Sleep(retry)
+		synctest.Wait()
+		goes := func(when string, again bool) {
+			t.Helper()
+			posts := b.ear.took()
+			if len(posts) != 1 || posts[0].Again != again || strings.Contains(string(posts[0].Payload), `"dup":true`) != again {
+				t.Errorf("%s: posted %+v; want one, again %v", when, posts, again)
+			}
+			b.ear.connect(b.Service, "lamp", false)
+			synctest.Wait()
+			b.ear.connect(b.Service, "lamp", true)
+			synctest.Wait()
+		}
+		goes("after it was refused", false)
+		b.ear.narrow = false
+		b.ear.connect(b.Service, "lamp", false)
+		b.ear.connect(b.Service, "lamp", true)
+		synctest.Wait()
+		goes("after it was not written", false)
+		goes("after it was written", true)
+		b.stop()
+		b = startBench(t, b.store) // nothing is known of what was written
+		b.ear.connect(b.Service, "lamp", true)
+		synctest.Wait()
+		goes("after a restart", true)
+	})
+}

@@ -27,8 +27,9 @@ type Post struct {
 	Path    string        // of the topic
 	Payload []byte
 	Command Command   // that Payload says
-	Again   bool      // it was written before, as far as anybody knows
+	Again   bool      // it may have been written before
 	Expires time.Time // it is not written from then on
+	Written func()    // it is on its way, and the device may have it; before the others
 	Acked   func()    // the device has acknowledged it
 	Lost    func()    // the device has not, and will not
 }

@@ -101,6 +101,7 @@ type Rooms struct {
 	Things       *devices.Things
 	Claims       *devices.Claims
 	Factory      *devices.Factory
+	Receipts     *devices.Receipts
 	Jobs         *jobs.Service
 	Provisioning *provisioning.Desk
 	Places       *Places // nil: nobody says where he is
@@ -170,7 +171,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 			nil, nil),
 	}
 	for _, plugin := range []mqtt.Hook{
-		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{}, &publishPlugin{g: g}, &fitPlugin{},
+		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{g: g}, &publishPlugin{g: g}, &fitPlugin{},
 	} {
 		if err := g.server.AddHook(plugin, nil); err != nil {
 			return nil, fmt.Errorf("add plug-in %s: %w", plugin.ID(), err)
