@@ -159,9 +159,9 @@ func (d *domain) load(ctx context.Context) error {
 func (d *domain) services() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"accounts": d.accounts.Run, "chat": d.chat.Run, "sessions": d.sessions.Run,
-		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "receipts": d.receipts.Run, "bridges": d.bridges.Run,
-		"jobs": d.jobs.Run, "files": d.shelf.Run, "automations": d.automations.Run, "voice": d.voice.Run,
-		"places": d.places.Run, "trips": d.trips.Run,
+		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "receipts": d.receipts.Run,
+		"bridges": d.bridges.Run, "jobs": d.jobs.Run, "files": d.shelf.Run,
+		"automations": d.automations.Run, "voice": d.voice.Run, "places": d.places.Run, "trips": d.trips.Run,
 	}
 }
 
