@@ -260,9 +260,11 @@ func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Positi
 	return all, nil
 }
 
-// seen gives the kinds of all things that somebody sees, unless they are more than most: that costs about as much as to ask of half
-// as many whether he sees them.
-func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (kinds map[accounts.Name]string, whole bool, err error) {
+// seen gives the kinds of all things that somebody sees, unless they are more than most: that costs about as much as to ask of
+// half as many whether he sees them.
+func (s *Service) seen(
+	ctx context.Context, viewer accounts.Name, most int,
+) (kinds map[accounts.Name]string, whole bool, err error) {
 	kinds = map[accounts.Name]string{}
 	for after := accounts.Name(""); len(kinds) <= most; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)

@@ -108,7 +108,7 @@ func things() []row {
 				"TestATripThatNobodyTakesExpires", "TestWhoMayDoWhatWithATrip")}},
 		{id: "T22", question: "Does a watcher who does not read cost anything?",
 			promise: "One position of each thing waits for him, the newest, and nobody else is held up",
-			shown: []evidence{in("e2e/things", "TestAStalledWatcherIsToldTheNewest"), in("bench", "BenchmarkRiders")}},
+			shown:   []evidence{in("e2e/things", "TestAStalledWatcherIsToldTheNewest"), in("bench", "BenchmarkRiders")}},
 		{id: "T23", question: "How do devices get new firmware?",
 			promise: "In stages, signed, resumable, with an end to what goes wrong",
 			shown: []evidence{in("e2e/things", "TestJobsWithTheSDKOfAWS", "TestFirmwareComesToADevice"), in("jobs",
