@@ -85,9 +85,28 @@ func (s *Service) endShares(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	for _, pair := range doubts {
-		s.PairChanged(ctx, pair[0], pair[1])
+		if isHome(pair[1]) {
+			errs = append(errs, s.moveOut(ctx, pair[0], pair[1]))
+		} else {
+			s.PairChanged(ctx, pair[0], pair[1])
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// moveOut ends a share with a home, if somebody lives there no more.
+func (s *Service) moveOut(ctx context.Context, owner, home accounts.Name) error {
+	lives, err := s.close(ctx, owner, home)
+	if err != nil {
+		s.sharing.mu.Lock()
+		s.sharing.doubts[[2]accounts.Name{owner, home}] = true
+		s.sharing.mu.Unlock()
+		return fmt.Errorf("whether %s lives in %s: %w", owner, home, err)
+	}
+	if lives {
+		return nil
+	}
+	return s.Unshare(ctx, owner, home)
 }
 
 // sharers is how many shares are looked at at once after a start.

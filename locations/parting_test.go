@@ -118,3 +118,17 @@ func TestAShareThatIsOverIsRemoved(t *testing.T) {
 	h.pass(time.Hour)
 	h.until("no share is left", func() bool { return len(h.stored("loc.share")) == 0 })
 }
+
+func TestWhoHasMovedOutSharesNothingWithTheHome(t *testing.T) {
+	h := newTown(t, func(c *locations.Config) { c.Flush = 100 * time.Millisecond })
+	h.share("mary", "h.home", locations.LevelExact, 0)
+	h.share("admin", "h.home", locations.LevelExact, 0)
+	h.meet("mary", false)
+	h.HomeChanged("h.home")
+	h.until("her share is removed", func() bool { return len(h.stored("loc.share")) == 1 })
+	h.meet("mary", true)
+	h.HomeChanged("h.home")
+	if len(h.Given("mary")) > 0 || len(h.Given("admin")) != 1 {
+		t.Errorf("mary shares %+v, admin %+v", h.Given("mary"), h.Given("admin"))
+	}
+}

@@ -59,7 +59,7 @@ type sharing struct {
 	sheets   map[accounts.Name]*sheet                            // what was found out about some
 	building map[accounts.Name]*sheet                            // what is being found out; gone if it is not true any more
 	ends     int64                                               // when a share is to be removed next; never: none is
-	doubts   map[[2]accounts.Name]bool                           // pairs of which it could not be found out what they are
+	doubts   map[[2]accounts.Name]bool                           // pairs of which it is to be found out yet what they are
 }
 
 // never is a time that does not come.
@@ -236,6 +236,7 @@ func (s *Service) HomeChanged(home string) {
 	owners := slices.Collect(maps.Keys(s.sharing.got[accounts.Name(home)]))
 	for _, owner := range owners {
 		s.sharing.forgetLocked(owner)
+		s.sharing.doubts[[2]accounts.Name{owner, accounts.Name(home)}] = true // who has left has lost it for good
 	}
 	s.sharing.mu.Unlock()
 	for _, owner := range owners {

@@ -314,10 +314,11 @@ func (s *Service) put(ctx context.Context, t Trip) (Trip, error) {
 		due = t.Over + keep.Milliseconds()
 	}
 	r := records.Record{Key: records.Key{Kind: kind, ID: t.ID}, Rev: t.Rev, Due: due, Body: body}
-	if err := s.store.Put(ctx, r); err != nil {
+	err = s.store.Put(ctx, r)
+	s.dueAt(due) // also after an error: it may be stored all the same
+	if err != nil {
 		return Trip{}, fmt.Errorf("trip %s: %w", t.ID, err)
 	}
-	s.dueAt(due)
 	return t, nil
 }
 

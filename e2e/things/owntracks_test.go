@@ -165,3 +165,25 @@ func TestATourIsALink(t *testing.T) {
 		t.Errorf("the tours are %v", all)
 	}
 }
+
+// TestAStockClientChoosesHowOftenItIsTold has bob ask for less with a PUBLISH, as any client can.
+func TestAStockClientChoosesHowOftenItIsTold(t *testing.T) {
+	c := clients.Mosquitto3
+	c.Need(t)
+	h := begin(t)
+	h.Call("alice", "loc.share", m{"to": "bob"}, nil)
+	h.send(c, "bob", "app", "im/rpc/loc.follow", m{"who": "alice", "every": 2, "rid": "1"})
+	server.Eventually(t, "bob has a pace", func() bool {
+		var shares struct{ Paces []m }
+		h.Call("bob", "loc.shares", m{}, &shares)
+		return len(shares.Paces) == 1
+	})
+	bob := h.listen(c, "bob", "map", "owntracks/+/+")
+	for i := range 10 {
+		h.send(c, "alice", "phone", "owntracks/alice/phone", located(48.85+float64(i)/1e4, 2.293, int64(60-i)))
+	}
+	_, before, err := bob.wait(server.Deadline, "owntracks/alice/phone", func(d m) bool { return d["lat"] == 48.8509 })
+	if err != nil || len(before) == 0 || len(before) > 5 {
+		t.Errorf("before the newest of ten bob is told %q, %v", before, err)
+	}
+}
