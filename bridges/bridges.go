@@ -83,6 +83,8 @@ type Service struct {
 	wishes  map[place]*wish
 	wishing chan struct{} // the same of wishes
 
+	settling time.Duration // as the constant has it, but in tests
+
 	shows atomic.Bool // something looks after a home, or has
 }
 
@@ -114,7 +116,7 @@ func New(
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
 		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
 		looks: map[accounts.Name]bool{}, looking: make(chan struct{}, 1),
-		wishes: map[place]*wish{}, wishing: make(chan struct{}, 1),
+		wishes: map[place]*wish{}, wishing: make(chan struct{}, 1), settling: settling,
 	}
 	for i := range s.tasks {
 		s.tasks[i] = make(chan task, waiting)
@@ -263,7 +265,9 @@ func (s *Service) later(bridge accounts.Name, do func(ctx context.Context) error
 
 // Arrived is that a bridge, or what looks after a home, has connected.
 func (s *Service) Arrived(did accounts.Name, home string) {
+	now := time.Now()
 	s.later(did, func(ctx context.Context) error {
+		s.bridge(did).arrived = now
 		s.ready(did)
 		stewards, err := s.things.Stewards(ctx, home)
 		if err != nil {
