@@ -10,7 +10,7 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// wish is what somebody wants of a device, until a bridge has heard of it. What follows until belongs to the worker of the bridge.
+// wish is what somebody wants of a device, until a bridge has heard of it. What follows until belongs to the bridge's worker.
 type wish struct {
 	payload []byte
 	until   time.Time
@@ -24,8 +24,8 @@ const (
 	wantedFor = 30 * time.Second
 	// wishedEvery is how often it is tried: a bridge subscribes some time after it has come.
 	wishedEvery = 500 * time.Millisecond
-	// settling is how long a bridge may take from its subscription until it listens. Zigbee2MQTT loses what comes while it starts:
-	// what a bridge is told that has only just come is said once more after that, if the device does not say that it is so.
+	// settling is how long a bridge may take from its subscription until it listens. Zigbee2MQTT loses what comes while it
+	// starts: what a bridge is told that has only just come is said once more after that, if the device does not say that it is so.
 	settling = 5 * time.Second
 )
 
