@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -19,6 +20,7 @@ import (
 type bridge struct {
 	did     accounts.Name
 	home    string                        // in which it was heard last
+	arrived time.Time                     // when it connected last
 	devices map[string]*device            // by local name
 	said    map[string]kept               // what is stored of it, by topic
 	bytes   int                           // of that
@@ -504,6 +506,7 @@ func (s *Service) command(ctx context.Context, at place, p devices.Post) error {
 			p.Lost()
 			return err
 		}
+		s.forgo(at) // what was wanted before it is not said again after it
 		p.Acked()
 		return s.over(ctx, p, devices.CommandAck{State: devices.CommandSucceeded, Code: "passed_on"})
 	}

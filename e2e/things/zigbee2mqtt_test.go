@@ -141,9 +141,7 @@ func (r *radio) sends(to string) (command string, payload m) {
 		if json.Unmarshal([]byte(text), &frame) != nil || frame.To != to || strings.HasPrefix(frame.Command, "read") {
 			continue
 		}
-		if json.Unmarshal(frame.Payload, &payload) != nil {
-			continue
-		}
+		_ = json.Unmarshal(frame.Payload, &payload) // of what is written it is a list
 		return frame.Cluster + "." + frame.Command, payload
 	}
 }
@@ -244,6 +242,19 @@ func TestZigbee2MQTTInTwoHomes(t *testing.T) {
 	}
 	other.reported(other.bulb, "power", "off")
 	one.reported(one.bulb, "power", "on")
+
+	// What else the bulb can do it can do here.
+	one.Call(one.who, "device.call", m{"did": one.bulb, "name": "identify"}, nil)
+	if command, _ := one.sends(radioBulb); command != "genIdentify.identify" {
+		t.Errorf("identify is %s", command)
+	}
+	for _, r := range both {
+		r.Call(r.who, "device.desire", m{"did": r.bulb, "desired": m{"power_on_behavior": "previous"}}, nil)
+		if command, _ := r.sends(radioBulb); command != "genOnOff.write" {
+			t.Errorf("power_on_behavior is %s", command)
+		}
+		r.reported(r.bulb, "power_on_behavior", "previous")
+	}
 
 	one.report(radioWeather, "msTemperatureMeasurement", m{"measuredValue": 2150})
 	other.report(radioWeather, "msTemperatureMeasurement", m{"measuredValue": 325})
