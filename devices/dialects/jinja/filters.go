@@ -48,15 +48,15 @@ func builtins() (filters, methods, functions map[string]builtin) {
 	upper, lower := onText(strings.ToUpper), onText(strings.ToLower)
 	filters = map[string]builtin{
 		"int": toInt, "float": toFloat, "round": round, "abs": absolute, "bool": toBool, "string": toText, "is_number": isNumber,
-		"lower": lower, "upper": upper, "trim": trim, "title": onText(title), "capitalize": onText(capitalize), "replace": replace,
-		"truncate": truncate, "default": otherwise, "d": otherwise, "is_defined": isDefined, "iif": iif,
+		"lower": lower, "upper": upper, "trim": trim, "title": onText(title), "capitalize": onText(capitalize),
+		"replace": replace, "truncate": truncate, "default": otherwise, "d": otherwise, "is_defined": isDefined, "iif": iif,
 		"tojson": toJSON, "to_json": toJSON, "from_json": fromJSON,
 		"length": length, "count": length, "join": join, "first": first, "last": last, "min": least, "max": most,
 		"add": add, "multiply": multiply, "bitwise_and": bitwise, "bitwise_or": bitwise,
 	}
 	methods = map[string]builtin{
-		"lower": lower, "upper": upper, "strip": trim, "title": onText(title), "capitalize": onText(capitalize), "replace": replace,
-		"split": split, "startswith": begins, "endswith": begins, "get": get,
+		"lower": lower, "upper": upper, "strip": trim, "title": onText(title), "capitalize": onText(capitalize),
+		"replace": replace, "split": split, "startswith": begins, "endswith": begins, "get": get,
 	}
 	first := func(f builtin) builtin { // the first argument is what a filter has in front
 		return func(c *arguments) (any, error) {
