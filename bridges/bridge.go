@@ -365,7 +365,8 @@ func (s *Service) report(ctx context.Context, b *bridge, topic string, payload *
 			continue
 		}
 		err := s.write(ctx, d, state)
-		if errors.Is(err, devices.ErrMalformed) || errors.Is(err, devices.ErrTooLarge) { // one that does not fit keeps out no other
+		if errors.Is(err, devices.ErrMalformed) || errors.Is(err, devices.ErrTooLarge) {
+			// What does not fit keeps out nothing else.
 			for key, v := range state {
 				errs = append(errs, s.write(ctx, d, devices.Object{key: v}))
 			}

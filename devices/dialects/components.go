@@ -247,8 +247,8 @@ func valve(f fields, _ string) []Point {
 	return []Point{p}
 }
 
-// commands is a point that is nothing but commands: what each is called, and the field of its payload with what that is if nothing
-// is said. A payload that is neither is none of the commands that there are.
+// commands is a point that is nothing but commands: what each is called, and the field of its payload with what that is if
+// nothing is said.
 func commands(f fields, key, topic, template string, calls map[string][2]string) []Point {
 	p := Point{Key: key, Writes: map[string]string{}, Calls: map[string]string{}}.writes(f, topic, template)
 	if p.Format != nil {

@@ -203,8 +203,8 @@ func keysOf[V any](m map[string]V) func(yield func(string) bool) {
 
 // telling are types in the order of how much they say of a thing.
 var telling = []string{
-	"lock", "alarm", "climate", "humidifier", "vacuum", "mower", "cover", "valve", "lamp", "fan", "siren", "switch", "tracker", "button",
-	"sensor",
+	"lock", "alarm", "climate", "humidifier", "vacuum", "mower", "cover", "valve", "lamp", "fan", "siren", "switch", "tracker",
+	"button", "sensor",
 }
 
 // moreTelling is the one of two types that says more; empty says nothing.

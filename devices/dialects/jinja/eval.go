@@ -299,7 +299,7 @@ func arithmetic(op string, x, y any) (any, error) {
 			return n, nil
 		}
 	}
-	f := 0.0
+	var f float64
 	switch op {
 	case "+":
 		f = fa + fb
@@ -369,7 +369,7 @@ func (r *run) compare(e comparison) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		yes := false
+		var yes bool
 		switch s.op {
 		case "==", "!=":
 			if err := r.work(min(size(x), size(y))); err != nil {
