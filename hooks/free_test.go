@@ -187,8 +187,8 @@ func TestADelayedMessageOfWhoMayNotAnyMoreIsNotPublished(t *testing.T) {
 	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
 	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	carol := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
-	alice.publish("$delayed/4/t/alice", "no")
-	carol.publish("$delayed/5/t/carol", "yes")
+	alice.publish("$delayed/3/t/alice", "no")
+	carol.publish("$delayed/4/t/carol", "yes")
 	rule = func(c *broker.Config) {
 		grant("t/#", "all", "sub")(c)
 		grant("t/#", "carol", "pub")(c)
@@ -206,12 +206,12 @@ func TestADelayedMessageOfADeviceThatHasLeftAHomeIsNotPublishedThere(t *testing.
 	other := h.connect("other", wire.V5)
 	other.subscribe(wire.Filter{Topic: "x/#", Options: 1})
 	hub := h.connect("hub", wire.V5)
-	hub.tells("$delayed/3/x/hub", "no", false)
+	hub.tells("$delayed/2/x/hub", "no", false)
 	home := ""
 	if _, err := h.Things().Set(t.Context(), "alice", "hub", devices.ThingPatch{Home: &home}); err != nil {
 		t.Fatal(err)
 	}
-	other.tells("$delayed/4/x/other", "yes", false)
+	other.tells("$delayed/3/x/other", "yes", false)
 	other.gets("x/other", "yes")
 }
 
