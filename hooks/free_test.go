@@ -182,17 +182,19 @@ func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
 func TestADelayedMessageOfWhoMayNotAnyMoreIsNotPublished(t *testing.T) {
 	rule := grant("t/#", "all", "pub", "sub")
 	n := start(t, func(c *broker.Config) { rule(c) })
+	keep := wire.Connect{User: "bob", ClientID: "b"}
+	bob := connect(t, n, wire.V311, keep)
+	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
 	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	carol := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
-	alice.publish("$delayed/2/t/alice", "no")
-	carol.publish("$delayed/3/t/carol", "yes")
+	alice.publish("$delayed/3/t/alice", "no")
+	carol.publish("$delayed/4/t/carol", "yes")
 	rule = func(c *broker.Config) {
 		grant("t/#", "all", "sub")(c)
 		grant("t/#", "carol", "pub")(c)
 	}
 	n.Restart()
-	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
-	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
+	bob = connect(t, n, wire.V311, keep)
 	bob.gets("t/carol", "yes")
 }
 
@@ -204,12 +206,12 @@ func TestADelayedMessageOfADeviceThatHasLeftAHomeIsNotPublishedThere(t *testing.
 	other := h.connect("other", wire.V5)
 	other.subscribe(wire.Filter{Topic: "x/#", Options: 1})
 	hub := h.connect("hub", wire.V5)
-	hub.tells("$delayed/1/x/hub", "no", false)
+	hub.tells("$delayed/2/x/hub", "no", false)
 	home := ""
 	if _, err := h.Things().Set(t.Context(), "alice", "hub", devices.ThingPatch{Home: &home}); err != nil {
 		t.Fatal(err)
 	}
-	other.tells("$delayed/2/x/other", "yes", false)
+	other.tells("$delayed/3/x/other", "yes", false)
 	other.gets("x/other", "yes")
 }
 
