@@ -37,6 +37,7 @@ type Service struct {
 	people People
 	sight  Sight
 	router Router
+	awake  func(ctx context.Context, who accounts.Name) (bool, error) // see SetAwake
 	now    func() time.Time
 	log    *slog.Logger
 	counts counts
@@ -85,7 +86,7 @@ func New(
 	cfg Config, store records.Store, people People, sight Sight, now func() time.Time, log *slog.Logger,
 ) *Service {
 	s := &Service{
-		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, now: now, log: log, counts: newCounts(),
+		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, awake: always, now: now, log: log, counts: newCounts(),
 		tracks: map[Subject]*track{}, labels: map[accounts.Name][]string{},
 		run: rand.Text()[:6], full: make(chan struct{}, 1),
 	}
