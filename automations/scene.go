@@ -78,6 +78,8 @@ const (
 	stateSet      = "set"     // it was told what it should be
 	stateReached  = "reached" // and says that it is
 	stateTimedOut = string(devices.CommandTimedOut)
+
+	noDevice = "no_device" // the Err of a step about what there is not, for who runs the scene
 )
 
 const (

@@ -68,8 +68,8 @@ func (s *Service) loadTimer(r records.Record) error {
 	return nil
 }
 
-// inTime says whether what was due at a time may still begin.
-func (s *Service) inTime(due int64) bool { return s.now().Sub(time.UnixMilli(due)) <= late }
+// inTime says whether what was due at a time may still begin: not long ago, or long ahead, as the clock was set back since.
+func (s *Service) inTime(due int64) bool { return s.now().Sub(time.UnixMilli(due)).Abs() <= late }
 
 // setTimer stores a timer, whatever is there, and sets it.
 func (s *Service) setTimer(ctx context.Context, a *automation, name string, t timer) error {
