@@ -24,6 +24,8 @@ type Scene struct {
 	Owner accounts.Name `json:"owner"` // who has saved it last
 	Saved int64         `json:"saved"`
 	Rev   uint64        `json:"-"`
+
+	Hidden bool `json:"-"` // it is about a device that who is shown it may not see: nothing is said of what it does
 }
 
 // SceneStep is what one device is to do (Name), or to be (Desired).
@@ -237,7 +239,7 @@ func (s *Service) mayChangeScene(ctx context.Context, who accounts.Name, home, i
 	return x, nil
 }
 
-// Scenes gives the scenes of a home, in the order of their ids. Guests are given what they are called, and not what they do.
+// Scenes gives the scenes of a home, in the order of their ids: to each what he may know.
 func (s *Service) Scenes(ctx context.Context, who accounts.Name, home string) ([]Scene, error) {
 	role, err := s.role(ctx, who, home)
 	if err != nil {
@@ -247,36 +249,33 @@ func (s *Service) Scenes(ctx context.Context, who accounts.Name, home string) ([
 	s.mu.Lock()
 	for k, x := range s.scenes {
 		if k.home == home {
-			all = append(all, x.as(role))
+			all = append(all, *x)
 		}
 	}
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b Scene) int { return strings.Compare(a.ID, b.ID) })
+	r := s.reader(who)
+	for i := range all {
+		if all[i], err = r.scene(ctx, all[i], role); err != nil {
+			return nil, fmt.Errorf("scenes of %s for %s: %w", home, who, err)
+		}
+	}
 	return all, nil
 }
 
-// as is the scene as somebody sees it.
-func (x *Scene) as(role devices.HomeRole) Scene {
-	out := *x
-	if role == devices.HomeGuest {
-		out.Steps = nil
-	}
-	return out
-}
-
-// Scene gives a scene.
+// Scene gives a scene: what who asks may know of it.
 func (s *Service) Scene(ctx context.Context, who accounts.Name, home, id string) (Scene, error) {
 	role, err := s.role(ctx, who, home)
 	if err != nil {
 		return Scene{}, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	x := s.scenes[key{home, id}]
+	s.mu.Unlock()
 	if x == nil {
 		return Scene{}, fmt.Errorf("scene %.80q of %s: %w", id, home, ErrUnknown)
 	}
-	return x.as(role), nil
+	return s.reader(who).scene(ctx, *x, role)
 }
 
 // RemoveScene forgets a scene. One that runs goes on.

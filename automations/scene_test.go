@@ -339,6 +339,28 @@ func TestAGuestDoesWithASceneWhatHeMay(t *testing.T) {
 	})
 }
 
+// The safe is alice's, and in no home: others are told what a scene about it is called.
+func TestOthersAreNotToldWhatASceneDoesToDevicesThatTheyMayNotSee(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		h.scene("alice", false, `[{"did":"lamp","name":"on"},{"did":"safe","name":"open","args":{"code":"1234"}}]`)
+		shown := func(who accounts.Name) string {
+			x, err := h.Scene(ctx, who, h.home, "night")
+			h.must(err)
+			all, err := h.Scenes(ctx, who, h.home)
+			h.must(err)
+			h.want("listed", fmt.Sprint(all[0].Title, len(all[0].Steps), all[0].Hidden), fmt.Sprint(x.Title, len(x.Steps), x.Hidden))
+			return fmt.Sprint(x.Title, " ", len(x.Steps), x.Hidden)
+		}
+		h.want("whose it is", shown("alice"), "Good night 2 false")
+		h.want("a member", shown("bob"), "Good night 0 true")
+		_, err := h.things.Grant(ctx, "alice", "safe", devices.Grant{To: "bob", Verbs: []devices.Verb{devices.VerbSee}})
+		h.must(err)
+		h.want("who may see it by now", shown("bob"), "Good night 2 false")
+		h.want("a guest", shown("carol"), "Good night 0 false")
+	})
+}
+
 func TestWhoIsMutedRunsAScene(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.scene("alice", false, `[{"did":"lamp","name":"on"}]`)

@@ -8,11 +8,11 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// An automation may be about devices that only its owner may see, and its traces say what they were. Who reads them is shown
-// what he may know now: of other devices nothing, of what people do at places what he does himself or what his automations have
-// heard.
+// An automation, or a scene, may be about devices that only its owner may see, and traces say what these were. Who reads them is
+// shown what he may know now: of other devices nothing, of what people do at places what he does himself or what his automations
+// have heard.
 
-// reader is somebody who reads automations and traces.
+// reader is somebody who reads scenes, automations and traces.
 type reader struct {
 	s    *Service
 	who  accounts.Name
@@ -55,6 +55,29 @@ func (r *reader) automation(ctx context.Context, a Automation, about []accounts.
 	a.Hidden = true
 	a.Definition = Definition{Title: a.Title, Mode: a.Mode, Max: a.Max, Triggers: []Trigger{}, Actions: []Action{}}
 	return a, nil
+}
+
+// scene gives what of a scene he is shown: guests what it is called, and others too, if it is somebody else's and about a device
+// that they may not see.
+func (r *reader) scene(ctx context.Context, x Scene, role devices.HomeRole) (Scene, error) {
+	if role == devices.HomeGuest {
+		x.Steps = nil
+		return x, nil
+	}
+	if x.Owner == r.who {
+		return x, nil
+	}
+	for _, st := range x.Steps {
+		sees, err := r.seesAll(ctx, st.Device)
+		if err != nil {
+			return Scene{}, err
+		}
+		if !sees {
+			x.Steps, x.Hidden = nil, true
+			break
+		}
+	}
+	return x, nil
 }
 
 // trace gives what of a trace he is shown.
