@@ -168,6 +168,11 @@ func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Sce
 	if x.ID == "" {
 		x.ID = newID()
 	}
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return Scene{}, fmt.Errorf("put scene of %s: %w", x.Home, err)
+	}
+	defer leave()
 	before, err := s.mayChangeScene(ctx, who, x.Home, x.ID)
 	if err != nil && !errors.Is(err, ErrUnknown) {
 		return Scene{}, err
@@ -189,21 +194,23 @@ func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Sce
 	if before == nil && s.countScenes(x.Home) >= s.cfg.PerHome {
 		return Scene{}, fmt.Errorf("scenes of %s: %w", x.Home, ErrTooMany)
 	}
-	x.Owner, x.Saved, x.Rev = who, s.now().UnixMilli(), 1
+	x.Owner, x.Saved, x.Rev = who, s.now().UnixMilli(), 0
+	owners := []accounts.Name{who}
 	if before != nil {
-		x.Rev = before.Rev + 1
+		x.Rev, owners = before.Rev, append(owners, before.Owner)
 	}
 	body, err := json.Marshal(x)
 	if err != nil {
 		return Scene{}, fmt.Errorf("scene %s of %s: %w", x.ID, x.Home, err)
 	}
 	k := records.Key{Kind: kindScene, Scope: x.Home, ID: x.ID}
-	if err := s.store.Put(ctx, records.Record{Key: k, Rev: x.Rev, Body: body}); err != nil {
-		if errors.Is(err, records.ErrChanged) { // somebody else was faster
-			err = ErrUnavailable
-		}
+	x.Rev, err = s.redefine(ctx, k, x.Rev, owners, func(rev uint64) error {
+		return s.store.Put(ctx, records.Record{Key: k, Rev: rev + 1, Body: body})
+	})
+	if err != nil {
 		return Scene{}, fmt.Errorf("put scene %s of %s: %w", x.ID, x.Home, err)
 	}
+	x.Rev++
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scenes[key{x.Home, x.ID}] = &x
@@ -280,15 +287,18 @@ func (s *Service) Scene(ctx context.Context, who accounts.Name, home, id string)
 
 // RemoveScene forgets a scene. One that runs goes on.
 func (s *Service) RemoveScene(ctx context.Context, who accounts.Name, home, id string) error {
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return fmt.Errorf("remove scene of %s: %w", home, err)
+	}
+	defer leave()
 	x, err := s.mayChangeScene(ctx, who, home, id)
 	if err != nil {
 		return err
 	}
 	k := records.Key{Kind: kindScene, Scope: home, ID: id}
-	if err := s.store.Remove(ctx, k, x.Rev); err != nil {
-		if errors.Is(err, records.ErrChanged) {
-			err = ErrUnavailable
-		}
+	_, err = s.redefine(ctx, k, x.Rev, []accounts.Name{x.Owner, who}, func(rev uint64) error { return s.store.Remove(ctx, k, rev) })
+	if err != nil {
 		return fmt.Errorf("remove scene %s of %s: %w", id, home, err)
 	}
 	s.mu.Lock()
