@@ -60,6 +60,9 @@ func (s *Service) loadTimer(r records.Record) error {
 		s.stale = append(s.stale, r)
 		return nil // it is of an automation before
 	}
+	if strings.HasPrefix(r.ID, "f") { // the clock may have been set back
+		t.Due = min(t.Due, s.now().Add(duration(a.plan.Triggers[t.Trigger].For)).UnixMilli())
+	}
 	a.timers[r.ID] = t
 	s.clock.set(alarm{key: a.key, name: r.ID}, time.UnixMilli(t.Due))
 	if t.Last > 0 && s.inTime(t.Last) {
