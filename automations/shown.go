@@ -82,22 +82,23 @@ func (r *reader) scene(ctx context.Context, x Scene, role devices.HomeRole) (Sce
 
 // trace gives what of a trace he is shown.
 func (r *reader) trace(ctx context.Context, t Trace) (Trace, error) {
-	known, err := r.knows(ctx, t)
+	heard, err := r.knows(ctx, t)
 	if err != nil {
 		return t, err
 	}
-	if !known {
+	if !heard { // and nothing that may have been made of it
 		t.Trigger = map[string]any{"on": t.Trigger["on"], "trigger": t.Trigger["trigger"]}
 	}
-	if known, err = r.looked(ctx, t.Looked, t.Why); err != nil {
+	known, err := r.looked(ctx, t.Looked, t.Why)
+	if err != nil {
 		return t, err
 	}
-	if !known {
+	if !known || !heard {
 		t.Why = ""
 	}
 	t.Steps = slices.Clone(t.Steps)
 	for i := range t.Steps {
-		if err := r.step(ctx, &t.Steps[i]); err != nil {
+		if err := r.step(ctx, &t.Steps[i], heard); err != nil {
 			return t, err
 		}
 	}
@@ -125,12 +126,17 @@ func (r *reader) looked(ctx context.Context, at []accounts.Name, what string) (b
 	return r.seesAll(ctx, at...)
 }
 
-func (r *reader) step(ctx context.Context, st *TraceStep) error {
-	known, err := r.looked(ctx, st.Looked, st.Why)
+// step takes out of a step what he is not shown, who may know what has set it off, or not.
+func (r *reader) step(ctx context.Context, st *TraceStep, heard bool) error {
+	said := st.Why
+	if st.Device == "" { // of a message: what it says
+		said += st.Result
+	}
+	known, err := r.looked(ctx, st.Looked, said)
 	if err == nil && known && st.Device != "" {
 		known, err = r.seesAll(ctx, st.Device)
 	}
-	if err == nil && !known {
+	if err == nil && (!known || said != "" && !heard) {
 		*st = TraceStep{Step: st.Step, Do: st.Do, TS: st.TS, Err: st.Err}
 	}
 	return err
