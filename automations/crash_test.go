@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/automations"
+	"github.com/magpie-im/magpie/records"
 )
 
 func TestADelayGoesOnAfterACrash(t *testing.T) {
@@ -188,6 +189,28 @@ func TestWhatIsChangedEndsItsRuns(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The process ends when an automation was removed, and before what became of its runs is.
+func TestNoTracesAreLeftOfWhatWasRemoved(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		left := func() int {
+			all, err := h.records.All(ctx, "automation.traces", recordKey, 10)
+			h.must(err)
+			return len(all)
+		}
+		for _, id := range []string{"a", "b"} {
+			h.put("alice", id, `{'triggers':[{'on':'event','did':'sensor'}],'actions':[{'do':'stop'}]}`)
+		}
+		h.happens("sensor", `{'type':'go'}`)
+		h.want("at first", left(), 2)
+		h.must(h.records.RemoveScope(ctx, "automation", h.home))
+		other := records.Key{Kind: "automation", Scope: h.home, ID: "b"}
+		h.must(h.records.Put(ctx, records.Record{Key: other, Rev: 1, Body: []byte(`{"definition":{"new":1}}`)}))
+		h.crash(time.Second)
+		h.want("what is left, of one that is not understood", left(), 1)
+	})
 }
 
 // A crash at any moment: what was begun is done, and once.

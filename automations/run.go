@@ -119,6 +119,9 @@ func (s *Service) tidy(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	for _, r := range stale {
+		if r.Kind == kindTraces && !s.isOver(ctx, r) {
+			continue
+		}
 		if err := s.store.Remove(ctx, r.Key, r.Rev); err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
 			s.log.Warn("what is left of an automation stays", "kind", r.Kind, "scope", r.Scope, "err", err)
 		}
@@ -133,6 +136,13 @@ func (s *Service) tidy(ctx context.Context) {
 			s.log.Warn("timer not set", "conversation", x.key.home, "automation", x.key.id, "err", err)
 		}
 	}
+}
+
+// isOver says whether there is no automation any more that traces are of. One that this server does not understand keeps them.
+func (s *Service) isOver(ctx context.Context, traces records.Record) bool {
+	home, id, _ := strings.Cut(traces.Scope, "/")
+	_, err := s.store.Record(ctx, key{home, id}.record())
+	return errors.Is(err, records.ErrNone)
 }
 
 // beginLocked has a run carried out. The lock is held.
