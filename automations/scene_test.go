@@ -361,6 +361,28 @@ func TestOthersAreNotToldWhatASceneDoesToDevicesThatTheyMayNotSee(t *testing.T) 
 	})
 }
 
+// Scenes that wait for what is not there take no other home's place.
+func TestAHomeRunsNotTooManyScenesAtOnce(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", false, `[{"did":"lamp","desired":{"power":"off"},"timeout":86400}]`)
+		commit, err := h.chat.MuteInRoom(h.t.Context(), "alice", chat.Conversation(h.home), "bob", 0, nil)
+		h.done(commit, err)
+		for range 50 {
+			_, err := h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+			h.must(err)
+		}
+		_, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+		h.refused("one more", err, automations.ErrTooMany)
+		h.crash(time.Second)
+		_, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+		h.refused("after a crash", err, automations.ErrTooMany)
+		h.says("lamp", `{'power':'off'}`)
+		h.wait(time.Minute)
+		_, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+		h.must(err)
+	})
+}
+
 func TestWhoIsMutedRunsAScene(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.scene("alice", false, `[{"did":"lamp","name":"on"}]`)
