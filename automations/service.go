@@ -107,7 +107,7 @@ func New(
 		cfg: cfg, store: store, devices: work, things: things, homes: homes, messenger: messenger, log: log, now: now,
 		metrics: newMetrics(), self: newID(), causes: causes, written: written,
 		defining: make(chan struct{}, 1),
-		all: map[key]*automation{}, byHome: map[string]map[string]*automation{},
+		all:      map[key]*automation{}, byHome: map[string]map[string]*automation{},
 		byDevice: map[accounts.Name]map[*automation]bool{}, scenes: map[key]*Scene{}, places: map[string]Place{},
 		last: map[accounts.Name]devices.PresenceState{},
 	}
