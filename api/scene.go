@@ -42,7 +42,7 @@ type scene struct {
 	Steps   []sceneStep       `json:"steps,omitempty" doc:"guests are not given them"`
 	Owner   accounts.Name     `json:"owner" doc:"who has saved it last"`
 	Saved   int64             `json:"saved" doc:"when, in Unix milliseconds"`
-	Hidden  bool              `json:"hidden,omitempty" doc:"it is about a device that the caller may not see, and has no steps here"`
+	Hidden  bool              `json:"hidden,omitempty" doc:"about a device that the caller may not see: its steps are left out"`
 	Version uint64            `json:"ver"`
 }
 

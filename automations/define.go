@@ -11,8 +11,8 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// What people define, scenes and automations, is changed here by one after the other, so that memory and store agree about who was
-// the last.
+// What people define, scenes and automations, is changed by one after the other, so that memory and store agree about who was the
+// last.
 
 // alone gives the caller all definitions to himself until he calls leave.
 func (s *Service) alone(ctx context.Context) (leave func(), err error) {
@@ -25,8 +25,8 @@ func (s *Service) alone(ctx context.Context) (leave func(), err error) {
 }
 
 // redefine changes a definition that has a revision, as far as is known, and belongs to one of owners, and gives the one that do
-// went by. What the store has written though it has said that it had not keeps nobody from changing it. ErrUnavailable: it belongs
-// to somebody else by now.
+// went by. What the store has written though it has said that it had not keeps nobody from changing it. ErrUnavailable: it is
+// somebody else's by now.
 func (s *Service) redefine(
 	ctx context.Context, k records.Key, rev uint64, owners []accounts.Name, do func(rev uint64) error,
 ) (uint64, error) {

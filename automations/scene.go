@@ -297,7 +297,9 @@ func (s *Service) RemoveScene(ctx context.Context, who accounts.Name, home, id s
 		return err
 	}
 	k := records.Key{Kind: kindScene, Scope: home, ID: id}
-	_, err = s.redefine(ctx, k, x.Rev, []accounts.Name{x.Owner, who}, func(rev uint64) error { return s.store.Remove(ctx, k, rev) })
+	_, err = s.redefine(ctx, k, x.Rev, []accounts.Name{x.Owner, who}, func(rev uint64) error {
+		return s.store.Remove(ctx, k, rev)
+	})
 	if err != nil {
 		return fmt.Errorf("remove scene %s of %s: %w", id, home, err)
 	}

@@ -58,6 +58,22 @@ func timersComeOnce(h *house) {
 	}
 }
 
+// The other process looks when all is done already.
+func TestATimeComesOnceThoughAnotherProcessIsBehind(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'time','at':'00:01'}],`+lampOn+`}`)
+		h.behind = 5 * time.Second
+		other := h.twin()
+		h.wait(time.Minute + 10*time.Second)
+		shadow, err := h.work.Shadow(h.t.Context(), "alice", "lamp", "")
+		h.must(err)
+		h.want("version of what the lamp should be", shadow.Version, 1)
+		a, err := other.Get(h.t.Context(), "alice", h.home, "a")
+		h.must(err)
+		h.want("it is waited for the next day", time.UnixMilli(a.Next).UTC().Format("2 15:04"), "2 00:01")
+	})
+}
+
 // dusk saves an automation that is set off by the sun in a while.
 func (h *house) dusk(in time.Duration) {
 	h.t.Helper()
