@@ -28,6 +28,7 @@ type bridge struct {
 	topics  map[string]map[string]bool    // of that, by local name
 	stale   map[string]bool               // local names of devices of which that has changed
 	heard   map[string]map[*device]string // devices that a topic says something of, with their local names
+	made    allowance                     // things
 }
 
 // device is one behind a bridge.
@@ -179,6 +180,9 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 			return err
 		}
 		d = &device{Local: local}
+	}
+	if !b.mayMake() {
+		return fmt.Errorf("%d devices in a short time: %w", makeAtOnce, devices.ErrTooMany)
 	}
 	next := *d
 	next.Title, next.there, next.last = clipped(w.Name), map[string]bool{}, map[string]string{}
