@@ -30,3 +30,6 @@ func (a *allowance) take(now time.Time) bool {
 	a.made++
 	return true
 }
+
+// back takes back the last take: nothing was made.
+func (a *allowance) back() { a.made = max(0, a.made-1) }
