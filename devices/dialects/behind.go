@@ -30,6 +30,7 @@ const (
 	maxLocal  = 128      // bytes
 	maxTopic  = 200      // bytes
 	maxPoints = 256      // of one part, as of its events and hints
+	maxFields = 200      // of a description, that all of its components have
 	maxRender = 64 << 10 // bytes of a payload that templates are used for
 )
 
