@@ -54,12 +54,11 @@ test-embedded:
 	@echo "store: the embedded one"
 	MAGPIE_TEST_ALL=1 go test -vet=off -p $(TOGETHER) -count=1 -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /store/mongo)
 
-# At sizes that the test server bears in a few minutes. The plug-ins one by one, which make a database for each test, and all
-# sizes are for make test-mongo and make soak.
+# At sizes that the test server bears in a few minutes. All sizes are for make test-mongo and make soak.
 test-nodes: mongotest
 	@echo "store: $(MONGO)"
 	MAGPIE_TEST_STORE=mongo MAGPIE_TEST_ROUNDS=1 go test -short -vet=off -p $(TOGETHER) -count=1 -timeout $(TEST_TIMEOUT) \
-		./store/mongo/... $(filter-out ./hooks,$(NODES))
+		./store/mongo/... $(NODES)
 
 MONGO = $(if $(MAGPIE_TEST_MONGO_URI),the server of MAGPIE_TEST_MONGO_URI,tools/mongotest (FerretDB v1, not MongoDB))
 

@@ -9,27 +9,20 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/magpie-im/magpie/accounts"
-	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/authority"
-	"github.com/magpie-im/magpie/automations"
-	"github.com/magpie-im/magpie/bridges"
 	"github.com/magpie-im/magpie/broker/sessions"
 	"github.com/magpie-im/magpie/broker/transport"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
-	"github.com/magpie-im/magpie/files"
 	"github.com/magpie-im/magpie/hooks"
-	"github.com/magpie-im/magpie/jobs"
-	"github.com/magpie-im/magpie/locations"
 	"github.com/magpie-im/magpie/records"
-	"github.com/magpie-im/magpie/spaces"
-	"github.com/magpie-im/magpie/trips"
 )
 
 // Store is what a node needs of its store.
@@ -64,30 +57,15 @@ type Node struct {
 
 	version string // empty: not known
 
-	accounts    *accounts.Service
-	chat        *chat.Service
-	things      *devices.Things
-	devices     *devices.Service
-	claims      *devices.Claims
-	factory     *devices.Factory
-	bridges     *bridges.Service
-	homes       *spaces.Homes
-	voice       *spaces.Voice
-	places      *locations.Service
-	trips       *trips.Service
-	telemeter   *devices.Telemeter
-	jobs        *jobs.Service
-	automations *automations.Service
-	shelf       *jobs.Shelf
-	sessions    *sessions.Registry
-	transport   *transport.Server
-	gateway     *hooks.Gateway
-	memory      *hooks.Memory
-	metrics     *prometheus.Registry
-	web         *web
-	sys         *sys
-	trusted     *authority.Trust // nil: nobody vouches for devices
-	loaded      bool             // by Administer
+	*domain
+	transport *transport.Server
+	gateway   *hooks.Gateway
+	memory    *hooks.Memory
+	metrics   *prometheus.Registry
+	web       *web
+	sys       *sys
+	trusted   *authority.Trust // nil: nobody vouches for devices
+	loaded    bool             // by Administer
 
 	ready     chan struct{} // closed when addresses is complete and every listener accepts
 	addresses Addresses
@@ -109,62 +87,20 @@ func (a Addresses) url() string {
 	return "http://" + a.HTTP
 }
 
-// FilesDir is the directory below the data directory with the files that were stored for devices.
-const FilesDir = "files"
-
 // New puts a node together on an open store, which stays the caller's to close after Run. The configuration has been
 // validated.
 func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, error) {
-	rooms := []interface{ Validate() error }{
+	parts := []interface{ Validate() error }{
 		cfg.accounts(), cfg.sessions(), cfg.chat(), cfg.devices(), cfg.telemetry(), cfg.automations(), cfg.locations(),
 		cfg.transport(), cfg.rest(), cfg.hooks(),
 	}
-	for _, room := range rooms {
-		if err := room.Validate(); err != nil {
+	for _, part := range parts {
+		if err := part.Validate(); err != nil {
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
 	}
-	acc := accounts.New(cfg.accounts(), store.Accounts(), log)
-	streams := &hooks.Streams{}
-	registry := sessions.New(cfg.sessions(), store.Sessions(), streams, log)
-	messenger := chat.New(cfg.chat(), store.Chat(), acc, registry, log)
-	streams.Bind(messenger)
-	things := devices.NewThings(store.Devices(), time.Now, log)
-	fleet := devices.New(cfg.devices(), store.Devices(), things, log)
-	telemeter := devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
-	fleet.SetTelemeter(telemeter)
-	claims := devices.NewClaims(things, acc, store.Records(), time.Now)
-	factory := devices.NewFactory(things, fleet, acc, store.Records(), time.Now)
-	homes := spaces.NewHomes(messenger, things, store.Records(), time.Now, log)
-	voice := spaces.NewVoice(homes, fleet, store.Records(), time.Now, log)
-	shelf := jobs.NewShelf(cfg.shelf(), store.Records(), files.In(filepath.Join(cfg.Data, FilesDir)), log)
-	shelf.SetWritable(store.Writable)
-	work := jobs.NewService(cfg.jobs(), store.Records(), things, homes, shelf, log)
-	router := hooks.NewThings(registry, fleet, things, work)
-	live := hooks.NewLive(registry, messenger)
-	live.SetThings(router)
-	sights := spaces.NewSights(messenger, things, homes, log)
-	places := locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
-	sights.Watch(places)
-	phones := hooks.NewPlaces(registry, places)
-	live.SetPlaces(phones)
-	router.SetPlaces(phones)
-	rides := trips.New(store.Records(), sights, places, hooks.NewTrips(registry, messenger), time.Now, log)
-	bridging := bridges.New(things, fleet, acc, store.Records(), hooks.NewMounts(registry), router, log)
-	fleet.SetRouter(bridging)
-	scribe := spaces.NewScribe(messenger)
-	automation := automations.New(cfg.automations(), store.Records(), fleet, things, homes, scribe, time.Now, log)
-	scribe.Listen(automation)
-	voice.OnTold(automation.Told)
-	homes.OnEnd(func(ctx context.Context, home string) error {
-		return errors.Join(automation.Ended(ctx, home), places.HomeEnded(ctx, home))
-	})
-	spaces.Arrivals(places, automation)
-	acc.SetLeavers(registry, messenger, spaces.NewHeirs(homes, acc), work, places)
-	table := api.New(api.Rooms{
-		Accounts: acc, Chat: messenger, Sessions: registry, Things: things, Devices: fleet, Telemetry: telemeter,
-		Claims: claims, Jobs: work, Automations: automation, Places: places, Trips: rides, Homes: homes,
-	})
+	rooms, phones := newDomain(cfg, store, log)
+	table := rooms.table()
 	plugins := cfg.hooks()
 	plugins.Memory = hooks.NewMemory(cfg.MemoryCeiling(), log)
 	listeners := cfg.transport()
@@ -174,28 +110,25 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	plugins.ACL = acl
-	desk, err := cfg.provisioner(factory, acc)
+	desk, err := cfg.provisioner(rooms.factory, rooms.accounts)
 	if err != nil {
 		return nil, err
 	}
 	gateway, err := hooks.New(plugins, hooks.Rooms{
-		Accounts: acc, Chat: messenger, Table: table, Sessions: registry, Devices: fleet, Things: things,
-		Claims: claims, Factory: factory, Jobs: work, Bridges: bridging, Provisioning: desk,
-		Places: phones,
+		Accounts: rooms.accounts, Chat: rooms.chat, Table: table, Sessions: rooms.sessions, Devices: rooms.devices,
+		Things: rooms.things, Claims: rooms.claims, Factory: rooms.factory, Jobs: rooms.jobs, Bridges: rooms.bridges,
+		Provisioning: desk, Places: phones,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)
 	}
 	n := &Node{
 		cfg: cfg, store: store, log: log,
-		accounts: acc, chat: messenger, things: things, devices: fleet, telemeter: telemeter, sessions: registry,
-		claims: claims, factory: factory, jobs: work, shelf: shelf, automations: automation, bridges: bridging, places: places,
-		homes: homes, trips: rides, voice: voice,
-		gateway: gateway, memory: plugins.Memory,
+		domain: rooms, gateway: gateway, memory: plugins.Memory,
 		transport: transport.New(listeners, gateway.Serve, log),
 		ready:     make(chan struct{}),
 	}
-	if err := n.trust(acc); err != nil {
+	if err := n.trust(rooms.accounts); err != nil {
 		return nil, err
 	}
 	if n.metrics, err = n.collect(); err != nil {
@@ -223,39 +156,6 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 // Addresses gives where the node listens; valid once Ready is closed.
 func (n *Node) Addresses() Addresses { return n.addresses }
 
-// Accounts gives the accounts of this node.
-func (n *Node) Accounts() *accounts.Service { return n.accounts }
-
-// Chat gives the messenger of this node.
-func (n *Node) Chat() *chat.Service { return n.chat }
-
-// Things gives what devices there are at this node, and who may do what with them.
-func (n *Node) Things() *devices.Things { return n.things }
-
-// Devices gives the devices of this node at work.
-func (n *Node) Devices() *devices.Service { return n.devices }
-
-// Claims gives how devices of this node come to owners.
-func (n *Node) Claims() *devices.Claims { return n.claims }
-
-// Factory gives what makes devices of this node.
-func (n *Node) Factory() *devices.Factory { return n.factory }
-
-// Automations gives what the homes of this node do by themselves.
-func (n *Node) Automations() *automations.Service { return n.automations }
-
-// Telemeter gives what the devices of this node measure.
-func (n *Node) Telemeter() *devices.Telemeter { return n.telemeter }
-
-// Jobs gives what devices of this node are to do, many at once.
-func (n *Node) Jobs() *jobs.Service { return n.jobs }
-
-// Places gives where people and things are at this node.
-func (n *Node) Places() *locations.Service { return n.places }
-
-// Trips gives the trips of this node.
-func (n *Node) Trips() *trips.Service { return n.trips }
-
 // Residue counts what has collected in the parts of mochi that must stay empty; anything but 0 is a bug.
 func (n *Node) Residue() int { return n.gateway.Residue() }
 
@@ -266,13 +166,8 @@ func (n *Node) Connections() int { return n.gateway.Connections() }
 // told and closed, every answer that could be given has been written, and nothing of the node runs any more. The error is
 // nil after a clean stop that ctx asked for.
 func (n *Node) Run(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{
-		n.homes.Load, n.sessions.Load, n.chat.Load, n.devices.Load, n.voice.Load, n.shelf.Load, n.jobs.Load, n.automations.Load,
-		n.bridges.Load, n.places.Load, n.trips.Load,
-	} {
-		if err := load(ctx); err != nil {
-			return errors.Join(err, n.stop())
-		}
+	if err := n.load(ctx); err != nil {
+		return errors.Join(err, n.stop())
 	}
 	if err := n.listen(); err != nil {
 		return errors.Join(err, n.stop())
@@ -280,13 +175,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.shelf.SetURL(n.addresses.url())
 	background, cancel := context.WithCancel(context.Background())
 	var services sync.WaitGroup
-	for name, run := range map[string]func(context.Context) error{
-		"accounts": n.accounts.Run, "chat": n.chat.Run, "sessions": n.sessions.Run,
-		"devices": n.devices.Run, "telemetry": n.telemeter.Run, "claims": n.claims.Run, "jobs": n.jobs.Run, "files": n.shelf.Run,
-		"automations": n.automations.Run, "bridges": n.bridges.Run, "places": n.places.Run,
-		"trips": n.trips.Run, "voice": n.voice.Run,
-		"sys": n.sys.run, "trust": n.watchTrust,
-	} {
+	running := n.services()
+	running["sys"], running["trust"] = n.sys.run, n.watchTrust
+	for name, run := range running {
 		services.Go(func() {
 			if err := run(background); err != nil && background.Err() == nil {
 				n.log.Error("service ended", "service", name, "err", err)
@@ -366,14 +257,8 @@ func (n *Node) stop() error {
 // collect gathers the metrics of all rooms.
 func (n *Node) collect() (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
-	all := append([]prometheus.Collector{}, processCollectors()...)
-	for _, more := range [][]prometheus.Collector{
-		n.memory.Collectors(), n.store.Collectors(), n.accounts.Collectors(), n.sessions.Collectors(),
-		n.transport.Collectors(), n.gateway.Collectors(), n.devices.Collectors(), n.telemeter.Collectors(), n.jobs.Collectors(),
-		n.automations.Collectors(), n.places.Collectors(),
-	} {
-		all = append(all, more...)
-	}
+	all := slices.Concat(processCollectors(), n.memory.Collectors(), n.store.Collectors(), n.transport.Collectors(),
+		n.gateway.Collectors(), n.domain.collectors())
 	for _, c := range all {
 		if err := registry.Register(c); err != nil {
 			return nil, err
