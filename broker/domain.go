@@ -146,8 +146,8 @@ func (d *domain) table() *api.Table {
 // load reads what has to be in memory before anybody comes, in this order.
 func (d *domain) load(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
-		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.receipts.Load, d.voice.Load, d.shelf.Load, d.jobs.Load, d.automations.Load,
-		d.bridges.Load, d.places.Load, d.trips.Load,
+		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.receipts.Load, d.voice.Load, d.shelf.Load, d.jobs.Load,
+		d.automations.Load, d.bridges.Load, d.places.Load, d.trips.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return err
@@ -160,8 +160,9 @@ func (d *domain) load(ctx context.Context) error {
 func (d *domain) services() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"accounts": d.accounts.Run, "chat": d.chat.Run, "sessions": d.sessions.Run,
-		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "receipts": d.receipts.Run, "bridges": d.bridges.Run,
-		"jobs": d.jobs.Run, "files": d.shelf.Run, "automations": d.automations.Run, "voice": d.voice.Run,
+		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "bridges": d.bridges.Run,
+		"receipts": d.receipts.Run,
+		"jobs":     d.jobs.Run, "files": d.shelf.Run, "automations": d.automations.Run, "voice": d.voice.Run,
 		"places": d.places.Run, "trips": d.trips.Run,
 	}
 }

@@ -383,7 +383,8 @@ func (s *Service) roll(ctx context.Context, job Job, now time.Time) (due time.Ti
 	if job.Window != nil { // it may have opened, or closed
 		queued := s.those(job.ID, func(status Status) bool { return status == Queued })
 		err := together(queued, func(did accounts.Name) error {
-			_, err := s.attempt(ctx, item{what: "window", of: job.ID, id: string(did)}, func() error { return s.announceAlone(ctx, did) })
+			i := item{what: "window", of: job.ID, id: string(did)}
+			_, err := s.attempt(ctx, i, func() error { return s.announceAlone(ctx, did) })
 			return err
 		})
 		if err != nil {
