@@ -86,7 +86,8 @@ func New(
 	cfg Config, store records.Store, people People, sight Sight, now func() time.Time, log *slog.Logger,
 ) *Service {
 	s := &Service{
-		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, awake: always, now: now, log: log, counts: newCounts(),
+		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, now: now, log: log, counts: newCounts(),
+		awake:  always,
 		tracks: map[Subject]*track{}, labels: map[accounts.Name][]string{},
 		run: rand.Text()[:6], full: make(chan struct{}, 1),
 	}
