@@ -275,6 +275,7 @@ func TestZigbee2MQTTInTwoHomes(t *testing.T) {
 	if command, _ := one.sends(radioBulb); command != "genOnOff.off" {
 		t.Errorf("off is %s", command)
 	}
+	one.reported(one.bulb, "power", "off")
 	one.told(1, 1)
 	other.told(0, 0)
 
