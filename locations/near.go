@@ -107,7 +107,10 @@ func (h nearest) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *nearest) Push(x any)   { *h = append(*h, x.(nearby)) }
 
 func (h nearest) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].far, h[j].far), cmp.Compare(h[i].who, h[j].who)) < 0
+	if h[i].far != h[j].far {
+		return h[i].far < h[j].far
+	}
+	return h[i].who < h[j].who
 }
 
 func (h *nearest) Pop() any {
@@ -144,6 +147,11 @@ func (g *grid) within(p Position, radius float64) []nearby {
 			look(x)
 		}
 	}
+	n := 0
+	for _, c := range covering {
+		n += len(g.cells[level][c])
+	}
+	all = slices.Grow(all, n)
 	for _, c := range covering {
 		for x := range g.cells[level][c] {
 			look(x)
