@@ -33,7 +33,8 @@ var mayImport = map[string][]string{
 	"broker/sessions":           {"accounts"},
 	"api":                       {"accounts", "automations", "chat", "devices", "jobs", "locations", "trips", "broker/sessions"},
 	"api/document":              {"accounts", "chat", "devices", "jobs", "locations", "trips", "api"},
-	"devices/dialects":          {"accounts", "devices", "locations"},
+	"devices/dialects":          {"accounts", "devices", "devices/dialects/jinja", "locations"},
+	"devices/dialects/jinja":    {},
 	"api/rest":                  {"accounts", "chat", "devices/dialects", "jobs", "locations", "broker/sessions", "api", "api/document"},
 	"hooks":                     {"accounts", "chat", "devices", "devices/dialects", "bridges", "jobs", "locations", "provisioning", "trips", "broker/sessions", "broker/transport", "api"},
 	"api/document/documenttest": {},
@@ -53,7 +54,7 @@ var mayImport = map[string][]string{
 		"api", "api/rest", "hooks", "spaces",
 	},
 	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
-	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
+	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "files", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,
 	"e2e":               anything,

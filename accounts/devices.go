@@ -155,13 +155,20 @@ func (s *Service) SuspendDevice(ctx context.Context, did Name, to Suspension) er
 	return s.changeDevice(ctx, "suspend", did, func(d *Device) error { d.Suspension = to; return nil })
 }
 
-// SetDeviceOwner gives a device to somebody, or to nobody, and lets it in again if it was kept out because its last owner had
-// deleted his account. Its secrets stay good: who takes it over rotates them. ErrUnknown, also if there is no such owner.
-func (s *Service) SetDeviceOwner(ctx context.Context, did, owner Name) error {
-	if err := s.mayOwn(ctx, owner); err != nil {
-		return fmt.Errorf("give device %.80q away: %w", did, err)
-	}
-	err := s.changeDevice(ctx, "give away", did, func(d *Device) error {
+// SetDeviceOwner gives a device to whose it is, or to nobody, and lets it in again if it was kept out because its last owner had
+// deleted his account. Its secrets stay good: who takes it over rotates them. whose is told whose it was; it is called again if
+// something of the device was changed meanwhile. So what it has looked up elsewhere is what is stored in the end, of however many
+// who do so at once, if each comes after he has changed what is looked up. ErrUnknown, also if there is no such owner; and what
+// whose gives.
+func (s *Service) SetDeviceOwner(ctx context.Context, did Name, whose func(was Name) (Name, error)) error {
+	var owner Name
+	err := s.changeDevice(ctx, "give away", did, func(d *Device) (err error) {
+		if owner, err = whose(d.Owner); err != nil {
+			return err
+		}
+		if err := s.mayOwn(ctx, owner); err != nil {
+			return err
+		}
 		d.Owner = owner
 		if owner != "" && d.Reason == ReasonOrphaned {
 			d.Suspension = Suspension{}

@@ -253,6 +253,33 @@ func TestASuspendedDeviceIsOut(t *testing.T) {
 	})
 }
 
+// to is whose a device is, whatever it was before.
+func to(owner Name) func(Name) (Name, error) { return func(Name) (Name, error) { return owner, nil } }
+
+func TestOfAllWhoSayWhoseADeviceIsTheLastOneHasLookedLast(t *testing.T) {
+	s, _ := newService(t, cheap())
+	add(t, s, "alice")
+	add(t, s, "bob")
+	addDevice(t, s, "lamp", "alice")
+	truth, looked := Name("alice"), 0
+	err := s.SetDeviceOwner(t.Context(), "lamp", func(was Name) (Name, error) {
+		seen := truth
+		if looked++; looked == 1 { // it becomes bob's while alice's is being stored
+			truth = "bob"
+			if err := s.SetDeviceOwner(t.Context(), "lamp", to("bob")); err != nil {
+				t.Error(err)
+			}
+		}
+		return seen, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.Device(t.Context(), "lamp"); err != nil || d.Owner != "bob" || looked != 2 {
+		t.Errorf("it is %q's, %v, looked up %d times; want bob's, twice", d.Owner, err, looked)
+	}
+}
+
 func TestTheDevicesOfADeletedAccountLogInForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, m := newService(t, cheap())
@@ -269,7 +296,7 @@ func TestTheDevicesOfADeletedAccountLogInForNobody(t *testing.T) {
 			if name != "alice" {
 				return nil
 			}
-			return s.SetDeviceOwner(ctx, "given", "bob")
+			return s.SetDeviceOwner(ctx, "given", to("bob"))
 		}))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -286,9 +313,9 @@ func TestTheDevicesOfADeletedAccountLogInForNobody(t *testing.T) {
 		if err != nil || d.Owner != "" || d.Reason != ReasonOrphaned {
 			t.Errorf("%+v, %v", d, err)
 		}
-		wantErr(t, "give it to who has left", s.SetDeviceOwner(t.Context(), "lamp", "alice"), ErrUnknown)
+		wantErr(t, "give it to who has left", s.SetDeviceOwner(t.Context(), "lamp", to("alice")), ErrUnknown)
 		for _, did := range []Name{"lamp", "lost"} {
-			if err := s.SetDeviceOwner(t.Context(), did, "bob"); err != nil {
+			if err := s.SetDeviceOwner(t.Context(), did, to("bob")); err != nil {
 				t.Fatal(err)
 			}
 		}

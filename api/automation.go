@@ -58,6 +58,7 @@ type automation struct {
 	Runs    int    `json:"runs,omitempty" doc:"how many are under way, or wait"`
 	Skipped int    `json:"skipped,omitempty" doc:"how often its mode did not let it run, since the server's start"`
 	Next    int64  `json:"next,omitempty" doc:"when its first timer is due, in Unix milliseconds"`
+	Hidden  bool   `json:"hidden,omitempty" doc:"it is about a device that the caller may not see: nothing is said of what it does"`
 	Version uint64 `json:"ver"`
 }
 
@@ -166,6 +167,9 @@ func (d automationDesk) test(ctx context.Context, c Caller, in testAutomationInp
 		if a, err = d.automations.Get(ctx, c.Account, in.Home, in.ID); err == nil {
 			text, err = json.Marshal(a.Definition)
 		}
+		if a.Hidden {
+			err = automations.ErrNoRight
+		}
 	}
 	if err != nil {
 		return trace{}, err
@@ -199,7 +203,7 @@ func (d automationDesk) traces(ctx context.Context, c Caller, in homeIDInput) (t
 func automationOf(a automations.Automation) (automation, error) {
 	out := automation{
 		Home: chat.Conversation(a.Home), ID: a.ID, Owner: a.Owner, On: a.On, Why: a.Why, Saved: a.Saved, Version: a.Rev,
-		Runs: a.Runs, Skipped: a.Skipped, Next: a.Next,
+		Runs: a.Runs, Skipped: a.Skipped, Next: a.Next, Hidden: a.Hidden,
 		definition: definition{Title: a.Title, Condition: a.Condition, Mode: string(a.Mode), Max: uint64(max(a.Max, 0))},
 	}
 	var err error

@@ -197,14 +197,10 @@ func (d deviceDesk) remove(ctx context.Context, c Caller, in didInput) (nothing,
 }
 
 func (d deviceDesk) release(ctx context.Context, c Caller, in didInput) (nothing, chat.Commit, error) {
-	name, err := d.owned(ctx, c, in.DID)
-	if err != nil {
-		return nothing{}, nil, err
+	name, err := did(in.DID)
+	if err == nil {
+		err = d.claims.Release(ctx, c.Account, name)
 	}
-	if err := d.accounts.SetDeviceOwner(ctx, name, ""); err != nil && !errors.Is(err, accounts.ErrUnknown) {
-		return nothing{}, nil, err
-	}
-	_, err = d.things.Release(ctx, c.Account, name)
 	return nothing{}, nil, err
 }
 

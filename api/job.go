@@ -32,6 +32,7 @@ type jobRollout struct {
 	Percent      int `json:"percent,omitempty" doc:"or this share of all, when it is over for those before" example:"0"`
 	AbortPercent int `json:"abort_percent,omitempty" doc:"cancels the job if it failed for that share of those it is over for"`
 	AbortAfter   int `json:"abort_after,omitempty" doc:"not before it is over for so many"`
+	Wait         int `json:"wait,omitempty" doc:"after so many minutes nobody waits for a device that has not begun; 0: for ever"`
 }
 
 type jobWindow struct {
@@ -52,6 +53,7 @@ type createJobInput struct {
 	Rollout  jobRollout        `json:"rollout" doc:"how many are given it at a time; absent: all at once"`
 	Timeout  int               `json:"timeout" doc:"minutes from its beginning on a device to its end; 0: any number"`
 	Window   *jobWindow        `json:"window" doc:"the part of the day in which devices are given it; absent: always"`
+	End      int64             `json:"end" doc:"when it is canceled where it has not begun, in Unix milliseconds; 0: never" example:"0"`
 }
 
 func (i createJobInput) target() string { return i.Title }
@@ -104,8 +106,9 @@ type job struct {
 	Rollout  jobRollout          `json:"rollout" doc:"how many are given it at a time"`
 	Timeout  int                 `json:"timeout,omitempty" doc:"minutes from its beginning on a device to its end"`
 	Window   *jobWindow          `json:"window,omitempty" doc:"the part of the day in which devices are given it"`
+	End      int64               `json:"end,omitempty" doc:"when it is canceled where it has not begun, in Unix milliseconds"`
 	State    jobs.JobState       `json:"state" doc:"how it stands" enum:"IN_PROGRESS|COMPLETED|CANCELED"`
-	Reason   string              `json:"reason,omitempty" doc:"why it was canceled: asked, or failures"`
+	Reason   string              `json:"reason,omitempty" doc:"why it was canceled: asked, failures, or end"`
 	Created  int64               `json:"created"`
 	Ended    int64               `json:"ended,omitempty" doc:"when it was over for the last device, in Unix milliseconds"`
 	Counts   map[jobs.Status]int `json:"counts" doc:"how many devices have come how far, by status"`
@@ -152,7 +155,7 @@ func (d jobDesk) rows(access Access) []*Operation {
 
 func (d jobDesk) create(ctx context.Context, c Caller, in createJobInput) (job, chat.Commit, error) {
 	n := jobs.New{
-		Title: in.Title, Document: in.Document, Rollout: jobs.Rollout(in.Rollout), Timeout: in.Timeout,
+		Title: in.Title, Document: in.Document, Rollout: jobs.Rollout(in.Rollout), Timeout: in.Timeout, End: in.End,
 		Targets: jobs.Targets{Home: string(in.Home), Tag: in.Tag, Type: in.Type, Model: in.Model},
 	}
 	if in.Window != nil {
@@ -230,7 +233,7 @@ func (d jobDesk) key(ctx context.Context, c Caller, in jobKeyInput) (nothing, ch
 func jobOf(j jobs.Job) job {
 	out := job{
 		Job: j.ID, Title: j.Title, By: j.By, Home: chat.Conversation(j.Home), Document: j.Document,
-		Rollout: jobRollout(j.Rollout), Timeout: j.Timeout, State: j.State, Reason: j.Reason, Created: j.Created, Ended: j.Ended,
+		Rollout: jobRollout(j.Rollout), Timeout: j.Timeout, End: j.End, State: j.State, Reason: j.Reason, Created: j.Created, Ended: j.Ended,
 		Counts: map[jobs.Status]int{},
 	}
 	for status, n := range j.Counts {

@@ -51,7 +51,7 @@ type sceneStep struct {
 	Name    string          `json:"name,omitempty" doc:"the command"`
 	Args    json.RawMessage `json:"args,omitempty" doc:"any JSON value"`
 	TTL     float64         `json:"ttl,omitempty" doc:"seconds for which the command may wait for the device"`
-	Timeout float64         `json:"timeout,omitempty" doc:"seconds that the device may take for it"`
+	Timeout float64         `json:"timeout,omitempty" doc:"seconds that the device may take for it, or to be what it is to be"`
 	Key     string          `json:"key,omitempty" doc:"what it is about: the newest of a key counts"`
 }
 
@@ -69,24 +69,25 @@ type sceneRunOutput struct {
 
 type sceneResult struct {
 	DID   accounts.Name `json:"did"`
-	State string        `json:"s" doc:"waiting, set, or the state of a command"`
+	State string        `json:"s" doc:"waiting, set, reached or timed_out, or the state of a command"`
 	Err   string        `json:"err,omitempty" doc:"why it could not be done"`
 	CID   string        `json:"cid,omitempty" doc:"of the command"`
 }
 
 type placeFields struct {
-	Zone string   `json:"zone,omitempty" doc:"the time zone, as IANA calls it; absent: UTC" example:"Europe/Berlin"`
-	Lat  *float64 `json:"lat,omitempty" doc:"absent: not known"`
-	Lon  *float64 `json:"lon,omitempty"`
+	Lat *float64 `json:"lat,omitempty" doc:"absent: not known"`
+	Lon *float64 `json:"lon,omitempty"`
 }
 
 type putPlaceInput struct {
-	Home string `json:"c" doc:"the home" required:"true"`
+	Home string  `json:"c" doc:"the home" required:"true"`
+	Zone *string `json:"zone" doc:"the time zone, as IANA calls it; empty: UTC; absent: as it was" example:"Europe/Berlin"`
 	placeFields
 }
 
 type placeOutput struct {
 	Home chat.Conversation `json:"c"`
+	Zone string            `json:"zone,omitempty" doc:"the time zone, as IANA calls it; absent: UTC"`
 	placeFields
 }
 
@@ -150,15 +151,15 @@ func (d sceneDesk) run(ctx context.Context, c Caller, in runSceneInput) (sceneRu
 }
 
 func (d sceneDesk) putPlace(ctx context.Context, c Caller, in putPlaceInput) (placeOutput, chat.Commit, error) {
-	p := automations.Place{Zone: in.Zone}
+	p := automations.PlacePatch{Zone: in.Zone}
 	switch {
 	case (in.Lat == nil) != (in.Lon == nil):
 		return placeOutput{}, nil, malformed("\"lat\" and \"lon\" belong together")
 	case in.Lat != nil:
 		p.Known, p.Lat, p.Lon = true, *in.Lat, *in.Lon
 	}
-	err := d.automations.SetPlace(ctx, c.Account, in.Home, p)
-	return homePlaceOf(in.Home, p), nil, err
+	set, err := d.automations.SetPlace(ctx, c.Account, in.Home, p)
+	return homePlaceOf(in.Home, set), nil, err
 }
 
 func (d sceneDesk) getPlace(ctx context.Context, c Caller, in atHome) (placeOutput, error) {
@@ -167,7 +168,7 @@ func (d sceneDesk) getPlace(ctx context.Context, c Caller, in atHome) (placeOutp
 }
 
 func homePlaceOf(home string, p automations.Place) placeOutput {
-	out := placeOutput{Home: chat.Conversation(home), placeFields: placeFields{Zone: p.Zone}}
+	out := placeOutput{Home: chat.Conversation(home), Zone: p.Zone}
 	if p.Known {
 		out.Lat, out.Lon = &p.Lat, &p.Lon
 	}

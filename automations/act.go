@@ -19,6 +19,9 @@ const attempts = 5
 // act does what a step says, with the rights that the owner has now.
 func (s *Service) act(ctx context.Context, r *run, st *step) TraceStep {
 	note := TraceStep{Step: st.name, Do: st.Do, Device: st.Device}
+	if st.text != nil {
+		note.Looked = st.text.devices()
+	}
 	owner := r.a.owner(s)
 	var err error
 	for i := range attempts {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type Automation struct {
 	Definition
 	Runs    int   // that are under way, or wait
 	Skipped int   // times that it was set off, and its mode did not let it run; since the start
+	Hidden  bool  // it is about a device that who is shown it may not see: nothing is said of what it does
 	Next    int64 // when its first timer is due, in Unix milliseconds; 0: none is set
 }
 
@@ -87,16 +89,27 @@ func (a *automation) shownLocked() Automation {
 	return out
 }
 
-// List gives the automations of a home, in the order of their ids, to its members.
+// about gives the devices that a plan speaks of.
+func (p *plan) about() []accounts.Name { return slices.Collect(maps.Keys(p.devices)) }
+
+// List gives the automations of a home, in the order of their ids, to its members: to each what he may know.
 func (s *Service) List(ctx context.Context, who accounts.Name, home string) ([]Automation, error) {
 	if _, err := s.member(ctx, who, home); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := []Automation{}
-	for _, a := range s.inHomeLocked(home) {
-		all = append(all, a.shownLocked())
+	there := s.inHomeLocked(home)
+	all := make([]Automation, len(there))
+	for i, a := range there {
+		all[i] = a.shownLocked()
+	}
+	s.mu.Unlock()
+	r := s.reader(who)
+	for i, a := range there {
+		var err error
+		if all[i], err = r.automation(ctx, all[i], a.plan.about()); err != nil {
+			return nil, fmt.Errorf("automations of %s for %s: %w", home, who, err)
+		}
 	}
 	return all, nil
 }
@@ -106,13 +119,14 @@ func (s *Service) Get(ctx context.Context, who accounts.Name, home, id string) (
 	if _, err := s.member(ctx, who, home); err != nil {
 		return Automation{}, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.all[key{home, id}]
+	a := s.find(key{home, id})
 	if a == nil {
 		return Automation{}, fmt.Errorf("automation %.80q of %s: %w", id, home, ErrUnknown)
 	}
-	return a.shownLocked(), nil
+	s.mu.Lock()
+	out := a.shownLocked()
+	s.mu.Unlock()
+	return s.reader(who).automation(ctx, out, a.plan.about())
 }
 
 // mayChange checks that somebody may change an automation: his own, or as an admin. a may be nil: it would be new.
@@ -247,8 +261,9 @@ func (s *Service) Enable(ctx context.Context, who accounts.Name, home, id string
 		}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return a.shownLocked(), nil
+	out := a.shownLocked()
+	s.mu.Unlock()
+	return s.reader(who).automation(ctx, out, a.plan.about())
 }
 
 // switched is what an automation is when it is switched on or off.
@@ -291,6 +306,23 @@ func (s *Service) forget(ctx context.Context, k key, a *automation) error {
 	return nil
 }
 
+// Homes gives the homes of which something is kept.
+func (s *Service) Homes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]bool{}
+	for home := range s.byHome {
+		all[home] = true
+	}
+	for k := range s.scenes {
+		all[k.home] = true
+	}
+	for home := range s.places {
+		all[home] = true
+	}
+	return slices.Collect(maps.Keys(all))
+}
+
 // Ended forgets everything of a home that there is no longer.
 func (s *Service) Ended(ctx context.Context, home string) error {
 	s.mu.Lock()
@@ -305,7 +337,7 @@ func (s *Service) Ended(ctx context.Context, home string) error {
 	}
 	delete(s.places, home)
 	s.mu.Unlock()
-	for _, kind := range []string{kindAutomation, kindScene, kindPlace} {
+	for _, kind := range []string{kindAutomation, kindScene, kindPlace, kindPerformance} {
 		if err := s.store.RemoveScope(ctx, kind, home); err != nil {
 			return fmt.Errorf("remove %s of %s: %w", kind, home, err)
 		}

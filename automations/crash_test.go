@@ -97,7 +97,7 @@ func TestWhatACrashHasKeptFromBeingSetIsSet(t *testing.T) {
 			{'on':'state','did':'sensor','path':'on','to':true,'for':1200}],'actions':[{'do':'command','did':'lamp','name':'on'}]}`)
 		h.crash(time.Second)
 		h.says("sensor", `{'on':true}`)
-		h.must(h.SetPlace(h.t.Context(), "alice", h.home, automations.Place{Zone: "Europe/Berlin"})) // where it is 01:00
+		h.must(h.SetZone(h.t.Context(), h.home, "Europe/Berlin")) // where it is 01:00
 		h.wait(20 * time.Minute)
 		h.want("what had to be so for a time", h.commands("lamp"), "[on alice]")
 		h.wait(10 * time.Minute)

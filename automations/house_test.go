@@ -21,6 +21,8 @@ import (
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/spaces"
+	"github.com/magpie-im/magpie/store/mongo"
+	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/pebble"
 )
 
@@ -36,14 +38,36 @@ type house struct {
 	disk *vfs.MemFS
 	home string
 
-	db      *pebble.Store
+	real bool // time is: the store is a database
+	uri  string
+
+	db      stores
 	acc     *accounts.Service
 	chat    *chat.Service
 	things  *devices.Things
 	work    *devices.Service
 	records *brittle
+	homes   *spaces.Homes
+	scribe  *spaces.Scribe
 	*automations.Service
 	stop func()
+}
+
+// stores is what is used of a store.
+type stores interface {
+	Accounts() accounts.Store
+	Chat() chat.Store
+	Devices() devices.Store
+	Telemetry() devices.Telemetry
+	Records() records.Store
+	Close() error
+}
+
+// settle waits until everybody waits for time to pass, where time is not real.
+func (h *house) settle() {
+	if !h.real {
+		synctest.Wait()
+	}
 }
 
 // brittle are records of which some cannot be removed: what is done then may be done again.
@@ -52,6 +76,43 @@ type brittle struct {
 	mu   sync.Mutex
 	kept string // the kind that stays
 	lost string // the kind that is not written: the process ends before it is
+	told string // the kind of which something is written and answered with an error, so often
+	lies int
+	ends bool // the process ends when so many more are written
+	left int
+}
+
+// Put writes, unless it does not.
+func (b *brittle) Put(ctx context.Context, r records.Record) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case r.Kind == b.lost:
+		return nil
+	case b.ends && b.left == 0:
+		return fmt.Errorf("put: %w", accounts.ErrUnavailable)
+	}
+	b.left--
+	err := b.Store.Put(ctx, r)
+	if err == nil && b.lies > 0 && r.Kind == b.told {
+		b.lies--
+		err = fmt.Errorf("put: %w", accounts.ErrUnavailable)
+	}
+	return err
+}
+
+// stopAfter has nothing be written any more after so much was, as if the process had ended.
+func (b *brittle) stopAfter(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ends, b.left = true, n
+}
+
+// lie has what is written of a kind be answered with an error, so often.
+func (b *brittle) lie(kind string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told, b.lies = kind, n
 }
 
 func (b *brittle) Remove(ctx context.Context, k records.Key, rev uint64) error {
@@ -103,7 +164,7 @@ func inHouse(t *testing.T, test func(h *house), change ...func(*automations.Conf
 func (h *house) open() {
 	h.t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := pebble.Open(pebble.Config{Dir: "data", FS: h.disk}, log)
+	db, err := h.openStores(log)
 	h.must(err)
 	cfg := accounts.DefaultConfig()
 	cfg.HashMemory, cfg.HashTime = 8, 1
@@ -113,14 +174,16 @@ func (h *house) open() {
 	h.things = devices.NewThings(db.Devices(), time.Now, log)
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
 	h.work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), db.Telemetry(), time.Now, log))
-	homes := spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log)
-	scribe := spaces.NewScribe(h.chat)
-	h.Service = automations.New(h.cfg, h.records, h.work, h.things, homes, scribe, time.Now, log)
-	scribe.Listen(h.Service)
-	homes.OnEnd(h.Ended)
+	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), spaces.NewScribe(h.chat)
+	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
+	h.scribe.Listen(h.Service)
+	h.homes.OnEnd(h.Ended, h.Homes)
+	h.homes.SetZones(h.Service)
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.must(h.work.Load(ctx))
+	h.must(h.homes.Load(ctx))
 	h.must(h.Load(ctx))
+	h.must(h.homes.LoadZones(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { _ = h.work.Run(ctx) })
 	running.Go(func() { _ = h.Run(ctx) })
@@ -129,13 +192,65 @@ func (h *house) open() {
 		running.Wait()
 		h.must(db.Close())
 	}
-	synctest.Wait()
+	h.settle()
+}
+
+func (h *house) openStores(log *slog.Logger) (stores, error) {
+	if h.real {
+		c := mongo.Config{
+			URI: h.uri, Alone: true, Node: "house", StartTimeout: time.Minute, Timeout: time.Minute, Lease: time.Minute,
+		}
+		return mongo.Open(h.t.Context(), c, log)
+	}
+	return pebble.Open(pebble.Config{Dir: "data", FS: h.disk}, log)
+}
+
+// inHouseOnADatabase is inHouse for a test that takes its time, if tests use a database.
+func inHouseOnADatabase(t *testing.T, test func(h *house)) {
+	t.Helper()
+	mongotest.Only(t)
+	h := &house{t: t, cfg: automations.DefaultConfig(), real: true, uri: mongotest.Database(t)}
+	h.open()
+	defer func() { h.stop() }()
+	h.furnish()
+	test(h)
+}
+
+// eventually waits until something is so.
+func (h *house) eventually(what string, ok func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// twin is another process on the same store: it knows what there was when it began, and hears nothing of devices.
+func (h *house) twin() *automations.Service {
+	h.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	work := devices.New(devices.DefaultConfig(), h.db.Devices(), h.things, log)
+	work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), h.db.Telemetry(), time.Now, log))
+	other := automations.New(h.cfg, h.records, work, h.things, h.homes, h.scribe, time.Now, log)
+	ctx, cancel := context.WithCancel(h.t.Context())
+	h.must(other.Load(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { _ = other.Run(ctx) })
+	stop := h.stop
+	h.stop = func() {
+		cancel()
+		running.Wait()
+		stop()
+	}
+	h.settle()
+	return other
 }
 
 // crash is the end of the process, and after a while another one begins with what is on the disk.
 func (h *house) crash(away time.Duration) {
 	h.t.Helper()
-	synctest.Wait()
+	h.settle()
 	disk := h.disk.CrashClone(vfs.CrashCloneCfg{})
 	h.stop()
 	h.disk = disk
@@ -185,6 +300,13 @@ func (h *house) furnish() {
 	}
 }
 
+// at says where the home is.
+func (h *house) at(lat, lon float64) {
+	h.t.Helper()
+	_, err := h.SetPlace(h.t.Context(), "alice", h.home, automations.PlacePatch{Lat: lat, Lon: lon, Known: true})
+	h.must(err)
+}
+
 func (h *house) role(who accounts.Name, role chat.Role) {
 	h.t.Helper()
 	commit, err := h.chat.SetRoomRole(h.t.Context(), "alice", chat.Conversation(h.home), who, role, nil)
@@ -207,7 +329,17 @@ func (h *house) says(did accounts.Name, state string) {
 	h.must(err)
 	_, err = h.work.UpdateShadow(h.t.Context(), did, did, "", u)
 	h.must(err)
-	synctest.Wait()
+	h.settle()
+}
+
+// set is that alice wants a device to be something.
+func (h *house) set(did accounts.Name, state string) {
+	h.t.Helper()
+	u, err := devices.ParseDesired([]byte(strings.ReplaceAll(state, "'", `"`)))
+	h.must(err)
+	_, err = h.work.UpdateShadow(h.t.Context(), "alice", did, "", u)
+	h.must(err)
+	h.settle()
 }
 
 // measures is what a device measures.
@@ -215,7 +347,7 @@ func (h *house) measures(did accounts.Name, payload string) {
 	h.t.Helper()
 	_, err := h.work.Measure(h.t.Context(), did, []byte(strings.ReplaceAll(payload, "'", `"`)))
 	h.must(err)
-	synctest.Wait()
+	h.settle()
 }
 
 // happens is that something has happened to a device.
@@ -225,7 +357,7 @@ func (h *house) happens(did accounts.Name, event string) {
 	h.must(err)
 	_, _, err = h.work.Happen(h.t.Context(), did, e)
 	h.must(err)
-	synctest.Wait()
+	h.settle()
 }
 
 // writes is that somebody writes something in the home.
@@ -235,7 +367,7 @@ func (h *house) writes(who accounts.Name, text string) {
 	h.must(err)
 	_, commit, err := h.chat.Send(h.t.Context(), who, chat.Target{Conversation: chat.Conversation(h.home)}, chat.Content{Body: body}, nil)
 	h.done(commit, err)
-	synctest.Wait()
+	h.settle()
 }
 
 // desired is what a device should be.
@@ -307,7 +439,7 @@ func (h *house) refused(what string, err, want error) {
 // wait lets time pass.
 func (h *house) wait(d time.Duration) {
 	time.Sleep(d)
-	synctest.Wait()
+	h.settle()
 }
 
 // recordKey is before all others.

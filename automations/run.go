@@ -31,6 +31,8 @@ type run struct {
 	state runState
 	rev   uint64
 
+	loaded  bool               // it was begun by another process, and not yet taken over
+	lost    bool               // another process has it
 	active  bool               // a goroutine carries it out
 	cancel  context.CancelFunc // ends that
 	stopped string             // why it has to end; empty: it has not
@@ -38,6 +40,7 @@ type run struct {
 
 // runState is what is stored of a run.
 type runState struct {
+	holder
 	Automation uint64         `json:"automation"` // its revision
 	At         int            `json:"at"`         // the step that it is at
 	Due        int64          `json:"due,omitempty"`
@@ -62,7 +65,7 @@ func runID(k key, f firing) string {
 
 func (s *Service) loadRun(r records.Record) error {
 	home, id, _ := strings.Cut(r.Scope, "/")
-	x := &run{id: r.ID, rev: r.Rev}
+	x := &run{id: r.ID, rev: r.Rev, loaded: true}
 	if err := json.Unmarshal(r.Body, &x.state); err != nil {
 		return err
 	}
@@ -165,8 +168,9 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	if known {
 		return
 	}
-	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1}
-	if _, err := s.member(ctx, a.owner(s), a.key.home); err != nil {
+	owner := a.owner(s)
+	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1, By: owner}
+	if _, err := s.member(ctx, owner, a.key.home); err != nil {
 		t.Result, t.Why = word(err), "who it belongs to is no member of the home"
 		if errors.Is(err, ErrNoHome) {
 			t.Result = "no_right"
@@ -176,7 +180,7 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	}
 	if a.plan.condition != nil {
 		if ok, why := s.decide(ctx, a, a.plan.condition, f.about); !ok {
-			t.Result, t.Why = resultCondition, why
+			t.Result, t.Why, t.Looked = resultCondition, why, a.plan.condition.devices
 			s.note(a, t)
 			return
 		}
@@ -256,23 +260,41 @@ func (s *Service) start(ctx context.Context, a *automation, r *run) {
 	}
 }
 
-// save stores how far a run has come.
+// save stores how far a run has come, and that it is this process's. records.ErrChanged: it is another one's.
 func (s *Service) save(ctx context.Context, r *run) error {
+	r.state.Holder = s.self
 	body, err := json.Marshal(r.state)
 	if err != nil {
 		return fmt.Errorf("run %s: %w", r.id, err)
 	}
-	if err := s.store.Put(ctx, records.Record{Key: r.key(), Rev: r.rev + 1, Due: r.state.Due, Body: body}); err != nil {
-		return fmt.Errorf("put run %s: %w", r.id, err)
+	err = s.hold(ctx, r.key(), &r.rev, r.state.Due, body)
+	r.lost = r.lost || errors.Is(err, records.ErrChanged)
+	return err
+}
+
+// claim is save, which what follows depends on: if it says that it was done, no other process does that.
+func (s *Service) claim(ctx context.Context, r *run) bool {
+	for ctx.Err() == nil {
+		err := s.save(ctx, r)
+		if err == nil {
+			return true
+		}
+		if r.lost {
+			return false
+		}
+		s.log.Warn("run not stored, and will be", "conversation", r.a.key.home, "automation", r.a.key.id, "err", err)
+		pause(ctx, retry)
 	}
-	r.rev++
-	return nil
+	return false
 }
 
 // carry carries a run out until it is over, or waits.
 func (s *Service) carry(ctx context.Context, r *run) {
 	steps := r.a.plan.steps
-	for r.state.At < len(steps) {
+	if r.loaded {
+		r.loaded = !s.claim(ctx, r)
+	}
+	for r.state.At < len(steps) && !r.lost && !r.loaded {
 		if why := s.stopped(r); why != "" {
 			s.finish(ctx, r, resultStopped, why)
 			return
@@ -304,6 +326,8 @@ func (s *Service) carry(ctx context.Context, r *run) {
 		}
 	}
 	switch why := s.stopped(r); {
+	case r.lost:
+		s.leave(r)
 	case why != "":
 		s.finish(ctx, r, resultStopped, why)
 	case ctx.Err() == nil:
@@ -317,14 +341,34 @@ func (s *Service) stopped(r *run) string {
 	return r.stopped
 }
 
-// delay has a run wait, and says so; if its time has come, the run goes on.
+// leave forgets a run that another process has.
+func (s *Service) leave(r *run) {
+	s.clock.drop(alarm{key: r.a.key, run: r.id})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.overLocked(r)
+}
+
+// overLocked takes a run out of memory, and begins the one that has waited for its end. The lock is held.
+func (s *Service) overLocked(r *run) {
+	r.active, r.stopped = false, "it is over"
+	r.a.runs = slices.DeleteFunc(r.a.runs, func(x *run) bool { return x == r })
+	if r.a.plan.Mode == Queued && len(r.a.runs) > 0 && r.a.runs[0].state.Due == 0 {
+		s.beginLocked(r.a.runs[0])
+	}
+}
+
+// delay has a run wait, and says so; if its time has come, the run goes on, if no other process was faster.
 func (s *Service) delay(ctx context.Context, r *run, st *step) (waits bool) {
 	now := s.now()
 	if r.state.Due == 0 {
 		r.state.Due = now.Add(duration(st.For)).UnixMilli()
-		if err := s.save(ctx, r); err != nil && ctx.Err() == nil { // after a crash it would wait anew
+		if err := s.save(ctx, r); err != nil && ctx.Err() == nil && !r.lost { // after a crash it would wait anew
 			s.log.Warn("delay not stored", "conversation", r.a.key.home, "automation", r.a.key.id, "err", err)
 		}
+	}
+	if r.lost {
+		return false
 	}
 	if r.state.Due > now.UnixMilli() {
 		s.mu.Lock()
@@ -338,6 +382,7 @@ func (s *Service) delay(ctx context.Context, r *run, st *step) (waits bool) {
 	}
 	r.note(now, TraceStep{Step: st.name, Do: st.Do})
 	r.state.Due, r.state.At = 0, st.next
+	s.claim(ctx, r)
 	return false
 }
 
@@ -351,14 +396,14 @@ func (s *Service) branch(ctx context.Context, r *run, st *step) {
 	if ctx.Err() != nil {
 		return
 	}
-	note := TraceStep{Step: st.name, Do: st.Do, Result: "true"}
+	note := TraceStep{Step: st.name, Do: st.Do, Result: "true", Looked: st.condition.devices}
 	next := r.state.At + 1
 	if !ok {
 		note.Result, note.Why, next = "false", why, st.next
 	}
 	r.note(s.now(), note)
 	r.state.At = next
-	if err := s.save(ctx, r); err != nil && ctx.Err() == nil {
+	if err := s.save(ctx, r); err != nil && ctx.Err() == nil && !r.lost {
 		s.log.Warn("decision not stored", "conversation", r.a.key.home, "automation", r.a.key.id, "err", err)
 	}
 }
@@ -403,11 +448,11 @@ func (s *Service) finish(ctx context.Context, r *run, result, why string) {
 	s.clock.drop(alarm{key: r.a.key, run: r.id})
 	t := Trace{
 		Run: r.id, TS: r.state.Started, Ended: s.now().UnixMilli(), Trigger: r.state.About, Depth: r.state.Depth,
-		Result: result, Why: why, Steps: r.state.Steps,
+		Result: result, Why: why, Steps: r.state.Steps, By: r.a.owner(s),
 	}
 	err := s.keepTrace(ctx, r.a, t)
 	if err == nil {
-		err = s.store.Remove(ctx, r.key(), r.rev)
+		err = s.letGo(ctx, r.key(), r.rev)
 	}
 	if err != nil { // after a restart the run ends again
 		s.log.Warn("end of a run not stored", "conversation", r.a.key.home, "automation", r.a.key.id, "err", err)
@@ -415,11 +460,7 @@ func (s *Service) finish(ctx context.Context, r *run, result, why string) {
 	s.metrics.runs.WithLabelValues(result).Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.active, r.stopped = false, "it is over"
-	r.a.runs = slices.DeleteFunc(r.a.runs, func(x *run) bool { return x == r })
-	if r.a.plan.Mode == Queued && len(r.a.runs) > 0 && r.a.runs[0].state.Due == 0 {
-		s.beginLocked(r.a.runs[0])
-	}
+	s.overLocked(r)
 }
 
 // finishTime bounds how long the end of a run waits for the store.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -31,7 +32,7 @@ type SceneStep struct {
 	Name    string          `json:"name,omitempty"`
 	Args    json.RawMessage `json:"args,omitempty"`
 	TTL     float64         `json:"ttl,omitempty"`     // seconds
-	Timeout float64         `json:"timeout,omitempty"` // seconds
+	Timeout float64         `json:"timeout,omitempty"` // seconds; of a desired state: until it is reached
 	Key     string          `json:"key,omitempty"`
 	Desired json.RawMessage `json:"desired,omitempty"`
 
@@ -52,7 +53,8 @@ type SceneRun struct {
 	Steps []SceneResult
 }
 
-// SceneResult is what becomes of a step: State is "waiting", "set", or that of a command; or else there is an Err.
+// SceneResult is what becomes of a step: State is "waiting", that of a command, or of a desired state "set", "reached" or
+// "timed_out"; or else there is an Err.
 type SceneResult struct {
 	Device accounts.Name `json:"did"`
 	State  string        `json:"s"`
@@ -62,13 +64,36 @@ type SceneResult struct {
 
 // Final says whether nothing follows.
 func (r SceneResult) Final() bool {
-	return r.Err != "" || r.State == stateSet || r.State != stateWaiting && devices.CommandState(r.State).Final()
+	switch r.State {
+	case stateReached:
+		return true
+	case stateWaiting, stateSet:
+		return r.Err != ""
+	}
+	return r.Err != "" || devices.CommandState(r.State).Final()
 }
 
 const (
-	stateWaiting = "waiting"
-	stateSet     = "set" // it was told what it should be
+	stateWaiting  = "waiting"
+	stateSet      = "set"     // it was told what it should be
+	stateReached  = "reached" // and says that it is
+	stateTimedOut = string(devices.CommandTimedOut)
 )
+
+const (
+	// patience is for how long it is waited that a device is what it should be, if a step says nothing.
+	patience = time.Minute
+	// maxPatience is the longest that a step may say, in seconds.
+	maxPatience = 24 * 3600
+)
+
+// patience is for how long it is waited that a device is what the step wants it to be.
+func (st *SceneStep) patience() time.Duration {
+	if st.Timeout == 0 {
+		return patience
+	}
+	return duration(st.Timeout)
+}
 
 // prepare checks the steps, and makes what is done out of them.
 func (x *Scene) prepare() error {
@@ -87,7 +112,10 @@ func (x *Scene) prepare() error {
 			Desired: st.Desired,
 		}
 		if st.Desired != nil {
-			a.Do = doDesired
+			a.Do, a.Timeout = doDesired, 0
+		}
+		if st.Desired != nil && (st.Timeout < 0 || st.Timeout > maxPatience) {
+			return fault(at, "\"timeout\" is at most %d seconds", maxPatience)
 		}
 		if extra := a.extra(); extra != "" || st.Desired != nil && st.Name != "" {
 			return fault(at, "either \"desired\" or \"name\", with what belongs to a command, has to be there")

@@ -2,6 +2,7 @@ package automations_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,8 +46,11 @@ func TestASceneSaysWhatBecomesOfIt(t *testing.T) {
 		h.want("the line", h.lines(), "[bob: Good night: lamp set, switch queued, sensor queued, no_device]")
 		h.acts("switch", devices.CommandSucceeded)
 		h.want("then", h.lines(), "[bob: Good night: lamp set, switch succeeded, sensor queued, no_device]")
+		h.says("lamp", `{'power':'off'}`)
+		h.wait(3 * time.Second)
+		h.want("then", h.lines(), "[bob: Good night: lamp reached, switch succeeded, sensor queued, no_device]")
 		h.wait(time.Minute)
-		h.want("at last", h.lines(), "[bob: Good night: lamp set, switch succeeded, sensor expired, no_device]")
+		h.want("at last", h.lines(), "[bob: Good night: lamp reached, switch succeeded, sensor expired, no_device]")
 		again, err := h.RunScene(h.t.Context(), "bob", h.home, "night", "r1")
 		h.must(err)
 		h.want("under the same name it is the same", again.Steps[1].CID, x.Steps[1].CID)
@@ -67,6 +71,146 @@ func TestASceneWithAnOrderWaitsForEachStep(t *testing.T) {
 		h.acts("sensor", devices.CommandSucceeded)
 		h.want("at last", h.desired("lamp"), `{"power":"off"}`)
 		h.want("the line", h.lines(), "[alice: Good night: switch failed, sensor succeeded, lamp set]")
+		h.wait(time.Minute)
+		h.want("the line", h.lines(), "[alice: Good night: switch failed, sensor succeeded, lamp timed_out]")
+	})
+}
+
+func TestASceneWithAnOrderWaitsUntilADeviceIsWhatItShouldBe(t *testing.T) {
+	for what, says := range map[string]string{"reached": `{'power':'off','more':1}`, "timed_out": `{'power':'dim'}`} {
+		t.Run(what, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.says("lamp", `{'power':'on'}`)
+				h.scene("alice", true, `[{"did":"lamp","desired":{"power":"off"},"timeout":20},{"did":"switch","name":"lock"}]`)
+				x, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "")
+				h.must(err)
+				h.want("at first", x.Steps, "[{lamp set  } {switch waiting  }]")
+				h.wait(10 * time.Second)
+				h.want("not yet", h.commands("switch"), "[]")
+				h.says("lamp", says)
+				if what == "timed_out" {
+					h.want("not yet", h.commands("switch"), "[]")
+					h.wait(12 * time.Second)
+				}
+				h.want("then", h.commands("switch"), "[lock alice]")
+				h.wait(3 * time.Second)
+				h.want("the line", h.lines(), "[alice: Good night: lamp "+what+", switch queued]")
+			})
+		})
+	}
+}
+
+// What a device is already is reached at once, and what is taken away is nothing to wait for.
+func TestWhatADeviceIsAlreadyIsReached(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.says("lamp", `{'power':'off','color':{'h':1,'s':2}}`)
+		h.scene("alice", true, `[{"did":"lamp","desired":{"power":"off","color":{"h":1}}},{"did":"lamp","desired":{"power":null}},
+			{"did":"lamp","desired":{}},{"did":"switch","name":"lock"}]`)
+		x, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "")
+		h.must(err)
+		h.want("steps", x.Steps, "[{lamp reached  } {lamp reached  } {lamp reached  } {switch queued  "+x.Steps[3].CID+"}]")
+	})
+}
+
+// The process is killed at each second of a scene: each step is begun once, in its order, and the one message says in the end
+// what became of it.
+func TestARunningSceneGoesOnAfterACrash(t *testing.T) {
+	for moment := range 7 {
+		t.Run(fmt.Sprint(moment), func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.scene("alice", true, `[{"did":"switch","name":"lock","ttl":600,"timeout":600},{"did":"lamp","desired":{"power":"off"}},
+					{"did":"sensor","name":"arm","ttl":600,"timeout":600}]`)
+				crash := func(at int) {
+					if at == moment {
+						h.crash(time.Second)
+					}
+				}
+				x, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+				h.must(err)
+				crash(0)
+				again, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+				h.must(err)
+				h.want("the same", again.Steps[0].CID, x.Steps[0].CID)
+				crash(1)
+				h.acts("switch", devices.CommandSucceeded)
+				crash(2)
+				h.must(h.RemoveScene(h.t.Context(), "alice", h.home, "night")) // which runs
+				h.set("lamp", `{'power':'dim'}`)                               // by somebody, meanwhile
+				crash(3)
+				h.want("what was begun is not begun again", h.desired("lamp"), `{"power":"dim"}`)
+				h.says("lamp", `{'power':'off'}`)
+				crash(4)
+				h.wait(3 * time.Second)
+				crash(5)
+				h.acts("sensor", devices.CommandSucceeded)
+				h.crash(time.Second)
+				h.wait(3 * time.Second)
+				h.want("commands", []any{h.commands("switch"), h.commands("sensor")}, "[[lock alice] [arm alice]]")
+				h.want("the line", h.lines(), "[alice: Good night: switch succeeded, lamp reached, sensor succeeded]")
+				left, err := h.records.All(h.t.Context(), "scene.run", recordKey, 10)
+				h.must(err)
+				h.want("what is left", len(left), 0)
+			})
+		})
+	}
+}
+
+// The process is killed after a step was begun, and before that is stored: the command is the same, and the message too.
+func TestASceneOfWhichNothingWasStoredGoesOn(t *testing.T) {
+	for puts := range 4 {
+		t.Run(fmt.Sprint(puts), func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.scene("alice", false, `[{"did":"switch","name":"lock","ttl":600,"timeout":600},{"did":"lamp","desired":{"power":"off"}}]`)
+				h.records.stopAfter(puts)
+				if _, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1"); puts > 0 {
+					h.must(err)
+				}
+				h.wait(3 * time.Second)
+				h.crash(time.Second)
+				h.says("lamp", `{'power':'off'}`)
+				if puts == 0 {
+					h.want("nothing was begun", h.commands("switch"), "[]")
+					return
+				}
+				h.acts("switch", devices.CommandSucceeded)
+				h.want("commands", h.commands("switch"), "[lock alice]")
+				h.want("the line", h.lines(), "[alice: Good night: switch succeeded, lamp reached]")
+			})
+		})
+	}
+}
+
+// Who was told that it could not be done is not surprised by it later.
+func TestASceneThatWasNotBegunInTimeIsNot(t *testing.T) {
+	for away, want := range map[time.Duration]string{10 * time.Second: "[lock alice]", 2 * time.Minute: "[]"} {
+		t.Run(away.String(), func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.scene("alice", false, `[{"did":"switch","name":"lock"}]`)
+				h.records.lie("scene.run", 1)
+				_, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+				h.refused("at first", err, automations.ErrUnavailable)
+				h.crash(away)
+				h.want("commands", h.commands("switch"), want)
+			})
+		})
+	}
+}
+
+// The store answers with an error, and has written all the same.
+func TestAStoreThatWritesAndSaysThatItHasNotStopsNoScene(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", true, `[{"did":"switch","name":"lock"},{"did":"sensor","name":"arm"}]`)
+		h.records.lie("scene.run", 1)
+		_, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+		h.refused("at first", err, automations.ErrUnavailable)
+		_, err = h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+		h.must(err)
+		h.records.lie("scene.run", 1)
+		h.acts("switch", devices.CommandSucceeded)
+		h.records.lie("scene.run", 1)
+		h.acts("sensor", devices.CommandSucceeded)
+		h.wait(10 * time.Second)
+		h.want("the line", h.lines(), "[alice: Good night: switch succeeded, sensor succeeded]")
 	})
 }
 
@@ -117,7 +261,7 @@ func TestScenesThatMayNotBe(t *testing.T) {
 		for _, steps := range []string{
 			`[]`, `{}`, `null`, `[{}]`, `[{"did":"lamp"}]`, `[{"did":"lamp","name":"on","desired":{}}]`, `[{"did":"lamp","desired":[]}]`,
 			`[{"did":"lamp","name":"two words"}]`, `[{"did":"none","name":"on"}]`, `[{"did":"lamp","name":"on","ttl":-1}]`,
-			`[{"did":"lamp","name":"on","nonsense":1}]`, `[{"did":"lamp","desired":{"a":1},"args":{}}]`, `[{"did":"?","name":"on"}]`,
+			`[{"did":"lamp","name":"on","nonsense":1}]`, `[{"did":"lamp","desired":{"a":1},"timeout":-1}]`, `[{"did":"lamp","desired":{"a":1},"timeout":86401}]`, `[{"did":"lamp","desired":{"a":1},"args":{}}]`, `[{"did":"?","name":"on"}]`,
 		} {
 			list, err := automations.ParseSteps([]byte(steps))
 			if err == nil {

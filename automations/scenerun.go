@@ -2,74 +2,65 @@ package automations
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 )
 
 const (
-	maxFollows   = 1000 // scenes that run at once
 	rewordEvery  = 2 * time.Second
+	askEvery     = 5  // of those: then devices are asked, though they have said nothing
 	maxRewords   = 40 // of a message: chat lets one edit it fifty times
 	kindSceneRun = "scene"
 )
 
-// follows are the scenes that run, by the commands of which they wait to hear.
-type follows struct {
-	mu    sync.Mutex // guards what follows
-	byCID map[string]chan<- devices.Command
-	n     int
+// performance is a scene that runs. One goroutine has it to itself.
+type performance struct {
+	s     *Service
+	home  string
+	run   string
+	scene Scene
+	state sceneState
+	rev   uint64
+	ears  *ears
+	cids  map[string]int // the step of each command
+	begun bool           // a step was, which is not stored
+	said  string         // by the message, as far as is known
 }
 
-func (f *follows) enter() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.n >= maxFollows {
-		return false
-	}
-	f.n++
-	return true
+// sceneState is what is stored of it, so that it goes on after a crash: before its first step is begun, when steps were, and
+// before its message says what became of them.
+type sceneState struct {
+	holder
+	Scene   string        `json:"scene"`
+	Title   string        `json:"title,omitempty"`
+	Order   bool          `json:"order,omitempty"`
+	Steps   []SceneStep   `json:"steps"`
+	By      accounts.Name `json:"by"`
+	Depth   int           `json:"depth,omitempty"`
+	Started int64         `json:"started"` // Unix milliseconds
+	Results []SceneResult `json:"results"`
+	Waits   []sceneWait   `json:"waits"`
+	Told    bool          `json:"told,omitempty"`    // its message is written, or may not be
+	Seq     uint64        `json:"seq,omitempty"`     // of that; 0: there is none
+	Rewords int           `json:"rewords,omitempty"` // of that
 }
 
-func (f *follows) leave(cids map[string]int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.n--
-	for cid := range cids {
-		delete(f.byCID, cid)
-	}
-}
-
-func (f *follows) hear(cid string, to chan<- devices.Command) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.byCID == nil {
-		f.byCID = map[string]chan<- devices.Command{}
-	}
-	f.byCID[cid] = to
-}
-
-// Stepped is that of devices.Watcher.
-func (s *Service) Stepped(c devices.Command) {
-	s.follows.mu.Lock()
-	to := s.follows.byCID[c.ID]
-	s.follows.mu.Unlock()
-	if to == nil {
-		return
-	}
-	select {
-	case to <- c:
-	default: // who follows asks again when he has looked at what there is
-	}
+// sceneWait is what a step with a desired state waits for.
+type sceneWait struct {
+	Version uint64 `json:"version,omitempty"` // of the shadow in which it is desired
+	Until   int64  `json:"until,omitempty"`   // when it is waited for no longer, in Unix milliseconds
 }
 
 // RunScene runs a scene with the rights of who, and says what becomes of it in a message in the home, which is changed as
-// results come. It returns when the first steps are done; a scene without an order is done then, but for what devices say.
-// Under the same run, which may be empty, it is done once.
+// results come. It returns when the first steps are begun. Under the same run, which may be empty, it is done once.
 func (s *Service) RunScene(ctx context.Context, who accounts.Name, home, id, run string) (SceneRun, error) {
 	if len(run) > 32 || run != "" && !validID(run) {
 		return SceneRun{}, fault("run", "it has at most 32 of a-z, 0-9, - and _")
@@ -92,50 +83,166 @@ func (s *Service) runScene(ctx context.Context, who accounts.Name, home, id, run
 		return SceneRun{}, fmt.Errorf("scene %.80q of %s: %w", id, home, ErrUnknown)
 	case running == nil:
 		return SceneRun{}, fmt.Errorf("scene %s of %s: %w", id, home, ErrUnavailable)
-	case !s.follows.enter():
-		return SceneRun{}, fmt.Errorf("scenes that run: %w", ErrTooMany)
 	}
-	p := &performance{
-		s: s, scene: x, depth: depth, cids: map[string]int{}, news: make(chan devices.Command, 2*maxSceneSteps),
-		run: SceneRun{Run: run, Home: home, Scene: id, Title: x.Title, By: who, Steps: make([]SceneResult, len(x.Steps))},
+	p := s.performanceOf(home, run, *x)
+	p.state = sceneState{
+		Scene: id, Title: x.Title, Order: x.Order, Steps: x.Steps, By: who, Depth: depth, Started: s.now().UnixMilli(),
+		Results: make([]SceneResult, len(x.Steps)), Waits: make([]sceneWait, len(x.Steps)),
 	}
 	for i, st := range x.Steps {
-		p.run.Steps[i] = SceneResult{Device: st.Device, State: stateWaiting}
+		p.state.Results[i] = SceneResult{Device: st.Device, State: stateWaiting}
+	}
+	switch runs, err := s.follows.enter(p.key()); {
+	case err != nil:
+		return SceneRun{}, fmt.Errorf("scenes that run: %w", err)
+	case runs:
+		return s.storedScene(ctx, p.key())
+	}
+	if err := p.save(ctx); err != nil {
+		s.follows.leave(p.key(), p.ears, nil)
+		if errors.Is(err, records.ErrChanged) {
+			return s.storedScene(ctx, p.key())
+		}
+		return SceneRun{}, err
 	}
 	p.advance(ctx)
-	seq, err := s.write(ctx, depth, p.line())
-	if err != nil { // it may not be written, and was done all the same
-		s.log.Debug("scene not told", "conversation", home, "user", who, "err", err)
+	if err := p.save(ctx); err == nil {
+		_ = p.tell(ctx) // or it is told when it is followed
 	}
-	p.run.Seq = seq
-	out := p.run
-	out.Steps = append([]SceneResult{}, p.run.Steps...)
-	if p.done() {
-		s.follows.leave(p.cids)
-		return out, nil
-	}
+	out := p.shownTo()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx == nil { // the process ends, and the message says how far it had come
-		s.follows.leave(p.cids)
+	if s.ctx == nil { // the process ends, and the next one goes on
+		s.follows.leave(p.key(), p.ears, p.state.Results)
 		return out, nil
 	}
-	s.running.Go(func() { p.follow(running) })
+	s.running.Go(func() {
+		defer func() { s.follows.leave(p.key(), p.ears, p.state.Results) }()
+		p.follow(running)
+	})
 	return out, nil
 }
 
-// performance is a scene that runs.
-type performance struct {
-	s     *Service
-	scene *Scene
-	depth int
-	run   SceneRun
-	cids  map[string]int // the step of each command
-	news  chan devices.Command
+// performanceOf makes a run of a scene of which nothing was done.
+func (s *Service) performanceOf(home, run string, x Scene) *performance {
+	return &performance{s: s, home: home, run: run, scene: x, ears: newEars(), cids: map[string]int{}}
+}
+
+func (p *performance) key() records.Key {
+	return records.Key{Kind: kindPerformance, Scope: p.home, ID: p.run}
+}
+
+// storedScene gives how far a scene has come, as far as that is stored.
+func (s *Service) storedScene(ctx context.Context, k records.Key) (SceneRun, error) {
+	r, err := s.store.Record(ctx, k)
+	switch {
+	case errors.Is(err, records.ErrNone): // it is over by now
+		err = ErrUnavailable
+	case err == nil:
+		p := s.performanceOf(r.Scope, r.ID, Scene{})
+		if err = json.Unmarshal(r.Body, &p.state); err == nil {
+			return p.shownTo(), nil
+		}
+	}
+	return SceneRun{}, fmt.Errorf("scene that runs as %s: %w", k.ID, err)
+}
+
+// loadScene takes up a scene that was running when the process ended.
+func (s *Service) loadSceneRun(r records.Record) error {
+	p := s.performanceOf(r.Scope, r.ID, Scene{})
+	if err := json.Unmarshal(r.Body, &p.state); err != nil {
+		return err
+	}
+	st := &p.state
+	if len(st.Results) != len(st.Steps) || len(st.Waits) != len(st.Steps) {
+		return fmt.Errorf("%d steps, %d results: %w", len(st.Steps), len(st.Results), ErrMalformed)
+	}
+	p.scene, p.rev = Scene{Home: r.Scope, ID: st.Scene, Title: st.Title, Order: st.Order, Steps: st.Steps}, r.Rev
+	if err := p.scene.prepare(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interrupted = append(s.interrupted, p)
+	return nil
+}
+
+// resumeScenes goes on with those.
+func (s *Service) resumeScenes(ctx context.Context) {
+	s.mu.Lock()
+	all := s.interrupted
+	s.interrupted = nil
+	s.mu.Unlock()
+	for _, p := range all {
+		if runs, err := s.follows.enter(p.key()); err != nil || runs {
+			s.log.Warn("scene not gone on with", "conversation", p.home, "user", p.state.By, "err", err)
+			continue
+		}
+		s.running.Go(func() { p.resume(ctx) })
+	}
+}
+
+// resume goes on with a scene of which nothing is known but what is stored.
+func (p *performance) resume(ctx context.Context) {
+	for i, r := range p.state.Results {
+		switch {
+		case r.CID != "":
+			p.cids[r.CID] = i
+			p.s.follows.hear(r.CID, p.ears)
+		case r.State == stateSet:
+			p.s.follows.watch(r.Device, p.ears)
+		}
+	}
+	defer func() { p.s.follows.leave(p.key(), p.ears, p.state.Results) }()
+	if !p.unlessGone(ctx, p.save) {
+		return
+	}
+	if p.untouched() && p.s.now().Sub(time.UnixMilli(p.state.Started)) > late { // nobody expects it any more
+		p.finish(ctx)
+		return
+	}
+	if p.untouched() || p.unlessGone(ctx, p.tell) { // as it was to be told before: it is the same message
+		p.follow(ctx)
+	}
+}
+
+// untouched says whether no step was begun, as far as is known.
+func (p *performance) untouched() bool {
+	return !slices.ContainsFunc(p.state.Results, func(r SceneResult) bool { return r.State != stateWaiting || r.Err != "" })
+}
+
+// unlessGone does what the store has to be able to do, and says whether it did: not if the process ends, or another one goes on
+// with the scene, or there is nothing to go on with.
+func (p *performance) unlessGone(ctx context.Context, do func(context.Context) error) bool {
+	for {
+		err := do(ctx)
+		switch {
+		case err == nil:
+			return true
+		case ctx.Err() != nil || errors.Is(err, records.ErrChanged):
+			return false
+		}
+		p.s.log.Warn("not stored how far a scene is, and will be", "conversation", p.home, "user", p.state.By, "err", err)
+		pause(ctx, rewordEvery)
+	}
+}
+
+// save stores how far it has come.
+func (p *performance) save(ctx context.Context) error {
+	p.state.Holder = p.s.self
+	body, err := json.Marshal(p.state)
+	if err != nil {
+		return fmt.Errorf("scene %s: %w", p.run, err)
+	}
+	err = p.s.hold(ctx, p.key(), &p.rev, 0, body)
+	if err == nil {
+		p.begun = false
+	}
+	return err
 }
 
 func (p *performance) done() bool {
-	for _, r := range p.run.Steps {
+	for _, r := range p.state.Results {
 		if !r.Final() {
 			return false
 		}
@@ -146,8 +253,8 @@ func (p *performance) done() bool {
 // advance does the steps that can be done now: all, or the first one that is not over.
 func (p *performance) advance(ctx context.Context) {
 	for i := range p.scene.Steps {
-		r := &p.run.Steps[i]
-		if r.State == stateWaiting && r.Err == "" {
+		r := &p.state.Results[i]
+		if r.State == stateWaiting && r.Err == "" && ctx.Err() == nil {
 			p.do(ctx, i)
 		}
 		if p.scene.Order && !r.Final() {
@@ -158,23 +265,44 @@ func (p *performance) advance(ctx context.Context) {
 
 // do does a step with the rights that who runs the scene has now.
 func (p *performance) do(ctx context.Context, i int) {
-	st, r := &p.scene.Steps[i], &p.run.Steps[i]
+	st, r := &p.scene.Steps[i], &p.state.Results[i]
+	var err error
 	if st.Desired != nil {
-		if _, err := p.s.desire(ctx, p.run.By, st.Device, "", st.desire, p.depth); err != nil {
-			r.Err = word(err)
-			return
+		err = p.desire(ctx, i)
+	} else {
+		var c devices.Command
+		if c, err = p.s.call(ctx, p.state.By, st.Device, st.call, midOf(p.run, i), p.state.Depth); err == nil {
+			p.cids[c.ID] = i
+			r.CID, r.State = c.ID, string(c.State)
+			p.s.follows.hear(c.ID, p.ears)
 		}
-		r.State = stateSet
+	}
+	if err != nil && ctx.Err() != nil { // it is done when it is gone on with
 		return
 	}
-	c, err := p.s.call(ctx, p.run.By, st.Device, st.call, midOf(p.run.Run, i), p.depth)
+	r.Err, p.begun = word(err), true
+}
+
+// desire says what a device should be, and waits until it is.
+func (p *performance) desire(ctx context.Context, i int) error {
+	st := &p.scene.Steps[i]
+	p.s.follows.watch(st.Device, p.ears) // before it can answer
+	shadow, err := p.s.desire(ctx, p.state.By, st.Device, "", st.desire, p.state.Depth)
 	if err != nil {
-		r.Err = word(err)
-		return
+		return err
 	}
-	p.cids[c.ID] = i
-	r.CID, r.State = c.ID, string(c.State)
-	p.s.follows.hear(c.ID, p.news)
+	p.state.Results[i].State = stateSet
+	p.state.Waits[i] = sceneWait{Version: shadow.Version, Until: p.s.now().Add(st.patience()).UnixMilli()}
+	p.see(i, shadow)
+	return nil
+}
+
+// see looks whether a device is what a step wants it to be.
+func (p *performance) see(i int, shadow devices.Shadow) {
+	r := &p.state.Results[i]
+	if r.State == stateSet && shadow.Version >= p.state.Waits[i].Version && p.scene.Steps[i].desire.Reached(shadow) {
+		r.State = stateReached
+	}
 }
 
 // midOf names the command of a step: of the same run it is the same.
@@ -188,80 +316,167 @@ func midOf(run string, step int) string {
 
 // follow has the message say what becomes of the scene, until nothing more does.
 func (p *performance) follow(ctx context.Context) {
-	defer p.s.follows.leave(p.cids)
 	tick := time.NewTicker(rewordEvery)
 	defer tick.Stop()
-	rewords, told := 0, p.text()
 	p.ask(ctx) // of what came before it was followed
-	for {
+	for ticks := 1; ; {
 		p.advance(ctx)
-		if p.done() {
+		if p.done() || ctx.Err() != nil {
 			break
 		}
-		select {
-		case <-ctx.Done(): // the message says how far it had come
+		if p.begun && !p.unlessGone(ctx, p.save) {
 			return
-		case c := <-p.news:
-			p.take(c)
+		}
+		select {
+		case <-ctx.Done(): // the next process goes on
+		case n := <-p.ears.news:
+			p.take(n)
 		case <-tick.C:
-			p.ask(ctx)
-			if text := p.text(); text != told && rewords < maxRewords {
-				told = text
-				rewords++
-				p.reword(ctx)
+			if ticks++; ticks%askEvery == 0 || p.ears.missed.Swap(false) {
+				p.ask(ctx)
+			}
+			p.expire(ctx)
+			if p.text() != p.said && p.state.Rewords < maxRewords && !p.done() && !p.say(ctx) {
+				return
 			}
 		}
 	}
-	if p.text() != told {
-		p.reword(ctx)
-	}
-}
-
-func (p *performance) take(c devices.Command) {
-	if i, ours := p.cids[c.ID]; ours {
-		p.run.Steps[i].State = string(c.State)
-	}
-}
-
-// ask looks at the commands that are not over.
-func (p *performance) ask(ctx context.Context) {
-	for cid, i := range p.cids {
-		if p.run.Steps[i].Final() {
-			continue
-		}
-		if c, err := p.s.devices.Command(ctx, p.run.By, p.run.Steps[i].Device, cid); err == nil {
-			p.take(c)
-		}
-	}
-}
-
-func (p *performance) reword(ctx context.Context) {
-	if p.run.Seq == 0 {
+	if ctx.Err() != nil || p.text() != p.said && !p.say(ctx) {
 		return
 	}
-	if err := p.s.messenger.Reword(ctx, p.line(), p.run.Seq); err != nil && ctx.Err() == nil {
-		p.s.log.Debug("scene not told", "conversation", p.run.Home, "user", p.run.By, "err", err)
+	p.finish(ctx)
+}
+
+// finish forgets that it runs.
+func (p *performance) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer cancel()
+	if err := p.s.letGo(ctx, p.key(), p.rev); err != nil { // the next process finds that it is over
+		p.s.log.Warn("end of a scene not stored", "conversation", p.home, "user", p.state.By, "err", err)
 	}
+}
+
+// say has the message say what has become of the scene, and says whether it is still this process's. What it is to say is
+// stored first: nothing takes it back.
+func (p *performance) say(ctx context.Context) bool {
+	p.state.Rewords++
+	if !p.unlessGone(ctx, p.save) {
+		return false
+	}
+	if !p.state.Told {
+		return p.unlessGone(ctx, p.tell)
+	}
+	return p.unlessGone(ctx, p.reword)
+}
+
+func (p *performance) take(n news) {
+	if i, ours := p.cids[n.command.ID]; ours {
+		p.state.Results[i].State = string(n.command.State)
+	}
+	for i, r := range p.state.Results {
+		if n.device != "" && r.Device == n.device {
+			p.see(i, n.shadow)
+		}
+	}
+}
+
+// ask looks at what is not over.
+func (p *performance) ask(ctx context.Context) {
+	for i, r := range p.state.Results {
+		if !r.Final() {
+			p.askFor(ctx, i)
+		}
+	}
+}
+
+func (p *performance) askFor(ctx context.Context, i int) {
+	r := p.state.Results[i]
+	switch {
+	case r.CID != "":
+		if c, err := p.s.devices.Command(ctx, p.state.By, r.Device, r.CID); err == nil {
+			p.take(news{command: c})
+		}
+	case r.State == stateSet:
+		if shadow, err := p.s.devices.Shadow(ctx, p.state.By, r.Device, ""); err == nil {
+			p.see(i, shadow)
+		}
+	}
+}
+
+// expire gives up waiting for devices that had their time.
+func (p *performance) expire(ctx context.Context) {
+	now := p.s.now().UnixMilli()
+	for i := range p.state.Results {
+		r := &p.state.Results[i]
+		if r.State != stateSet || p.state.Waits[i].Until > now {
+			continue
+		}
+		if p.askFor(ctx, i); r.State == stateSet && ctx.Err() == nil {
+			r.State = stateTimedOut
+		}
+	}
+}
+
+// tell writes the message, once. An error says that it may be tried again.
+func (p *performance) tell(ctx context.Context) error {
+	if p.state.Told {
+		return nil
+	}
+	seq, err := p.s.write(ctx, p.state.Depth, p.line())
+	if err = p.silent(ctx, err); err == nil {
+		p.state.Told, p.state.Seq, p.said = true, seq, p.text()
+	}
+	return err
+}
+
+// reword changes it.
+func (p *performance) reword(ctx context.Context) (err error) {
+	if p.state.Seq != 0 {
+		err = p.silent(ctx, p.s.messenger.Reword(ctx, p.line(), p.state.Seq))
+	}
+	if err == nil {
+		p.said = p.text()
+	}
+	return err
+}
+
+// silent gives an error only if it may be tried again. Who may not write in the home runs scenes all the same.
+func (p *performance) silent(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	p.s.log.Debug("scene not told", "conversation", p.home, "user", p.state.By, "err", err)
+	return nil
 }
 
 // line is the message of the scene.
 func (p *performance) line() Line {
 	return Line{
-		From: p.run.By, Home: p.run.Home, Kind: kindSceneRun, MID: midOf(p.run.Run, -1),
-		Body: bodyOf(p.text(), map[string]any{"scene": p.run.Scene, "run": p.run.Run, "title": p.title(), "steps": p.shown()}),
+		From: p.state.By, Home: p.home, Kind: kindSceneRun, MID: midOf(p.run, -1),
+		Body: bodyOf(p.text(), map[string]any{
+			"scene": p.state.Scene, "run": p.run, "title": p.title(), "steps": p.shown(),
+		}),
 	}
 }
 
 func (p *performance) title() string {
-	if p.run.Title != "" {
-		return p.run.Title
+	if p.state.Title != "" {
+		return p.state.Title
 	}
-	return p.run.Scene
+	return p.state.Scene
+}
+
+// shownTo is how far it has come, for who runs it.
+func (p *performance) shownTo() SceneRun {
+	return SceneRun{
+		Run: p.run, Home: p.home, Scene: p.state.Scene, Title: p.state.Title, By: p.state.By, Seq: p.state.Seq,
+		Steps: slices.Clone(p.state.Results),
+	}
 }
 
 // shown are the results as everybody in the home may read them: what who runs it may not see has no name.
 func (p *performance) shown() []SceneResult {
-	out := append([]SceneResult{}, p.run.Steps...)
+	out := slices.Clone(p.state.Results)
 	for i := range out {
 		if out[i].Err == "no_device" {
 			out[i].Device = ""
@@ -270,7 +485,7 @@ func (p *performance) shown() []SceneResult {
 	return out
 }
 
-// text is what becomes of the scene, in words: "Good night: lamp set, door succeeded".
+// text is what becomes of the scene, in words: "Good night: lamp reached, door succeeded".
 func (p *performance) text() string {
 	var parts []string
 	for _, r := range p.shown() {

@@ -25,6 +25,8 @@ const (
 	kindRun        = "automation.run"   // in the scope of an automation: "h.x/a1"
 	kindTimer      = "automation.timer" // the same
 	kindTraces     = "automation.traces"
+
+	kindPerformance = "scene.run" // in the scope of a home
 )
 
 // key names an automation.
@@ -47,6 +49,7 @@ type Service struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   metrics
+	self      string // names this process in records
 
 	clock   clock
 	desks   [desks]chan signal
@@ -65,6 +68,9 @@ type Service struct {
 	scenes   map[key]*Scene
 	places   map[string]Place
 	last     map[accounts.Name]devices.PresenceState // of devices that automations are about, as it was told last
+
+	interrupted []*performance // scenes that ran when the process ended; until Run
+	again       []again        // the same, of timers
 }
 
 const (
@@ -97,7 +103,7 @@ func New(
 	}
 	s := &Service{
 		cfg: cfg, store: store, devices: work, things: things, homes: homes, messenger: messenger, log: log, now: now,
-		metrics: newMetrics(), causes: causes, written: written,
+		metrics: newMetrics(), self: newID(), causes: causes, written: written,
 		all: map[key]*automation{}, byHome: map[string]map[string]*automation{},
 		byDevice: map[accounts.Name]map[*automation]bool{}, scenes: map[key]*Scene{}, places: map[string]Place{},
 		last: map[accounts.Name]devices.PresenceState{},
@@ -118,7 +124,7 @@ func (s *Service) Load(ctx context.Context) error {
 		take func(records.Record) error
 	}{
 		{kindPlace, s.loadPlace}, {kindScene, s.loadScene}, {kindAutomation, s.loadAutomation}, {kindTraces, s.loadTraces},
-		{kindTimer, s.loadTimer}, {kindRun, s.loadRun},
+		{kindTimer, s.loadTimer}, {kindRun, s.loadRun}, {kindPerformance, s.loadSceneRun},
 	} {
 		for after := (records.Key{}); ; {
 			page, err := s.store.All(ctx, load.kind, after, loadPage)
@@ -158,6 +164,8 @@ func (s *Service) Run(ctx context.Context) error {
 		s.ctx = nil
 	}()
 	s.resume(ctx)
+	s.resumeScenes(ctx)
+	s.fireAgain(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
 	for i := range s.desks {

@@ -1,8 +1,10 @@
 package automations_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,7 +107,7 @@ func TestWhatSetsAutomationsOff(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			inHouse(t, func(h *house) {
-				h.must(h.SetPlace(h.t.Context(), "alice", h.home, automations.Place{Lat: 52.52, Lon: 13.405, Known: true}))
+				h.at(52.52, 13.405)
 				h.put("alice", "a", `{'triggers':[`+tt.trigger+`],`+lampOn+`}`)
 				tt.before(h)
 				h.want("before", h.desired("lamp"), "null")
@@ -319,6 +321,52 @@ func TestAnAutomationHasTheRightsOfWhoHasSavedIt(t *testing.T) {
 	})
 }
 
+// The safe is alice's, and in no home: others are not told what it says, in whatever way alice's automations have to do with it.
+func TestOthersAreNotToldOfDevicesThatTheyMayNotSee(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.says("safe", `{'secret':'s3cret'}`)
+		h.put("alice", "hers", `{'triggers':[{'on':'event','did':'safe'},{'on':'event','did':'lamp'}],
+			'condition':'trigger.did == \"lamp\" or state.safe.secret == \"s3cret\"','actions':[
+			{'do':'if','if':'state.safe.secret == \"no\"','then':[{'do':'stop'}]},{'do':'message','to':'carol','text':'{{state.safe.secret}}'},
+			{'do':'command','did':'safe','name':'lock-s3cret'},{'do':'command','did':'lamp','name':'on'},
+			{'do':'desired','did':'safe','desired':{'a':1}}]}`)
+		h.put("alice", "all", `{'triggers':[{'on':'event'}],'actions':[{'do':'command','did':'lamp','name':'on'}]}`)
+		h.put("alice", "no", `{'triggers':[{'on':'event'}],'condition':'state.safe.secret == \"no\"','actions':[{'do':'stop'}]}`)
+		h.happens("safe", `{'type':'open','msg':'s3cret','data':{'code':'s3cret'}}`)
+		h.happens("lamp", `{'type':'open','msg':'public'}`)
+		told := func(who accounts.Name) string {
+			var all []any
+			for _, id := range []string{"hers", "all", "no"} {
+				a, err := h.Get(h.t.Context(), who, h.home, id)
+				h.must(err)
+				traces, err := h.Traces(h.t.Context(), who, h.home, id)
+				h.must(err)
+				all = append(all, a, traces)
+			}
+			list, err := h.List(h.t.Context(), who, h.home)
+			h.must(err)
+			text, err := json.Marshal(append(all, list))
+			h.must(err)
+			return strings.NewReplacer(`"looked":["safe"]`, "").Replace(string(text)) // which the API does not show
+		}
+		if all := told("alice"); strings.Count(all, "s3cret") < 6 {
+			h.t.Errorf("alice is told %s", all)
+		}
+		all := told("bob")
+		if strings.Contains(all, "s3cret") || strings.Contains(all, "safe") {
+			h.t.Errorf("bob is told %s", all)
+		}
+		for _, known := range []string{"public", "lamp", `"Hidden":true`, `"result":"done"`, `"result":"condition"`} {
+			if !strings.Contains(all, known) {
+				h.t.Errorf("bob is not told %s: %s", known, all)
+			}
+		}
+		_, err := h.things.Grant(h.t.Context(), "alice", "safe", devices.Grant{To: "bob", Verbs: []devices.Verb{devices.VerbSee}})
+		h.must(err)
+		h.want("who may see it is told", told("bob") == told("alice"), true)
+	})
+}
+
 func TestWhoMayChangeAutomationsAndScenes(t *testing.T) {
 	inHouse(t, func(h *house) {
 		ctx := h.t.Context()
@@ -337,7 +385,8 @@ func TestWhoMayChangeAutomationsAndScenes(t *testing.T) {
 			_, err = h.PutScene(ctx, who, scene)
 			h.refused("put a scene by "+string(who), err, want)
 			h.refused("remove a scene by "+string(who), h.RemoveScene(ctx, who, h.home, "s"), want)
-			h.refused("place by "+string(who), h.SetPlace(ctx, who, h.home, automations.Place{}), want)
+			_, err = h.SetPlace(ctx, who, h.home, automations.PlacePatch{})
+			h.refused("place by "+string(who), err, want)
 		}
 		for _, who := range []accounts.Name{"carol", "dave"} {
 			if _, err := h.List(ctx, who, h.home); err == nil {

@@ -14,16 +14,26 @@ import (
 )
 
 // timer is when a trigger comes: a time of the day, or of the sun, or the end of the time for which something has to be so.
-// It is stored, so that a restart changes nothing.
+// It is stored, so that a restart changes nothing; and whoever is the first to move it on does what it is for, so that of several
+// processes one does.
 type timer struct {
+	holder
 	Automation uint64          `json:"automation"` // its revision
 	Trigger    int             `json:"trigger"`
 	Due        int64           `json:"due"`
 	Since      int64           `json:"since,omitempty"` // since when it is so
 	Value      json.RawMessage `json:"value,omitempty"` // what is so
 	Depth      int             `json:"depth,omitempty"` // of what has made it so
+	Last       int64           `json:"last,omitempty"`  // when it came last, by whoever has moved it on then
 
 	rev uint64
+}
+
+// again is a trigger whose timer was moved on not long before the process began: what it is for may not have been done.
+type again struct {
+	a       *automation
+	trigger int
+	due     int64
 }
 
 // late is how late what has its time may begin. What could not begin by then, because the server was away, does not. (What
@@ -52,34 +62,110 @@ func (s *Service) loadTimer(r records.Record) error {
 	}
 	a.timers[r.ID] = t
 	s.clock.set(alarm{key: a.key, name: r.ID}, time.UnixMilli(t.Due))
+	if t.Last > 0 && s.inTime(t.Last) {
+		s.again = append(s.again, again{a, t.Trigger, t.Last})
+	}
 	return nil
 }
 
-// setTimer stores a timer, and sets it.
+// inTime says whether what was due at a time may still begin.
+func (s *Service) inTime(due int64) bool { return s.now().Sub(time.UnixMilli(due)) <= late }
+
+// setTimer stores a timer, whatever is there, and sets it.
 func (s *Service) setTimer(ctx context.Context, a *automation, name string, t timer) error {
 	s.mu.Lock()
 	if old := a.timers[name]; old != nil {
 		t.rev = old.rev
 	}
 	s.mu.Unlock()
-	t.rev++
-	t.Automation = a.rev
+	for range tries {
+		err := s.putTimer(ctx, a, name, &t)
+		if err == nil {
+			s.enterTimer(a, name, &t)
+			return nil
+		}
+		if !errors.Is(err, records.ErrChanged) {
+			return err
+		}
+		stored, err := s.storedTimer(ctx, a, name)
+		if err != nil {
+			return err
+		}
+		t.rev = stored.rev
+	}
+	return fmt.Errorf("timer %s of %s, which others set: %w", name, a.key.id, ErrUnavailable)
+}
+
+// putTimer stores a timer, if it is as it was. records.ErrChanged.
+func (s *Service) putTimer(ctx context.Context, a *automation, name string, t *timer) error {
+	t.Automation, t.Holder = a.rev, s.self
 	body, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("timer %s of %s: %w", name, a.key.id, err)
 	}
-	r := records.Record{Key: timerKey(a.key, name), Rev: t.rev, Due: t.Due, Body: body}
-	if err := s.store.PutAll(ctx, []records.Record{r}); err != nil {
+	r := records.Record{Key: timerKey(a.key, name), Rev: t.rev + 1, Due: t.Due, Body: body}
+	if err := s.store.Put(ctx, r); err != nil {
 		return fmt.Errorf("put timer %s of %s: %w", name, a.key.id, err)
 	}
+	t.rev++
+	return nil
+}
+
+// storedTimer gives a timer as it is stored; a zero one: there is none.
+func (s *Service) storedTimer(ctx context.Context, a *automation, name string) (t timer, err error) {
+	r, err := s.store.Record(ctx, timerKey(a.key, name))
+	if errors.Is(err, records.ErrNone) {
+		return t, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(r.Body, &t)
+		t.rev = r.Rev
+	}
+	if err != nil {
+		return t, fmt.Errorf("timer %s of %s: %w", name, a.key.id, err)
+	}
+	return t, nil
+}
+
+// enterTimer sets a timer that is stored.
+func (s *Service) enterTimer(a *automation, name string, t *timer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.gone {
-		return nil
+	if !a.gone {
+		a.timers[name] = t
+		s.clock.set(alarm{key: a.key, name: name}, time.UnixMilli(t.Due))
 	}
-	a.timers[name] = &t
-	s.clock.set(alarm{key: a.key, name: name}, time.UnixMilli(t.Due))
-	return nil
+}
+
+// move has a timer that is due be another one, and says whether this process was the first to do so. If another one was, what that
+// has made of it is set.
+func (s *Service) move(ctx context.Context, a *automation, name string, from *timer, to timer) (first bool, err error) {
+	to.rev = from.rev
+	err = s.putTimer(ctx, a, name, &to)
+	if errors.Is(err, records.ErrChanged) {
+		if to, err = s.storedTimer(ctx, a, name); err != nil {
+			return false, err
+		}
+		// What the store has written though it said that it had not is this process's own.
+		first = to.rev == from.rev+1 && to.Holder == s.self
+	} else {
+		first = err == nil
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case first || to.rev > 0 && to.Automation == a.rev && to.Due > s.now().UnixMilli():
+		s.enterTimer(a, name, &to)
+	default: // it is another process's
+		s.forgetTimer(a, name)
+	}
+	return first, nil
+}
+
+func (s *Service) forgetTimer(a *automation, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(a.timers, name)
 }
 
 // dropTimer takes a timer back.
@@ -92,8 +178,7 @@ func (s *Service) dropTimer(ctx context.Context, a *automation, name string) err
 		return nil
 	}
 	s.clock.drop(alarm{key: a.key, name: name})
-	err := s.store.Remove(ctx, timerKey(a.key, name), t.rev)
-	if err != nil && !errors.Is(err, records.ErrChanged) {
+	if err := s.letGo(ctx, timerKey(a.key, name), t.rev); err != nil && !errors.Is(err, records.ErrChanged) {
 		return fmt.Errorf("remove timer %s of %s: %w", name, a.key.id, err)
 	}
 	return nil
@@ -161,25 +246,62 @@ func (s *Service) rang(ctx context.Context, a *automation, name string) {
 	}
 	var err error
 	if strings.HasPrefix(name, "t") {
-		if now.Sub(time.UnixMilli(t.Due)) <= late {
-			s.fire(ctx, a, firing{trigger: t.Trigger, name: "t" + strconv.FormatInt(t.Due, 10),
-				about: map[string]any{"at": float64(t.Due)}})
-		}
-		err = s.armTime(ctx, a, t.Trigger, now)
+		err = s.rangTime(ctx, a, name, t, now)
 	} else {
-		if s.stillSo(ctx, a, t) {
-			var v any
-			_ = json.Unmarshal(t.Value, &v)
-			trigger := a.plan.Triggers[t.Trigger]
-			s.fire(ctx, a, firing{trigger: t.Trigger, depth: t.Depth, name: "f" + strconv.FormatInt(t.Since, 10),
-				about: trigger.about(nil, v)})
-		}
-		err = s.dropTimer(ctx, a, name)
+		err = s.rangFor(ctx, a, name, t)
 	}
 	if err != nil && ctx.Err() == nil { // it is tried again: what it sets off is known by its name
 		s.log.Warn("timer not set, and will be", "conversation", a.key.home, "automation", a.key.id, "err", err)
 		s.clock.set(alarm{key: a.key, name: name}, now.Add(retry))
 	}
+}
+
+// rangTime is rang for a time of the day, or of the sun. Its timer is set for the next time before anything is done, which is
+// done after a crash between the two as well.
+func (s *Service) rangTime(ctx context.Context, a *automation, name string, t *timer, now time.Time) error {
+	first := true
+	next, ok := a.plan.Triggers[t.Trigger].next(now, s.placeOf(a.key.home))
+	var err error
+	if ok {
+		first, err = s.move(ctx, a, name, t, timer{Trigger: t.Trigger, Due: next.UnixMilli(), Last: t.Due})
+	} else {
+		err = s.dropTimer(ctx, a, name)
+	}
+	if err == nil && first && s.inTime(t.Due) {
+		s.fireTime(ctx, a, t.Trigger, t.Due)
+	}
+	return err
+}
+
+func (s *Service) fireTime(ctx context.Context, a *automation, trigger int, due int64) {
+	s.fire(ctx, a, firing{trigger: trigger, name: "t" + strconv.FormatInt(due, 10), about: map[string]any{"at": float64(due)}})
+}
+
+// fireAgain does what may not have been done when the process ended. What was is known by its name.
+func (s *Service) fireAgain(ctx context.Context) {
+	s.mu.Lock()
+	all := s.again
+	s.again = nil
+	s.mu.Unlock()
+	for _, x := range all {
+		s.fireTime(ctx, x.a, x.trigger, x.due)
+	}
+}
+
+// rangFor is rang for what had to be so for a time.
+func (s *Service) rangFor(ctx context.Context, a *automation, name string, t *timer) error {
+	first, err := s.move(ctx, a, name, t, *t)
+	if err != nil || !first {
+		return err
+	}
+	if s.stillSo(ctx, a, t) {
+		var v any
+		_ = json.Unmarshal(t.Value, &v)
+		trigger := a.plan.Triggers[t.Trigger]
+		s.fire(ctx, a, firing{trigger: t.Trigger, depth: t.Depth, name: "f" + strconv.FormatInt(t.Since, 10),
+			about: trigger.about(nil, v)})
+	}
+	return s.dropTimer(ctx, a, name)
 }
 
 // retry is when something is tried again that the store could not do.

@@ -28,6 +28,9 @@ type Trace struct {
 	Result  string         `json:"result"`
 	Why     string         `json:"why,omitempty"`
 	Steps   []TraceStep    `json:"steps,omitempty"`
+
+	By     accounts.Name   `json:"by,omitempty"` // with whose rights it ran
+	Looked []accounts.Name `json:"looked"`       // the devices of which Why says something; nil: it is not known
 }
 
 // What becomes of runs; or else an err of the protocol.
@@ -48,18 +51,28 @@ type TraceStep struct {
 	Result string        `json:"result,omitempty"`
 	Err    string        `json:"err,omitempty"`
 	Why    string        `json:"why,omitempty"`
+
+	Looked []accounts.Name `json:"looked"` // the devices of which Result and Why say something, besides Device; nil: not known
 }
 
 func (r *run) note(now time.Time, step TraceStep) {
 	if len(r.state.Steps) < maxSteps {
-		step.TS, step.Why = now.UnixMilli(), cut(step.Why)
+		step.TS, step.Why, step.Looked = now.UnixMilli(), cut(step.Why), noted(step.Looked)
 		r.state.Steps = append(r.state.Steps, step)
 	}
 }
 
+// noted is that it is known which devices something is about, be it none.
+func noted(about []accounts.Name) []accounts.Name {
+	if about == nil {
+		return []accounts.Name{}
+	}
+	return about
+}
+
 // note remembers a trace of what came to nothing. It is stored with the next one that came to something.
 func (s *Service) note(a *automation, t Trace) {
-	t.Why = cut(t.Why)
+	t.Why, t.Looked = cut(t.Why), noted(t.Looked)
 	s.metrics.runs.WithLabelValues(t.Result).Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +114,7 @@ func (s *Service) storedTraces(ctx context.Context, k key) (all []Trace, rev uin
 
 // keepTrace stores a trace, behind what was noted before it.
 func (s *Service) keepTrace(ctx context.Context, a *automation, t Trace) error {
-	t.Why = cut(t.Why)
+	t.Why, t.Looked = cut(t.Why), noted(t.Looked)
 	for range tries {
 		s.mu.Lock()
 		gone := s.all[a.key] == nil
@@ -162,7 +175,7 @@ func (s *Service) loadTraces(r records.Record) error {
 	return nil
 }
 
-// Traces gives what became of the last runs of an automation, the newest first, to members of its home.
+// Traces gives what became of the last runs of an automation, the newest first, to members of its home: to each what he may know.
 func (s *Service) Traces(ctx context.Context, who accounts.Name, home, id string) ([]Trace, error) {
 	if _, err := s.Get(ctx, who, home, id); err != nil {
 		return nil, err
@@ -173,13 +186,19 @@ func (s *Service) Traces(ctx context.Context, who accounts.Name, home, id string
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if a := s.all[k]; a != nil {
 		for _, n := range a.notes {
 			all = withTrace(all, n)
 		}
 	}
+	s.mu.Unlock()
 	slices.Reverse(all)
+	r := s.reader(who)
+	for i := range all {
+		if all[i], err = r.trace(ctx, all[i]); err != nil {
+			return nil, fmt.Errorf("traces of %s for %s: %w", id, who, err)
+		}
+	}
 	return all, nil
 }
 
@@ -197,6 +216,7 @@ func (s *Service) Test(
 	}
 	r := &run{state: runState{About: about}}
 	t := Trace{TS: s.now().UnixMilli(), Trigger: about, Result: resultDone}
+	t.By = who
 	a := &automation{key: key{home: home}, plan: p, kept: kept{Owner: who}}
 	if p.condition != nil {
 		if ok, why := s.decide(ctx, a, p.condition, about); !ok {

@@ -64,6 +64,7 @@ func (s *Service) about(did accounts.Name, on string, f func(a *automation, i in
 
 // ShadowChanged is that of devices.Watcher.
 func (s *Service) ShadowChanged(t devices.Thing, before, after devices.Shadow) {
+	s.follows.shadowChanged(t.ID, after)
 	depth := s.depthOf(t.ID)
 	s.about(t.ID, onState, func(a *automation, i int, t *Trigger) {
 		was, is := at(before.Reported.State, t.Path), at(after.Reported.State, t.Path)

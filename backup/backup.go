@@ -18,6 +18,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,8 +28,8 @@ import (
 // ManifestFile is the file that says what a backup is.
 const ManifestFile = "backup.json"
 
-// Format is the version of the manifest.
-const Format = 1
+// Format is the version of the manifest. 2 has files in directories.
+const Format = 2
 
 var (
 	// ErrIncomplete means that a backup has no manifest: it was interrupted, or is none.
@@ -52,7 +53,7 @@ type Manifest struct {
 
 // File is one file of a backup.
 type File struct {
-	Name   string `json:"name"`
+	Name   string `json:"name"` // with slashes, if it is in a directory
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
@@ -94,7 +95,23 @@ func Copy(ctx context.Context, from, to string) (Manifest, error) {
 		f.Name = name
 		m.Files = append(m.Files, f)
 	}
-	return m, syncDir(to)
+	return m, m.syncDirs(to)
+}
+
+// syncDirs has the names of all files survive a crash.
+func (m Manifest) syncDirs(root string) error {
+	dirs := map[string]bool{".": true}
+	for _, f := range m.Files {
+		for dir := path.Dir(f.Name); !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
+		}
+	}
+	for dir := range dirs {
+		if err := syncDir(filepath.Join(root, dir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Seal writes the manifest of a backup, after which it is one.
@@ -129,7 +146,7 @@ func parse(dir string, text []byte) (m Manifest, err error) {
 		return m, fmt.Errorf("backup %s: %w: %d", dir, ErrNewer, m.Format)
 	}
 	for _, f := range m.Files {
-		if !filepath.IsLocal(f.Name) || f.Name == "." || strings.ContainsAny(f.Name, `/\`) || f.Size < 0 {
+		if !fs.ValidPath(f.Name) || !filepath.IsLocal(f.Name) || f.Name == "." || strings.Contains(f.Name, `\`) || f.Size < 0 {
 			return m, fmt.Errorf("backup %s: %w: manifest: file %q", dir, ErrDamaged, f.Name)
 		}
 	}
@@ -160,24 +177,23 @@ func Verify(ctx context.Context, dir string) (Manifest, error) {
 	return m, nil
 }
 
-// filesIn gives the files of a directory, those that make it one for the engine last.
-func filesIn(dir string) ([]string, error) {
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
+// filesIn gives the files of a directory and of those in it, those that make it one for the engine last.
+func filesIn(root string) ([]string, error) {
 	var names, marks []string
-	for _, e := range list {
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
+		case err != nil || e.IsDir():
+			return err
 		case !e.Type().IsRegular():
-			return nil, fmt.Errorf("%s is no file", filepath.Join(dir, e.Name()))
-		case strings.HasPrefix(e.Name(), "marker."):
-			marks = append(marks, e.Name())
-		case e.Name() != "LOCK":
-			names = append(names, e.Name())
+			return fmt.Errorf("%s is no file", filepath.Join(root, name))
+		case strings.HasPrefix(name, "marker."):
+			marks = append(marks, name)
+		case name != "LOCK":
+			names = append(names, name)
 		}
-	}
-	return slices.Concat(names, marks), nil
+		return nil
+	})
+	return slices.Concat(names, marks), err
 }
 
 // makeEmpty makes a directory, or sees that it is empty.
@@ -204,6 +220,9 @@ func copyFile(ctx context.Context, from, to string) (f File, err error) {
 		return f, err
 	}
 	defer func() { _ = in.Close() }() // only read
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return f, err
+	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return f, err

@@ -3,6 +3,7 @@ package backup_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,10 @@ import (
 
 const unfinished = "restoring"
 
-var files = map[string]string{"000004.sst": "a table", "000005.log": "", "MANIFEST-000001": "what is what", "marker.manifest.1": "x"}
+var files = map[string]string{
+	"000004.sst": "a table", "000005.log": "", "MANIFEST-000001": "what is what", "marker.manifest.1": "x",
+	"files/aa": "brought",
+}
 
 // filled makes a directory with files in it.
 func filled(t testing.TB) string {
@@ -28,6 +32,9 @@ func filled(t testing.TB) string {
 
 func write(t testing.TB, path, text string) {
 	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -52,16 +59,16 @@ func made(t testing.TB) (dir string) {
 func contents(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	list, err := os.ReadDir(dir)
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		out[name] = string(text)
+		return err
+	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
-	}
-	for _, e := range list {
-		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[e.Name()] = string(text)
 	}
 	return out
 }
@@ -81,7 +88,7 @@ func same(t *testing.T, got, want map[string]string) {
 func TestARestoreGivesWhatWasThere(t *testing.T) {
 	dir := made(t)
 	m, err := backup.Verify(t.Context(), dir)
-	if err != nil || m.By != "test" || m.Counts["user"] != 3 || len(m.Files) != len(files) || m.Bytes() != 20 {
+	if err != nil || m.By != "test" || m.Counts["user"] != 3 || len(m.Files) != len(files) || m.Bytes() != 27 {
 		t.Errorf("verify: got %+v, %v", m, err)
 	}
 	if last := m.Files[len(m.Files)-1].Name; !strings.HasPrefix(last, "marker.") {
@@ -136,9 +143,10 @@ func TestADamagedBackupChangesNothing(t *testing.T) {
 		}, backup.ErrDamaged},
 		"no manifest":      {func(t *testing.T, dir string) { write(t, filepath.Join(dir, backup.ManifestFile), "x") }, backup.ErrDamaged},
 		"an empty one":     {func(t *testing.T, dir string) { write(t, filepath.Join(dir, backup.ManifestFile), "{}") }, backup.ErrDamaged},
-		"a newer one":      {manifest(`"format": 1`, `"format": 2`), backup.ErrNewer},
+		"a newer one":      {manifest(`"format": 2`, `"format": 3`), backup.ErrNewer},
 		"a file elsewhere": {manifest(`"000004.sst"`, `"../000004.sst"`), backup.ErrDamaged},
 		"no name":          {manifest(`"000004.sst"`, `"."`), backup.ErrDamaged},
+		"another below":    {manifest(`"files/aa"`, `"files/../../aa"`), backup.ErrDamaged},
 		"a file below":     {manifest(`"000004.sst"`, `"a/000004.sst"`), backup.ErrDamaged},
 	}
 	for name, tt := range tests {

@@ -33,7 +33,7 @@ func Restore(ctx context.Context, from, to, unfinished string) (Manifest, error)
 			return m, fmt.Errorf("restore: %w", err)
 		}
 	}
-	err = syncDir(to)
+	err = m.syncDirs(to)
 	if err == nil {
 		err = os.Remove(filepath.Join(to, unfinished))
 	}

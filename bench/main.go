@@ -104,10 +104,8 @@ func run(s settings, out io.Writer) error {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		s.magpie = filepath.Join(dir, "magpie")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.magpie,
-			"github.com/magpie-im/magpie/cmd/magpie")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build magpie: %w: %s", err, text)
+		if err := buildMagpie(s.magpie); err != nil {
+			return err
 		}
 	}
 	results, err := measureAll(s)
@@ -115,6 +113,14 @@ func run(s settings, out io.Writer) error {
 		return err
 	}
 	return write(s, results, out)
+}
+
+func buildMagpie(file string) error {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "github.com/magpie-im/magpie/cmd/magpie")
+	if text, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build magpie: %w: %s", err, text)
+	}
+	return nil
 }
 
 // repeat writes the results of an earlier run.

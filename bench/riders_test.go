@@ -3,271 +3,384 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"math/rand/v2"
-	"os"
+	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/magpie-im/magpie/accounts"
-	"github.com/magpie-im/magpie/broker"
-	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
 	"github.com/magpie-im/magpie/locations"
 )
 
-// The city is a square of 20 km, with streets each 200 m. Cars drive 30 to 60 km/h, and at each crossing one in three turns. Each
-// says where it is once a second, on a connection of its own, with QoS 0. Riders watch one car each, on connections of their own.
-// A fleet owns a thousand cars, asks ten times a second which ten of them are within 3 km of somewhere, and has fences of 150 m
-// radius.
+// fleets is how many owners share the cars. Each has a hundred fences, which is the most, so that there are 5,000; a fence is for
+// the cars of its owner.
 const (
-	cityLat, cityLon = 52.4, 13.2
-	citySide         = 20_000.0
-	cityBlock        = 200.0
+	fleets        = 50
+	fencesOfFleet = 100
+	fenceRadius   = 300.0
 )
 
-// car is one that drives through the city; x and y are metres east and north of its corner.
-type car struct {
-	x, y, speed float64
-	heading     int // 0: north, and on clockwise
-	r           *rand.Rand
+// traffic is a city in which cars say where they are once a second, on a connection each, with QoS 0. Riders watch one car each, on
+// connections of their own. Owners ask in turn which ten of their cars are the nearest to somewhere, and are told when one comes
+// into a fence, or leaves it.
+type traffic struct {
+	*installation
+	*streets
+	cars, riders, seconds, near int
+
+	owners, people []string // tokens
+	secrets        []string // of cars
+	fences         [fleets][]locations.Point
+	drivers        []net.Conn
+	began          int64               // in Unix seconds: a position's tst less this is its number
+	sent           [][]atomic.Int64    // when, by car and number, in Unix nanoseconds
+	places         [][]locations.Point // where, by car and number
+
+	mu    sync.Mutex // guards what follows
+	late  []time.Duration
+	asked []time.Duration
+	told  map[crossing]int // how often
 }
 
-func newCar(seed int) *car {
-	r := rand.New(rand.NewPCG(uint64(seed), 1))
-	street := func() float64 { return float64(r.IntN(int(citySide/cityBlock))) * cityBlock }
-	return &car{street(), street(), (30 + 30*r.Float64()) / 3.6, r.IntN(4), r}
-}
-
-// drive moves the car for a second.
-func (c *car) drive() {
-	dx, dy := math.Sin(float64(c.heading)*math.Pi/2), math.Cos(float64(c.heading)*math.Pi/2)
-	before := math.Floor((c.x*math.Abs(dx) + c.y*math.Abs(dy)) / cityBlock)
-	c.x, c.y = c.x+dx*c.speed, c.y+dy*c.speed
-	if c.x < 0 || c.x > citySide || c.y < 0 || c.y > citySide {
-		c.x, c.y, c.heading = max(0, min(citySide, c.x)), max(0, min(citySide, c.y)), (c.heading+2)%4
-		return
-	}
-	if math.Floor((c.x*math.Abs(dx)+c.y*math.Abs(dy))/cityBlock) != before && c.r.IntN(3) == 0 {
-		c.x, c.y = math.Round(c.x/cityBlock)*cityBlock, math.Round(c.y/cityBlock)*cityBlock
-		c.heading = (c.heading + 1 + 2*c.r.IntN(2)) % 4
-	}
-}
-
-func (c *car) place() (lat, lon float64) {
-	return cityLat + c.y/111_195, cityLon + c.x/111_195/math.Cos(cityLat*math.Pi/180)
-}
-
-// fleets run so many cars for so long.
-type fleets struct {
-	b       *testing.B
-	n       *brokertest.Node
-	cars    int
-	seconds int
-	sent    [][]atomic.Int64 // when, by car and second, in Unix nanoseconds
-	mu      sync.Mutex       // guards what follows
-	late    []time.Duration
-	asked   []time.Duration
-}
-
-func fromEnviron(name string, usual int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
-		return n
-	}
-	return usual
-}
-
-func (f *fleets) must(err error) {
-	if err != nil {
-		f.b.Fatal(err)
-	}
+// crossing is that a car has entered or left a fence, at the position with a number.
+type crossing struct {
+	car, fence, at int
+	leaves         bool
 }
 
 func carName(i int) string { return fmt.Sprintf("car%05d", i) }
 
-func fleetOf(i int) accounts.Name { return accounts.Name(fmt.Sprint("fleet", i/1000)) }
+func fleetName(i int) accounts.Name { return accounts.Name(fmt.Sprint("fleet", i)) }
 
-func (f *fleets) open(user, password, client string) *wire.Client {
-	c, ack, err := wire.Open(f.n.MQTT(), wire.V311, wire.Connect{User: user, Password: password, ClientID: client, Clean: true, KeepAlive: 600})
-	if err != nil || ack.Reason != 0 {
-		f.b.Fatalf("connect %s: %v, %#x", user, err, ack.Reason)
-	}
-	f.b.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
-// person makes an account, and gives a token for it.
-func (f *fleets) person(name accounts.Name) string {
-	f.n.AddUsers(string(name))
-	token, _, err := f.n.Accounts().Issue(f.b.Context(), name, "bench")
-	f.must(err)
-	return token
-}
-
-// BenchmarkRiders prints how long a position takes to whoever watches, and what it costs. MAGPIE_CARS, MAGPIE_RIDERS and
-// MAGPIE_SECONDS say how much of it.
+// BenchmarkRiders prints how long a position takes to whoever watches, and what it costs the server. It fails if a crossing of a
+// fence is told that was none, or not told. MAGPIE_CARS, MAGPIE_RIDERS, MAGPIE_SECONDS, and MAGPIE_NEAR, which is how often it is
+// asked in a second who is near, say how much of it.
 func BenchmarkRiders(b *testing.B) {
-	cars, riders, seconds := fromEnviron("MAGPIE_CARS", 1000), fromEnviron("MAGPIE_RIDERS", 200), fromEnviron("MAGPIE_SECONDS", 15)
+	city, err := openStreets()
+	must(b, err)
 	for b.Loop() {
-		f := &fleets{b: b, cars: cars, seconds: seconds, sent: make([][]atomic.Int64, cars)}
-		f.n = brokertest.Start(b, func(c *broker.Config) {
-			c.Accounts.HashMemory, c.Accounts.HashPasses = 8<<10, 1
-			c.Limits.Connections, c.Limits.ConnectionsPerAddress, c.Limits.Handshakes, c.Limits.HandshakesPerAddress = 0, 0, 0, 0
-			c.Limits.ConnectRate = 0
-		})
-		f.run(riders)
+		f := &traffic{
+			installation: newInstallation(b), streets: city, told: map[crossing]int{},
+			cars: fromEnviron("MAGPIE_CARS", 10_000), riders: fromEnviron("MAGPIE_RIDERS", 2000),
+			seconds: fromEnviron("MAGPIE_SECONDS", 30), near: fromEnviron("MAGPIE_NEAR", 500),
+		}
+		f.prepare()
+		f.serve()
+		f.arrive()
+		f.run()
 	}
 }
 
-func (f *fleets) run(riders int) {
-	drivers := make([]*wire.Client, f.cars)
-	for i := range f.cars {
-		f.sent[i] = make([]atomic.Int64, f.seconds+1)
-		if i%1000 == 0 {
-			f.person(fleetOf(i))
+// prepare fills the installation.
+func (f *traffic) prepare() {
+	ctx := f.b.Context()
+	f.owners, f.people, f.secrets = make([]string, fleets), make([]string, f.riders), make([]string, f.cars)
+	must(f.b, inParallel(fleets, func(i int) (err error) {
+		f.owners[i], err = f.person(fleetName(i))
+		r := rand.New(rand.NewPCG(uint64(i), 9))
+		for n := range fencesOfFleet {
+			p := f.at[f.start[r.IntN(len(f.start))]]
+			f.fences[i] = append(f.fences[i], p)
+			if err == nil {
+				_, err = f.n.Places().PutFence(ctx, fleetName(i), locations.Fence{
+					Name: fmt.Sprint("F", n), Shape: locations.Shape{Points: []locations.Point{p}, Radius: fenceRadius}})
+			}
 		}
-		drivers[i] = f.open("dev:"+carName(i), f.n.AddDevice(carName(i), string(fleetOf(i))), "d")
-	}
-	for i := range riders {
+		return err
+	}))
+	must(f.b, inParallel(f.cars, func(i int) (err error) {
+		did, owner := accounts.Name(carName(i)), fleetName(i%fleets)
+		if f.secrets[i], err = f.n.Accounts().AddDevice(ctx, string(did), owner); err == nil {
+			_, err = f.n.Things().Add(ctx, devices.Added{ID: did, Owner: owner})
+		}
+		return err
+	}))
+	must(f.b, inParallel(f.riders, func(i int) (err error) {
 		name := accounts.Name(fmt.Sprint("rider", i))
-		token := f.person(name)
-		did := accounts.Name(carName(i % f.cars))
-		_, err := f.n.Things().Grant(f.b.Context(), fleetOf(i%f.cars), did, devices.Grant{To: name, Verbs: []devices.Verb{devices.VerbSee}})
-		f.must(err)
-		c := f.open(string(name), token, "r")
-		f.must(c.Send(wire.Packet{Type: wire.SUBSCRIBE, ID: 1, Filters: []wire.Filter{{Topic: "dev/" + string(did) + "/loc/last"}}}))
-		go f.watch(c, i%f.cars)
-	}
-	r := rand.New(rand.NewPCG(9, 9))
-	fences := 0
-	for fleet := 0; fleet <= (f.cars-1)/1000; fleet++ {
-		for range 100 {
-			c := newCar(r.IntN(1 << 30))
-			lat, lon := c.place()
-			_, err := f.n.Places().PutFence(f.b.Context(), fleetOf(fleet*1000), locations.Fence{
-				Name: "F", Shape: locations.Shape{Points: []locations.Point{{Lat: lat, Lon: lon}}, Radius: 150}})
-			f.must(err)
-			fences++
+		if f.people[i], err = f.person(name); err == nil {
+			_, err = f.n.Things().Grant(ctx, fleetName(i%f.cars%fleets), accounts.Name(carName(i%f.cars)),
+				devices.Grant{To: name, Verbs: []devices.Verb{devices.VerbSee}})
 		}
-	}
-	cpu, start := spentCPU(), time.Now()
-	var running sync.WaitGroup
-	for i, c := range drivers {
-		running.Go(func() { f.drive(c, i, start) })
+		return err
+	}))
+}
+
+// arrive connects everybody.
+func (f *traffic) arrive() {
+	f.began = time.Now().Unix()
+	f.drivers, f.sent, f.places = make([]net.Conn, f.cars), make([][]atomic.Int64, f.cars), make([][]locations.Point, f.cars)
+	must(f.b, inParallel(f.cars, func(i int) error {
+		f.sent[i], f.places[i] = make([]atomic.Int64, f.seconds), make([]locations.Point, f.seconds)
+		c, err := f.connect("dev:"+carName(i), f.secrets[i], "d")
+		if err != nil {
+			return err
+		}
+		f.drivers[i] = c.Conn() // without what it takes to read
+		return f.drivers[i].SetDeadline(time.Time{})
+	}))
+	must(f.b, inParallel(f.riders, func(i int) error {
+		c, err := f.subscribe(fmt.Sprint("rider", i), f.people[i], "dev/"+carName(i%f.cars)+"/loc/last", 0)
+		if err == nil {
+			go f.watch(c, i%f.cars)
+		}
+		return err
+	}))
+	must(f.b, inParallel(fleets, func(i int) error {
+		c, err := f.subscribe(string(fleetName(i)), f.owners[i], "dev/+/loc/event", 1)
+		if err == nil {
+			go f.guard(c)
+		}
+		return err
+	}))
+}
+
+func (f *traffic) run() {
+	start, begin := time.Now(), f.begin()
+	finish := f.profile(f.seconds - 1)
+	var running, asking sync.WaitGroup
+	for i := range f.cars {
+		running.Go(func() { f.drive(i, start) })
 	}
 	stop := make(chan struct{})
-	var asking sync.WaitGroup
-	asking.Go(func() { f.ask(stop) })
+	if f.near > 0 {
+		asking.Go(func() { f.ask(stop) })
+	}
 	running.Wait()
+	use, memory := f.since(begin), f.memory()
+	f.mu.Lock()
+	answered := len(f.asked)
+	f.mu.Unlock()
+	finish()
 	close(stop)
 	asking.Wait()
-	took := time.Since(start)
-	cpu = spentCPU() - cpu
-	f.n.Stop() // which writes what is left
-	metrics := f.metrics()
+	took := use.at.Sub(begin.at)
+	if f.b.Failed() {
+		f.b.FailNow()
+	}
+	crossed := f.compare()
+	taken := f.metric("magpie_positions_taken_total")
+	if all := float64(f.cars * f.seconds); taken != all {
+		f.b.Errorf("%.0f positions were sent, and %.0f taken", all, taken)
+	}
+	written := f.end()
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	slices.Sort(f.late)
-	slices.Sort(f.asked)
-	if len(f.late) == 0 || len(f.asked) == 0 {
+	switch {
+	case f.b.Failed():
+		f.b.FailNow()
+	case len(f.late) == 0:
 		f.b.Fatal("nobody has seen anything")
 	}
-	taken := metrics["magpie_positions_taken_total"]
+	f.report(f.late, "to-watcher")
+	if f.near > 0 {
+		f.report(f.asked, "near")
+		f.b.ReportMetric(float64(answered)/took.Seconds(), "near/s")
+	}
 	f.b.ReportMetric(taken/took.Seconds(), "positions/s")
-	f.b.ReportMetric(float64(f.late[len(f.late)/2].Microseconds())/1000, "ms-p50-to-watcher")
-	f.b.ReportMetric(float64(f.late[len(f.late)*99/100].Microseconds())/1000, "ms-p99-to-watcher")
-	f.b.ReportMetric(float64(f.asked[len(f.asked)*99/100].Microseconds())/1000, "ms-p99-near")
-	f.b.ReportMetric(float64(cpu.Microseconds())/taken, "cpu-us/position-both-ends")
-	f.b.ReportMetric(metrics["magpie_positions_written_bytes_total"]/taken, "bytes-written/position")
-	f.b.Logf("%d cars, %d riders, %d fences, %.0f crossings, %v: %.0f positions, %d seen by watchers, %d questions", f.cars, riders, fences,
-		metrics["magpie_positions_crossed_total"], took.Round(time.Second), taken, len(f.late), len(f.asked))
+	f.b.ReportMetric(float64(use.server.Microseconds())/taken, "server-us/position")
+	f.b.ReportMetric(use.server.Seconds()/took.Seconds(), "server-cores")
+	f.b.ReportMetric(use.self.Seconds()/took.Seconds(), "generator-cores")
+	f.b.ReportMetric(memory, "server-MiB")
+	f.b.ReportMetric(float64(written)/taken, "disk-bytes/position")
+	f.b.ReportMetric(float64(crossed), "crossings")
+	f.b.Logf("%s: %d cars, %d riders, %d fences, %v: %.0f positions, %d seen by watchers, %d questions, %d crossings, all of them told once",
+		f.name, f.cars, f.riders, fleets*fencesOfFleet, took.Round(time.Second), taken, len(f.late), answered, crossed)
+}
+
+// report reports the middle and the 99th percentile of times.
+func (f *installation) report(all []time.Duration, of string) {
+	slices.Sort(all)
+	f.b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "ms-p50-"+of)
+	f.b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "ms-p99-"+of)
 }
 
 // drive drives a car, and says each second where it is. Cars begin at different times of a second.
-func (f *fleets) drive(c *wire.Client, i int, start time.Time) {
-	car := newCar(i)
+func (f *traffic) drive(i int, start time.Time) {
+	car := f.newCar(i)
 	next := start.Add(time.Duration(i) * time.Second / time.Duration(f.cars))
+	var packet []byte
 	for n := range f.seconds {
 		<-time.After(time.Until(next))
 		next = next.Add(time.Second)
 		car.drive()
-		lat, lon := car.place()
-		// The number of the second goes along as what the battery has.
-		p := fmt.Appendf(nil, `{"_type":"location","lat":%.6f,"lon":%.6f,"acc":8,"vel":%.0f,"batt":%d}`, lat, lon, car.speed*3.6, n)
+		p := car.place()
+		f.places[i][n] = p
+		text := fmt.Appendf(nil, `{"_type":"location","lat":%.6f,"lon":%.6f,"acc":8,"vel":%.0f,"tst":%d}`,
+			p.Lat, p.Lon, car.speed*3.6, f.began+int64(n))
+		packet = wire.Packet{Type: wire.PUBLISH, Topic: "dev/me/loc", Payload: text}.Append(packet[:0], wire.V311)
 		f.sent[i][n].Store(time.Now().UnixNano())
-		if err := c.Send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/me/loc", Payload: p}); err != nil {
-			f.b.Error(err)
+		if _, err := f.drivers[i].Write(packet); err != nil {
+			f.b.Errorf("car %d: %v", i, err)
 			return
 		}
 	}
 }
 
 // watch notes how long positions of a car took.
-func (f *fleets) watch(c *wire.Client, i int) {
+func (f *traffic) watch(c *wire.Client, i int) {
 	for {
-		p, err := c.Read(time.Now().Add(time.Minute))
+		p, err := c.Read(time.Now().Add(time.Hour))
 		if err != nil {
 			return
 		}
 		var where struct {
-			Batt *int `json:"batt"`
+			Time int64 `json:"tst"`
 		}
-		if p.Type != wire.PUBLISH || json.Unmarshal(p.Payload, &where) != nil || where.Batt == nil {
+		n := int64(-1)
+		if p.Type == wire.PUBLISH && json.Unmarshal(p.Payload, &where) == nil {
+			n = where.Time - f.began
+		}
+		if n < 0 || n >= int64(f.seconds) {
 			continue
 		}
-		late := time.Duration(time.Now().UnixNano() - f.sent[i][*where.Batt].Load())
+		late := time.Duration(time.Now().UnixNano() - f.sent[i][n].Load())
 		f.mu.Lock()
 		f.late = append(f.late, late)
 		f.mu.Unlock()
 	}
 }
 
-// ask asks who is near, until it is stopped.
-func (f *fleets) ask(stop chan struct{}) {
-	ticks := time.NewTicker(100 * time.Millisecond)
-	defer ticks.Stop()
-	for i := 0; ; i++ {
+// guard notes what an owner is told of fences.
+func (f *traffic) guard(c *wire.Client) {
+	for {
+		p, err := c.Read(time.Now().Add(time.Hour))
+		if err != nil {
+			return
+		}
+		if p.Type != wire.PUBLISH {
+			continue
+		}
+		if p.QoS > 0 && c.Send(wire.Packet{Type: wire.PUBACK, ID: p.ID}) != nil {
+			return
+		}
+		var e struct {
+			Event, Desc string
+			Time        int64 `json:"tst"`
+		}
+		x := crossing{}
+		_, err = fmt.Sscanf(p.Topic, "dev/car%d/", &x.car)
+		if err == nil {
+			err = json.Unmarshal(p.Payload, &e)
+		}
+		if err == nil {
+			_, err = fmt.Sscanf(e.Desc, "F%d", &x.fence)
+		}
+		if err != nil || e.Event != "enter" && e.Event != "leave" {
+			f.b.Errorf("told of a fence: %s %s: %v", p.Topic, p.Payload, err)
+			return
+		}
+		x.at, x.leaves = int(e.Time-f.began), e.Event == "leave"
+		f.mu.Lock()
+		f.told[x]++
+		f.mu.Unlock()
+	}
+}
+
+// expected finds out what crosses which fence by looking at all positions and all fences of their owners.
+func (f *traffic) expected() map[crossing]int {
+	const further = 20 // metres that it takes to leave: docs/locations.md, section 5
+	all := make([][]crossing, f.cars)
+	must(f.b, inParallel(f.cars, func(i int) error {
+		for n, middle := range f.fences[i%fleets] {
+			in := false
+			for at, p := range f.places[i] {
+				switch d := metres(p, middle) - fenceRadius; {
+				case in && d > further:
+					in = false
+					all[i] = append(all[i], crossing{i, n, at, true})
+				case !in && d <= 0:
+					in = true
+					all[i] = append(all[i], crossing{i, n, at, false})
+				}
+			}
+		}
+		return nil
+	}))
+	want := map[crossing]int{}
+	for _, of := range all {
+		for _, x := range of {
+			want[x]++
+		}
+	}
+	return want
+}
+
+// compare waits until as many crossings were told as there were, and fails unless they are the same.
+func (f *traffic) compare() int {
+	want := f.expected()
+	poll(30*time.Second, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.told) >= len(want)
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	missing, wrong := 0, 0
+	for x := range want {
+		if f.told[x] == 0 {
+			missing++
+		}
+	}
+	for x, n := range f.told {
+		wrong += n - want[x]
+	}
+	if missing > 0 || wrong > 0 {
+		f.b.Errorf("%d crossings: %d were not told, and %d were told that were none", len(want), missing, wrong)
+	}
+	return len(want)
+}
+
+// ask asks who is near, until it is stopped. Times count from when something was to be asked; what was not asked when it is stopped
+// counts as if it were answered then.
+func (f *traffic) ask(stop chan struct{}) {
+	due := make(chan time.Time, 1<<16)
+	var asking sync.WaitGroup
+	for w := range 64 {
+		asking.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(w), 3))
+			for at := range due {
+				select {
+				case <-stop:
+				default:
+					if err := f.askOnce(r); err != nil {
+						f.b.Error(err)
+						return
+					}
+				}
+				took := time.Since(at)
+				f.mu.Lock()
+				f.asked = append(f.asked, took)
+				f.mu.Unlock()
+			}
+		})
+	}
+	next := time.Now()
+	for running := true; running; {
 		select {
 		case <-stop:
-			return
-		case <-ticks.C:
+			running = false
+		case <-time.After(time.Until(next)):
+			for ; !next.After(time.Now()); next = next.Add(time.Second / time.Duration(f.near)) {
+				select {
+				case due <- next:
+				case <-stop:
+				}
+			}
 		}
-		lat, lon := newCar(i).place()
-		start := time.Now()
-		_, err := f.n.Places().Near(f.b.Context(), fleetOf(0), locations.Around{Lat: lat, Lon: lon, Radius: 3000, Most: 10})
-		f.must(err)
-		f.asked = append(f.asked, time.Since(start))
 	}
+	close(due)
+	asking.Wait()
 }
 
-// metrics gives those of positions.
-func (f *fleets) metrics() map[string]float64 {
-	registry := prometheus.NewRegistry()
-	for _, c := range f.n.Places().Collectors() {
-		f.must(registry.Register(c))
-	}
-	families, err := registry.Gather()
-	f.must(err)
-	all := map[string]float64{}
-	for _, family := range families {
-		all[family.GetName()] = family.GetMetric()[0].GetCounter().GetValue()
-	}
-	return all
-}
-
-// spentCPU is the CPU time of this process.
-func spentCPU() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+func (f *traffic) askOnce(r *rand.Rand) error {
+	p := f.at[f.start[r.IntN(len(f.start))]]
+	var answer struct{ Places []json.RawMessage }
+	in := map[string]any{"lat": p.Lat, "lon": p.Lon, "r": 3000, "n": 10}
+	return f.call(f.owners[r.IntN(fleets)], "geo.near", in, &answer)
 }

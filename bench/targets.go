@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -133,7 +134,9 @@ func runMagpie(s settings) (*magpie, error) {
 func (m *magpie) start(s settings) error {
 	m.cmd = exec.Command(s.magpie, "serve", "--data", m.dir, "--config", filepath.Join(m.base, "magpie.toml"),
 		"--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
-	m.cmd.Env = append(os.Environ(), "MAGPIE_LIMITS_PUBLISH_RATE=0", "MAGPIE_LIMITS_SESSIONS_PER_ACCOUNT=0",
+	// What says how large a benchmark is, is no configuration of the server.
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAGPIE_") })
+	m.cmd.Env = append(env, "MAGPIE_LIMITS_PUBLISH_RATE=0", "MAGPIE_LIMITS_SESSIONS_PER_ACCOUNT=0",
 		"MAGPIE_LIMITS_HANDSHAKES=0", "MAGPIE_LIMITS_HANDSHAKES_PER_ADDRESS=0", "MAGPIE_LOG_LEVEL=warn")
 	m.cmd.Stderr = os.Stderr
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

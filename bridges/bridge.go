@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -19,13 +18,15 @@ import (
 // bridge is what is known of one. All but did belongs to the worker that has its tasks.
 type bridge struct {
 	did     accounts.Name
-	home    string                     // in which it was heard last
-	devices map[string]*device         // by local name
-	said    map[string]kept            // what is stored of it, by topic
-	parts   map[string][]dialects.Part // what is said now, by topic
-	stale   bool                       // what follows is to be made anew
-	states  map[string][]reading       // by topic
-	hints   map[string][]hint
+	home    string                        // in which it was heard last
+	devices map[string]*device            // by local name
+	said    map[string]kept               // what is stored of it, by topic
+	bytes   int                           // of that
+	values  int                           // of parts
+	parts   map[string][]dialects.Part    // what is said now, by topic
+	topics  map[string]map[string]bool    // of that, by local name
+	stale   map[string]bool               // local names of devices of which that has changed
+	heard   map[string]map[*device]string // devices that a topic says something of, with their local names
 }
 
 // device is one behind a bridge.
@@ -36,6 +37,8 @@ type device struct {
 	Title  string        `json:"title,omitempty"` // as the bridge has said it last
 	rev    uint64
 	points []dialects.Point
+	hints  []dialects.Hint // one for a topic
+	events []dialects.Occasion
 	mode   string
 	there  map[string]bool   // by topic
 	last   map[string]string // what was reported, as JSON
@@ -44,23 +47,15 @@ type device struct {
 // said is a message that is kept.
 type said struct {
 	Topic   string `json:"topic"`
-	Payload []byte `json:"payload"`
+	Payload []byte `json:"payload,omitempty"`
+	Packed  []byte `json:"packed,omitempty"` // the payload, compressed
 }
 
 // kept is what is known of one that is stored.
 type kept struct {
 	digest [sha256.Size]byte
 	rev    uint64
-}
-
-type reading struct {
-	device *device
-	point  dialects.Point
-}
-
-type hint struct {
-	device *device
-	hint   dialects.Hint
+	size   int
 }
 
 // bridge gives what is known of a bridge.
@@ -71,6 +66,7 @@ func (s *Service) bridge(did accounts.Name) *bridge {
 	if b == nil {
 		b = &bridge{
 			did: did, devices: map[string]*device{}, said: map[string]kept{}, parts: map[string][]dialects.Part{},
+			topics: map[string]map[string]bool{}, stale: map[string]bool{}, heard: map[string]map[*device]string{},
 		}
 		s.bridges[did] = b
 	}
@@ -79,66 +75,38 @@ func (s *Service) bridge(did accounts.Name) *bridge {
 
 // put notes what a topic says now.
 func (b *bridge) put(topic string, parts []dialects.Part) {
+	for _, p := range b.parts[topic] {
+		b.stale[p.Local] = true
+		if delete(b.topics[p.Local], topic); len(b.topics[p.Local]) == 0 {
+			delete(b.topics, p.Local)
+		}
+	}
 	parts = slices.DeleteFunc(slices.Clone(parts), dialects.Part.Over)
+	b.values += values(parts) - values(b.parts[topic])
+	for _, p := range parts {
+		b.stale[p.Local] = true
+		if b.topics[p.Local] == nil {
+			b.topics[p.Local] = map[string]bool{}
+		}
+		b.topics[p.Local][topic] = true
+	}
 	if len(parts) == 0 {
 		delete(b.parts, topic)
 	} else {
 		b.parts[topic] = parts
 	}
-	b.stale = true
 }
 
 // heard does what a message of a bridge means.
 func (s *Service) heard(ctx context.Context, did accounts.Name, home, topic string, payload []byte) error {
 	b := s.bridge(did)
 	b.home = home
-	if parts, ok := dialects.Read(topic, payload); ok {
-		if err := s.learn(ctx, b, topic, payload, parts); err != nil {
-			return fmt.Errorf("learn from %s: %w", topic, err)
-		}
+	if err := s.learn(ctx, b, topic, payload); err != nil {
+		return fmt.Errorf("learn from %s: %w", topic, err)
 	}
 	b.index()
-	return errors.Join(s.report(ctx, b, topic, payload), s.presence(ctx, b, topic, payload))
-}
-
-// learn keeps what a message says of what there is, and makes things of it.
-func (s *Service) learn(ctx context.Context, b *bridge, topic string, payload []byte, parts []dialects.Part) error {
-	digest := sha256.Sum256(payload)
-	before, known := b.said[topic]
-	over := !slices.ContainsFunc(parts, func(p dialects.Part) bool { return !p.Over() })
-	switch {
-	case over && !known, known && !over && before.digest == digest:
-		return nil
-	case !known && len(b.said) >= maxParts:
-		return fmt.Errorf("%d messages: %w", len(b.said), devices.ErrTooMany)
-	}
-	// First what follows from it: if that fails, the bridge may say it again, and it is done again.
-	was := b.parts[topic]
-	b.put(topic, parts)
-	b.index()
-	for _, local := range locals(slices.Concat(was, parts)) {
-		if err := s.settle(ctx, b, local); err != nil {
-			b.put(topic, was)
-			return err
-		}
-	}
-	key := records.Key{Kind: kindPart, Scope: string(b.did), ID: hex.EncodeToString(hashOf(topic))}
-	if over {
-		if err := s.records.Remove(ctx, key, before.rev); err != nil {
-			return err
-		}
-		delete(b.said, topic)
-		return nil
-	}
-	body, err := json.Marshal(said{topic, payload})
-	if err != nil {
-		return err
-	}
-	if err := s.records.Put(ctx, records.Record{Key: key, Rev: before.rev + 1, Body: body}); err != nil {
-		return err
-	}
-	b.said[topic] = kept{digest, before.rev + 1}
-	return nil
+	p := dialects.NewPayload(payload)
+	return errors.Join(s.report(ctx, b, topic, p), s.presence(ctx, b, topic, p), s.happen(ctx, b, topic, p))
 }
 
 func hashOf(s string) []byte {
@@ -156,62 +124,6 @@ func locals(parts []dialects.Part) (all []string) {
 	return slices.Compact(all)
 }
 
-// index makes anew what is made of parts.
-func (b *bridge) index() {
-	if !b.stale && b.states != nil {
-		return
-	}
-	b.states, b.hints, b.stale = map[string][]reading{}, map[string][]hint{}, false
-	for _, d := range b.devices {
-		d.points, d.mode = nil, ""
-	}
-	hinted := map[string]bool{}
-	for _, topic := range sortedKeys(b.parts) {
-		for _, p := range b.parts[topic] {
-			d := b.devices[p.Local]
-			if d == nil || d.Device == "" {
-				continue
-			}
-			for _, x := range p.Points {
-				d.points = merged(d.points, x)
-			}
-			if len(p.There.Hints) > 0 {
-				d.mode = p.There.Mode
-			}
-			for _, h := range p.There.Hints {
-				if once := d.Local + "\x00" + h.Topic; !hinted[once] {
-					hinted[once] = true
-					b.hints[h.Topic] = append(b.hints[h.Topic], hint{d, h})
-				}
-			}
-		}
-	}
-	for _, d := range b.devices {
-		for _, x := range d.points {
-			if x.State != "" {
-				b.states[x.State] = append(b.states[x.State], reading{d, x})
-			}
-		}
-	}
-}
-
-// merged adds a point to those of a device. Two that have one key are one value that is said in two messages, if each says what
-// the other does not.
-func merged(points []dialects.Point, x dialects.Point) []dialects.Point {
-	i := slices.IndexFunc(points, func(p dialects.Point) bool { return p.Key == x.Key })
-	if i < 0 {
-		return append(points, x)
-	}
-	p := &points[i]
-	if p.State == "" {
-		p.State, p.Path, p.Kind, p.Words = x.State, x.Path, x.Kind, x.Words
-	}
-	if p.Command == "" {
-		p.Command, p.Field, p.Writes, p.Calls = x.Command, x.Field, x.Writes, x.Calls
-	}
-	return points
-}
-
 func sortedKeys[V any](m map[string]V) []string {
 	all := make([]string, 0, len(m))
 	for k := range m {
@@ -223,20 +135,15 @@ func sortedKeys[V any](m map[string]V) []string {
 
 // whole is what all parts say of a device.
 func (b *bridge) whole(local string) (w dialects.Part, there bool) {
-	for _, topic := range sortedKeys(b.parts) {
-		for _, p := range b.parts[topic] {
-			if p.Local != local {
-				continue
-			}
-			there = true
-			if w.Name == "" {
-				w.Name = p.Name
-			}
-			if w.Model == "" {
-				w.Model = p.Model
-			}
-			w.Type = dialects.MoreTelling(w.Type, p.Type)
+	for _, p := range b.of(local) {
+		there = true
+		if w.Name == "" {
+			w.Name = p.Name
 		}
+		if w.Model == "" {
+			w.Model = p.Model
+		}
+		w.Type = dialects.MoreTelling(w.Type, p.Type)
 	}
 	return w, there
 }
@@ -263,9 +170,12 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 		return err
 	}
 	d := b.devices[local]
+	if n := b.present(); n >= maxDevices {
+		return fmt.Errorf("%d devices: %w", n, devices.ErrTooMany)
+	}
 	if d == nil {
-		if len(b.devices) >= maxDevices {
-			return fmt.Errorf("%d devices: %w", len(b.devices), devices.ErrTooMany)
+		if err := s.tidy(ctx, b); err != nil {
+			return err
 		}
 		d = &device{Local: local}
 	}
@@ -285,7 +195,8 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 	if err := s.keep(ctx, b, &next); err != nil {
 		return err
 	}
-	b.devices[local], b.stale = &next, true
+	b.unlisten(d)
+	b.devices[local], b.stale[local] = &next, true
 	s.mu.Lock()
 	s.behind[next.Device] = place{b.did, local}
 	s.mu.Unlock()
@@ -293,11 +204,57 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 	return nil
 }
 
+// present is how many devices are there.
+func (b *bridge) present() (n int) {
+	for _, d := range b.devices {
+		if d.Device != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// tidy forgets devices that are not there any more, if they are many: those that a bridge hears of once, and never again.
+func (s *Service) tidy(ctx context.Context, b *bridge) error {
+	if len(b.devices) < maxKnown {
+		return nil
+	}
+	for local, d := range b.devices {
+		if d.Device != "" {
+			continue
+		}
+		if err := s.records.Remove(ctx, keyOf(b, d), d.rev); err != nil && !errors.Is(err, records.ErrNone) {
+			return err
+		}
+		b.unlisten(d)
+		delete(b.devices, local)
+	}
+	return nil
+}
+
+// keyOf is under which what is known of a device is stored.
+func keyOf(b *bridge, d *device) records.Key {
+	return records.Key{Kind: kindBehind, Scope: string(b.did), ID: hex.EncodeToString(hashOf(d.Local))}
+}
+
 // maxNames is how many names are tried that somebody else has.
 const maxNames = 8
 
 // make makes a device's account, and a thing of it, or goes on where that ended. accounts.ErrTaken: the name is another's.
 func (s *Service) make(ctx context.Context, bridge devices.Thing, did accounts.Name, w dialects.Part) error {
+	select { // one after the other, so that several bridges of somebody do not all make the last thing that he may have
+	case s.making <- struct{}{}:
+		defer func() { <-s.making }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	kind, model, title, home := w.Type, clipped(w.Model), clipped(w.Name), bridge.Home
+	added := devices.Added{ID: did, Owner: bridge.Owner, Bridge: bridge.ID, ThingPatch: devices.ThingPatch{
+		Type: &kind, Model: &model, Title: &title, Home: &home,
+	}}
+	if err := s.things.MayMake(ctx, added); err != nil { // or there would be an account of no thing
+		return err
+	}
 	_, err := s.accounts.AddDevice(ctx, string(did), bridge.Owner)
 	if errors.Is(err, accounts.ErrTaken) {
 		old, missing := s.accounts.Device(ctx, did)
@@ -312,10 +269,7 @@ func (s *Service) make(ctx context.Context, bridge devices.Thing, did accounts.N
 	} else if err != nil {
 		return err
 	}
-	kind, model, title, home := w.Type, clipped(w.Model), clipped(w.Name), bridge.Home
-	_, err = s.things.Make(ctx, devices.Added{ID: did, Owner: bridge.Owner, Bridge: bridge.ID, ThingPatch: devices.ThingPatch{
-		Type: &kind, Model: &model, Title: &title, Home: &home,
-	}})
+	_, err = s.things.Make(ctx, added)
 	if !errors.Is(err, accounts.ErrTaken) {
 		return err
 	}
@@ -337,8 +291,7 @@ func (s *Service) keep(ctx context.Context, b *bridge, d *device) error {
 	if err != nil {
 		return err
 	}
-	key := records.Key{Kind: kindBehind, Scope: string(b.did), ID: hex.EncodeToString(hashOf(d.Local))}
-	if err := s.records.Put(ctx, records.Record{Key: key, Rev: d.rev + 1, Body: body}); err != nil {
+	if err := s.records.Put(ctx, records.Record{Key: keyOf(b, d), Rev: d.rev + 1, Body: body}); err != nil {
 		return err
 	}
 	d.rev++
@@ -391,28 +344,16 @@ func (s *Service) dismiss(ctx context.Context, b *bridge, d *device) error {
 	s.mu.Lock()
 	delete(s.behind, d.Device)
 	s.mu.Unlock()
-	d.Device, d.Title, b.stale = "", "", true
+	d.Device, d.Title, b.stale[d.Local] = "", "", true
 	return s.keep(ctx, b, d)
 }
 
 // report has shadows say what a message says of devices.
-func (s *Service) report(ctx context.Context, b *bridge, topic string, payload []byte) error {
+func (s *Service) report(ctx context.Context, b *bridge, topic string, payload *dialects.Payload) error {
 	changed := map[*device]devices.Object{}
-	for _, r := range b.states[topic] {
-		v, ok := r.point.Read(payload)
-		if !ok {
-			continue
-		}
-		text, err := json.Marshal(v)
-		if err != nil || r.device.last[r.point.Key] == string(text) {
-			continue
-		}
-		if changed[r.device] == nil {
-			changed[r.device] = devices.Object{}
-		}
-		var read devices.Object // in the words of a shadow
-		if err := json.Unmarshal(fmt.Appendf(nil, `{"v":%s}`, text), &read); err == nil {
-			changed[r.device][r.point.Key] = read["v"]
+	for d := range b.heard[topic] {
+		if state := d.reads(topic, payload); len(state) > 0 {
+			changed[d] = state
 		}
 	}
 	var errs []error
@@ -421,33 +362,72 @@ func (s *Service) report(ctx context.Context, b *bridge, topic string, payload [
 			errs = append(errs, err)
 			continue
 		}
-		u := devices.ShadowUpdate{Reported: devices.Patch{Set: true, State: state}}
-		if _, err := s.work.UpdateShadow(ctx, d.Device, d.Device, "", u); err != nil {
-			if !errors.Is(err, devices.ErrUnknown) { // somebody has removed it
-				errs = append(errs, err)
+		err := s.write(ctx, d, state)
+		if errors.Is(err, devices.ErrMalformed) || errors.Is(err, devices.ErrTooLarge) { // one that does not fit keeps out no other
+			for key, v := range state {
+				errs = append(errs, s.write(ctx, d, devices.Object{key: v}))
 			}
 			continue
 		}
-		if d.last == nil {
-			d.last = map[string]string{}
-		}
-		for key, v := range state {
-			text, _ := json.Marshal(v) // which was JSON
-			d.last[key] = string(text)
-		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// presence has devices be there, or not, if a message says so.
-func (s *Service) presence(ctx context.Context, b *bridge, topic string, payload []byte) error {
-	var errs []error
-	for _, h := range b.hints[topic] {
-		says, ok := h.hint.Says(payload)
+// reads gives what a message says of a device that it has not said before.
+func (d *device) reads(topic string, payload *dialects.Payload) devices.Object {
+	state := devices.Object{}
+	for _, x := range d.points {
+		if x.State != topic {
+			continue
+		}
+		v, ok := x.From(payload)
 		if !ok {
 			continue
 		}
-		d := h.device
+		text, err := json.Marshal(v)
+		if err != nil || d.last[x.Key] == string(text) {
+			continue
+		}
+		var read devices.Object // in the words of a shadow
+		if err := json.Unmarshal(fmt.Appendf(nil, `{"v":%s}`, text), &read); err == nil {
+			state[x.Key] = read["v"]
+		}
+	}
+	return state
+}
+
+// write has the shadow of a device say what it reports.
+func (s *Service) write(ctx context.Context, d *device, state devices.Object) error {
+	u := devices.ShadowUpdate{Reported: devices.Patch{Set: true, State: state}}
+	if _, err := s.work.UpdateShadow(ctx, d.Device, d.Device, "", u); err != nil {
+		if errors.Is(err, devices.ErrUnknown) { // somebody has removed it
+			return nil
+		}
+		return err
+	}
+	if d.last == nil {
+		d.last = map[string]string{}
+	}
+	for key, v := range state {
+		text, _ := json.Marshal(v) // which was JSON
+		d.last[key] = string(text)
+	}
+	return nil
+}
+
+// presence has devices be there, or not, if a message says so.
+func (s *Service) presence(ctx context.Context, b *bridge, topic string, payload *dialects.Payload) error {
+	var errs []error
+	for d := range b.heard[topic] {
+		i := slices.IndexFunc(d.hints, func(h dialects.Hint) bool { return h.Topic == topic })
+		if i < 0 {
+			continue
+		}
+		says, ok := d.hints[i].From(payload)
+		if !ok {
+			continue
+		}
 		if d.there == nil {
 			d.there = map[string]bool{}
 		}
@@ -481,45 +461,6 @@ func (s *Service) ready(did accounts.Name) {
 			s.work.Ready(d.Device)
 		}
 	}
-}
-
-// wantedFor is how long what somebody wants waits for a bridge that is not there: later it would be a surprise.
-const wantedFor = 30 * time.Second
-
-// want publishes what a device should be and is not.
-func (s *Service) want(ctx context.Context, at place, payload []byte) error {
-	b := s.bridge(at.bridge)
-	b.index()
-	d := b.devices[at.local]
-	var wanted struct {
-		State devices.Object `json:"state"`
-	}
-	if err := json.Unmarshal(payload, &wanted); err != nil {
-		return fmt.Errorf("what is wanted of %s: %w", at.local, err)
-	}
-	if d == nil {
-		return nil
-	}
-	if speaks, err := s.things.Speaks(ctx, b.did, d.Device); err != nil || !speaks {
-		return err
-	}
-	home, err := s.things.Mount(ctx, b.did)
-	if err != nil || home == "" {
-		return err
-	}
-	for _, p := range d.points {
-		v, there := wanted.State[p.Key]
-		if !there {
-			continue
-		}
-		if text, ok := p.Write(v); ok {
-			m := Message{Topic: p.Command, Payload: text, Expires: time.Now().Add(wantedFor)}
-			if _, err := s.mounts.Publish(ctx, home, m); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // command publishes what a device is to do. Nothing is known of what becomes of it but that it was passed on.
@@ -556,6 +497,9 @@ func (s *Service) command(ctx context.Context, at place, p devices.Post) error {
 		}
 		m := Message{Topic: x.Command, Payload: text, Expires: p.Expires}
 		heard, err := s.mounts.Publish(ctx, home, m)
+		if err != nil { // it may have been heard
+			p.Written()
+		}
 		if err != nil || !heard { // it is given again, as long as it may be
 			p.Lost()
 			return err

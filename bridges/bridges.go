@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -27,10 +26,14 @@ import (
 
 // Bounds.
 const (
-	workers    = 4    // that bridges are listened to by
-	waiting    = 256  // messages that may wait for each of them
+	workers    = 8    // bridges that are looked after at the same time
 	maxDevices = 500  // behind one bridge
-	maxParts   = 4000 // of what one bridge has said of them
+	maxPoints  = 200  // values of each of them
+	maxHints   = 64   // topics that say whether one is there, and as many that are its events
+	maxKnown   = 2000 // and of those that were there
+	maxParts   = 4000 // messages of what one bridge has said of them
+	maxBytes   = 16 << 20
+	maxValues  = 50_000 // that these have
 )
 
 // Mounts are the topics of homes. Safe for concurrent use.
@@ -56,18 +59,35 @@ type Accounts interface {
 	Device(ctx context.Context, did accounts.Name) (accounts.Device, error)
 }
 
+// Firmware knows what is to be loaded by devices.
+type Firmware interface {
+	// Firmware gives the version that waits for a device; empty: none does. When that changes, it is said on pathNext.
+	Firmware(ctx context.Context, did accounts.Name) (version string, err error)
+}
+
+// pathNext is where a device is told what it is to do next.
+const pathNext = "jobs/notify-next"
+
+// noFirmware is Firmware before there is one.
+type noFirmware struct{}
+
+func (noFirmware) Firmware(context.Context, accounts.Name) (string, error) { return "", nil }
+
 // Service is bridges at work. It is the devices.Router of an installation, in front of the one that takes things to clients: to
 // devices behind bridges nothing else leads. Make one with New, and keep Run running.
 type Service struct {
+	devices.Deaf
+
 	things   *devices.Things
 	work     *devices.Service
 	accounts Accounts
 	records  records.Store
 	mounts   Mounts
+	firmware Firmware
 	next     devices.Router
 	log      *slog.Logger
 
-	tasks [workers]chan task
+	tasks *turns
 
 	mu      sync.Mutex // guards what follows
 	bridges map[accounts.Name]*bridge
@@ -76,6 +96,11 @@ type Service struct {
 	leavers map[accounts.Name]leaver
 	wake    chan struct{}
 	leaving chan struct{} // has something in it if there may be leavers
+	looks   map[accounts.Name]bool
+	looking chan struct{} // the same of looks
+	wishes  map[place]*wish
+	wishing chan struct{} // the same of wishes
+	making  chan struct{} // has something in it while a thing is made
 
 	shows atomic.Bool // something looks after a home, or has
 }
@@ -95,10 +120,11 @@ type leaver struct {
 // task is something to be done about a bridge, after what was to be done before.
 type task struct {
 	bridge accounts.Name
+	bytes  int // of what it keeps in memory
 	do     func(ctx context.Context) error
 }
 
-// New makes the service, and has it hear of changes of things.
+// New makes the service, and has it hear of changes of things and of who is there.
 func New(
 	things *devices.Things, work *devices.Service, acc Accounts, store records.Store, mounts Mounts, next devices.Router,
 	log *slog.Logger,
@@ -107,13 +133,18 @@ func New(
 		things: things, work: work, accounts: acc, records: store, mounts: mounts, next: next, log: log,
 		bridges: map[accounts.Name]*bridge{}, behind: map[accounts.Name]place{}, spots: map[spot]bool{},
 		leavers: map[accounts.Name]leaver{}, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		looks: map[accounts.Name]bool{}, looking: make(chan struct{}, 1),
+		wishes: map[place]*wish{}, wishing: make(chan struct{}, 1),
+		making: make(chan struct{}, 1), tasks: newTurns(),
 	}
-	for i := range s.tasks {
-		s.tasks[i] = make(chan task, waiting)
-	}
+	s.firmware = noFirmware{}
 	things.OnChange(s.thingChanged)
+	work.Watch(s)
 	return s
 }
+
+// SetFirmware says who knows what devices are to load. It is called once, before Load.
+func (s *Service) SetFirmware(f Firmware) { s.firmware = f }
 
 // kindBehind are records of the devices behind a bridge, kindPart those of what it has said of them.
 const (
@@ -130,7 +161,7 @@ func (s *Service) Load(ctx context.Context) error {
 		}
 		d.rev = r.Rev
 		b := s.bridge(accounts.Name(r.Scope))
-		b.devices[d.Local] = &d
+		b.devices[d.Local], b.stale[d.Local] = &d, true
 		if d.Device != "" {
 			s.behind[d.Device] = place{b.did, d.Local}
 		}
@@ -140,12 +171,13 @@ func (s *Service) Load(ctx context.Context) error {
 		return fmt.Errorf("take up devices behind bridges: %w", err)
 	}
 	err = s.each(ctx, kindPart, func(r records.Record) error {
-		var m said
-		if err := json.Unmarshal(r.Body, &m); err != nil {
+		m, err := unpacked(r.Body)
+		if err != nil {
 			return err
 		}
 		b := s.bridge(accounts.Name(r.Scope))
-		b.said[m.Topic] = kept{sha256.Sum256(m.Payload), r.Rev}
+		b.said[m.Topic] = kept{sha256.Sum256(m.Payload), r.Rev, len(m.Payload)}
+		b.bytes += len(m.Payload)
 		if parts, ok := dialects.Read(m.Topic, m.Payload); ok {
 			b.put(m.Topic, parts)
 		}
@@ -153,6 +185,9 @@ func (s *Service) Load(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("take up what bridges have said: %w", err)
+	}
+	for did := range s.bridges { // the process may have ended between what became of them and what was said of it
+		s.look(did)
 	}
 	return s.loadSpots(ctx)
 }
@@ -180,19 +215,12 @@ func (s *Service) each(ctx context.Context, kind string, do func(records.Record)
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
-	for _, tasks := range s.tasks {
-		running.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case t := <-tasks:
-					s.note(ctx, t.bridge, t.do(ctx))
-				}
-			}
-		})
+	for range workers {
+		running.Go(func() { s.tasks.run(ctx, func(t task) { s.note(ctx, t.bridge, t.do(ctx)) }) })
 	}
 	running.Go(func() { s.runLeavers(ctx) })
+	running.Go(func() { s.runLooks(ctx) })
+	running.Go(func() { s.runWishes(ctx) })
 	for {
 		s.tellSpots(ctx)
 		select {
@@ -230,21 +258,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *Service) queue(bridge accounts.Name) chan task {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(bridge))
-	return s.tasks[h.Sum32()%workers]
-}
-
 // later has something done about a bridge; not, if too much is to be done already.
 func (s *Service) later(bridge accounts.Name, do func(ctx context.Context) error) bool {
-	select {
-	case s.queue(bridge) <- task{bridge, do}:
-		return true
-	default:
+	ok, _ := s.tasks.put(task{bridge: bridge, do: do})
+	if !ok {
 		s.log.Warn("too much is to be done about a bridge", "device", bridge)
-		return false
 	}
+	return ok
 }
 
 // Arrived is that a bridge, or what looks after a home, has connected.
@@ -273,10 +293,9 @@ func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic strin
 		}
 		return
 	}
-	select {
-	case s.queue(did) <- task{did, func(ctx context.Context) error { return s.heard(ctx, did, home, topic, payload) }}:
-	case <-ctx.Done():
-	}
+	_ = s.tasks.wait(ctx, task{did, len(payload), func(ctx context.Context) error { // else it has gone
+		return s.heard(ctx, did, home, topic, payload)
+	}})
 }
 
 // thingChanged is what the change of a thing means for bridges, and for what looks after homes.
@@ -355,14 +374,12 @@ func (s *Service) runLeavers(ctx context.Context) {
 // cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more.
 func (s *Service) cut(ctx context.Context, did accounts.Name) error {
 	done := make(chan error, 1)
-	t := task{did, func(ctx context.Context) error {
+	err := s.tasks.wait(ctx, task{bridge: did, do: func(ctx context.Context) error {
 		done <- s.forget(ctx, did)
 		return nil
-	}}
-	select {
-	case s.queue(did) <- t:
-	case <-ctx.Done():
-		return ctx.Err()
+	}})
+	if err != nil {
+		return err
 	}
 	select {
 	case err := <-done:
@@ -398,6 +415,9 @@ func (s *Service) forget(ctx context.Context, did accounts.Name) error {
 func (s *Service) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
 	s.next.Tell(to, t, payload)
 	if t.AWS {
+		if t.Path == pathNext {
+			s.shown(t.Device)
+		}
 		return
 	}
 	switch t.Path {
@@ -406,7 +426,7 @@ func (s *Service) Tell(to []accounts.Name, t devices.Topic, payload []byte) {
 		at, there := s.behind[t.Device]
 		s.mu.Unlock()
 		if there {
-			s.later(at.bridge, func(ctx context.Context) error { return s.want(ctx, at, payload) })
+			s.wish(at, payload)
 		}
 	case "shadow":
 		s.shown(t.Device)

@@ -3,8 +3,10 @@ package bridges
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -108,7 +110,9 @@ func open(t *testing.T, fails *bool) *house {
 	}
 	h.things = devices.NewThings(store.Devices(), time.Now, log)
 	h.things.SetHomes(street{"olga": devices.HomeOwner})
-	h.work = devices.New(devices.DefaultConfig(), store.Devices(), h.things, log)
+	being := devices.DefaultConfig()
+	being.Grace = 10 * time.Millisecond
+	h.work = devices.New(being, store.Devices(), h.things, log)
 	h.Service = New(h.things, h.work, fallible{h.accounts, fails}, store.Records(), h, silent{}, log)
 	h.work.SetRouter(h.Service)
 	kind, home := devices.TypeBridge, "h.1"
@@ -233,7 +237,7 @@ func TestWhatFailedIsDoneWhenItIsSaidAgain(t *testing.T) {
 	}
 	b := again.bridge("hub")
 	b.index()
-	if len(b.states["p"]) != 1 || len(b.hints) != 2 || len(again.behind) != 1 {
+	if len(b.heard["p"]) != 1 || len(b.heard) != 3 || len(again.behind) != 1 {
 		t.Errorf("after a restart: %+v %+v", b, again.behind)
 	}
 }
@@ -248,8 +252,195 @@ func TestABridgeHasABoundedNumberOfDevices(t *testing.T) {
 	if err := h.says("zigbee2mqtt/bridge/devices", "["+strings.Join(all, ",")+"]"); err == nil {
 		t.Error("no error")
 	}
-	if n := len(h.behindHub()); n > maxDevices {
+	if n := len(h.behindHub()); n != maxDevices {
 		t.Errorf("%d devices", n)
+	}
+	// Those that there is room for are heard of, and that what is described now takes the place of what was.
+	const heard = `{"type":"numeric","property":"t","access":1}`
+	few := strings.ReplaceAll("["+strings.Join(all[:3], ",")+","+strings.ReplaceAll(strings.Join(all[:3], ","), `"0x`, `"1x`)+"]",
+		`"definition":{}`, `"definition":{"exposes":[`+heard+`]}`)
+	few = strings.Replace(few, `"d1"`, `"d1","description":"`+strings.Repeat("long ", packLonger/4)+`"`, 1)
+	if err := h.says("zigbee2mqtt/bridge/devices", few); err != nil || len(h.behindHub()) != 6 {
+		t.Errorf("%v, %d devices", err, len(h.behindHub()))
+	}
+	again := New(h.things, h.work, h.accounts, h.records, h, silent{}, h.log)
+	if err := again.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := again.bridge("hub")
+	if b.index(); len(b.heard["zigbee2mqtt/d2"]) != 2 || b.bytes != len(few) {
+		t.Errorf("after a restart %d are heard of, of %d bytes, want 2 of %d", len(b.heard["zigbee2mqtt/d2"]), b.bytes, len(few))
+	}
+}
+
+// Neither does it make accounts of what is no thing.
+func TestWhoseOwnerHasEnoughThingsMakesNone(t *testing.T) {
+	h := open(t, new(bool))
+	h.things.LimitOwned(1)
+	if err := h.says(topic, plug("Plug")); !errors.Is(err, devices.ErrTooMany) {
+		t.Errorf("%v", err)
+	}
+	if d, err := h.accounts.Device(t.Context(), nameOf("hub", "p", 0)); !errors.Is(err, accounts.ErrUnknown) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	h.things.LimitOwned(2) // somebody has made room
+	if err := h.says(topic, plug("Plug")); err != nil || len(h.behindHub()) != 1 {
+		t.Errorf("%v, %+v", err, h.behindHub())
+	}
+}
+
+func TestSeveralBridgesOfOneOwnerMakeNoMoreThanHeMayHave(t *testing.T) {
+	h := open(t, new(bool))
+	const bridges, most = 6, 20
+	home, kind := "h.1", devices.TypeBridge
+	var all []accounts.Name
+	for i := range bridges {
+		did := accounts.Name(fmt.Sprint("hub", i))
+		patch := devices.ThingPatch{Type: &kind, Home: &home}
+		if _, err := h.things.Add(t.Context(), devices.Added{ID: did, Owner: "olga", ThingPatch: patch}); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, did)
+	}
+	h.things.LimitOwned(most)
+	var done sync.WaitGroup
+	for _, did := range all {
+		for i := range most {
+			done.Add(1)
+			h.later(did, func(ctx context.Context) error {
+				defer done.Done()
+				return h.heard(ctx, did, home, fmt.Sprintf("homeassistant/switch/s%d/config", i), []byte(plug("Plug")))
+			})
+		}
+	}
+	done.Wait()
+	n := 0
+	for _, err := range h.things.In(t.Context(), home) {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n > most {
+		t.Errorf("%d things, of at most %d", n, most)
+	}
+}
+
+func TestWhatABridgeSaysIsBounded(t *testing.T) {
+	h := open(t, new(bool))
+	b := h.bridge("hub")
+	for name, full := range map[string]func(n int){
+		"bytes": func(n int) { b.bytes = n * maxBytes }, "values": func(n int) { b.values = n * maxValues },
+	} {
+		full(1)
+		if err := h.says(topic, plug("Plug")); !errors.Is(err, devices.ErrTooMany) {
+			t.Errorf("%s: %v", name, err)
+		}
+		full(0)
+	}
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Error(err)
+	}
+	if b.bytes != len(plug("Plug")) || b.values != 4 {
+		t.Errorf("%d bytes, %d values", b.bytes, b.values)
+	}
+	if err := h.says(topic, ""); err != nil || b.bytes != 0 || b.values != 0 || len(b.topics) != 0 {
+		t.Errorf("%v, %d bytes, %d values, %v", err, b.bytes, b.values, b.topics)
+	}
+}
+
+// What a status says otherwise each time is no other description.
+func TestADescriptionThatComesToTheSameIsNotStoredAgain(t *testing.T) {
+	h := open(t, new(bool))
+	for i := range 3 {
+		if err := h.says("shellyplug/status/switch:0", fmt.Sprintf(`{"output":true,"apower":%d}`, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rev := h.bridge("hub").said["shellyplug/status/switch:0"].rev; rev != 1 {
+		t.Errorf("it was stored %d times", rev)
+	}
+	did := h.behindHub()[0].ID
+	if s, err := h.work.Shadow(t.Context(), did, did, ""); err != nil || s.Reported.State["watts"] != json.Number("2") {
+		t.Errorf("it reports %v, %v", s.Reported.State, err)
+	}
+}
+
+func TestAValueThatDoesNotFitKeepsOutNoOther(t *testing.T) {
+	h := open(t, new(bool))
+	config := `{"device":{"ids":["p"]},"cmps":{"a":{"p":"sensor","stat_t":"p","val_tpl":"{{ value_json.deep }}"},
+		"b":{"p":"sensor","stat_t":"p","val_tpl":"{{ value_json.t }}"}}}`
+	if err := h.says("homeassistant/device/p/config", config); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.says("p", `{"t":5,"deep":`+strings.Repeat(`{"a":`, 20)+"1"+strings.Repeat("}", 20)+`}`)
+	did := h.behindHub()[0].ID
+	if s, err := h.work.Shadow(t.Context(), did, did, ""); err != nil || s.Reported.State["t"] != json.Number("5") {
+		t.Errorf("it reports %v, %v", s.Reported.State, err)
+	}
+}
+
+func TestWhatWasSaidInTheHomeBeforeIsNotLearned(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.heard(t.Context(), "hub", "h.2", topic, []byte(plug("Plug"))); err != nil || len(h.behindHub()) != 0 {
+		t.Errorf("%v, %+v", err, h.behindHub())
+	}
+}
+
+func TestABridgeThatSaysMuchHoldsUpNoOther(t *testing.T) {
+	q := newTurns()
+	held := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	var order []accounts.Name
+	for range 2 {
+		running.Go(func() {
+			q.run(ctx, func(x task) {
+				_ = x.do(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, x.bridge)
+			})
+		})
+	}
+	fill := func() {
+		for ok := true; ok; {
+			ok, _ = q.put(task{bridge: "loud", do: func(context.Context) error { <-held; return nil }})
+		}
+	}
+	fill()
+	done := make(chan struct{})
+	if ok, _ := q.put(task{bridge: "quiet", do: func(context.Context) error { close(done); return nil }}); !ok {
+		t.Fatal("no room for another")
+	}
+	<-done                   // though all that the first has said is still to be done
+	started := func() bool { // the first one is not waiting any more
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.all["loud"].busy
+	}
+	for !started() {
+		runtime.Gosched()
+	}
+	fill()
+	short, stop := context.WithCancel(ctx)
+	stop()
+	if err := q.wait(short, task{bridge: "loud"}); err == nil {
+		t.Error("more than there is room for")
+	}
+	close(held)
+	last := make(chan struct{})
+	if err := q.wait(ctx, task{bridge: "loud", do: func(context.Context) error { close(last); return nil }}); err != nil {
+		t.Error(err)
+	}
+	<-last
+	if ok, _ := q.put(task{bridge: "big", bytes: 2 * waitingBytes, do: func(context.Context) error { return nil }}); !ok {
+		t.Error("no room for one that is alone")
+	}
+	cancel()
+	running.Wait()
+	if len(order) < waiting {
+		t.Errorf("%d were done", len(order))
 	}
 }
 

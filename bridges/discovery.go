@@ -140,7 +140,11 @@ func (s *Service) tellSpot(ctx context.Context, at spot, force bool) error {
 		if err != nil {
 			return err
 		}
-		text = dialects.Discovery(thing, shadow.Reported.State)
+		waits, err := s.firmware.Firmware(ctx, at.did)
+		if err != nil {
+			return err
+		}
+		text = dialects.Discovery(thing, shadow.Reported.State, waits)
 	}
 	key := records.Key{Kind: kindShown, Scope: at.home, ID: string(at.did)}
 	r, err := s.records.Record(ctx, key)

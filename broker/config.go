@@ -362,7 +362,8 @@ type LogConfig struct {
 // after the other; topics under im/ and dev/ have rules of their own and never are.
 type ACLConfig struct {
 	// An MQTT topic filter. A level %u stands for the name of the account; so does a level "me", which the client may
-	// also write so. "#" is everything but topics that begin with $; of these, $SYS/# may be granted, for "sub" only.
+	// also write so. "#" is everything but topics that begin with $; of these, $SYS/# may be granted, for "sub" only, and to
+	// one account by its name those of one home, as $home/h.4zx/#, for "sub" only.
 	Topic string `toml:"topic"`
 	// Whom it is granted to: "users", "devices", "all", or the name of an account.
 	Who string `toml:"who"`

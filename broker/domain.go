@@ -28,6 +28,9 @@ import (
 // FilesDir is the directory below the data directory with the files that were stored for devices.
 const FilesDir = "files"
 
+// CheckpointsDir is the directory below the data directory in which the store makes copies of itself.
+const CheckpointsDir = "checkpoints"
+
 // domain is what a node knows and does, whoever asks: the services of the rooms, and how they hear of each other.
 type domain struct {
 	accounts *accounts.Service
@@ -39,6 +42,7 @@ type domain struct {
 	telemeter *devices.Telemeter
 	claims    *devices.Claims
 	factory   *devices.Factory
+	receipts  *devices.Receipts
 	bridges   *bridges.Service
 
 	homes       *spaces.Homes
@@ -81,6 +85,7 @@ func (d *domain) fleet(cfg Config, store Store, log *slog.Logger) {
 	d.devices.SetTelemeter(d.telemeter)
 	d.claims = devices.NewClaims(d.things, d.accounts, store.Records(), time.Now)
 	d.factory = devices.NewFactory(d.things, d.devices, d.accounts, store.Records(), time.Now)
+	d.receipts = devices.NewReceipts(store.Records(), time.Now, log)
 }
 
 // home makes what joins people with things: homes, what is said and done in them, jobs.
@@ -95,6 +100,7 @@ func (d *domain) home(cfg Config, store Store, log *slog.Logger) {
 		cfg.automations(), store.Records(), d.devices, d.things, d.homes, scribe, time.Now, log)
 	scribe.Listen(d.automations)
 	d.voice.OnTold(d.automations.Told)
+	d.homes.SetZones(d.automations)
 }
 
 // outside makes what is known of where people and things are, and their trips.
@@ -116,13 +122,15 @@ func (d *domain) deliver(store Store, log *slog.Logger) {
 	things.SetPlaces(d.phones)
 	d.bridges = bridges.New(d.things, d.devices, d.accounts, store.Records(), hooks.NewMounts(d.sessions), things, log)
 	d.devices.SetRouter(d.bridges)
+	d.jobs.SetTeller(d.bridges)
+	d.bridges.SetFirmware(d.jobs)
 }
 
 // end says who cleans up after a home, and after an account.
 func (d *domain) end() {
 	d.homes.OnEnd(func(ctx context.Context, home string) error {
 		return errors.Join(d.automations.Ended(ctx, home), d.places.HomeEnded(ctx, home))
-	})
+	}, d.automations.Homes)
 	d.accounts.SetLeavers(d.sessions, d.chat, spaces.NewHeirs(d.homes, d.accounts), d.jobs, d.trips, d.places)
 }
 
@@ -137,8 +145,8 @@ func (d *domain) table() *api.Table {
 // load reads what has to be in memory before anybody comes, in this order.
 func (d *domain) load(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
-		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.voice.Load, d.shelf.Load, d.jobs.Load, d.automations.Load,
-		d.bridges.Load, d.places.Load, d.trips.Load,
+		d.homes.Load, d.sessions.Load, d.chat.Load, d.devices.Load, d.receipts.Load, d.voice.Load, d.shelf.Load, d.jobs.Load,
+		d.automations.Load, d.homes.LoadZones, d.bridges.Load, d.places.Load, d.trips.Load,
 	} {
 		if err := load(ctx); err != nil {
 			return err
@@ -151,9 +159,9 @@ func (d *domain) load(ctx context.Context) error {
 func (d *domain) services() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"accounts": d.accounts.Run, "chat": d.chat.Run, "sessions": d.sessions.Run,
-		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "bridges": d.bridges.Run,
-		"jobs": d.jobs.Run, "files": d.shelf.Run, "automations": d.automations.Run, "voice": d.voice.Run,
-		"places": d.places.Run, "trips": d.trips.Run,
+		"devices": d.devices.Run, "telemetry": d.telemeter.Run, "claims": d.claims.Run, "receipts": d.receipts.Run,
+		"bridges": d.bridges.Run, "jobs": d.jobs.Run, "files": d.shelf.Run,
+		"automations": d.automations.Run, "voice": d.voice.Run, "places": d.places.Run, "trips": d.trips.Run,
 	}
 }
 

@@ -118,7 +118,7 @@ func New(cfg Config, store Store, log *slog.Logger, options ...Option) (*Node, e
 	gateway, err := hooks.New(plugins, hooks.Rooms{
 		Accounts: rooms.accounts, Chat: rooms.chat, Table: table, Sessions: rooms.sessions, Devices: rooms.devices,
 		Things: rooms.things, Claims: rooms.claims, Factory: rooms.factory, Jobs: rooms.jobs, Bridges: rooms.bridges,
-		Provisioning: desk, Places: rooms.phones,
+		Receipts: rooms.receipts, Provisioning: desk, Places: rooms.phones,
 	}, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up plug-ins: %w", err)

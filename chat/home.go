@@ -98,10 +98,6 @@ func (s *Service) most(c Conversation) int {
 // once, before anything else is.
 func (s *Service) OnHome(f func(ctx context.Context, home Conversation)) { s.onHome = f }
 
-// OnLine has f called with what people write in homes, when it has its place there, which may be before it is durable: Settle
-// waits for that. f waits for nothing. It is called once, before anything else is.
-func (s *Service) OnLine(f func(m Message)) { s.onLine = f }
-
 // Settle waits until everything that has its place in a conversation is durable.
 func (s *Service) Settle(ctx context.Context, c Conversation) error {
 	if _, err := s.store.Messages(ctx, c, 0, 0, 0); err != nil { // waits until what was read is durable
@@ -114,34 +110,32 @@ func (s *Service) Settle(ctx context.Context, c Conversation) error {
 type Listener interface {
 	// Expect is called before a text that begins with "@" is given to the store; after an error it is not.
 	Expect(ctx context.Context, home Conversation) error
-	// Wrote is called when something has been given to the store. It does not block.
-	Wrote(home Conversation)
+	// Wrote is called when something has its place in a home, which may be before it is durable: Settle waits for that. m is nil
+	// if it is not known what it is: whoever has to know looks at Lines. It does not block, and does not change m.
+	Wrote(home Conversation, m *Message)
 }
 
-// SetListener says who hears what people write in homes. It is called once, before anything else is.
-func (s *Service) SetListener(l Listener) { s.listener = l }
+// Listen says who hears what people write in homes, besides those who do already. It is called before anything else is.
+func (s *Service) Listen(l Listener) { s.listeners = append(s.listeners, l) }
 
-// expect has the listener know of a message that is about to be stored.
+// expect has the listeners know of a message that is about to be stored.
 func (s *Service) expect(ctx context.Context, d *Draft, text string) error {
-	if s.listener == nil || d.Conversation.Kind() != KindHome || d.Kind != kindText || !strings.HasPrefix(text, "@") {
+	if d.Conversation.Kind() != KindHome || d.Kind != kindText && d.Kind != kindMD || !strings.HasPrefix(text, "@") {
 		return nil
 	}
-	if err := s.listener.Expect(ctx, d.Conversation); err != nil {
-		return fmt.Errorf("expect a line in %s: %w", d.Conversation, err)
+	for _, l := range s.listeners {
+		if err := l.Expect(ctx, d.Conversation); err != nil {
+			return fmt.Errorf("expect a line in %s: %w", d.Conversation, err)
+		}
 	}
 	return nil
 }
 
-// Written gives the text that a message has, if it has one and says it itself.
-func (m *Message) Written() (text string, ok bool) {
-	if m.Kind != kindText && m.Kind != kindMD || m.Fwd != (Forward{}) {
-		return "", false
+// wrote has the listeners know of what has its place in a home.
+func (s *Service) wrote(home Conversation, m *Message) {
+	for _, l := range s.listeners {
+		l.Wrote(home, m)
 	}
-	var body struct {
-		Text string `json:"text"`
-	}
-	err := json.Unmarshal(m.Body, &body)
-	return body.Text, err == nil && body.Text != ""
 }
 
 // Lines gives up to limit messages of a home in the order of seq, those after after, as they are now, whoever may read them,
@@ -154,12 +148,13 @@ func (s *Service) Lines(ctx context.Context, home Conversation, after uint64, li
 	return page.Messages, page.Head, nil
 }
 
-// Said gives the text of a message that is a text, and was not forwarded.
+// Said gives the text that somebody has written himself, plain or with marks; ok is false if a message is something else.
 func (m *Message) Said() (text string, ok bool) {
-	if m.Kind != kindText || m.Fwd != (Forward{}) {
+	if m.Kind != kindText && m.Kind != kindMD || m.Fwd != (Forward{}) {
 		return "", false
 	}
-	return m.line(), true
+	text, _ = textIn(m.Body)
+	return text, text != ""
 }
 
 func (s *Service) homeChanged(ctx context.Context, c Conversation) {

@@ -8,6 +8,7 @@ type Arrival struct {
 	Conversation Conversation    // empty: it is in none
 	Seq          uint64          // of a message; 0: it is none
 	Large        bool            // the message is in nobody's stream
+	Message      *Message        // of a home; nil: it is not known
 }
 
 // Mending is a Store that finishes by itself what it could not finish when it was called.
@@ -24,8 +25,8 @@ func (s *Service) arrived(a Arrival) {
 	if a.Seq == 0 {
 		return
 	}
-	if s.listener != nil && a.Conversation.Kind() == KindHome {
-		s.listener.Wrote(a.Conversation)
+	if a.Conversation.Kind() == KindHome {
+		s.wrote(a.Conversation, a.Message)
 	}
 	s.posted(a.Conversation, a.Seq)
 	if a.Large {

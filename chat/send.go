@@ -113,10 +113,12 @@ func mayBeStranger(err error) bool {
 // tellStored wakes who gets a message that has its place. It does not block.
 func (s *Service) tellStored(a Appended) {
 	if !a.Dup {
-		if s.onLine != nil && a.Message.Conversation.Kind() == KindHome {
-			s.onLine(a.Message)
+		to := Arrival{Told: a.Members, Conversation: a.Message.Conversation, Seq: a.Message.Seq, Large: a.Large}
+		if to.Conversation.Kind() == KindHome {
+			m := a.Message
+			to.Message = &m
 		}
-		s.arrived(Arrival{Told: a.Members, Conversation: a.Message.Conversation, Seq: a.Message.Seq, Large: a.Large})
+		s.arrived(to)
 	}
 }
 

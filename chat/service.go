@@ -33,11 +33,10 @@ type Service struct {
 	untoldRooms untold
 
 	onHome func(ctx context.Context, home Conversation)                           // nil: nobody wants to know
-	onLine func(m Message)                                                        // the same
 	onPair func(ctx context.Context, a, b accounts.Name)                          // nil: nobody wants to know
 	sight  func(ctx context.Context, who accounts.Name, m *Message) (bool, error) // nil: everybody sees everything
 
-	listener Listener // nil: nobody listens
+	listeners []Listener // of what is written in homes
 
 	router  Router
 	live    live

@@ -34,19 +34,24 @@ func (e Event) Text() (line string, ok bool) {
 	return "", false
 }
 
+// textIn gives the text in a body, which may be empty; ok is false if it is no object.
+func textIn(body []byte) (text string, ok bool) {
+	s := scanner{in: body}
+	ok = s.members(func(name string, value []byte) {
+		if name == "text" && value[0] == '"' {
+			text = unquote(value)
+		}
+	})
+	return text, ok
+}
+
 // line is what a message says: the text of a text, otherwise the fallback, or the kind.
 func (m Message) line() string {
 	if m.Kind == KindSys {
 		return m.roomLine()
 	}
 	if m.Kind == kindText {
-		text := ""
-		s := scanner{in: m.Body}
-		if s.members(func(name string, value []byte) {
-			if name == "text" && value[0] == '"' {
-				text = unquote(value)
-			}
-		}) {
+		if text, ok := textIn(m.Body); ok {
 			return text
 		}
 	}

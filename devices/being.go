@@ -31,7 +31,7 @@ const pathPresence = "presence"
 // beings is what is known in memory of who is there: those who are, those who were a moment ago, and those of whom it is not
 // known since the start. Its zero value is empty.
 type beings struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // that of flights is taken under it
 	all   map[accounts.Name]*being
 	stale map[accounts.Name]bool // those that are unstored
 }
@@ -97,15 +97,16 @@ func (s *Service) Arrive(did accounts.Name, line uint64) {
 
 // Depart says that a connection of a device has ended, and why. Others are told a moment later, if it has no other one by then.
 func (s *Service) Depart(did accounts.Name, line uint64, reason string) {
-	now, last := s.now(), false
+	now, last, ready := s.now(), false, uint64(0)
 	s.beings.change(did, func(x *being) {
 		delete(x.lines, line)
+		ready = s.flights.ready(did) // under the lock: what another connection takes, it takes after it has arrived
 		if last = len(x.lines) == 0 && x.now.State == Online; last {
 			x.left, x.reason, x.now.Seen = now, reason, now.UnixMilli()
 		}
 	})
 	if last {
-		s.flights.end(did, 0)
+		s.flights.end(did, ready)
 		s.presences.set(did, now.Add(s.cfg.Grace))
 	}
 }

@@ -158,3 +158,23 @@ func TestWhoMaySeeADeviceNowIsToldWhatItIs(t *testing.T) {
 		}
 	})
 }
+
+// A connection that ends while the next one is there already takes nothing from that.
+func TestTheEndOfAConnectionIsNotThatOfTheNextOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		b.Arrive("lamp", 1)
+		b.ear.connect(b.Service, "lamp", true)
+		synctest.Wait()
+		first := b.flights.ready("lamp")
+		b.flights.end("lamp", first)
+		b.ear.connect(b.Service, "lamp", true) // after all of it was forgotten
+		b.flights.end("lamp", first)           // who has found out before that it is not ready
+		b.call(t, Call{Name: "on"})
+		synctest.Wait()
+		if posts := b.ear.took(); len(posts) != 1 {
+			t.Errorf("posted %+v", posts)
+		}
+	})
+}

@@ -121,15 +121,6 @@ func (s *Service) checkCall(c Call) error {
 }
 
 // mayCall gives a device if who may tell it to do something.
-func (s *Service) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
-	thing, err := s.May(ctx, who, did, VerbFor(name))
-	if errors.Is(err, ErrNoRight) {
-		return s.May(ctx, who, did, VerbControl)
-	}
-	return thing, err
-}
-
-// mayCall is the same for who has the device to himself.
 func (s *Things) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
 	thing, err := s.May(ctx, who, did, VerbFor(name))
 	if errors.Is(err, ErrNoRight) {
@@ -144,15 +135,18 @@ func (s *Service) Call(ctx context.Context, who, did accounts.Name, call Call) (
 	if err := s.checkCall(call); err != nil {
 		return c, false, fmt.Errorf("call %s: %w", did, err)
 	}
-	thing, err := s.mayCall(ctx, who, did, call.Name)
-	if err != nil {
-		return c, false, fmt.Errorf("call %s: %w", did, err)
-	}
 	leave, err := s.turns.take(ctx, did)
 	if err != nil {
 		return c, false, fmt.Errorf("call %s: %w", did, err)
 	}
 	defer leave()
+	thing, err := s.things.mayCall(ctx, who, did, call.Name)
+	if err == nil {
+		err = s.renew(ctx, &thing)
+	}
+	if err != nil {
+		return c, false, fmt.Errorf("call %s: %w", did, err)
+	}
 	c = s.command(who, did, call)
 	for range changes {
 		before, err := s.earlier(ctx, c)

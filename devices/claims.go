@@ -18,14 +18,15 @@ var (
 	// ErrOwned means that a device which somebody claims is somebody else's. Who is not to learn that there is one takes it
 	// for the ErrUnknown that it is as well.
 	ErrOwned = fmt.Errorf("%w, that is nobody's", ErrUnknown)
-	// ErrTries means that somebody, or everybody at one device, has shown too many codes that are none.
+	// ErrTries means that somebody has shown too many codes that are none.
 	ErrTries = errors.New("too many wrong codes")
 )
 
 // Kinds of records.
 const (
-	kindClaim = "claim" // of how a device may be claimed, by device
-	kindOffer = "offer" // of a device to somebody, by device
+	kindClaim  = "claim"  // of how a device may be claimed, by device
+	kindOffer  = "offer"  // of a device to somebody, by device
+	kindOffers = "offers" // Scope: who has made an offer, or whom one was made to; ID: the device. There may be none any more
 )
 
 const (
@@ -33,13 +34,14 @@ const (
 	maxClaimCode = 128
 	// usualWindow is how long a device may be claimed with a key that it has named, unless it says; longestWindow: at most.
 	usualWindow, longestWindow = time.Minute, time.Hour
-	// triesPerMinute is how many wrong codes somebody may show, and how many may be shown for a device.
+	// triesPerMinute is how many wrong codes somebody may show.
 	triesPerMinute = 5
 )
 
 // Owners keeps whose the account of a device is.
 type Owners interface {
-	SetDeviceOwner(ctx context.Context, did, owner accounts.Name) error
+	// SetDeviceOwner is that of accounts.Service.
+	SetDeviceOwner(ctx context.Context, did accounts.Name, whose func(was accounts.Name) (accounts.Name, error)) error
 }
 
 // Claims is how things come to owners: nobody's by a code, somebody's by an offer. A code is one that is fixed when the device is
@@ -51,12 +53,17 @@ type Claims struct {
 	records records.Store
 	now     func() time.Time
 	tries   tries
-	turns   turns // of devices that are offered
+	guesses guesses
+	turns   turns         // of devices that change owner, or are offered
+	wake    chan struct{} // has room for one
 }
 
 // NewClaims makes it.
 func NewClaims(things *Things, owners Owners, store records.Store, now func() time.Time) *Claims {
-	return &Claims{things: things, owners: owners, records: store, now: now, tries: newTries()}
+	return &Claims{
+		things: things, owners: owners, records: store, now: now, tries: newTries(), guesses: newGuesses(),
+		wake: make(chan struct{}, 1),
+	}
 }
 
 // claimable is what is kept of how a device may be claimed.
@@ -64,14 +71,36 @@ type claimable struct {
 	Code  []byte `json:"code,omitempty"`  // digest of the one that is fixed
 	Key   []byte `json:"key,omitempty"`   // digest of the one that the device has named
 	Until int64  `json:"until,omitempty"` // when Key ends, in Unix milliseconds
+	Bears int    `json:"bears,omitempty"` // how many wrong codes Key bears, whoever shows them
 }
 
-// knows says whether a code is one of those that are good at a time.
-func (c claimable) knows(code string, now int64) bool {
+// knows says whether a code is one of those that are good at a time. The fixed one is random, and nobody guesses it: it is good
+// whatever others have tried. A key may be short. When as many wrong codes were shown as it bears, it is worthless, and the device
+// has to name another one.
+func (c *Claims) knows(did accounts.Name, can claimable, code string, now int64) bool {
+	if can.fixed(code) {
+		return true
+	}
+	if now >= can.Until || !c.guesses.admit(did, can) {
+		return false
+	}
+	named := can.has(code, now)
+	if named {
+		c.guesses.forgive(did, can)
+	}
+	return named
+}
+
+// fixed says whether a code is the one that is fixed.
+func (c claimable) fixed(code string) bool {
 	shown := accounts.DigestOf(code)
-	fixed := subtle.ConstantTimeCompare(shown[:], c.Code)
-	named := subtle.ConstantTimeCompare(shown[:], c.Key)
-	return fixed == 1 || named == 1 && now < c.Until
+	return subtle.ConstantTimeCompare(shown[:], c.Code) == 1
+}
+
+// has says whether a code is one of both, at a time.
+func (c claimable) has(code string, now int64) bool {
+	shown := accounts.DigestOf(code)
+	return c.fixed(code) || now < c.Until && subtle.ConstantTimeCompare(shown[:], c.Key) == 1
 }
 
 // ClaimURI is what is printed on a device as a QR code, so that somebody can claim it.
@@ -104,7 +133,7 @@ func (c *Claims) OpenWindow(ctx context.Context, did accounts.Name, key string, 
 	until := c.now().Add(min(d, longestWindow)).UnixMilli()
 	err := c.change(ctx, did, func(was *claimable) {
 		digest := accounts.DigestOf(key)
-		was.Key, was.Until = digest[:], until
+		was.Key, was.Until, was.Bears = digest[:], until, bears(key)
 	})
 	return wrap("claim of device", did, err)
 }
@@ -122,19 +151,18 @@ func ParseWindow(payload []byte) (key string, d time.Duration, err error) {
 }
 
 // Claim gives a device that is nobody's to who knows a code of it, and puts it into a home if he says so, and manages that. The
-// first one has it; to whom it is already, it is his again. ErrUnknown: the code is wrong, or there is no such device, which is
-// not told apart; ErrOwned; ErrTries; and the errors of Set about home and room.
+// first one has it; to whom it is already, it is his again. ErrUnknown: the code is wrong, or not good any more, or there is no such
+// device, which is not told apart; ErrOwned; ErrTries; and the errors of Set about home and room.
 func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string, into ThingPatch) (t Thing, err error) {
 	defer func() { err = wrap("claim device", did, err) }()
 	now := c.now()
-	counted := []string{"by " + string(who), "at " + string(did)}
-	if !c.tries.admit(now, counted...) {
+	if !c.tries.admit(now, string(who)) {
 		return Thing{}, ErrTries
 	}
 	_, can, err := c.claimable(ctx, did)
-	knows := err == nil && code != "" && len(code) <= maxClaimCode && can.knows(code, now.UnixMilli())
+	knows := err == nil && code != "" && len(code) <= maxClaimCode && c.knows(did, can, code, now.UnixMilli())
 	if err != nil || knows {
-		c.tries.forgive(now, counted...)
+		c.tries.forgive(now, string(who))
 	}
 	if err != nil {
 		return Thing{}, err
@@ -146,17 +174,33 @@ func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string,
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	if _, err = c.things.Claim(ctx, who, did); err != nil {
+	// Who waited for it meanwhile finds that it is taken, and the key used.
+	leave, err := c.turns.take(ctx, did)
+	if err != nil {
 		return Thing{}, err
 	}
-	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {
+	defer leave()
+	if _, can, err = c.claimable(ctx, did); err != nil {
+		return Thing{}, err
+	}
+	if t, err = c.things.thing(ctx, did); err != nil {
+		return Thing{}, err
+	}
+	if !can.has(code, now.UnixMilli()) && t.Owner == "" { // it was used, and the device let go of again
+		return Thing{}, ErrUnknown
+	}
+	err = c.hand(ctx, did, func() error {
+		_, err := c.things.Claim(ctx, who, did)
+		return err
+	})
+	if err != nil {
 		return Thing{}, err
 	}
 	if t, err = c.things.Set(ctx, who, did, into); err != nil {
 		return Thing{}, err
 	}
 	// The key is for one claim, the code for as many as there are owners.
-	return t, c.change(ctx, did, func(was *claimable) { was.Key, was.Until = nil, 0 })
+	return t, c.change(ctx, did, func(was *claimable) { was.Key, was.Until, was.Bears = nil, 0, 0 })
 }
 
 // mayKeep checks that somebody may put a thing that he is about to own where he wants it.

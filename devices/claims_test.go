@@ -3,6 +3,7 @@ package devices_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +126,119 @@ func TestOneOfManyWhoClaimHasIt(t *testing.T) {
 	}
 }
 
+// shaky are owners of whom the store cannot always say.
+type shaky struct {
+	devices.Owners
+	before func() error
+}
+
+func (s *shaky) SetDeviceOwner(
+	ctx context.Context, did accounts.Name, whose func(accounts.Name) (accounts.Name, error),
+) error {
+	if before := s.before; before != nil {
+		s.before = nil
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	return s.Owners.SetDeviceOwner(ctx, did, whose)
+}
+
+func TestAChangeOfOwnerIsFinishedAfterACrash(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func() time.Time { return w.now }
+	steps := map[string]func() error{
+		"claim": func() error {
+			_, err := w.Claim(t.Context(), "alice", "lamp", code, devices.ThingPatch{})
+			return err
+		},
+		"accept": func() error {
+			if _, err := w.Offer(t.Context(), "alice", "lamp", "bob"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := w.Accept(t.Context(), "bob", "lamp", devices.ThingPatch{})
+			return err
+		},
+		"release": func() error { return w.Claims.Release(t.Context(), "bob", "lamp") },
+	}
+	for _, step := range []string{"claim", "accept", "release"} {
+		w.Claims = devices.NewClaims(w.things, &shaky{w.accounts, func() error { return devices.ErrUnavailable }}, w.records, now)
+		wantErr(t, step, steps[step](), devices.ErrUnavailable)
+		account, thing := w.owner(t, "lamp")
+		if account == thing {
+			t.Fatalf("%s: nothing is left to be done: it is %q's", step, thing)
+		}
+		w.Claims = devices.NewClaims(w.things, w.accounts, w.records, now)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.Run(ctx) }()
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			left, err := w.records.All(t.Context(), "handing", records.Key{}, 10)
+			if account, thing = w.owner(t, "lamp"); account == thing && err == nil && len(left) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: it is %q's, its account %q's; %v is left, %v", step, thing, account, left, err)
+			}
+		}
+		stop()
+		wantErr(t, "run", <-done, nil)
+	}
+}
+
+func TestOfManyChangesOfOwnerTheLastOneCounts(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Two nodes, that know nothing of each other: alice claims at one, and when that is nearly done, lets go of it at the other
+	// one, where bob claims it.
+	now := func() time.Time { return w.now }
+	other := devices.NewClaims(w.things, w.accounts, w.records, now)
+	owners := &shaky{w.accounts, func() error {
+		if err := other.Release(t.Context(), "alice", "lamp"); err != nil {
+			return err
+		}
+		_, err := other.Claim(t.Context(), "bob", "lamp", code, devices.ThingPatch{})
+		return err
+	}}
+	one := devices.NewClaims(w.things, owners, w.records, now)
+	_, err = one.Claim(t.Context(), "alice", "lamp", code, devices.ThingPatch{})
+	if account, thing := w.owner(t, "lamp"); account != "bob" || thing != "bob" {
+		t.Errorf("it is %q's, its account %q's, and alice was told %v", thing, account, err)
+	}
+}
+
+func TestAKeyIsForOne(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	if err := w.OpenWindow(t.Context(), "lamp", "k", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	results := make(chan error, 2)
+	for _, who := range []accounts.Name{"alice", "bob"} {
+		all.Go(func() {
+			_, err := w.Claim(t.Context(), who, "lamp", "k", devices.ThingPatch{})
+			if err == nil {
+				err = w.Claims.Release(t.Context(), who, "lamp") // it does not want it
+			}
+			results <- err
+		})
+	}
+	all.Wait()
+	if a, b := <-results, <-results; (a == nil) == (b == nil) || !errors.Is(errors.Join(a, b), devices.ErrUnknown) {
+		t.Errorf("%v, %v", a, b)
+	}
+}
+
 func TestCodesAreNotGuessed(t *testing.T) {
 	w := openWorks(t)
 	w.make(t, "lamp")
@@ -138,16 +252,64 @@ func TestCodesAreNotGuessed(t *testing.T) {
 	}
 	for range 5 {
 		wantErr(t, "wrong", try("bob", "lamp", "x"), devices.ErrUnknown)
-		wantErr(t, "wrong", try("alice", "none", "x"), devices.ErrUnknown)
 	}
-	wantErr(t, "somebody once more", try("bob", "other", "x"), devices.ErrTries)
-	wantErr(t, "at the device once more", try("carol", "lamp", code), devices.ErrTries)
-	wantErr(t, "where there is none", try("carol", "none", code), devices.ErrTries)
+	wantErr(t, "once more", try("bob", "other", "x"), devices.ErrTries)
+	wantErr(t, "once more, and right", try("bob", "lamp", code), devices.ErrTries)
 	w.now = w.now.Add(time.Minute)
 	wantErr(t, "a minute later", try("bob", "lamp", code), nil)
 	for range 6 { // what is right does not count
 		wantErr(t, "again", try("bob", "lamp", code), nil)
 	}
+}
+
+// strangers are many accounts that try wrong codes at a device, as often as each of them may, so many times.
+func (w *works) strangers(t *testing.T, did accounts.Name, times int) {
+	t.Helper()
+	for range times {
+		_, err := w.Claims.Claim(t.Context(), accounts.Name(fmt.Sprint("s", w.strange/4)), did, "wrong", devices.ThingPatch{})
+		wantErr(t, "a stranger's", err, devices.ErrUnknown)
+		w.strange++
+	}
+}
+
+func TestStrangersDoNotLockAnybodyOut(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "plug")
+	w.make(t, "lamp")
+	code, err := w.NewCode(t.Context(), "plug")
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(did accounts.Name, code string) error {
+		_, err := w.Claims.Claim(t.Context(), "bob", did, code, devices.ThingPatch{})
+		return err
+	}
+	open := func(key string) {
+		t.Helper()
+		w.now = w.now.Add(time.Second)
+		if err := w.OpenWindow(t.Context(), "lamp", key, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.strangers(t, "plug", 400)
+	wantErr(t, "with the code on the device", try("plug", code), nil)
+	open("qG7-x0w8-Lmz")
+	w.strangers(t, "lamp", 400)
+	wantErr(t, "with a long key", try("lamp", "qG7-x0w8-Lmz"), nil)
+	if _, err := w.things.Release(t.Context(), "bob", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	open("73519")
+	w.strangers(t, "lamp", 99)
+	wantErr(t, "with a short one", try("lamp", "73519"), nil)
+	if _, err := w.things.Release(t.Context(), "bob", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	open("73519")
+	w.strangers(t, "lamp", 100)
+	wantErr(t, "which nobody guesses", try("lamp", "73519"), devices.ErrUnknown)
+	open("73519") // the button is pressed once more
+	wantErr(t, "named once more", try("lamp", "73519"), nil)
 }
 
 func TestADeviceIsOfferedAndAccepted(t *testing.T) {
@@ -228,6 +390,70 @@ func (s *interrupted) Record(ctx context.Context, k records.Key) (records.Record
 		then()
 	}
 	return r, err
+}
+
+// reading counts the records that are read.
+type reading struct {
+	records.Store
+	n int
+}
+
+func (s *reading) Record(ctx context.Context, k records.Key) (records.Record, error) {
+	s.n++
+	return s.Store.Record(ctx, k)
+}
+
+func (s *reading) Records(ctx context.Context, kind, scope, after string, limit int) ([]records.Record, error) {
+	all, err := s.Store.Records(ctx, kind, scope, after, limit)
+	s.n += len(all)
+	return all, err
+}
+
+func TestWhoAsksForOffersReadsHisOwn(t *testing.T) {
+	w := openWorks(t)
+	store := &reading{Store: w.records}
+	w.Claims = devices.NewClaims(w.things, w.accounts, store, func() time.Time { return w.now })
+	for i := range 40 {
+		did := accounts.Name(fmt.Sprint("lamp", i))
+		to := accounts.Name("carol")
+		if i == 7 {
+			to = "bob"
+		}
+		if _, err := w.things.Add(t.Context(), devices.Added{ID: did, Owner: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Offer(t.Context(), "alice", did, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Offer(t.Context(), "alice", "lamp8", "bob"); err != nil { // in carol's place
+		t.Fatal(err)
+	}
+	for who, want := range map[accounts.Name]int{"alice": 40, "bob": 2, "carol": 38, "dora": 0} {
+		store.n = 0
+		all, err := w.Offers(t.Context(), who)
+		if err != nil || len(all) != want || store.n > 2*(want+1) {
+			t.Errorf("%s has %d offers, %v, and %d records were read; want %d", who, len(all), err, store.n, want)
+		}
+	}
+	if err := w.Withdraw(t.Context(), "bob", "lamp7"); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(8 * 24 * time.Hour)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		left, err := w.records.All(t.Context(), "offers", records.Key{}, 100)
+		if err == nil && len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are left, %v", len(left), err)
+		}
+	}
+	stop()
+	wantErr(t, "run", <-done, nil)
 }
 
 func TestWhatIsTakenBackIsNotAccepted(t *testing.T) {

@@ -70,13 +70,12 @@ func (s *Service) attend(ctx context.Context, did accounts.Name) error {
 	if err != nil {
 		return fmt.Errorf("open commands: %w", err)
 	}
-	news, voided := s.flights.peek(did)
+	news := s.flights.peek(did)
 	if len(open) > 0 {
 		r := &round{Service: s, thing: thing, open: open}
 		for _, do := range []func(context.Context) error{
 			func(ctx context.Context) error { return r.hear(ctx, news) },
 			r.tick,
-			func(ctx context.Context) error { return r.void(ctx, voided) },
 			r.supersede,
 			r.post,
 		} {
@@ -86,7 +85,7 @@ func (s *Service) attend(ctx context.Context, did accounts.Name) error {
 		}
 		r.setDue()
 	}
-	s.flights.drop(did, len(news), voided)
+	s.flights.drop(did, len(news))
 	s.flights.forget(did, open)
 	return nil
 }
@@ -133,25 +132,13 @@ func (r *round) tick(ctx context.Context) error {
 	return nil
 }
 
-// void takes back what nobody wants of the device any longer: it is gone, or begins anew.
-func (r *round) void(ctx context.Context, voided int64) error {
-	for i, c := range r.open {
-		if !r.thing.Gone && c.Created > voided {
-			continue
-		}
-		if err := r.cancel(ctx, i, "gone"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *round) cancel(ctx context.Context, i int, code string) error {
+// cancel takes a command back whose sender may not give it any longer.
+func (r *round) cancel(ctx context.Context, i int) error {
 	next, err := r.open[i].Cancel(r.now().UnixMilli())
 	if err != nil {
 		return nil //nolint:nilerr // the device has it, or it is over
 	}
-	next.Outcome.Code = code
+	next.Outcome.Code = "no_right"
 	return r.put(ctx, i, next)
 }
 
@@ -191,9 +178,12 @@ func (r *round) post(ctx context.Context) error {
 		case flies, c.State != CommandQueued && c.State != CommandSent, r.blocked(i):
 			continue
 		}
-		switch _, err := r.things.mayCall(ctx, c.By, c.Device, c.Name); {
+		switch thing, err := r.things.mayCall(ctx, c.By, c.Device, c.Name); {
+		case err == nil && (thing.Epoch != r.thing.Epoch || thing.Stale): // all of them are void, and forgotten in the next round
+			r.again = r.now()
+			return nil
 		case errors.Is(err, ErrNoRight), errors.Is(err, ErrUnknown): // any longer
-			if err := r.cancel(ctx, i, "no_right"); err != nil {
+			if err := r.cancel(ctx, i); err != nil {
 				return err
 			}
 			continue
@@ -204,6 +194,10 @@ func (r *round) post(ctx context.Context) error {
 		if err != nil {
 			continue // its time ended while the others were seen to
 		}
+		if !again {
+			r.flights.keep(c.Device, c.ID)
+		}
+		again = r.flights.seen(c.Device, c.ID)
 		if err := r.put(ctx, i, next); err != nil { // it is known to be sent before it can be
 			return err
 		}
@@ -234,6 +228,7 @@ func (s *Service) write(c Command, bridge accounts.Name, again bool) error {
 	err := s.router.Post(Post{
 		Device: c.Device, Bridge: bridge, Path: "cmd/" + c.ID, Payload: c.document(again), Command: c, Again: again,
 		Expires: time.UnixMilli(c.Expires),
+		Written: func() { s.flights.written(c.Device, c.ID) },
 		Acked:   func() { came(s.now().UnixMilli()) }, Lost: func() { came(0) },
 	})
 	what := "first"

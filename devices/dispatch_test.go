@@ -327,3 +327,102 @@ func TestWhatDoesNotFitHoldsNobodyUp(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatWasGivenBeforeAResetNeverReachesTheDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := map[string]func(b *bench) error{
+			"reset":   func(b *bench) error { _, err := b.things.Reset(t.Context(), "lamp", "lamp"); return err },
+			"release": func(b *bench) error { _, err := b.things.Release(t.Context(), "olga", "lamp"); return err },
+			"removed": func(b *bench) error { return b.things.Forget(t.Context(), "lamp") },
+		}
+		for name, anew := range begin {
+			b := newBench(t)
+			c := b.call(t, Call{Name: "on", TTL: time.Hour})
+			synctest.Wait()
+			b.stop()
+			if err := anew(b); err != nil { // and the process ends, before anybody does anything about it
+				t.Fatal(err)
+			}
+			b = startBench(t, b.store)
+			b.ear.connect(b.Service, "lamp", true)
+			synctest.Wait()
+			if posts := b.ear.took(); len(posts) != 0 {
+				t.Errorf("%s: posted %+v", name, posts)
+			}
+			b.wantStates(t, c, "canceled gone")
+			if _, err := b.store.Command(t.Context(), "lamp", c.ID); !errors.Is(err, ErrUnknown) {
+				t.Errorf("%s: the command is there: %v", name, err)
+			}
+			b.stop()
+		}
+	})
+}
+
+func TestWhatWaitsWhileADeviceIsResetDoesNotReachIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		b.ear.slow = time.Second
+		first, second := b.call(t, Call{Name: "on", TTL: time.Hour}), b.call(t, Call{Name: "off", TTL: time.Hour})
+		b.ear.connect(b.Service, "lamp", true)
+		time.Sleep(time.Millisecond) // the first one is being written
+		called := make(chan error, 1)
+		go func() {
+			_, _, err := b.Call(t.Context(), "mia", "lamp", Call{Name: "dim"}) // it waits
+			called <- err
+		}()
+		synctest.Wait()
+		if _, err := b.things.Reset(t.Context(), "olga", "lamp"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-called; !errors.Is(err, ErrUnknown) {
+			t.Errorf("mia, who was granted it before, tells it something: %v", err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if posts := b.ear.took(); len(posts) != 1 || posts[0].Path != "cmd/"+first.ID {
+			t.Errorf("posted %+v", posts)
+		}
+		b.wantStates(t, second, "queued", "canceled gone")
+	})
+}
+
+// What a device cannot have seen is no repetition, however often it was on its way.
+func TestWhatWasNeverWrittenIsSentForTheFirstTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer func() { b.stop() }()
+		b.ear.connect(b.Service, "lamp", true)
+		b.ear.fill(true)
+		c := b.call(t, Call{Name: "on", TTL: time.Hour})
+		synctest.Wait()
+		b.wantStates(t, c, "queued", "sent")
+		b.ear.fill(false)
+		b.ear.narrow = true // taken, and not written before the connection ends
+		time.Sleep(retry)
+		synctest.Wait()
+		goes := func(when string, again bool) {
+			t.Helper()
+			posts := b.ear.took()
+			if len(posts) != 1 || posts[0].Again != again || strings.Contains(string(posts[0].Payload), `"dup":true`) != again {
+				t.Errorf("%s: posted %+v; want one, again %v", when, posts, again)
+			}
+			b.ear.connect(b.Service, "lamp", false)
+			synctest.Wait()
+			b.ear.connect(b.Service, "lamp", true)
+			synctest.Wait()
+		}
+		goes("after it was refused", false)
+		b.ear.narrow = false
+		b.ear.connect(b.Service, "lamp", false)
+		b.ear.connect(b.Service, "lamp", true)
+		synctest.Wait()
+		goes("after it was not written", false)
+		goes("after it was written", true)
+		b.stop()
+		b = startBench(t, b.store) // nothing is known of what was written
+		b.ear.connect(b.Service, "lamp", true)
+		synctest.Wait()
+		goes("after a restart", true)
+	})
+}

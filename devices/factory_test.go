@@ -24,6 +24,7 @@ type works struct {
 	accounts *accounts.Service
 	records  records.Store
 	now      time.Time
+	strange  int // codes that strangers have tried
 }
 
 func openWorks(t *testing.T) *works {

@@ -259,6 +259,7 @@ type ear struct {
 	slow    time.Duration // of Post
 	largest int           // payload of a Post that is taken; 0: any
 	full    bool          // no Post is taken
+	narrow  bool          // what is taken is not written
 	posts   []posted      // those that were taken
 	open    map[accounts.Name]bool
 }
@@ -295,6 +296,9 @@ func (e *ear) Post(p Post) error {
 		return errors.New("too much is on its way")
 	}
 	e.posts = append(e.posts, posted{p, time.Now()})
+	if !e.narrow {
+		p.Written()
+	}
 	return nil
 }
 

@@ -13,15 +13,15 @@ import (
 type flights struct {
 	mu   sync.Mutex
 	of   map[accounts.Name]*flight
-	last uint64 // attempt
+	last uint64 // attempt, or time that a device was ready
 }
 
 type flight struct {
-	ready  uint64            // counts how often the device has begun to take commands; 0: it does not
-	posts  map[string]uint64 // by cid: those on their way, with the number of the attempt
-	lost   map[string]loss   // by cid: those that were, and have not gone again
-	news   []news            // in the order in which it came
-	voided int64             // commands that were given up to then are void; Unix milliseconds, 0: none
+	ready uint64            // when the device has begun to take commands, another number each time; 0: it does not
+	posts map[string]uint64 // by cid: those on their way, with the number of the attempt
+	lost  map[string]loss   // by cid: those that were, and have not gone again
+	news  []news            // in the order in which it came
+	kept  map[string]bool   // by cid: those that were begun to be sent, and never written, as is known: the device cannot have them
 }
 
 // loss is when a command was lost, in Unix milliseconds, and how ready the device was then.
@@ -44,28 +44,39 @@ func (f *flights) change(did accounts.Name, do func(*flight)) {
 	}
 	d := f.of[did]
 	if d == nil {
-		d = &flight{posts: map[string]uint64{}, lost: map[string]loss{}}
+		d = &flight{posts: map[string]uint64{}, lost: map[string]loss{}, kept: map[string]bool{}}
 		f.of[did] = d
 	}
 	do(d)
 	if d.ready == 0 { // when it is again, all may go at once
 		clear(d.lost)
 	}
-	if d.ready == 0 && len(d.posts) == 0 && len(d.news) == 0 && d.voided == 0 {
+	if d.ready == 0 && len(d.posts) == 0 && len(d.news) == 0 && len(d.kept) == 0 {
 		delete(f.of, did)
 	}
 }
 
-// begin says that a device takes commands from now on, end that it does not; end(n) only if it has not begun again since it was
-// ready for the nth time.
-func (f *flights) begin(did accounts.Name) { f.change(did, func(d *flight) { d.ready++ }) }
+// begin says that a device takes commands from now on; end that it does not, if it has not begun again since it was ready for the
+// nth time.
+func (f *flights) begin(did accounts.Name) {
+	f.change(did, func(d *flight) {
+		f.last++
+		d.ready = f.last
+	})
+}
 
 func (f *flights) end(did accounts.Name, n uint64) {
 	f.change(did, func(d *flight) {
-		if d.ready == n || n == 0 {
+		if d.ready == n {
 			d.ready = 0
 		}
 	})
+}
+
+// ready gives for which time a device takes commands now; 0: it does not.
+func (f *flights) ready(did accounts.Name) (n uint64) {
+	f.change(did, func(d *flight) { n = d.ready })
+	return n
 }
 
 // depart says that a command goes on its way, and gives what is to be called with what becomes of it: when the device has
@@ -92,6 +103,21 @@ func (f *flights) depart(did accounts.Name, cid string) (arrive func(acked, now 
 	}
 }
 
+// keep says that a command is about to be sent for the first time; written that it has left, and seen whether the device may have
+// it. Of what was sent before the process began nobody knows whether it was written.
+func (f *flights) keep(did accounts.Name, cid string) {
+	f.change(did, func(d *flight) { d.kept[cid] = true })
+}
+
+func (f *flights) written(did accounts.Name, cid string) {
+	f.change(did, func(d *flight) { delete(d.kept, cid) })
+}
+
+func (f *flights) seen(did accounts.Name, cid string) (seen bool) {
+	f.change(did, func(d *flight) { seen = !d.kept[cid] })
+	return seen
+}
+
 // recall says that a command did not go on its way after all.
 func (f *flights) recall(did accounts.Name, cid string) {
 	f.change(did, func(d *flight) { delete(d.posts, cid) })
@@ -115,39 +141,32 @@ func (f *flights) state(did accounts.Name, cid string) (ready uint64, n int, fli
 // forget says that nothing is to be known of commands but of those that are open.
 func (f *flights) forget(did accounts.Name, open []Command) {
 	f.change(did, func(d *flight) {
-		maps.DeleteFunc(d.lost, func(cid string, _ loss) bool {
+		over := func(cid string) bool {
 			return !slices.ContainsFunc(open, func(c Command) bool { return c.ID == cid && !c.State.Final() })
-		})
+		}
+		maps.DeleteFunc(d.lost, func(cid string, _ loss) bool { return over(cid) })
+		maps.DeleteFunc(d.kept, func(cid string, _ bool) bool { return over(cid) })
 	})
 }
 
-// void says that no command that a device was given up to now is to be carried out.
-func (f *flights) void(did accounts.Name, now int64) {
-	f.change(did, func(d *flight) { d.voided = now })
-}
-
-// peek gives what has come since drop was called, and up to when commands are void.
-func (f *flights) peek(did accounts.Name) (all []news, voided int64) {
-	f.change(did, func(d *flight) { all, voided = append(all, d.news...), d.voided })
-	return all, voided
+// peek gives what has come since drop was called.
+func (f *flights) peek(did accounts.Name) (all []news) {
+	f.change(did, func(d *flight) { all = append(all, d.news...) })
+	return all
 }
 
 // drop says that all that peek gave is dealt with.
-func (f *flights) drop(did accounts.Name, n int, voided int64) {
+func (f *flights) drop(did accounts.Name, n int) {
 	f.change(did, func(d *flight) {
 		if d.news = d.news[n:]; len(d.news) == 0 {
 			d.news = nil
-		}
-		if d.voided == voided {
-			d.voided = 0
 		}
 	})
 }
 
 // ackedAt is when a device has acknowledged a command, if that was not dealt with; 0 otherwise.
 func (f *flights) ackedAt(did accounts.Name, cid string) (at int64) {
-	all, _ := f.peek(did)
-	for _, n := range all {
+	for _, n := range f.peek(did) {
 		if n.cid == cid && n.acked != 0 {
 			return n.acked
 		}

@@ -96,15 +96,15 @@ func (s *Service) Happen(ctx context.Context, did accounts.Name, h Happening) (s
 	if len(h.Data) > s.cfg.Args {
 		return Event{}, false, fmt.Errorf("event of %s: data of %d bytes: %w", did, len(h.Data), ErrTooLarge)
 	}
-	thing, err := s.May(ctx, did, did, VerbSee)
-	if err != nil {
-		return Event{}, false, fmt.Errorf("event of %s: %w", did, err)
-	}
 	leave, err := s.turns.take(ctx, did)
 	if err != nil {
 		return Event{}, false, fmt.Errorf("event of %s: %w", did, err)
 	}
 	defer leave()
+	thing, err := s.mayInTurn(ctx, did, did, VerbSee)
+	if err != nil {
+		return Event{}, false, fmt.Errorf("event of %s: %w", did, err)
+	}
 	if err := s.catchUp(ctx, thing); err != nil {
 		return Event{}, false, err
 	}
@@ -155,6 +155,8 @@ type Journal interface {
 	// Note notes an event, and how its alarm stands then, if it means one. What is no news is to be known of, and not to be told.
 	// It is called in the order of events, and again if it fails, or if the process ends before it returns.
 	Note(ctx context.Context, t Thing, e Event, a Alarm, news bool) error
+	// Forget forgets what it keeps of a thing that is somebody else's, as it was made, or gone. It may be called again.
+	Forget(ctx context.Context, did accounts.Name) error
 }
 
 // SetJournal says where things in homes have written down what happens to them. It is called once, before Load.
@@ -312,15 +314,15 @@ func (a Alarm) after(e Event, to AlarmState) (next Alarm, changed bool) {
 
 // AckAlarm says that somebody who controls a device knows of an alarm. ErrTooLate: it is not active.
 func (s *Service) AckAlarm(ctx context.Context, who, did accounts.Name, kind string) (Alarm, error) {
-	thing, err := s.May(ctx, who, did, VerbControl)
-	if err != nil {
-		return Alarm{}, fmt.Errorf("alarm of %s: %w", did, err)
-	}
 	leave, err := s.turns.take(ctx, did)
 	if err != nil {
 		return Alarm{}, fmt.Errorf("alarm of %s: %w", did, err)
 	}
 	defer leave()
+	thing, err := s.mayInTurn(ctx, who, did, VerbControl)
+	if err != nil {
+		return Alarm{}, fmt.Errorf("alarm of %s: %w", did, err)
+	}
 	for range changes {
 		a, err := s.store.Alarm(ctx, did, kind)
 		switch {

@@ -2,9 +2,12 @@ package devices
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/magpie-im/magpie/accounts"
 )
 
 func TestAnAlarmIsToldWhenItChanges(t *testing.T) {
@@ -119,5 +122,41 @@ func TestAnEventThatMayNotHaveBeenToldIsToldAgain(t *testing.T) {
 		defer b.stop()
 		happens(smoke, nil, 1)
 		happens(smoke, nil, 0)
+	})
+}
+
+func TestWhatHappensIsToldToWhoOwnsTheDeviceThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		if _, _, err := b.Happen(t.Context(), "lamp", Happening{ID: "1", Type: "smoke", Severity: Critical, Alarm: AlarmActive}); err != nil {
+			t.Fatal(err)
+		}
+		b.ear.heard(pathEvent)
+		errs := make(chan error, 2)
+		err := b.InTurn(t.Context(), "lamp", func() error { // what comes now waits, and olga gives the lamp to otto meanwhile
+			go func() {
+				_, _, err := b.Happen(t.Context(), "lamp", Happening{ID: "2", Type: "door", Severity: Info})
+				errs <- err
+			}()
+			go func() {
+				_, err := b.AckAlarm(t.Context(), "olga", "lamp", "smoke")
+				if !errors.Is(err, ErrUnknown) {
+					t.Errorf("olga acknowledges an alarm: %v", err)
+				}
+				errs <- nil
+			}()
+			synctest.Wait()
+			_, err := b.things.accept(t.Context(), Offer{Device: "lamp", From: "olga", To: "otto"})
+			return err
+		})
+		if err = errors.Join(err, <-errs, <-errs); err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range b.ear.heard(pathEvent) {
+			if field(x.Payload, "t") == "event" && !slices.Equal(x.To, []accounts.Name{"otto"}) {
+				t.Errorf("%s is told to %q, want otto", x.Payload, x.To)
+			}
+		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 // HomeRules are what the admins of a home say of it besides the settings of its conversation. The zero value is what is so at
 // first.
 type HomeRules struct {
-	Zone     string     `json:"zone,omitempty"`     // where it is, as "Europe/Berlin"; empty: it is not known
+	Zone     string     `json:"zone,omitempty"`     // the time zone, as "Europe/Berlin"; empty: it is not known
 	Escalate []HomeCall `json:"escalate,omitempty"` // who is called one after the other as long as nobody knows of an alarm
 }
 

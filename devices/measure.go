@@ -16,15 +16,15 @@ func (s *Service) SetTelemeter(t *Telemeter) { s.telemeter = t }
 // Measure stores what a device has published of what it measures, and tells those who may see it its last values, if they have
 // changed. Its errors are those of Telemeter.Record.
 func (s *Service) Measure(ctx context.Context, did accounts.Name, payload []byte) (Recorded, error) {
-	thing, err := s.May(ctx, did, did, VerbSee)
-	if err != nil {
-		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
-	}
 	leave, err := s.turns.take(ctx, did)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
 	}
 	defer leave()
+	thing, err := s.mayInTurn(ctx, did, did, VerbSee)
+	if err != nil {
+		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
+	}
 	tell, err := s.measuredBefore(ctx, did)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)

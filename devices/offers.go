@@ -46,6 +46,9 @@ func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer
 	now := c.now()
 	o = Offer{Device: did, From: who, To: to, Made: now.UnixMilli(), Until: now.Add(offerLife).UnixMilli(), Epoch: t.Epoch}
 	body, err := json.Marshal(o)
+	if err == nil {
+		err = c.records.PutAll(ctx, o.entries()) // first: where they say that there is an offer it is looked for
+	}
 	if err != nil {
 		return Offer{}, err
 	}
@@ -60,6 +63,15 @@ func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer
 		}
 	}
 	return Offer{}, fmt.Errorf("%w: others change it all the time", ErrUnavailable)
+}
+
+// entries say with both of whom an offer is to be looked for. They end when it does, and nobody needs them to end before.
+func (o Offer) entries() []records.Record {
+	entry := func(who accounts.Name) records.Record {
+		k := records.Key{Kind: kindOffers, Scope: string(who), ID: string(o.Device)}
+		return records.Record{Key: k, Rev: 1, Due: o.Until, Body: []byte("{}")}
+	}
+	return []records.Record{entry(o.From), entry(o.To)}
 }
 
 // Accept makes a device the property of whom it was offered to, and puts it where he wants it, as Claim does. ErrUnknown: it is
@@ -83,10 +95,11 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	if _, err = c.things.accept(ctx, o); err != nil {
-		return Thing{}, err
-	}
-	if err := c.owners.SetDeviceOwner(ctx, did, who); err != nil {
+	err = c.hand(ctx, did, func() error {
+		_, err := c.things.accept(ctx, o)
+		return err
+	})
+	if err != nil {
 		return Thing{}, err
 	}
 	if t, err = c.things.Set(ctx, who, did, into); err != nil {
@@ -101,6 +114,8 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 
 // accept hands a thing over, if it is what was offered or has been handed over so.
 func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
+	place := room{things: s, owner: o.To, did: o.Device}
+	defer place.leave()
 	return s.change(ctx, o.Device, func(t *Thing) error {
 		switch {
 		case t.Owner == o.To && t.Epoch == o.Epoch+1:
@@ -108,7 +123,7 @@ func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
 		case t.Owner != o.From || t.Epoch != o.Epoch:
 			return ErrUnknown
 		}
-		if err := s.roomFor(ctx, o.To); err != nil {
+		if err := place.take(ctx); err != nil {
 			return err
 		}
 		t.handOver(o.To)
@@ -141,17 +156,17 @@ func (c *Claims) Withdraw(ctx context.Context, who, did accounts.Name) error {
 func (c *Claims) Offers(ctx context.Context, who accounts.Name) (all []Offer, err error) {
 	const page = 500
 	for after := ""; ; {
-		list, err := c.records.Records(ctx, kindOffer, "", after, page)
+		list, err := c.records.Records(ctx, kindOffers, string(who), after, page)
 		if err != nil {
 			return nil, fmt.Errorf("offers of %s: %w", who, err)
 		}
 		for _, r := range list {
 			after = r.ID
-			o, err := parseOffer(r)
-			if err != nil {
-				return nil, err
-			}
-			if (o.From == who || o.To == who) && c.now().UnixMilli() < o.Until {
+			switch _, o, err := c.offer(ctx, accounts.Name(r.ID)); {
+			case errors.Is(err, ErrUnknown): // any more
+			case err != nil:
+				return nil, fmt.Errorf("offers of %s: %w", who, err)
+			case o.From == who || o.To == who:
 				all = append(all, o)
 			}
 		}
@@ -183,19 +198,36 @@ func parseOffer(r records.Record) (o Offer, err error) {
 	return o, nil
 }
 
-// Run forgets offers that are over, until ctx ends.
-func (c *Claims) Run(ctx context.Context) error {
-	const page, every = 500, time.Hour
-	for ; ctx.Err() == nil; pause(ctx, every) {
-		over, err := c.records.DueBy(ctx, kindOffer, c.now().UnixMilli(), page)
-		for _, r := range over {
-			if err == nil {
-				err = c.records.Remove(ctx, r.Key, r.Rev)
-			}
+// expire forgets offers that are over.
+func (c *Claims) expire(ctx context.Context) error {
+	const page = 500
+	for _, kind := range []string{kindOffer, kindOffers} {
+		over, err := c.records.DueBy(ctx, kind, c.now().UnixMilli(), page)
+		if err != nil {
+			return err
 		}
-		if err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
-			c.things.log.Warn("offers that are over not forgotten", "err", err)
+		for _, r := range over {
+			if err := c.forget(ctx, r.Key); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// forget removes what is over of an offer, unless the device is offered anew just now.
+func (c *Claims) forget(ctx context.Context, k records.Key) error {
+	leave, err := c.turns.take(ctx, accounts.Name(k.ID))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	r, err := c.records.Record(ctx, k)
+	switch {
+	case errors.Is(err, records.ErrNone):
+		return nil
+	case err == nil && r.Due <= c.now().UnixMilli():
+		err = c.records.Remove(ctx, k, r.Rev)
+	}
+	return err
 }

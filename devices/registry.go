@@ -29,12 +29,13 @@ const maxTries = 32
 // Things says who may do what with which thing, and changes what is known of things. Who may not even see a thing is told
 // ErrUnknown, as of one that there is not: nobody learns which devices there are. Its methods may be called concurrently.
 type Things struct {
-	store Registry
-	now   func() time.Time
-	log   *slog.Logger
-	homes Homes
-	owned int
-	kept  *keptStewards
+	store   Registry
+	now     func() time.Time
+	log     *slog.Logger
+	homes   Homes
+	owned   int
+	kept    *keptStewards
+	estates *estates
 
 	mu        sync.Mutex // guards what follows
 	listeners []func(before, after Thing)
@@ -42,7 +43,7 @@ type Things struct {
 
 // NewThings makes Things of what a store keeps. There are no homes until SetHomes.
 func NewThings(store Registry, now func() time.Time, log *slog.Logger) *Things {
-	return &Things{store: store, now: now, log: log, owned: MaxOwned, kept: &keptStewards{}}
+	return &Things{store: store, now: now, log: log, owned: MaxOwned, kept: &keptStewards{}, estates: &estates{}}
 }
 
 // SetHomes says who knows what people are in homes. It is called before anything else is.
@@ -63,6 +64,7 @@ func (s *Things) OnChange(f func(before, after Thing)) {
 
 func (s *Things) tell(before, after Thing) {
 	s.kept.changed(before, after)
+	s.estates.changed(before, after)
 	s.mu.Lock()
 	listeners := slices.Clone(s.listeners)
 	s.mu.Unlock()
@@ -80,7 +82,7 @@ type Added struct {
 }
 
 // Add adds a thing, which is its owner's at once. accounts.ErrTaken: there is, or was, one of this name; ErrTooMany: he has as
-// many as he may; and the errors of Set. Two that are added at the same moment may both be the last one that fits.
+// many as he may; and the errors of Set.
 func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
 	if _, err := accounts.ParseUser(string(a.Owner)); err != nil {
 		return Thing{}, fmt.Errorf("add device %.80s: owner: %w", a.ID, err)
@@ -91,13 +93,19 @@ func (s *Things) Add(ctx context.Context, a Added) (Thing, error) {
 // Make is Add, also for a thing that is nobody's until it is claimed.
 func (s *Things) Make(ctx context.Context, a Added) (Thing, error) {
 	t, err := s.newThing(ctx, a)
+	place := room{things: s, owner: a.Owner, did: a.ID}
+	if err == nil {
+		err = place.take(ctx)
+	}
 	if err != nil {
 		return Thing{}, fmt.Errorf("add device %.80s: %w", a.ID, err)
 	}
+	defer place.leave()
 	switch err := s.store.PutThing(ctx, t); {
 	case errors.Is(err, ErrChanged):
 		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, accounts.ErrTaken)
 	case err != nil:
+		s.estates.doubt(Thing{}, t)
 		return Thing{}, fmt.Errorf("add device %s: %w", a.ID, err)
 	}
 	s.tell(Thing{}, t)
@@ -108,15 +116,22 @@ func (s *Things) Make(ctx context.Context, a Added) (Thing, error) {
 func (s *Things) MayAdd(ctx context.Context, a Added) error {
 	_, err := accounts.ParseUser(string(a.Owner))
 	if err == nil {
-		_, err = s.newThing(ctx, a)
+		err = s.mayMake(ctx, a)
 	}
 	return wrap("add device", a.ID, err)
 }
 
 // MayMake is MayAdd for Make.
 func (s *Things) MayMake(ctx context.Context, a Added) error {
+	return wrap("make device", a.ID, s.mayMake(ctx, a))
+}
+
+func (s *Things) mayMake(ctx context.Context, a Added) error {
 	_, err := s.newThing(ctx, a)
-	return wrap("make device", a.ID, err)
+	if err == nil {
+		err = s.roomFor(ctx, a.Owner)
+	}
+	return err
 }
 
 // Whole gives a thing to who need not ask anybody. ErrUnknown.
@@ -135,30 +150,7 @@ func (s *Things) newThing(ctx context.Context, a Added) (Thing, error) {
 			return Thing{}, fmt.Errorf("owner: %w", err)
 		}
 	}
-	if err := s.patch(ctx, a.Owner, &t, a.ThingPatch); err != nil || a.Owner == "" {
-		return t, err
-	}
-	return t, s.roomFor(ctx, a.Owner)
-}
-
-// roomFor checks that somebody may own one more thing.
-func (s *Things) roomFor(ctx context.Context, owner accounts.Name) error {
-	if s.owned == 0 {
-		return nil
-	}
-	n := 0
-	for t, err := range s.of(ctx, owner, "") {
-		if err != nil {
-			return err
-		}
-		if t.Owner == owner {
-			n++
-		}
-		if n >= s.owned {
-			return fmt.Errorf("%s has %d: %w", owner, n, ErrTooMany)
-		}
-	}
-	return nil
+	return t, s.patch(ctx, a.Owner, &t, a.ThingPatch)
 }
 
 // View is a thing as somebody sees it.
@@ -259,6 +251,8 @@ func (s *Things) Release(ctx context.Context, who, did accounts.Name) (Thing, er
 // Claim gives a thing that is nobody's to an owner, who may be its owner already. Whether he may have it is for who calls this
 // to know. ErrOwned, ErrTooMany.
 func (s *Things) Claim(ctx context.Context, who, did accounts.Name) (Thing, error) {
+	place := room{things: s, owner: who, did: did}
+	defer place.leave()
 	t, err := s.change(ctx, did, func(t *Thing) error {
 		switch {
 		case t.Owner == who:
@@ -266,7 +260,7 @@ func (s *Things) Claim(ctx context.Context, who, did accounts.Name) (Thing, erro
 		case t.Owner != "":
 			return ErrOwned
 		}
-		if err := s.roomFor(ctx, who); err != nil {
+		if err := place.take(ctx); err != nil {
 			return err
 		}
 		t.Owner = who
@@ -300,15 +294,36 @@ func (s *Things) change(ctx context.Context, did accounts.Name, f func(*Thing) e
 		}
 		after.Rev++
 		err = s.store.PutThing(ctx, after)
-		if errors.Is(err, ErrChanged) {
-			continue
+		if err != nil && s.isThere(ctx, after) {
+			err = nil
 		}
-		if err == nil {
+		switch {
+		case errors.Is(err, ErrChanged):
+			continue
+		case err != nil:
+			s.estates.doubt(before, after)
+		default:
 			s.tell(before, after)
 		}
 		return after, err
 	}
 	return Thing{}, fmt.Errorf("%w: others change it all the time", ErrUnavailable)
+}
+
+// isThere says whether a thing is stored as it was to be: it may be though the store says that it could not write it, or that
+// somebody else was faster.
+func (s *Things) isThere(ctx context.Context, t Thing) bool {
+	stored, err := s.store.Thing(ctx, t.ID)
+	whole := func(t Thing) Thing { // nothing is nothing
+		if len(t.Tags) == 0 {
+			t.Tags = nil
+		}
+		if len(t.Grants) == 0 {
+			t.Grants = nil
+		}
+		return t
+	}
+	return err == nil && reflect.DeepEqual(whole(stored), whole(t))
 }
 
 // thing gives a thing that is not Gone.

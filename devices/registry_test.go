@@ -180,6 +180,26 @@ func TestGrantsAreChecked(t *testing.T) {
 	}
 }
 
+// The store writes, and says that it has not, or that somebody else was faster: what was to be is.
+func TestWhatIsWrittenThoughTheStoreSaysOtherwiseIsThereOnce(t *testing.T) {
+	for _, lie := range []error{ErrUnavailable, ErrChanged} {
+		v := newVillage()
+		v.add(t, "lamp", "olga", "")
+		v.store.lies = lie
+		g, err := v.Grant(t.Context(), "olga", "lamp", Grant{To: "sue", Verbs: []Verb{VerbSee}})
+		if err != nil {
+			t.Fatalf("%v: %v", lie, err)
+		}
+		if got := v.store.things["lamp"].Grants; len(got) != 1 || got[0].ID != g.ID {
+			t.Errorf("%v: granted %+v, want %s", lie, got, g.ID)
+		}
+		v.store.lies = lie
+		if _, err := v.Revoke(t.Context(), "olga", "lamp", g.ID); err != nil || len(v.store.things["lamp"].Grants) != 0 {
+			t.Errorf("%v: revoke: %v", lie, err)
+		}
+	}
+}
+
 func TestGrantsThatAreOverMakeRoom(t *testing.T) {
 	v := newVillage()
 	v.add(t, "lamp", "olga", "")

@@ -69,6 +69,11 @@ func (s *Service) renew(ctx context.Context, t *Thing) error {
 			return fmt.Errorf("forget what %s has measured: %w", t.ID, err)
 		}
 	}
+	if s.journal != nil {
+		if err := s.journal.Forget(ctx, t.ID); err != nil {
+			return fmt.Errorf("forget what %s has said: %w", t.ID, err)
+		}
+	}
 	after, err := s.things.forgotten(ctx, *t)
 	if err != nil {
 		return fmt.Errorf("forget %s: %w", t.ID, err)

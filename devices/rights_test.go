@@ -19,6 +19,7 @@ type shelf struct {
 	mu     sync.Mutex
 	things map[accounts.Name]Thing
 	broken error        // what every method gives; nil: it works
+	lies   error        // what PutThing gives once, though it writes
 	before func(*shelf) // called once, before the next PutThing, with the lock held
 }
 
@@ -44,6 +45,9 @@ func (s *shelf) PutThing(_ context.Context, t Thing) error {
 	}
 	if s.broken == nil {
 		s.things[t.ID] = t
+		lie := s.lies
+		s.lies = nil
+		return lie
 	}
 	return s.broken
 }

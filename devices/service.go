@@ -27,8 +27,9 @@ type Post struct {
 	Path    string        // of the topic
 	Payload []byte
 	Command Command   // that Payload says
-	Again   bool      // it was written before, as far as anybody knows
+	Again   bool      // it may have been written before
 	Expires time.Time // it is not written from then on
+	Written func()    // it is on its way, and the device may have it; before the others
 	Acked   func()    // the device has acknowledged it
 	Lost    func()    // the device has not, and will not
 }
@@ -187,9 +188,6 @@ func pause(ctx context.Context, d time.Duration) {
 
 // thingChanged is what the change of a thing means for what goes on with it.
 func (s *Service) thingChanged(before, after Thing) {
-	if after.Gone || after.Epoch != before.Epoch || before.Owner != "" && after.Owner != before.Owner {
-		s.flights.void(after.ID, s.now().UnixMilli())
-	}
 	if after.Stale {
 		s.stale.set(after.ID, s.now())
 	}

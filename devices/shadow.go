@@ -328,6 +328,11 @@ func stamped(v any, now int64) any {
 // of the desired state. It is empty if there is nothing.
 func (s Shadow) Delta() Section { return s.Desired.without(s.Reported.State) }
 
+// Reached says whether a device says that it is all that an update wants it to be. What the update takes away is nothing to be.
+func (u ShadowUpdate) Reached(s Shadow) bool {
+	return len(Section{}.apply(u.Desired, 0).without(s.Reported.State).State) == 0
+}
+
 // without is what of a section is not so.
 func (c Section) without(so Object) (rest Section) {
 	for key, want := range c.State {

@@ -123,6 +123,12 @@ func (s *Service) changeShadow(
 		return Shadow{}, fmt.Errorf("change shadow of %s: %w", thing.ID, err)
 	}
 	defer leave()
+	switch is, err := s.thing(ctx, thing.ID); {
+	case err != nil:
+		return Shadow{}, err
+	case is.Epoch != thing.Epoch || is.Gone: // who asks again is asked again who he is
+		return Shadow{}, fmt.Errorf("change shadow of %s, which began anew: %w", thing.ID, ErrUnavailable)
+	}
 	for range changes {
 		now := s.now().Unix()
 		before, err := s.shadow(ctx, thing.ID, name)

@@ -18,6 +18,8 @@ import (
 var (
 	// ErrNone means that there is no such file.
 	ErrNone = errors.New("no such file")
+	// ErrDamaged means that a file is not what it was.
+	ErrDamaged = errors.New("the file is damaged")
 	// ErrTooLarge means that a file is larger than it may be.
 	ErrTooLarge = errors.New("the file is too large")
 )
@@ -141,6 +143,20 @@ func (d *Dir) Before(when time.Time) (sums []string, err error) {
 		}
 	}
 	return sums, nil
+}
+
+// All gives all files, in the order of their sums.
+func (d *Dir) All() (sums []string, err error) {
+	all, err := os.ReadDir(d.path) // sorted
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, entry := range all {
+		if valid(entry.Name()) {
+			sums = append(sums, entry.Name())
+		}
+	}
+	return sums, err
 }
 
 // valid says whether a name is one that Put gives: nothing else in the file system is ever touched.

@@ -35,8 +35,8 @@ type Mount struct {
 }
 
 // ACL says who may do what with free topics, those that mean nothing to the server but MQTT. Nothing is granted by default, and
-// nothing can grant what begins with im/, dev/, owntracks/ or $; except for $SYS, to subscribe to. It does not change, and may be
-// used concurrently.
+// nothing can grant what begins with im/, dev/, owntracks/ or $; except for $SYS, and to one account by its name one home, both
+// to subscribe to. It does not change, and may be used concurrently.
 type ACL struct {
 	rules  []Rule
 	mounts map[string]string // by account, with a slash at the end
@@ -47,7 +47,7 @@ func NewACL(rules []Rule, mounts []Mount) (*ACL, error) {
 	a := &ACL{rules: rules, mounts: map[string]string{}}
 	var errs []error
 	for i, r := range rules {
-		for _, err := range []error{r.validTopic(), r.validWho()} {
+		for _, err := range []error{r.validTopic(), r.validWho(), r.validHome()} {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("acl[%d].%w", i, err))
 			}
@@ -76,12 +76,33 @@ func (r Rule) validTopic() error {
 		return fmt.Errorf("topic: %q: %%u has to be a level of its own", r.Topic)
 	case first == "$SYS" && r.Pub:
 		return fmt.Errorf("allow: only the server publishes to %q", r.Topic)
-	case first == "$SYS":
+	case first == "$SYS", first == homes: // validHome has more to say
 		return nil
 	case strings.HasPrefix(first, "$"):
-		return fmt.Errorf("topic: %q: of the topics that begin with $ only those of $SYS can be granted", r.Topic)
+		return fmt.Errorf("topic: %q: of the topics that begin with $ only those of $SYS, and of one home, can be granted", r.Topic)
 	case !free(r.Topic):
 		return fmt.Errorf("topic: %q: topics under im/, dev/ and owntracks/ cannot be granted", r.Topic)
+	}
+	return nil
+}
+
+// homes is the first level of what homes have mounted. It begins with $, so that no wildcard matches it.
+const homes = "$home"
+
+// validHome says whether a rule for a home is the narrow one that there may be: homes are no business of whom the operator grants
+// topics to, so that he has to name both the home and the account, and lets that look on.
+func (r Rule) validHome() error {
+	rest, below := strings.CutPrefix(r.Topic, homes+"/")
+	home, _, _ := strings.Cut(rest, "/")
+	switch {
+	case firstLevel(r.Topic) != homes:
+		return nil
+	case !below || !strings.HasPrefix(home, "h.") || strings.ContainsAny(home, "+#"):
+		return fmt.Errorf("topic: %q: the home has to be named, as in %s/h.4zx/#", r.Topic, homes)
+	case r.Pub:
+		return fmt.Errorf("allow: only what is mounted in a home publishes to %q", r.Topic)
+	case r.Who == whoUsers || r.Who == whoDevices || r.Who == whoAll:
+		return fmt.Errorf("who: %q: a home can be granted to one account, by its name", r.Who)
 	}
 	return nil
 }
@@ -142,7 +163,7 @@ func (g *Gateway) grantsOf(ctx context.Context, who accounts.Name, device bool) 
 }
 
 // homeMount is where the topics of a home are, with a slash at the end.
-func homeMount(home string) string { return "m/" + home + "/" }
+func homeMount(home string) string { return homes + "/" + home + "/" }
 
 // For gives what an account may do. That of a device begins with dev:.
 func (a *ACL) For(name accounts.Name) *Grants { return a.mounted(name, a.mounts[string(name)]) }
@@ -209,7 +230,7 @@ func (g *Grants) add(r Rule) {
 // MayPublish says whether the account may publish to a topic, which Canonical has seen and which has no wildcards. It
 // allocates nothing.
 func (g *Grants) MayPublish(topic string) bool {
-	return topic != "" && free(topic) && (g.isMounted(topic) || coveredByAny(g.pub, topic))
+	return g.isMounted(topic) || topic != "" && free(topic) && coveredByAny(g.pub, topic)
 }
 
 // MaySubscribe says whether the account may subscribe to a filter, which Canonical has seen: it lies below the mount, or
@@ -219,11 +240,13 @@ func (g *Grants) MaySubscribe(filter string) bool {
 	if !validFilter(filter) {
 		return false
 	}
-	return g.isMounted(filter) || (free(filter) || firstLevel(filter) == "$SYS") && coveredByAny(g.sub, filter)
+	first := firstLevel(filter)
+	return g.isMounted(filter) || (free(filter) || first == "$SYS" || first == homes) && coveredByAny(g.sub, filter)
 }
 
-func (g *Grants) isMounted(filter string) bool {
-	return g.mount != "" && len(filter) > len(g.mount) && strings.HasPrefix(filter, g.mount)
+// isMounted says whether a topic or filter is one that the account can call otherwise: below its mount, and free there.
+func (g *Grants) isMounted(topic string) bool {
+	return g.mount != "" && len(topic) > len(g.mount) && strings.HasPrefix(topic, g.mount) && free(topic[len(g.mount):])
 }
 
 func coveredByAny(filters []string, other string) bool {
@@ -272,7 +295,7 @@ func (g *Grants) isAlias(before []string) bool {
 // mount itself, which a subscription to # has a part in, has no other name, and neither has what would read like a topic
 // that is not free.
 func (g *Grants) Spell(topic string) string {
-	if g.isMounted(topic) && free(topic[len(g.mount):]) { // or it would be taken for one of the server's own
+	if g.isMounted(topic) { // what is not free there would be taken for one of the server's own
 		return topic[len(g.mount):]
 	}
 	return topic

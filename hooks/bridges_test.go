@@ -2,16 +2,19 @@ package hooks_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
+	"github.com/magpie-im/magpie/jobs"
 )
 
 // houses are a node on which alice and bob have a home each.
@@ -22,21 +25,25 @@ type houses struct {
 	secrets map[string]string // by device
 }
 
-func startHouses(t *testing.T) *houses {
+func startHouses(t *testing.T, change ...func(*broker.Config)) *houses {
 	t.Helper()
-	h := &houses{start(t), t, map[string]string{}, map[string]string{}}
+	h := &houses{start(t, change...), t, map[string]string{}, map[string]string{}}
 	for _, who := range []string{"alice", "bob"} {
-		title := who
-		c, _, commit, err := h.Chat().CreateRoom(t.Context(), accounts.Name(who), chat.KindHome, chat.RoomPatch{Title: &title}, nil, nil)
-		if err == nil && commit != nil {
-			err = commit.Wait(t.Context())
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.home[who] = string(c)
+		h.home[who] = h.newHome(who)
 	}
 	return h
+}
+
+func (h *houses) newHome(who string) string {
+	h.t.Helper()
+	c, _, commit, err := h.Chat().CreateRoom(h.t.Context(), accounts.Name(who), chat.KindHome, chat.RoomPatch{Title: &who}, nil, nil)
+	if err == nil && commit != nil {
+		err = commit.Wait(h.t.Context())
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(c)
 }
 
 // device adds a device to the home of its owner.
@@ -259,5 +266,227 @@ func TestHomeAssistantIsToldOfTheThingsOfItsHome(t *testing.T) {
 		if p = ha.until("homeassistant/device/desk/config", ``); len(p.Payload) == 0 {
 			break
 		}
+	}
+}
+
+func TestHomeAssistantIsToldOfFirmwareThatWaits(t *testing.T) {
+	h := startHouses(t)
+	h.device("ha", devices.TypeHomeAssistant, "alice")
+	h.device("desk", "lamp", "alice")
+	lamp := h.connect("desk", wire.V5)
+	lamp.tells("dev/me/state", `{"power":"on","rgb":[1,2,3],"firmware":"1.0"}`, false)
+	ha := h.connect("ha", wire.V5)
+	ha.subscribe(wire.Filter{Topic: "homeassistant/#", Options: 1})
+	latest := func(want string) {
+		t.Helper()
+		for {
+			var config struct {
+				Components map[string]map[string]any
+			}
+			p := ha.until("homeassistant/device/desk/config", `"rgb_command_topic":"dev/desk/set"`)
+			if err := json.Unmarshal(p.Payload, &config); err != nil {
+				t.Fatal(err)
+			}
+			if config.Components["firmware"]["latest_version_template"] == want {
+				return
+			}
+		}
+	}
+	latest("{{ value_json.reported.firmware }}")
+	job, err := h.Jobs().Create(t.Context(), "alice", jobs.New{
+		Document: json.RawMessage(`{}`), Targets: jobs.Targets{Devices: []accounts.Name{"desk"}},
+		Files: []jobs.File{{Version: "1.1", URL: "https://x.example/y", Size: 7, SHA256: strings.Repeat("ab", 32)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest("{{ '1.1' }}")
+	lamp.tells("$aws/things/desk/jobs/"+job.ID+"/update", `{"status":"SUCCEEDED"}`, false)
+	latest("{{ value_json.reported.firmware }}")
+}
+
+// Whatever topics a bridge describes, what is published on them stays in its home, and what it hears on them is its own.
+func TestADescriptionDoesNotReachOutOfItsHome(t *testing.T) {
+	h := startHouses(t)
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "bob")
+	h.device("desk", "lamp", "alice")
+	one, other := h.connect("z1", wire.V5), h.connect("z2", wire.V5)
+	one.subscribe(wire.Filter{Topic: "#", Options: 1 | 1<<2}) // no local
+	other.subscribe(wire.Filter{Topic: "#", Options: 1})
+	desk := h.connect("desk", wire.V5)
+	desk.subscribe(wire.Filter{Topic: "dev/me/want", Options: 1})
+	topics := []string{
+		"dev/desk/set", "$home/" + h.home["bob"] + "/x", "$home/" + h.home["alice"] + "/x", "im/c/" + h.home["alice"] + "/send", "$delayed/1/x",
+		"$share/g/x", "$SYS/x", "owntracks/alice/x", "x/+", `x\u0000`, "", "../../" + h.home["bob"] + "/x", "last",
+	}
+	for i, topic := range topics {
+		one.tells(fmt.Sprintf("homeassistant/switch/s%d/config", i), fmt.Sprintf(`{"name":"%d","stat_t":"%s","cmd_t":"%s"}`, i, topic, topic), false)
+	}
+	all := h.behind("alice", "z1", count(len(topics)))
+	app := connect(t, h.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	slices.SortFunc(all, func(a, b devices.Thing) int {
+		return strings.Compare(fmt.Sprintf("%2s", a.Title), fmt.Sprintf("%2s", b.Title))
+	})
+	for _, x := range all {
+		app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + string(x.ID) + "/set", Payload: []byte(`{"power":"on"}`)})
+	}
+	var heard []string
+	for heard == nil || heard[len(heard)-1] != "last" {
+		p := one.read(wire.PUBLISH)
+		one.send(wire.Packet{Type: wire.PUBACK, ID: p.ID})
+		heard = append(heard, p.Topic)
+	}
+	if want := []string{"../../" + h.home["bob"] + "/x", "last"}; !slices.Equal(heard, want) {
+		t.Errorf("published %q, want %q", heard, want)
+	}
+	other.send(wire.Packet{Type: wire.PUBLISH, Topic: "end", Payload: []byte("x")})
+	if p := other.read(wire.PUBLISH); p.Topic != "end" {
+		t.Errorf("the other home was told %s %s", p.Topic, p.Payload)
+	}
+	app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/desk/set", Payload: []byte(`{"power":"end"}`)})
+	if p := desk.read(wire.PUBLISH); !strings.Contains(string(p.Payload), `{"state":{"power":"end"}`) {
+		t.Errorf("the lamp was told %s", p.Payload)
+	}
+}
+
+// What a bridge says of lamps that have colors, in templates, of buttons, and of firmware.
+func TestABridgeSaysMoreThanOnAndOff(t *testing.T) {
+	h := startHouses(t)
+	h.device("esp", devices.TypeBridge, "alice")
+	bridge := h.connect("esp", wire.V311)
+	bridge.subscribe(wire.Filter{Topic: "l/#", Options: 1})
+	bridge.tells("homeassistant/device/strip/config", `{"dev":{"ids":["strip"],"name":"Strip"},"cmps":{
+		"lamp":{"p":"light","schema":"json","stat_t":"l","cmd_t":"l/set","sup_clrm":["rgb"]},
+		"heat":{"p":"sensor","stat_t":"l","dev_cla":"temperature","val_tpl":"{{ (value_json.f - 32) / 1.8 | round(1) if value_json.f is defined else value_json.c | default(none) }}"},
+		"limit":{"p":"number","cmd_t":"l/limit/set","cmd_tpl":"{\"limit\":{{ value | int * 10 }}}"},
+		"knob":{"p":"event","stat_t":"l/event","evt_typ":["turn"]},
+		"fw":{"p":"update","stat_t":"l/fw","cmd_t":"l/fw/set","pl_inst":"go"},
+		"never":{"p":"sensor","stat_t":"l","val_tpl":"{% for x in range(10**9) %}x{% endfor %}"}}}`, false)
+	did := string(h.behind("alice", "esp", count(1))[0].ID)
+	app := connect(t, h.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	app.subscribe(wire.Filter{Topic: "dev/+/shadow", Options: 1}, wire.Filter{Topic: "dev/+/event/out", Options: 1})
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "l", Payload: []byte(`{"state":"ON","color":{"r":255,"g":0,"b":7},"c":21}`)})
+	app.until("dev/"+did+"/shadow", `"reported":{"power":"on","rgb":[255,0,7],"temperature":21}`)
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "l/fw", Payload: []byte(`{"installed_version":"1.0","latest_version":"1.1"}`)})
+	app.until("dev/"+did+"/shadow", `"firmware":"1.0","firmware_latest":"1.1"`)
+	for range 2 { // the same again has happened again
+		bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "l/event", Payload: []byte(`{"event_type":"turn"}`)})
+		app.until("dev/"+did+"/event/out", `"type":"turn:knob"`)
+	}
+	tell := func(payload, topic, want string) {
+		t.Helper()
+		app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + did + "/" + payload[:strings.Index(payload, " ")],
+			Payload: []byte(payload[strings.Index(payload, " ")+1:])})
+		if p := bridge.until(topic, ""); string(p.Payload) != want {
+			t.Errorf("%s: %s, want %s", payload, p.Payload, want)
+		}
+	}
+	tell(`set {"rgb":[1,2,3]}`, "l/set", `{"color":{"b":3,"g":2,"r":1}}`)
+	tell(`set {"limit":7}`, "l/limit/set", `{"limit":70}`)
+	tell(`call {"name":"update"}`, "l/fw/set", "go")
+}
+
+// Whoever grants topics of the configuration grants what is nobody's home.
+func TestNoRuleOfTheOperatorReachesIntoHomes(t *testing.T) {
+	h := startHouses(t,
+		grant("#", "users", "pub", "sub"), grant("m/#", "all", "pub", "sub"), grant("+/#", "devices", "pub", "sub"))
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("lamp", "lamp", "bob")
+	place := "$home/" + h.home["alice"]
+	bridge := h.connect("z1", wire.V5)
+	bridge.tells("zigbee2mqtt/kept", "secret", true)
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			mallory := connect(t, h.Node, version, wire.Connect{User: "bob", ClientID: "m", Clean: true})
+			codes := mallory.subscribe(wire.Filter{Topic: "#", Options: 1}, wire.Filter{Topic: "+/" + h.home["alice"] + "/#", Options: 1},
+				wire.Filter{Topic: "$share/g/#", Options: 1}, wire.Filter{Topic: "+/+/+/kept"})
+			if !slices.Equal(codes, []byte{1, 1, 1, 0}) {
+				t.Fatalf("SUBACK %#x", codes)
+			}
+			device := h.connect("lamp", version)
+			refused := map[byte]byte{wire.V5: 0x87, wire.V311: 0x80}[version]
+			for _, c := range []*client{mallory, device} {
+				for _, filter := range []string{
+					place + "/#", place + "/zigbee2mqtt/kept", "$home/#", "$home/+/#", "$share/g/" + place + "/#", "$+/#",
+				} {
+					if codes := c.subscribe(wire.Filter{Topic: filter, Options: 1}); codes[0] != refused && codes[0] != 0x8f {
+						t.Errorf("%s: SUBACK %#x", filter, codes)
+					}
+				}
+				c.send(wire.Packet{Type: wire.PUBLISH, Topic: place + "/zigbee2mqtt/bulb/set", Payload: []byte("forged")})
+				c.send(wire.Packet{Type: wire.PUBLISH, Topic: "$delayed/1/" + place + "/zigbee2mqtt/bulb/set", Payload: []byte("forged")})
+			}
+			bridge.subscribe(wire.Filter{Topic: "#", Options: 1})
+			bridge.until("zigbee2mqtt/kept", "secret")
+			bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "zigbee2mqtt/bulb", Payload: []byte("private")})
+			if p := bridge.until("zigbee2mqtt/bulb", ""); string(p.Payload) != "private" {
+				t.Errorf("%s", p.Payload)
+			}
+			// What was told to mallory, if anything was, came before this.
+			mallory.send(wire.Packet{Type: wire.PUBLISH, Topic: "open/end", Payload: []byte("x")})
+			if p := mallory.read(wire.PUBLISH); p.Topic != "open/end" {
+				t.Errorf("told %s %s", p.Topic, p.Payload)
+			}
+		})
+	}
+}
+
+func TestOneAccountMayBeLetLookIntoOneHome(t *testing.T) {
+	home := ""
+	h := startHouses(t, func(c *broker.Config) {
+		if home != "" {
+			grant("$home/"+home+"/#", "carol", "sub")(c)
+		}
+	})
+	home = h.home["alice"]
+	h.Restart()
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "bob")
+	mine, other := "$home/"+h.home["alice"]+"/", "$home/"+h.home["bob"]+"/"
+	carol := connect(t, h.Node, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	codes := carol.subscribe(wire.Filter{Topic: mine + "#", Options: 1}, wire.Filter{Topic: other + "#"}, wire.Filter{Topic: "$home/+/#"})
+	if !slices.Equal(codes, []byte{1, 0x87, 0x87}) {
+		t.Errorf("SUBACK %#x", codes)
+	}
+	h.connect("z2", wire.V5).tells("zigbee2mqtt/bulb", "bob's", false)
+	h.connect("z1", wire.V5).tells("zigbee2mqtt/bulb", "alice's", false)
+	if p := carol.read(wire.PUBLISH); p.Topic != mine+"zigbee2mqtt/bulb" || string(p.Payload) != "alice's" {
+		t.Errorf("%s %s", p.Topic, p.Payload)
+	}
+	if reason, _ := carol.acked(mine+"zigbee2mqtt/bulb/set", "on"); reason != 0x87 {
+		t.Errorf("PUBACK %#x", reason)
+	}
+}
+
+// The node dies between what takes a bridge out of its home and the end of its sessions.
+func TestABridgeThatWasMovedBeforeACrashHasNothingOfTheHomeBefore(t *testing.T) {
+	h := startHouses(t)
+	h.device("z1", devices.TypeBridge, "alice")
+	h.device("z2", devices.TypeBridge, "alice")
+	second := h.newHome("alice")
+	kept := wire.Connect{User: "dev:z1", Password: h.secrets["z1"], ClientID: "hub"}
+	bridge := connect(t, h.Node, wire.V311, kept)
+	bridge.subscribe(wire.Filter{Topic: "zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "$share/g/other/#", Options: 1})
+	_ = bridge.Close()
+	neighbour := h.connect("z2", wire.V311)
+	neighbour.tells("zigbee2mqtt/bulb", "before", false)
+	_ = neighbour.Close()
+	h.RestartLate(func() {
+		if _, err := h.Things().Set(t.Context(), "alice", "z1", devices.ThingPatch{Home: &second}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.connect("z2", wire.V311).tells("zigbee2mqtt/bulb", "after", false)
+	again, ack, err := wire.Open(h.MQTT(), wire.V311, kept)
+	if err != nil || ack.Present {
+		t.Fatalf("the session goes on: %+v, %v", ack, err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	bridge = &client{again, t}
+	bridge.subscribe(wire.Filter{Topic: "#", Options: 1})
+	bridge.send(wire.Packet{Type: wire.PUBLISH, Topic: "zigbee2mqtt/bulb", Payload: []byte("its own")})
+	if p := bridge.read(wire.PUBLISH); p.Topic != "zigbee2mqtt/bulb" || string(p.Payload) != "its own" {
+		t.Errorf("told %s %s", p.Topic, p.Payload)
 	}
 }

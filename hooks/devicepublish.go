@@ -19,6 +19,7 @@ type told struct {
 	shadow string // of AWS's: its name
 	jobs   string // of AWS's jobs: what follows; empty: it is none of these
 	aws    bool
+	name   string               // under which it is done, so that it is not done twice; empty: that is not known
 	board  dialects.ThingsBoard // its Saying is 0: it is not ThingsBoard's
 }
 
@@ -93,7 +94,7 @@ func parseToldJobs(did accounts.Name, levels []string) (t told, ok bool) {
 
 // device decides about a PUBLISH to a topic of a device. The connection's reader does not wait for the store, and what was read
 // is done even if the connection ends meanwhile.
-func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish) sessions.Outcome {
+func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish, origin any) sessions.Outcome {
 	t, ok := parseTold(p.Topic)
 	if !ok {
 		t, ok = c.parseThingsBoard(p.Topic)
@@ -101,12 +102,50 @@ func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish)
 	if !ok {
 		return g.refused(c, p, "", errNoTopic)
 	}
+	if from, ok := origin.(sessions.Origin); ok {
+		return g.once(ctx, c, t, p, devices.Sending{Account: from.Key.Account, Client: from.Key.Client, ID: from.ID})
+	}
 	if p.QoS == 2 || c.will != nil && c.link == nil { // the outcome has to be known, or nobody waits for it
 		return g.tell(ctx, c, t, p)
 	}
 	ctx = context.WithoutCancel(ctx)
 	return g.later(c, "publication of a device", func() sessions.Outcome { return g.tell(ctx, c, t, p) })
 }
+
+// once does what is published with QoS 2 in a session that lasts: what comes again though it was done, because the server died
+// before its PUBREC, is not done again. Events and commands are done under a name, which is stored before; of everything else it
+// is stored afterwards that it was done.
+func (g *Gateway) once(ctx context.Context, c *connection, t told, p sessions.Publish, s devices.Sending) sessions.Outcome {
+	receipts, sum := g.rooms.Receipts, sessions.Fingerprint(p)
+	print := sum[:]
+	if receipts.Seen(s, print, p.Dup) {
+		return g.done(c, p, deviceAck{Device: t.did, Dup: true})
+	}
+	named := t.what == sayEvent || t.what == sayCall
+	if named {
+		var err error
+		if t.name, err = receipts.Name(ctx, s, print, p.Dup); err != nil {
+			return g.undecided(c, err)
+		}
+	}
+	out := g.tell(ctx, c, t, p)
+	var err error
+	switch {
+	case out.Fatal != 0: // it comes again
+		return out
+	case out.Reply.Reason >= refusedFrom: // and this does not
+		err = receipts.Over(ctx, s)
+	case !named:
+		err = receipts.Done(ctx, s, print)
+	}
+	if err != nil {
+		return g.undecided(c, err)
+	}
+	return out
+}
+
+// refusedFrom is the first reason that refuses.
+const refusedFrom = 0x80
 
 func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
 	itself := t.did == c.account
@@ -197,20 +236,27 @@ func (g *Gateway) callDevice(ctx context.Context, c *connection, t told, p sessi
 			call.MID = u.Value
 		}
 	}
+	mid := call.MID
+	if mid == "" {
+		call.MID = t.name
+	}
 	if p.Retain { // whoever subscribes later would be given it again
-		return g.refused(c, p, call.MID, devices.ErrMalformed)
+		return g.refused(c, p, mid, devices.ErrMalformed)
 	}
 	command, again, err := g.rooms.Devices.Call(ctx, c.account, t.did, call)
 	if err != nil {
-		return g.refused(c, p, call.MID, err)
+		return g.refused(c, p, mid, err)
 	}
-	return g.done(c, p, deviceAck{Device: t.did, MID: call.MID, CID: command.ID, State: string(command.State), Dup: again})
+	return g.done(c, p, deviceAck{Device: t.did, MID: mid, CID: command.ID, State: string(command.State), Dup: again})
 }
 
 func (g *Gateway) happened(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
 	h, err := devices.ParseHappening(p.Payload)
 	if err != nil {
 		return g.refused(c, p, "", err)
+	}
+	if h.ID == "" {
+		h.ID = t.name
 	}
 	event, again, err := g.rooms.Devices.Happen(ctx, t.did, h)
 	if err != nil {

@@ -100,7 +100,7 @@ func (t *Things) Post(p devices.Post) error {
 		err = t.registry.Post(p.Device, sessions.Publish{
 			Topic: ownTopic(p.Device, dialects.CommandTopic(p.Command)), Payload: dialects.CommandPayload(p.Command),
 			QoS: 1, Dup: p.Again, ContentType: "application/json",
-		}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
+		}, sessions.PostOptions{Expires: p.Expires, Written: p.Written, Acked: p.Acked, Lost: p.Lost})
 	}
 	if errors.Is(err, sessions.ErrUnheard) && p.Bridge != "" {
 		err = t.post(p.Bridge, p)
@@ -120,7 +120,7 @@ func (t *Things) post(to accounts.Name, p devices.Post) error {
 	return t.registry.Post(to, sessions.Publish{
 		Topic: seenBy(written, to), Payload: p.Payload, QoS: 1, Dup: p.Again, ContentType: "application/json",
 		ResponseTopic: written + "/ack",
-	}, sessions.PostOptions{Expires: p.Expires, Acked: p.Acked, Lost: p.Lost})
+	}, sessions.PostOptions{Expires: p.Expires, Written: p.Written, Acked: p.Acked, Lost: p.Lost})
 }
 
 // Has says whether topics of a filter may say something: sessions.Current.

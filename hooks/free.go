@@ -9,6 +9,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/api"
 	"github.com/magpie-im/magpie/broker/sessions"
 )
@@ -75,6 +76,17 @@ func (g *Gateway) delay(
 	}
 	g.okay.Inc()
 	return sessions.Outcome{Commit: commit}
+}
+
+// mayStill says whether an account may publish a message that it has left for later, as if it published it now.
+func (g *Gateway) mayStill(ctx context.Context, m *sessions.Message) (bool, error) {
+	who := m.From.Account
+	status, device, err := g.rooms.Accounts.Standing(ctx, who)
+	if err != nil || status != accounts.Active {
+		return false, err
+	}
+	grants, _, err := g.grantsOf(ctx, who, device)
+	return err == nil && grants.MayPublish(m.Topic), err
 }
 
 // parseDelayed takes $delayed/{seconds}/{topic} apart; any other topic is not delayed.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/broker/brokertest"
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
 )
 
@@ -175,6 +176,41 @@ func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.gets("t/carol", "yes")
+}
+
+// What is due is published as if it were published then: a rule of the ACL may be gone, and a device in another home.
+func TestADelayedMessageOfWhoMayNotAnyMoreIsNotPublished(t *testing.T) {
+	rule := grant("t/#", "all", "pub", "sub")
+	n := start(t, func(c *broker.Config) { rule(c) })
+	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
+	carol := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
+	alice.publish("$delayed/2/t/alice", "no")
+	carol.publish("$delayed/3/t/carol", "yes")
+	rule = func(c *broker.Config) {
+		grant("t/#", "all", "sub")(c)
+		grant("t/#", "carol", "pub")(c)
+	}
+	n.Restart()
+	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
+	bob.gets("t/carol", "yes")
+}
+
+func TestADelayedMessageOfADeviceThatHasLeftAHomeIsNotPublishedThere(t *testing.T) {
+	h := startHouses(t)
+	for _, did := range []string{"hub", "other"} {
+		h.device(did, devices.TypeHomeAssistant, "alice")
+	}
+	other := h.connect("other", wire.V5)
+	other.subscribe(wire.Filter{Topic: "x/#", Options: 1})
+	hub := h.connect("hub", wire.V5)
+	hub.tells("$delayed/1/x/hub", "no", false)
+	home := ""
+	if _, err := h.Things().Set(t.Context(), "alice", "hub", devices.ThingPatch{Home: &home}); err != nil {
+		t.Fatal(err)
+	}
+	other.tells("$delayed/2/x/other", "yes", false)
+	other.gets("x/other", "yes")
 }
 
 func TestAFullQueueRefusesOrDropsAsItIsTold(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,7 @@ type Rooms struct {
 	Things       *devices.Things
 	Claims       *devices.Claims
 	Factory      *devices.Factory
+	Receipts     *devices.Receipts
 	Jobs         *jobs.Service
 	Provisioning *provisioning.Desk
 	Places       *Places // nil: nobody says where he is
@@ -169,7 +171,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 			nil, nil),
 	}
 	for _, plugin := range []mqtt.Hook{
-		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{}, &publishPlugin{g: g}, &fitPlugin{},
+		&limitsPlugin{}, &authPlugin{g: g}, &sessionsPlugin{g: g}, &acksPlugin{g: g}, &publishPlugin{g: g}, &fitPlugin{},
 	} {
 		if err := g.server.AddHook(plugin, nil); err != nil {
 			return nil, fmt.Errorf("add plug-in %s: %w", plugin.ID(), err)
@@ -177,10 +179,7 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 	}
 	g.okay = g.answers.WithLabelValues("ok")
 	rooms.Sessions.SetWillHandler(g.publishWill)
-	rooms.Sessions.SetActive(func(ctx context.Context, who accounts.Name) (bool, error) {
-		status, _, err := rooms.Accounts.Standing(ctx, who)
-		return status == accounts.Active, err
-	})
+	rooms.Sessions.SetLater(g.mayStill)
 	rooms.Accounts.SetRevoked(rooms.Sessions.Revoked)
 	rooms.Accounts.SetBarred(func(did accounts.Name) {
 		rooms.Sessions.Disconnect(did, packets.ErrNotAuthorized.Code)
@@ -195,8 +194,20 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 		c := &connection{account: who, device: device, grants: grants}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
+	rooms.Sessions.SetStray(func(ctx context.Context, st sessions.State) (bool, error) {
+		if !st.Options.Device || !slices.ContainsFunc(st.Subscriptions, ofHome) {
+			return false, nil
+		}
+		grants, _, err := g.grantsOf(ctx, st.Key.Account, true)
+		return err == nil && slices.ContainsFunc(st.Subscriptions, func(s sessions.Subscription) bool {
+			return ofHome(s) && !grants.MaySubscribe(unshared(s.Filter))
+		}), err
+	})
 	return g, nil
 }
+
+// ofHome says whether a subscription is one to what a home has mounted.
+func ofHome(s sessions.Subscription) bool { return firstLevel(unshared(s.Filter)) == homes }
 
 // connection is one TCP connection that speaks, or is about to speak, MQTT. Fields above mu are written while CONNECT is
 // handled and only read afterwards.

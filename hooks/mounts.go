@@ -15,8 +15,11 @@ type Mounts struct{ registry *sessions.Registry }
 // NewMounts makes them.
 func NewMounts(registry *sessions.Registry) Mounts { return Mounts{registry} }
 
-// Publish implements bridges.Mounts.
+// Publish implements bridges.Mounts. What is no topic of the home's own, as those that begin with dev/ or $, nobody hears.
 func (m Mounts) Publish(ctx context.Context, home string, p bridges.Message) (heard bool, err error) {
+	if !validTopic(p.Topic) || !free(p.Topic) {
+		return false, nil
+	}
 	published, err := m.registry.Publish(ctx, sessions.Posting{Message: &sessions.Message{
 		Topic: homeMount(home) + p.Topic, Payload: p.Payload, QoS: 1, Retain: p.Retain, Expires: p.Expires,
 		Time: time.Now().Truncate(time.Millisecond),

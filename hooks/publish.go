@@ -103,7 +103,7 @@ func (g *Gateway) handle(ctx context.Context, c *connection, p sessions.Publish,
 	case piece && c.link != nil:
 		return g.piece(ctx, c, asked, p)
 	case ofThings(p.Topic) || board:
-		return g.device(ctx, c, p)
+		return g.device(ctx, c, p, origin)
 	case ofPlaces(p.Topic):
 		return g.place(ctx, c, p)
 	case ok && c.device: // people write to each other

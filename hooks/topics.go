@@ -142,6 +142,14 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 // isShared says whether a filter is that of a shared subscription.
 func isShared(filter string) bool { return filter == "$share" || strings.HasPrefix(filter, "$share/") }
 
+// unshared gives the filter within that of a shared subscription.
+func unshared(filter string) string {
+	if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
+		_, filter, _ = strings.Cut(rest, "/")
+	}
+	return filter
+}
+
 // validTopic follows MQTT 5, 4.7.
 func validTopic(topic string) bool {
 	return topic != "" && len(topic) <= longestTopic && validText(topic) && !strings.ContainsAny(topic, "+#")

@@ -30,3 +30,6 @@ var (
 	// ErrUnavailable means that the store cannot write or answer now.
 	ErrUnavailable = accounts.ErrUnavailable
 )
+
+// errUnreadable means that what is stored is none of what this version stores. Nobody can do anything with it.
+var errUnreadable = errors.New("its record cannot be read")

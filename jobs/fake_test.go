@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -138,9 +139,11 @@ func (b *bench) work() {
 		_, err := b.round(b.t.Context())
 		b.check(err)
 		b.Service.mu.Lock()
-		idle := len(b.stale) == 0 && len(b.changed) == 0
+		stale, changed := slices.Collect(maps.Keys(b.stale)), slices.Collect(maps.Keys(b.changed))
 		b.Service.mu.Unlock()
-		if idle {
+		stale = slices.DeleteFunc(stale, func(id string) bool { return b.putOff(item{what: "step", id: id}) })
+		changed = slices.DeleteFunc(changed, func(did accounts.Name) bool { return b.putOff(item{what: "device", id: string(did)}) })
+		if len(stale) == 0 && len(changed) == 0 {
 			return
 		}
 	}

@@ -120,6 +120,22 @@ func (s *Service) FileOf(ctx context.Context, did accounts.Name) (File, error) {
 	return File{}, ErrNoFile
 }
 
+// Firmware gives the version of what a device is to load next: that of the first file which says one. Empty: there is none.
+func (s *Service) Firmware(ctx context.Context, did accounts.Name) (version string, err error) {
+	for _, e := range s.pending(did) {
+		job, err := s.job(ctx, e.Job)
+		if err != nil {
+			return "", err
+		}
+		for _, f := range job.Files {
+			if f.Version != "" {
+				return f.Version, nil
+			}
+		}
+	}
+	return "", nil
+}
+
 // Uses says whether a job that is kept brings a stored file to devices.
 func (s *Service) Uses(ctx context.Context, sha256 string) (bool, error) {
 	var after records.Key
@@ -130,8 +146,8 @@ func (s *Service) Uses(ctx context.Context, sha256 string) (bool, error) {
 		}
 		for _, r := range some {
 			job, err := jobOf(r)
-			if err != nil {
-				return false, err
+			if err != nil { // it may
+				return true, nil
 			}
 			if slices.ContainsFunc(job.Files, func(f File) bool { return f.URL == "" && f.SHA256 == sha256 }) {
 				return true, nil

@@ -35,6 +35,7 @@ const (
 const (
 	ReasonFailures = "failures" // as many as its rollout bears
 	ReasonAsked    = "asked"
+	ReasonEnd      = "end" // its time was over
 )
 
 // Job is something that devices are to do. Times are Unix milliseconds.
@@ -48,6 +49,7 @@ type Job struct {
 	Rollout  Rollout         `json:"rollout"`
 	Timeout  int             `json:"timeout,omitempty"` // minutes from the beginning on a device to the end; 0: any number
 	Window   *Window         `json:"window,omitempty"`  // when devices are given it; nil: always
+	End      int64           `json:"end,omitempty"`     // when it is canceled where it has not begun; 0: never
 
 	State   JobState `json:"state"`
 	Reason  string   `json:"reason,omitempty"`
@@ -93,6 +95,9 @@ type Rollout struct {
 	// AbortAfter are over. 0: never.
 	AbortPercent int `json:"abort_percent,omitempty"`
 	AbortAfter   int `json:"abort_after,omitempty"`
+	// Wait is for how many minutes others wait for a device that was given the job and has not begun: then it is away, and
+	// another one takes its place. When it comes back, the job is there. 0: for ever.
+	Wait int `json:"wait,omitempty"`
 }
 
 func (r Rollout) check() error {
@@ -101,7 +106,7 @@ func (r Rollout) check() error {
 		return fmt.Errorf("rollout: %w", ErrMalformed)
 	case r.Percent < 0 || r.Percent > 100 || r.AbortPercent < 0 || r.AbortPercent > 100 || r.AbortAfter < 0:
 		return fmt.Errorf("rollout: %w", ErrMalformed)
-	case r.AbortAfter > 0 && r.AbortPercent == 0:
+	case r.AbortAfter > 0 && r.AbortPercent == 0, r.Wait < 0, r.Wait > MaxTimeout:
 		return fmt.Errorf("rollout: %w", ErrMalformed)
 	}
 	return nil
@@ -113,19 +118,27 @@ func (r Rollout) aborts(c Counts) bool {
 	return r.AbortPercent > 0 && ended > 0 && ended >= r.AbortAfter && c.failed()*100 >= r.AbortPercent*ended
 }
 
-// more says how many of all devices are to be given the job now, of whom given have been, and for over of them it is over; and
-// after which time it is to be asked again, if that is not when something has happened (0).
-func (r Rollout) more(all, given, over int, sinceStep time.Duration) (n int, wait time.Duration) {
-	left := all - given
+// reach is how far a job has come.
+type reach struct {
+	all   int // devices, but for those that were removed before their turn came
+	given int // have been given it
+	away  int // of these, so many are not waited for any more
+	over  int // of these, it is over for so many
+}
+
+// more says how many devices are to be given the job now; and after which time it is to be asked again, if that is not when
+// something has happened (0).
+func (r Rollout) more(at reach, sinceStep time.Duration) (n int, wait time.Duration) {
+	left, there := at.all-at.given, at.given-at.away
 	switch {
 	case left <= 0:
 		return 0, 0
-	case given < r.First:
-		return min(r.First-given, left), 0
-	case r.First > 0 && given == r.First && over < given, r.Percent > 0 && over < given:
+	case at.over < r.First:
+		return min(max(r.First-there, 0), left), 0
+	case r.Percent > 0 && at.over < there:
 		return 0, 0
 	case r.Percent > 0:
-		return min((all*r.Percent+99)/100, left), 0
+		return min((at.all*r.Percent+99)/100, left), 0
 	case r.PerMinute > 0 && sinceStep < time.Minute:
 		return 0, time.Minute - sinceStep
 	case r.PerMinute > 0 && left > r.PerMinute:
@@ -160,8 +173,14 @@ func (w *Window) check() error {
 
 // at says whether the window, which check has seen, is open, and when that changes next.
 func (w *Window) at(now time.Time) (open bool, next time.Time) {
+	open, _, next = w.edges(now)
+	return open, next
+}
+
+// edges is at, and says since when that is so.
+func (w *Window) edges(now time.Time) (open bool, since, next time.Time) {
 	if w == nil || w.From == w.Until {
-		return true, time.Time{}
+		return true, time.Time{}, time.Time{}
 	}
 	zone := w.place
 	if zone == nil { // it is known here no more
@@ -172,7 +191,6 @@ func (w *Window) at(now time.Time) (open bool, next time.Time) {
 		clock, _ := time.Parse("15:04", text) // check has seen it
 		return time.Date(now.Year(), now.Month(), now.Day()+day, clock.Hour(), clock.Minute(), 0, 0, zone)
 	}
-	var last time.Time
 	for day := -1; day <= 2; day++ {
 		for _, opens := range []bool{true, false} {
 			at := edge(w.Until, day)
@@ -180,14 +198,14 @@ func (w *Window) at(now time.Time) (open bool, next time.Time) {
 				at = edge(w.From, day)
 			}
 			switch {
-			case !at.After(now) && !at.Before(last):
-				last, open = at, opens
+			case !at.After(now) && !at.Before(since):
+				since, open = at, opens
 			case at.After(now) && (next.IsZero() || at.Before(next)):
 				next = at
 			}
 		}
 	}
-	return open, next
+	return open, since, next
 }
 
 // Targets say which devices a job is for: those that are named, in this order, or all that its maker manages and that are like
@@ -217,6 +235,7 @@ type New struct {
 	Rollout  Rollout
 	Timeout  int
 	Window   *Window
+	End      int64
 }
 
 // namesFiles says whether the document, which check has seen, has itself what the service says of files.
@@ -226,6 +245,9 @@ func (n New) namesFiles() bool {
 }
 
 func (n New) check() error {
+	if n.End < 0 {
+		return fmt.Errorf("end: %w", ErrMalformed)
+	}
 	badTitle := len(n.Title) > MaxTitle || !utf8.ValidString(n.Title)
 	if badTitle || n.Timeout < 0 || n.Timeout > MaxTimeout || len(n.Files) > MaxFiles {
 		return fmt.Errorf("title, timeout or files: %w", ErrMalformed)

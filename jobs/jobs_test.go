@@ -136,6 +136,62 @@ func TestDeadlinesAreKeptThroughARestart(t *testing.T) {
 	b.stands(job, "COMPLETED TIMED_OUT:3")
 }
 
+func TestADeviceThatIsAwayHoldsNobodyUpForEver(t *testing.T) {
+	b := newBench(t, "a", "b", "c", "d")
+	job := b.create(New{Rollout: Rollout{First: 1, Wait: 60, AbortPercent: 50}})
+	b.stands(job, "IN_PROGRESS WAITING:3 QUEUED:1")
+	b.pass(59 * time.Minute)
+	b.begin(b.store)
+	b.stands(job, "IN_PROGRESS WAITING:3 QUEUED:1")
+	if next, err := b.next(t.Context()); err != nil || !next.Equal(b.clock.Add(time.Minute)) {
+		t.Errorf("it goes on at %v, %v; it is %v", next, err, b.clock)
+	}
+	b.begin(b.store)
+	b.pass(time.Minute)
+	b.stands(job, "IN_PROGRESS WAITING:2 QUEUED:2") // b in place of a
+	b.says("b", job, InProgress)
+	b.pass(3 * time.Hour)
+	b.begin(b.store)
+	b.stands(job, "IN_PROGRESS WAITING:2 QUEUED:1 IN_PROGRESS:1") // it is not away
+	b.says("b", job, Succeeded)
+	b.stands(job, "IN_PROGRESS QUEUED:3 SUCCEEDED:1")
+	b.says("a", job, Succeeded) // it has come back
+	b.says("c", job, Succeeded)
+	b.says("d", job, Succeeded)
+	b.stands(job, "COMPLETED SUCCEEDED:4")
+}
+
+func TestWhoIsAwayIsCountedFromWhenItsWindowOpens(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.clock = time.Date(2026, 11, 26, 4, 50, 0, 0, time.UTC)
+	job := b.create(New{Window: &Window{From: "02:00", Until: "05:00"}, Rollout: Rollout{First: 1, Wait: 60}})
+	b.pass(21*time.Hour + 10*time.Minute) // it has just opened
+	b.pass(59 * time.Minute)
+	b.stands(job, "IN_PROGRESS WAITING:1 QUEUED:1")
+	b.pass(time.Minute)
+	b.stands(job, "IN_PROGRESS QUEUED:2")
+}
+
+func TestAJobHasAnEnd(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	job := b.create(New{Rollout: Rollout{First: 2}, End: b.clock.Add(time.Hour).UnixMilli()})
+	b.says("a", job, InProgress)
+	b.pass(59 * time.Minute)
+	b.stands(job, "IN_PROGRESS WAITING:1 QUEUED:1 IN_PROGRESS:1")
+	b.begin(b.store)
+	b.pass(time.Minute)
+	b.stands(job, "CANCELED IN_PROGRESS:1 CANCELED:2")
+	b.says("a", job, Succeeded)
+	if got, err := b.Job(t.Context(), "alice", job.ID); err != nil || got.Reason != ReasonEnd || got.Ended == 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, end := range []int64{-1, 1, b.clock.UnixMilli()} {
+		if _, err := b.Create(t.Context(), "alice", New{Document: []byte(`{}`), End: end}); !errors.Is(err, ErrMalformed) {
+			t.Errorf("a job that ends at %d: %v", end, err)
+		}
+	}
+}
+
 func TestARestartGoesOnWhereARolloutWas(t *testing.T) {
 	b := newBench(t, "a", "b", "c", "d", "e")
 	job := b.create(New{Rollout: Rollout{PerMinute: 2}})

@@ -62,7 +62,10 @@ func (s *Service) make(ctx context.Context, who accounts.Name, n New) (Job, []Ex
 	now := s.now()
 	job := Job{
 		ID: newID(), Title: n.Title, By: who, Home: n.Targets.Home, Document: n.Document, Files: slices.Clone(n.Files),
-		Rollout: n.Rollout, Timeout: n.Timeout, Window: n.Window, State: JobRunning, Created: now.UnixMilli(), Rev: 1,
+		Rollout: n.Rollout, Timeout: n.Timeout, Window: n.Window, End: n.End, State: JobRunning, Created: now.UnixMilli(), Rev: 1,
+	}
+	if n.End > 0 && n.End <= job.Created {
+		return Job{}, nil, fmt.Errorf("it ends at %d: %w", n.End, ErrMalformed)
 	}
 	key, err := s.keyOf(ctx, who)
 	if err != nil {
@@ -250,10 +253,10 @@ func (s *Service) Jobs(
 	}
 	for _, entry := range entries {
 		job, err := s.job(ctx, jobIn(entry.ID))
-		if errors.Is(err, ErrUnknown) { // it is being made, or removed
+		switch {
+		case errors.Is(err, ErrUnknown), errors.Is(err, errUnreadable): // it is being made, or removed
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return nil, "", err
 		}
 		all = append(all, s.counted(job))
@@ -277,8 +280,8 @@ func (s *Service) Executions(
 	}
 	for _, r := range some {
 		e, err := executionOf(r)
-		if err != nil {
-			return nil, err
+		if err != nil { // it is left out everywhere
+			e = Execution{Job: id, Device: accounts.Name(r.ID), Rev: r.Rev}
 		}
 		all = append(all, e)
 	}

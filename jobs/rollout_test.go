@@ -30,8 +30,30 @@ func TestARolloutSaysHowManyAreNext(t *testing.T) {
 		"the next share":          {Rollout{Percent: 30}, 10, 3, 3, 0, 3, 0},
 		"the last share":          {Rollout{Percent: 30}, 10, 9, 9, 0, 1, 0},
 	} {
-		if n, wait := tt.r.more(tt.all, tt.given, tt.over, tt.since); n != tt.want || wait != tt.wait {
+		at := reach{all: tt.all, given: tt.given, over: tt.over}
+		if n, wait := tt.r.more(at, tt.since); n != tt.want || wait != tt.wait {
 			t.Errorf("%s: %d more, wait %v; want %d, %v", name, n, wait, tt.want, tt.wait)
+		}
+	}
+}
+
+func TestNobodyWaitsForWhoIsAway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		r    Rollout
+		at   reach
+		want int
+	}{
+		"another one takes its place":       {Rollout{First: 1}, reach{all: 5, given: 1, away: 1}, 1},
+		"which all others wait for":         {Rollout{First: 1}, reach{all: 5, given: 2, away: 1}, 0},
+		"and then it is their turn":         {Rollout{First: 1}, reach{all: 5, given: 2, away: 1, over: 1}, 3},
+		"one came back, and is at it, too":  {Rollout{First: 1}, reach{all: 5, given: 2}, 0},
+		"one of two is there":               {Rollout{First: 2}, reach{all: 5, given: 2, away: 1, over: 1}, 1},
+		"all of a share but one are there":  {Rollout{Percent: 20}, reach{all: 10, given: 2, away: 1, over: 1}, 2},
+		"and one is still at it":            {Rollout{Percent: 30}, reach{all: 10, given: 3, away: 1, over: 1}, 0},
+		"all are given it, and one is away": {Rollout{First: 1}, reach{all: 2, given: 2, away: 1}, 0},
+	} {
+		if n, wait := tt.r.more(tt.at, time.Hour); n != tt.want || wait != 0 {
+			t.Errorf("%s: %d more, wait %v; want %d", name, n, wait, tt.want)
 		}
 	}
 }

@@ -44,84 +44,113 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// round does all that is to be done now, and says when there is something again, if nobody rouses Run before.
+// round does all that is to be done now, and says when there is something again, if nobody rouses Run before. What fails for one
+// is left out for the others; an error means that the store could not answer.
 func (s *Service) round(ctx context.Context) (next time.Time, err error) {
-	if err := s.undo(ctx); err != nil {
-		return time.Time{}, err
-	}
-	if err := attend(s, s.changed, func(did accounts.Name) error { return s.review(ctx, did) }); err != nil {
-		return time.Time{}, err
-	}
-	if err := s.each(ctx, kindExecution, s.expire); err != nil {
-		return time.Time{}, err
-	}
-	if err := attend(s, s.stale, func(id string) error { return s.step(ctx, id) }); err != nil {
-		return time.Time{}, err
-	}
-	err = s.each(ctx, kindJob, func(ctx context.Context, r records.Record) error {
-		job, err := jobOf(r)
-		if err != nil {
-			return err
+	s.revive()
+	var failed []error
+	for _, do := range []func() error{
+		func() error { return s.undo(ctx) },
+		func() error {
+			return attend(ctx, s, s.changed, func(did accounts.Name) item { return item{what: "device", id: string(did)} },
+				func(did accounts.Name) error { return s.review(ctx, did) })
+		},
+		func() error { return s.each(ctx, kindExecution, s.expire) },
+		func() error {
+			return attend(ctx, s, s.stale, func(id string) item { return item{what: "step", id: id} },
+				func(id string) error { return s.step(ctx, id) })
+		},
+		func() error { return s.each(ctx, kindJob, s.due) },
+	} {
+		if err := do(); err != nil {
+			failed = append(failed, err)
 		}
-		if job.Ended > 0 {
-			return s.forget(ctx, job)
+		if ctx.Err() != nil {
+			break
 		}
-		return s.step(ctx, job.ID)
-	})
-	if err != nil {
+	}
+	if err := errors.Join(failed...); err != nil {
 		return time.Time{}, err
 	}
 	return s.next(ctx)
 }
 
+// due does what there is to do for a job whose time has come.
+func (s *Service) due(ctx context.Context, r records.Record) error {
+	job, err := jobOf(r)
+	if err != nil {
+		return err
+	}
+	if job.Ended > 0 {
+		return s.forget(ctx, job)
+	}
+	return s.step(ctx, job.ID)
+}
+
 // attend does something for all in a set that s.mu guards, and takes them out. Those for which it was not done stay there.
-func attend[K comparable](s *Service, set map[K]bool, do func(K) error) error {
+func attend[K comparable](ctx context.Context, s *Service, set map[K]bool, as func(K) item, do func(K) error) error {
 	s.mu.Lock()
 	all := slices.Collect(maps.Keys(set))
 	clear(set)
 	s.mu.Unlock()
-	for i, k := range all {
-		if err := do(k); err != nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			for _, left := range all[i:] {
-				set[left] = true
+	var failed []error
+	for _, k := range all {
+		done := false
+		if len(failed) < bear && ctx.Err() == nil {
+			var err error
+			if done, err = s.attempt(ctx, as(k), func() error { return do(k) }); err != nil {
+				failed = append(failed, err)
 			}
-			return err
+		}
+		if !done {
+			s.mu.Lock()
+			set[k] = true
+			s.mu.Unlock()
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // each does for all records of a kind that are due what sees to it that they are not.
 func (s *Service) each(ctx context.Context, kind string, do func(context.Context, records.Record) error) error {
 	now := s.now().UnixMilli()
+	var failed []error
 	for {
-		due, err := s.store.DueBy(ctx, kind, now, page)
+		most := page + s.failures() // those that are put off are among them
+		due, err := s.store.DueBy(ctx, kind, now, most)
 		if err != nil {
 			return fmt.Errorf("what is due of %s: %w", kind, err)
 		}
+		worked := false
 		for _, r := range due {
-			if err := do(ctx, r); err != nil {
-				return err
+			done, err := s.attempt(ctx, item{kind, r.Scope, r.ID}, func() error { return do(ctx, r) })
+			if err != nil {
+				failed = append(failed, err)
 			}
+			if len(failed) >= bear || ctx.Err() != nil {
+				return errors.Join(failed...)
+			}
+			worked = worked || done
 		}
-		if len(due) < page {
-			return nil
+		if len(due) < most || !worked {
+			return errors.Join(failed...)
 		}
 	}
 }
 
 // next says when something is due.
 func (s *Service) next(ctx context.Context) (time.Time, error) {
-	next := s.now().Add(time.Hour)
+	next := earliest(s.now().Add(time.Hour), s.again())
 	for _, kind := range []string{kindExecution, kindJob} {
-		due, err := s.store.DueBy(ctx, kind, math.MaxInt64, 1)
+		due, err := s.store.DueBy(ctx, kind, math.MaxInt64, 1+s.failures())
 		if err != nil {
 			return time.Time{}, fmt.Errorf("what is due next of %s: %w", kind, err)
 		}
-		if len(due) > 0 && time.UnixMilli(due[0].Due).Before(next) {
-			next = time.UnixMilli(due[0].Due)
+		for _, r := range due {
+			if !s.putOff(item{kind, r.Scope, r.ID}) {
+				next = earliest(next, time.UnixMilli(r.Due))
+				break
+			}
 		}
 	}
 	return next, nil
@@ -223,14 +252,13 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return nil
 	}
 	job, counts := o.job, o.counts()
-	given, over := o.reach()
 	s.mu.Unlock()
 	now := s.now()
-	if job.State == JobRunning && job.Rollout.aborts(counts) {
+	if reason := job.stops(counts, now); reason != "" {
 		var err error
 		job, err = s.changeJob(ctx, id, func(j *Job) error {
 			if j.State == JobRunning {
-				j.State, j.Reason = JobCanceled, ReasonFailures
+				j.State, j.Reason = JobCanceled, reason
 			}
 			return nil
 		})
@@ -241,8 +269,7 @@ func (s *Service) step(ctx context.Context, id string) error {
 	var due time.Time
 	var err error
 	if job.State == JobRunning {
-		n, wait := job.Rollout.more(given+counts[Waiting], given, over, now.Sub(time.UnixMilli(job.Step)))
-		due, err = s.roll(ctx, job, n, wait, now)
+		due, err = s.roll(ctx, job, now)
 	} else {
 		err = s.withdraw(ctx, job)
 	}
@@ -250,6 +277,19 @@ func (s *Service) step(ctx context.Context, id string) error {
 		return err
 	}
 	return s.settle(ctx, id, due)
+}
+
+// stops says why a job is to be canceled now; empty: it is not.
+func (j Job) stops(c Counts, now time.Time) string {
+	switch {
+	case j.State != JobRunning:
+		return ""
+	case j.Rollout.aborts(c):
+		return ReasonFailures
+	case j.End > 0 && j.End <= now.UnixMilli():
+		return ReasonEnd
+	}
+	return ""
 }
 
 // settle notes when a job goes on, or that it is over.
@@ -282,7 +322,10 @@ func (s *Service) settle(ctx context.Context, id string, due time.Time) error {
 // withdraw takes a job that is canceled back where it was not begun.
 func (s *Service) withdraw(ctx context.Context, job Job) error {
 	return together(s.those(job.ID, func(Status) bool { return true }), func(did accounts.Name) error {
-		_, err := s.become(ctx, job.ID, did, Canceled, func(e Execution) bool { return e.Status != InProgress || job.Force })
+		_, err := s.attempt(ctx, item{kindExecution, job.ID, string(did)}, func() error {
+			_, err := s.become(ctx, job.ID, did, Canceled, func(e Execution) bool { return e.Status != InProgress || job.Force })
+			return err
+		})
 		return err
 	})
 }
@@ -334,28 +377,78 @@ func (s *Service) those(id string, ok func(Status) bool) (all []accounts.Name) {
 	return all
 }
 
-// roll gives a job to n more devices, if that may be now, and says when it is to go on: after wait, if that is not 0.
-func (s *Service) roll(ctx context.Context, job Job, n int, wait time.Duration, now time.Time) (due time.Time, err error) {
-	open, edge := job.Window.at(now)
+// roll gives a job to more devices, if that may be now, and says when it is to go on by itself.
+func (s *Service) roll(ctx context.Context, job Job, now time.Time) (due time.Time, err error) {
+	open, since, edge := job.Window.edges(now)
 	if job.Window != nil { // it may have opened, or closed
 		queued := s.those(job.ID, func(status Status) bool { return status == Queued })
-		if err := together(queued, func(did accounts.Name) error { return s.announceAlone(ctx, did) }); err != nil {
+		err := together(queued, func(did accounts.Name) error {
+			_, err := s.attempt(ctx, item{what: "window", of: job.ID, id: string(did)}, func() error { return s.announceAlone(ctx, did) })
+			return err
+		})
+		if err != nil {
 			return due, err
 		}
 	}
+	due = earliest(edge, millis(job.End))
 	if !open {
-		return edge, nil
+		return due, nil
 	}
+	n, next := s.more(job, now, since)
 	if n > 0 {
 		if err := s.give(ctx, job, n, now); err != nil {
 			return due, err
 		}
 	}
-	due = edge
-	if wait > 0 && (due.IsZero() || now.Add(wait).Before(due)) {
-		due = now.Add(wait)
+	if n > 0 && job.Rollout.Wait > 0 { // those that were given it just now may be away
+		next = earliest(next, now.Add(time.Duration(job.Rollout.Wait)*time.Minute))
 	}
-	return due, nil
+	return earliest(due, next), nil
+}
+
+// more says how many more devices are to be given a job whose window is open since a time, and when it is to be asked again.
+func (s *Service) more(job Job, now, since time.Time) (n int, next time.Time) {
+	patience := time.Duration(job.Rollout.Wait) * time.Minute
+	away := int64(-1)
+	if patience > 0 && now.Sub(since) >= patience { // in a window that has just opened nobody is away
+		away = now.Add(-patience).UnixMilli()
+	}
+	s.mu.Lock()
+	o := s.jobs[job.ID]
+	if o == nil { // as in settle
+		s.mu.Unlock()
+		return 0, next
+	}
+	at, first := o.reach(away)
+	s.mu.Unlock()
+	n, wait := job.Rollout.more(at, now.Sub(time.UnixMilli(job.Step)))
+	if wait > 0 {
+		next = now.Add(wait)
+	}
+	if patience > 0 && first > 0 && at.given < at.all {
+		begun := millis(first)
+		if since.After(begun) {
+			begun = since
+		}
+		next = earliest(next, begun.Add(patience))
+	}
+	return n, next
+}
+
+// millis is a moment of Unix milliseconds; 0: none.
+func millis(ms int64) (t time.Time) {
+	if ms > 0 {
+		t = time.UnixMilli(ms)
+	}
+	return t
+}
+
+// earliest gives the first of two moments, of which each may be none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // give gives a job to n more devices. The time of the step comes first: after a crash they are given too few rather than too
@@ -372,10 +465,20 @@ func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error
 		return nothing(err)
 	}
 	next := s.those(job.ID, func(status Status) bool { return status == Waiting })
+	next = slices.DeleteFunc(next, func(did accounts.Name) bool { return s.putOff(item{kindExecution, job.ID, string(did)}) })
 	return together(next[:min(n, len(next))], func(did accounts.Name) error {
-		still, err := s.remain(ctx, job, did)
-		if err == nil && still {
-			_, err = s.become(ctx, job.ID, did, Queued, func(e Execution) bool { return e.Status == Waiting })
+		done, err := s.attempt(ctx, item{kindExecution, job.ID, string(did)}, func() error {
+			still, err := s.remain(ctx, job, did)
+			if err == nil && still {
+				_, err = s.become(ctx, job.ID, did, Queued, func(e Execution) bool { return e.Status == Waiting })
+			}
+			return err
+		})
+		if !done { // it is another one's turn
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.stale[job.ID] = true
+			s.rouse()
 		}
 		return err
 	})
@@ -386,15 +489,22 @@ func (s *Service) undo(ctx context.Context) error {
 	s.mu.Lock()
 	all := maps.Clone(s.undone)
 	s.mu.Unlock()
+	var failed []error
 	for id, job := range all {
-		if err := s.forget(ctx, job); err != nil {
-			return err
+		done, err := s.attempt(ctx, item{what: "undo", id: id}, func() error { return s.forget(ctx, job) })
+		if err != nil {
+			failed = append(failed, err)
 		}
-		s.mu.Lock()
-		delete(s.undone, id)
-		s.mu.Unlock()
+		if len(failed) >= bear || ctx.Err() != nil {
+			break
+		}
+		if done {
+			s.mu.Lock()
+			delete(s.undone, id)
+			s.mu.Unlock()
+		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // forget removes a job that was over for long enough. It can be repeated.
@@ -409,5 +519,6 @@ func (s *Service) forget(ctx context.Context, job Job) error {
 	if err := s.store.Remove(ctx, entry.Key, entry.Rev); err != nil {
 		return fmt.Errorf("forget job %s: %w", job.ID, err)
 	}
+	s.forgetFailures(job.ID)
 	return nil
 }

@@ -77,6 +77,7 @@ type Service struct {
 	stale   map[string]bool        // jobs
 	changed map[accounts.Name]bool // devices
 	undone  map[string]Job         // of which it is not known whether they were stored; nobody was told that they were
+	failing map[item]failure       // what could not be done, and is to be tried again
 }
 
 // open is a job of which some execution is not over.
@@ -91,19 +92,28 @@ type brief struct {
 	Execution // without its details
 }
 
-// reach is how many devices have been given the job, and for how many of them it is over. One that was removed before its turn
-// came is none of them.
-func (o *open) reach() (given, over int) {
+// reach says how far the job has come. Who was given it at a time or before, and has not begun, is away; first is when the first
+// of the others was given it that have not begun. One that was removed before its turn came is no device of it.
+func (o *open) reach(away int64) (at reach, first int64) {
 	for _, b := range o.all {
+		if b.Status == Waiting {
+			at.all++
+		}
 		if b.Version == 0 {
 			continue
 		}
-		given++
-		if b.Status.Over() {
-			over++
+		at.all++
+		at.given++
+		switch {
+		case b.Status.Over():
+			at.over++
+		case b.Status == Queued && b.Queued <= away:
+			at.away++
+		case b.Status == Queued && (first == 0 || b.Queued < first):
+			first = b.Queued
 		}
 	}
-	return given, over
+	return at, first
 }
 
 func (o *open) counts() Counts {
@@ -125,7 +135,7 @@ func NewService(
 		cfg: cfg, store: store, things: things, homes: homes, shelf: shelf, log: log, now: time.Now, teller: mute{},
 		wake: make(chan struct{}, 1), jobs: map[string]*open{}, of: map[accounts.Name]map[string]bool{},
 		told: map[accounts.Name]said{}, stale: map[string]bool{}, changed: map[accounts.Name]bool{},
-		undone: map[string]Job{},
+		undone: map[string]Job{}, failing: map[item]failure{},
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "magpie_job_executions_total", Help: "Jobs on devices, by the status that they have come to.",
 		}, []string{"status"}),
@@ -142,7 +152,7 @@ type mute struct{}
 
 func (mute) Tell([]accounts.Name, devices.Topic, []byte) {}
 
-// SetTeller says who takes to devices what the service says. It is called once, before Load.
+// SetTeller says who takes to devices what the service says. It is called before Load; the last one counts.
 func (s *Service) SetTeller(t Teller) { s.teller = t }
 
 // Collectors gives the metrics of s, to be registered once.
@@ -153,7 +163,9 @@ func (s *Service) Collectors() []prometheus.Collector {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return float64(len(s.jobs))
-	})}
+	}), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "magpie_job_failing", Help: "What cannot be done for jobs, is left out, and is tried again; the log says why.",
+	}, func() float64 { return float64(s.failures()) })}
 }
 
 // page is how many records are read at once.
@@ -169,7 +181,8 @@ func (s *Service) Load(ctx context.Context) error {
 			return fmt.Errorf("take up jobs: %w", err)
 		}
 		for _, r := range some {
-			if err := s.load(ctx, r); err != nil {
+			_, err := s.attempt(ctx, item{what: kindJob, id: jobIn(r.ID)}, func() error { return s.load(ctx, r) })
+			if err != nil {
 				return fmt.Errorf("take up jobs: %w", err)
 			}
 			after = r.Key
@@ -219,7 +232,7 @@ func (s *Service) job(ctx context.Context, id string) (Job, error) {
 
 func jobOf(r records.Record) (j Job, err error) {
 	if err := json.Unmarshal(r.Body, &j); err != nil {
-		return Job{}, fmt.Errorf("job %.80q: %w", r.ID, err)
+		return Job{}, fmt.Errorf("job %.80q: %w: %w", r.ID, errUnreadable, err)
 	}
 	j.ID, j.Rev, j.due = r.ID, r.Rev, r.Due
 	if j.Window != nil {
@@ -246,7 +259,7 @@ func (s *Service) execution(ctx context.Context, job string, did accounts.Name) 
 
 func executionOf(r records.Record) (e Execution, err error) {
 	if err := json.Unmarshal(r.Body, &e); err != nil {
-		return Execution{}, fmt.Errorf("job %.80q of %s: %w", r.Scope, r.ID, err)
+		return Execution{}, fmt.Errorf("job %.80q of %s: %w: %w", r.Scope, r.ID, errUnreadable, err)
 	}
 	e.Job, e.Device, e.Rev = r.Scope, accounts.Name(r.ID), r.Rev
 	return e, nil
@@ -258,7 +271,7 @@ func (e Execution) record() records.Record {
 	}
 }
 
-// executions reads all of a job.
+// executions reads all of a job, but for those that cannot be read.
 func (s *Service) executions(ctx context.Context, job string) (all []Execution, err error) {
 	after := ""
 	for {
@@ -267,11 +280,15 @@ func (s *Service) executions(ctx context.Context, job string) (all []Execution, 
 			return nil, fmt.Errorf("executions of job %s: %w", job, err)
 		}
 		for _, r := range some {
+			after = r.ID
 			e, err := executionOf(r)
-			if err != nil {
-				return nil, err
+			if done, err := s.attempt(ctx, item{kindExecution, job, r.ID}, func() error { return err }); !done {
+				if err != nil {
+					return nil, err
+				}
+				continue
 			}
-			all, after = append(all, e), r.ID
+			all = append(all, e)
 		}
 		if len(some) < page {
 			return all, nil

@@ -254,6 +254,24 @@ func (s *Shelf) take(ctx context.Context) (leave func(), err error) {
 	}
 }
 
+// Copy calls copied, which makes a copy of the store in a directory, and has all files that the copy knows of there as well:
+// nothing is put or removed meanwhile.
+func (s *Shelf) Copy(ctx context.Context, copied func() (to string, err error)) error {
+	leave, err := s.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	to, err := copied()
+	if err != nil {
+		return err
+	}
+	if err := s.dir.Link(to); err != nil {
+		return fmt.Errorf("copy files to %s: %w", to, err)
+	}
+	return nil
+}
+
 // drop removes a file that nobody has.
 func (s *Shelf) drop(ctx context.Context, sum string) error {
 	leave, err := s.take(ctx)
@@ -343,12 +361,18 @@ func (s *Shelf) clear(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		worked := false
 		for _, r := range due {
-			if err := s.outlive(ctx, r); err != nil {
+			err := s.outlive(ctx, r)
+			switch {
+			case errors.Is(err, ErrUnavailable) || ctx.Err() != nil:
 				return err
+			case err != nil: // the others do not wait for it
+				s.log.Error("a file that nobody needs is not removed", "file", r.ID, "err", err)
 			}
+			worked = worked || err == nil
 		}
-		if len(due) < page {
+		if len(due) < page || !worked {
 			return s.sweep(ctx)
 		}
 	}

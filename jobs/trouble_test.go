@@ -5,7 +5,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/records"
 )
 
@@ -177,4 +179,97 @@ func TestAJobOfWhichItIsFoundOutThatItHasEndedIsLeftAlone(t *testing.T) {
 	}
 	b.check(b.settle(t.Context(), job.ID, b.clock)) // a step that had begun before
 	b.stands(job, "COMPLETED SUCCEEDED:1")
+}
+
+func TestWhatCannotBeDoneForOneHoldsUpNobodyElse(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	store := b.trouble()
+	broken := errors.New("the store does not want it")
+	store.fails = func(r records.Record) (bool, error) {
+		if r.Kind == kindExecution && r.ID == "a" && r.Rev > 1 {
+			return false, broken
+		}
+		return false, nil
+	}
+	first := b.create(New{Rollout: Rollout{First: 1}})
+	b.stands(first, "IN_PROGRESS WAITING:2 QUEUED:1") // b in place of a
+	b.says("b", first, Succeeded)
+	second := b.create(New{Targets: Targets{Devices: []accounts.Name{"b"}}})
+	b.says("b", second, Succeeded)
+	b.stands(first, "IN_PROGRESS WAITING:1 QUEUED:1 SUCCEEDED:1")
+	b.stands(second, "COMPLETED SUCCEEDED:1")
+	if n := b.failures(); n != 1 {
+		t.Errorf("%d are left out, want one", n)
+	}
+	if next, err := b.next(t.Context()); err != nil || !next.After(b.clock) || next.After(b.clock.Add(soon)) {
+		t.Errorf("it is tried again at %v, %v; it is %v", next, err, b.clock)
+	}
+	store.fails = nil
+	b.pass(2 * soon)
+	b.says("a", first, Succeeded)
+	b.says("c", first, Succeeded)
+	b.stands(first, "COMPLETED SUCCEEDED:3")
+	if n := b.failures(); n != 0 {
+		t.Errorf("%d are left out, want none", n)
+	}
+}
+
+func TestRecordsThatCannotBeReadAreLeftOut(t *testing.T) {
+	b := newBench(t, "a", "b")
+	bad, good := b.create(New{Timeout: 1}), b.create(New{Timeout: 1})
+	half := b.create(New{})
+	for _, job := range []Job{bad, good} {
+		b.says("a", job, InProgress)
+	}
+	spoil := func(k records.Key) {
+		t.Helper()
+		r, err := b.store.Record(t.Context(), k)
+		b.check(err)
+		r.Rev, r.Due, r.Body = r.Rev+1, 1, []byte(`{"state":7}{`)
+		b.check(b.store.Put(t.Context(), r))
+	}
+	spoil(records.Key{Kind: kindJob, ID: bad.ID})
+	spoil(records.Key{Kind: kindExecution, Scope: half.ID, ID: "a"})
+	for range 2 {
+		b.pass(time.Minute)
+		b.stands(good, "IN_PROGRESS QUEUED:1 TIMED_OUT:1")
+		b.begin(b.store)
+	}
+	b.stands(half, "IN_PROGRESS QUEUED:1")
+	b.says("b", half, Succeeded)
+	b.says("b", good, Succeeded)
+	b.stands(half, "COMPLETED SUCCEEDED:1")
+	b.stands(good, "COMPLETED SUCCEEDED:1 TIMED_OUT:1")
+	if n := b.failures(); n == 0 {
+		t.Error("nothing is left out")
+	}
+	if all, _, err := b.Jobs(t.Context(), "alice", "", "", 10); err != nil || len(all) != 2 {
+		t.Errorf("%d jobs are listed, %v; want two", len(all), err)
+	}
+	if next, err := b.next(t.Context()); err != nil || !next.After(b.clock) {
+		t.Errorf("it looks again at %v, %v; it is %v", next, err, b.clock)
+	}
+}
+
+func TestOneForWhichTheStoreNeverAnswersHoldsUpNobodyElse(t *testing.T) {
+	b := newBench(t, "a", "b")
+	store := b.trouble()
+	job, err := b.Create(t.Context(), "alice", New{Document: []byte(`{}`)})
+	b.check(err)
+	store.reads = func(k records.Key) error {
+		if k.Kind == kindExecution && k.ID == "a" {
+			return ErrUnavailable
+		}
+		return nil
+	}
+	for range patience + 2 {
+		if _, err := b.round(t.Context()); err != nil && !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	b.says("b", job, Succeeded)
+	store.reads = nil
+	b.pass(2 * soon)
+	b.says("a", job, Succeeded)
+	b.stands(job, "COMPLETED SUCCEEDED:2")
 }

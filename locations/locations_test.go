@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -160,7 +161,13 @@ func (h *town) epoch(did accounts.Name) uint64 {
 }
 
 func (h *town) Sees(_ context.Context, who, did accounts.Name) (locations.Seen, bool, error) {
-	return locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)}, who == "alice" || who == "admin" || who == "mary" || who == did, nil
+	sees := who == "alice" || who == "admin" || who == "mary" || who == "dan" && isDans(did) || who == did
+	return locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)}, sees, nil
+}
+
+// isDans says whether a thing is one of the few that dan sees.
+func isDans(did accounts.Name) bool {
+	return strings.HasSuffix(string(did), "50") || strings.HasSuffix(string(did), "00")
 }
 
 // kindOf says that every third thing is a taxi.
@@ -172,8 +179,8 @@ func kindOf(did accounts.Name) string {
 }
 
 func (h *town) Seen(_ context.Context, who, after accounts.Name, limit int) (all []locations.Seen, err error) {
-	for i := 0; who == "alice" && i < 10_000 && len(all) < limit; i++ {
-		if did := thing(i); did > after {
+	for i := 0; (who == "alice" || who == "dan") && i < 10_000 && len(all) < limit; i++ {
+		if did := thing(i); did > after && (who == "alice" || isDans(did)) {
 			all = append(all, locations.Seen{Name: did, Kind: kindOf(did), Epoch: h.epoch(did)})
 		}
 	}
@@ -531,7 +538,7 @@ func TestNearIsWhatBruteForceFinds(t *testing.T) {
 	h := newTown(t)
 	r := rand.New(rand.NewPCG(3, 4))
 	h.share("bob", "alice", locations.LevelCity, 0)
-	where := map[locations.Subject]locations.Position{}
+	where, dans := map[locations.Subject]locations.Position{}, map[locations.Subject]locations.Position{}
 	put := func(s locations.Subject, lat, lon float64) {
 		p := locations.Position{Lat: lat, Lon: lon}
 		if lon > 180 {
@@ -539,6 +546,9 @@ func TestNearIsWhatBruteForceFinds(t *testing.T) {
 		}
 		h.report(s, p)
 		where[s] = p
+		if s.IsThing() && isDans(s.Who) {
+			dans[s] = p
+		}
 	}
 	// Around Berlin, the antimeridian, both poles, and anywhere.
 	centres := [][2]float64{{52.5, 13.4}, {-17, 179.99}, {89.99, 0}, {-90, 50}}
@@ -573,6 +583,10 @@ func TestNearIsWhatBruteForceFinds(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkNear(t, round, q, got, where)
+			if got, err = h.Near(t.Context(), "dan", q); err != nil {
+				t.Fatal(err)
+			}
+			checkNear(t, round, q, got, dans)
 		}
 	}
 	for who, want := range map[accounts.Name]int{"bob": 1, "carol": 0} {

@@ -2,11 +2,13 @@ package locations
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"fmt"
 	"slices"
 	"sync"
 
+	"github.com/golang/geo/s1"
 	"github.com/golang/geo/s2"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -14,9 +16,16 @@ import (
 
 // grid finds things by where they are: those in each cell of some sizes, with an edge of about 600, 36 and 2 km.
 type grid struct {
-	mu    sync.RWMutex // guards what follows; may be taken while a track is locked
-	at    map[accounts.Name]Position
-	cells [len(gridLevels)]map[s2.CellID]map[accounts.Name]bool
+	mu    sync.RWMutex // guards what follows, and what is in it; may be taken while a track is locked
+	at    map[accounts.Name]*spot
+	cells [len(gridLevels)]map[s2.CellID]map[*spot]bool
+}
+
+// spot is where a thing is.
+type spot struct {
+	who  accounts.Name
+	at   s2.Point
+	cell s2.CellID // the least one
 }
 
 var gridLevels = [...]int{4, 8, 12}
@@ -29,36 +38,43 @@ var gridEdges = [...]float64{400_000, 25_000, 1_500}
 const maxEdges = 4
 
 func (g *grid) init() {
-	g.at = map[accounts.Name]Position{}
+	g.at = map[accounts.Name]*spot{}
 	for i := range g.cells {
-		g.cells[i] = map[s2.CellID]map[accounts.Name]bool{}
+		g.cells[i] = map[s2.CellID]map[*spot]bool{}
 	}
 }
 
 func (g *grid) put(who accounts.Name, p Position) {
+	is := s2.CellIDFromLatLng(p.latLng())
+	at := s2.PointFromLatLng(p.latLng())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	before, known := g.at[who]
-	g.at[who] = Position{At: p.At, Lat: p.Lat, Lon: p.Lon}
-	was, is := s2.CellIDFromLatLng(before.latLng()), s2.CellIDFromLatLng(p.latLng())
+	x := g.at[who]
+	known := x != nil
+	if !known {
+		x = &spot{who: who}
+		g.at[who] = x
+	}
+	was := x.cell
+	x.at, x.cell = at, is
 	for i, level := range gridLevels {
 		if known && was.Parent(level) == is.Parent(level) {
 			continue
 		}
 		if known {
-			g.leave(i, was.Parent(level), who)
+			g.leave(i, was.Parent(level), x)
 		}
 		c := is.Parent(level)
 		if g.cells[i][c] == nil {
-			g.cells[i][c] = map[accounts.Name]bool{}
+			g.cells[i][c] = map[*spot]bool{}
 		}
-		g.cells[i][c][who] = true
+		g.cells[i][c][x] = true
 	}
 }
 
 // leave takes something out of a cell. The lock is held.
-func (g *grid) leave(i int, c s2.CellID, who accounts.Name) {
-	delete(g.cells[i][c], who)
+func (g *grid) leave(i int, c s2.CellID, x *spot) {
+	delete(g.cells[i][c], x)
 	if len(g.cells[i][c]) == 0 {
 		delete(g.cells[i], c)
 	}
@@ -67,45 +83,72 @@ func (g *grid) leave(i int, c s2.CellID, who accounts.Name) {
 func (g *grid) remove(who accounts.Name) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p, known := g.at[who]
-	if !known {
+	x := g.at[who]
+	if x == nil {
 		return
 	}
 	delete(g.at, who)
 	for i, level := range gridLevels {
-		g.leave(i, s2.CellIDFromLatLng(p.latLng()).Parent(level), who)
+		g.leave(i, x.cell.Parent(level), x)
 	}
 }
 
-// within gives the things that are within a radius of a point, in metres, the nearest first.
-func (g *grid) within(p Position, radius float64) []Near {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	var all []Near
-	look := func(who accounts.Name) {
-		if d := Distance(p, g.at[who]); d <= radius {
-			all = append(all, Near{Subject: Subject{Who: who}, Distance: d})
-		}
-	}
+// nearby is a thing that is near.
+type nearby struct {
+	who accounts.Name
+	far s1.ChordAngle // from the point that was asked for
+}
+
+// nearest is a heap of them.
+type nearest []nearby
+
+func (h nearest) Len() int      { return len(h) }
+func (h nearest) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *nearest) Push(x any)   { *h = append(*h, x.(nearby)) }
+
+func (h nearest) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(h[i].far, h[j].far), cmp.Compare(h[i].who, h[j].who)) < 0
+}
+
+func (h *nearest) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
+}
+
+// within gives the things that are within a radius of a point, in metres, in no order. It is short: no thing can move meanwhile.
+func (g *grid) within(p Position, radius float64) []nearby {
+	middle, limit := s2.PointFromLatLng(p.latLng()), s1.ChordAngleFromAngle(angle(radius))
 	level := -1
 	for i := range gridLevels {
 		if radius <= maxEdges*gridEdges[i] {
 			level = i
 		}
 	}
-	if level < 0 {
-		for who := range g.at {
-			look(who)
-		}
-	} else {
+	var covering s2.CellUnion
+	if level >= 0 {
 		coverer := &s2.RegionCoverer{MinLevel: gridLevels[level], MaxLevel: gridLevels[level], MaxCells: 1 << 12}
-		for _, c := range coverer.Covering(s2.CapFromCenterAngle(s2.PointFromLatLng(p.latLng()), angle(radius+1))) {
-			for who := range g.cells[level][c] {
-				look(who)
-			}
+		covering = coverer.Covering(s2.CapFromCenterAngle(middle, angle(radius+1)))
+	}
+	var all []nearby
+	look := func(x *spot) {
+		if far := s2.ChordAngleBetweenPoints(middle, x.at); far <= limit {
+			all = append(all, nearby{x.who, far})
 		}
 	}
-	slices.SortFunc(all, Near.compare)
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if level < 0 {
+		for _, x := range g.at {
+			look(x)
+		}
+	}
+	for _, c := range covering {
+		for x := range g.cells[level][c] {
+			look(x)
+		}
+	}
 	return all
 }
 
@@ -141,9 +184,8 @@ const (
 	MaxNear   = 200
 )
 
-// maxLooks is of how many things that are near it is asked one by one whether somebody sees them; if there are more, all are gone
-// through that he sees.
-const maxLooks = 1000
+// looks is of how many things that are near it is asked one by one whether somebody sees them, before he is asked what he sees.
+const looks = 32
 
 // Near gives those nearest to a point that somebody may know of, the nearest first. Whom he may know roughly is where he is told
 // that they are. ErrMalformed.
@@ -188,56 +230,61 @@ func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Positi
 }
 
 func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {
-	around := s.things.within(p, q.Radius)
-	if len(around) > maxLooks {
-		return s.seenNear(ctx, viewer, q, around)
-	}
+	around := nearest(s.things.within(p, q.Radius))
+	heap.Init(&around) // few of them are wanted, and need not be sorted
+	sees := func(who accounts.Name) (Seen, bool, error) { return s.sight.Sees(ctx, viewer, who) }
 	var all []Near
-	for _, n := range around {
-		if len(all) == q.Most {
-			break
+	for i := 0; len(around) > 0 && len(all) < q.Most; i++ {
+		if i == looks {
+			mine, whole, err := s.seen(ctx, viewer, 2*len(around))
+			if err != nil {
+				return nil, err
+			}
+			if whole {
+				sees = func(who accounts.Name) (Seen, bool, error) { return mine[who], true, nil }
+				around = slices.DeleteFunc(around, func(n nearby) bool { _, ok := mine[n.who]; return !ok })
+				heap.Init(&around)
+				continue
+			}
 		}
-		seen, ok, err := s.sight.Sees(ctx, viewer, n.Who)
+		n := around[0]
+		heap.Pop(&around)
+		seen, ok, err := sees(n.who)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all = s.addThing(all, n, seen, q)
+			all = s.addThing(all, Subject{Who: n.who}, seen, q)
 		}
 	}
 	return all, nil
 }
 
-// seenNear goes through all that somebody sees, to find what is around.
-func (s *Service) seenNear(ctx context.Context, viewer accounts.Name, q Around, around []Near) ([]Near, error) {
-	sees := map[accounts.Name]Seen{}
-	for after := accounts.Name(""); ; {
+// seen gives all things that somebody sees, unless they are more than most: that costs about as much as to ask of half
+// as many whether he sees them.
+func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (all map[accounts.Name]Seen, whole bool, err error) {
+	all = map[accounts.Name]Seen{}
+	for after := accounts.Name(""); len(all) <= most; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, seen := range page {
-			sees[seen.Name], after = seen, seen.Name
+			all[seen.Name], after = seen, seen.Name
 		}
 		if len(page) < pageOfSeen {
-			break
+			return all, true, nil
 		}
 	}
-	var all []Near
-	for _, n := range around {
-		if seen, ok := sees[n.Who]; ok && len(all) < q.Most {
-			all = s.addThing(all, n, seen, q)
-		}
-	}
-	return all, nil
+	return nil, false, nil
 }
 
 // pageOfSeen is how many things are read at once.
 const pageOfSeen = 200
 
 // addThing adds a thing that somebody sees, if it is what is looked for.
-func (s *Service) addThing(all []Near, n Near, seen Seen, q Around) []Near {
-	t := s.find(n.Subject)
+func (s *Service) addThing(all []Near, subject Subject, seen Seen, q Around) []Near {
+	t := s.find(subject)
 	if t == nil || q.Kind != "" && seen.Kind != q.Kind {
 		return all
 	}
@@ -246,7 +293,6 @@ func (s *Service) addThing(all []Near, n Near, seen Seen, q Around) []Near {
 	if !t.known || t.last.At < q.Since || t.isPastLocked(seen.Epoch) {
 		return all
 	}
-	n.Kind, n.Where = seen.Kind, t.last
-	n.Distance = Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last) // it may have moved meanwhile
-	return append(all, n)
+	// It may have moved meanwhile.
+	return append(all, Near{subject, seen.Kind, t.last, Distance(Position{Lat: q.Lat, Lon: q.Lon}, t.last)})
 }

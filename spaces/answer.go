@@ -32,6 +32,11 @@ type answerRow struct {
 	Which []accounts.Name `json:"which,omitempty"` // it could have been said to any of these
 	Want  json.RawMessage `json:"want,omitempty"`  // what the thing is to be, of an order that is no call
 	Given bool            `json:"given,omitempty"` // that was said to be wanted
+
+	// Before it is, it is kept which version of the shadow is to be changed, and what it changes was there, since when: so it
+	// is known after a crash whether it was changed.
+	Base uint64          `json:"base,omitempty"`
+	Was  json.RawMessage `json:"was,omitempty"` // nil: it was not tried
 }
 
 // answer is that in memory. Whoever looks at the thing has it to himself.
@@ -261,16 +266,16 @@ func (v *Voice) called(ctx context.Context, a *answer, said *answerJSON) error {
 // wanted says what a thing is to be, and whether it is.
 func (v *Voice) wanted(ctx context.Context, a *answer, said *answerJSON) error {
 	said.Want = a.Want
+	var want devices.Object
+	if err := json.Unmarshal(a.Want, &want); err != nil {
+		return fmt.Errorf("%w: %w", devices.ErrMalformed, err)
+	}
 	if !a.Given {
-		if v.late(a) {
+		switch err := v.desire(ctx, a, want); {
+		case errors.Is(err, errTooLate):
 			said.State = saidExpired
 			return nil
-		}
-		u, err := devices.ParseDesired(body(map[string]json.RawMessage{"desired": a.Want}))
-		if err == nil {
-			_, err = v.fleet.UpdateShadow(ctx, a.By, a.device, "", u)
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 		a.Given = true
@@ -282,21 +287,66 @@ func (v *Voice) wanted(ctx context.Context, a *answer, said *answerJSON) error {
 	if err != nil {
 		return err
 	}
-	var want devices.Object
-	if err := json.Unmarshal(a.Want, &want); err != nil {
-		return fmt.Errorf("%w: %w", devices.ErrMalformed, err)
-	}
 	switch {
 	case has(s.Reported.State, want):
 		said.State = saidReported
 	case !has(s.Desired.State, want):
 		said.State = saidReplaced
-	case v.now().Sub(time.UnixMilli(a.TS)) > answerLife:
+	case v.now().Sub(time.UnixMilli(a.TS)) >= answerLife:
 		said.State = saidSilent
 	default:
 		said.State = saidWanted
 	}
 	return nil
+}
+
+// errTooLate means that it is too late to do what a line says.
+var errTooLate = errors.New("too late")
+
+// desires is how often it is tried to say what a thing is to be, while others change its shadow.
+const desires = 10
+
+// desire says what a thing is to be, unless that was said before a crash.
+func (v *Voice) desire(ctx context.Context, a *answer, want devices.Object) error {
+	u, err := devices.ParseDesired(body(map[string]json.RawMessage{"desired": a.Want}))
+	if err != nil {
+		return err
+	}
+	tried := a.Was != nil
+	for range desires {
+		s, err := v.fleet.Shadow(ctx, a.device, a.device, "")
+		if err != nil {
+			return err
+		}
+		was := body(before(s.Desired, want))
+		switch {
+		case tried && s.Version > a.Base && (has(s.Desired.State, want) || !bytes.Equal(was, a.Was)):
+			return nil // it was, and may be something else by now
+		case v.late(a):
+			return errTooLate
+		}
+		a.Base, a.Was = s.Version, was
+		if err := v.keep(ctx, a); err != nil {
+			return err
+		}
+		u.Version = &a.Base
+		if _, err = v.fleet.UpdateShadow(ctx, a.By, a.device, "", u); !errors.Is(err, devices.ErrVersion) {
+			return err
+		}
+		tried = false
+	}
+	return fmt.Errorf("shadow of %s, which others change: %w", a.device, devices.ErrUnavailable)
+}
+
+// before is what there is of what a patch changes, and when that was set, which is known by the second.
+func before(s devices.Section, patch devices.Object) devices.Object {
+	out := devices.Object{}
+	for key := range patch {
+		if value, there := s.State[key]; there {
+			out[key] = []any{value, s.Meta[key]}
+		}
+	}
+	return out
 }
 
 // has says whether a state has all that a patch says.

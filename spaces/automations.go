@@ -17,12 +17,22 @@ type Scribe struct{ chat *chat.Service }
 func NewScribe(ch *chat.Service) *Scribe { return &Scribe{ch} }
 
 // Listen has automations hear what people write in homes. It is called once, before anybody writes.
-func (s *Scribe) Listen(a *automations.Service) {
-	s.chat.OnLine(func(m chat.Message) {
-		if text, ok := m.Written(); ok {
-			a.Hear(automations.Heard{Home: string(m.Conversation), From: m.From, ID: m.ID, MID: m.MID, Text: text})
-		}
-	})
+func (s *Scribe) Listen(a *automations.Service) { s.chat.Listen(hearer{a}) }
+
+// hearer is the chat.Listener of automations, which hear what they can hear at once.
+type hearer struct{ automations *automations.Service }
+
+// Expect is that of chat.Listener.
+func (hearer) Expect(context.Context, chat.Conversation) error { return nil }
+
+// Wrote is that of chat.Listener.
+func (h hearer) Wrote(home chat.Conversation, m *chat.Message) {
+	if m == nil {
+		return
+	}
+	if text, ok := m.Said(); ok {
+		h.automations.Hear(automations.Heard{Home: string(home), From: m.From, ID: m.ID, MID: m.MID, Text: text})
+	}
 }
 
 // Write writes a line.

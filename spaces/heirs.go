@@ -11,7 +11,7 @@ import (
 
 // owners is who knows which account a device's account belongs to.
 type owners interface {
-	SetDeviceOwner(ctx context.Context, did, owner accounts.Name) error
+	SetDeviceOwner(ctx context.Context, did accounts.Name, whose func(was accounts.Name) (accounts.Name, error)) error
 }
 
 // Heirs see to the things of accounts that were deleted. What is in a home stays there and becomes its owner's; what is in none,
@@ -32,7 +32,12 @@ func (h *Heirs) Leave(ctx context.Context, name accounts.Name) error {
 	err := h.homes.things.Bereave(ctx, name, func(t devices.Thing) (accounts.Name, error) {
 		heir, err := h.homes.owner(ctx, t.Home)
 		if err == nil && heir != "" && heir != name {
-			err = h.accounts.SetDeviceOwner(ctx, t.ID, heir)
+			err = h.accounts.SetDeviceOwner(ctx, t.ID, func(was accounts.Name) (accounts.Name, error) {
+				if was != name { // it was given away meanwhile
+					return was, nil
+				}
+				return heir, nil
+			})
 		}
 		if errors.Is(err, accounts.ErrUnknown) { // the heir is gone, too, or the device
 			return "", nil

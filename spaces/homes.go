@@ -2,6 +2,7 @@ package spaces
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -31,7 +32,9 @@ type Homes struct {
 	kept   records.Store
 	now    func() time.Time
 	log    *slog.Logger
-	ended  func(ctx context.Context, home string) error // nil: nobody wants to know
+	ends   []ending
+
+	zones Zones // nil: they are kept here
 
 	writing chan struct{} // has something in it while what is kept is being changed
 
@@ -55,14 +58,24 @@ func NewHomes(ch *chat.Service, things *devices.Things, kept records.Store, now 
 		chat: ch, things: things, kept: kept, now: now, log: log, writing: make(chan struct{}, 1), known: map[string]known{},
 		houses: map[string]house{}, granted: map[accounts.Name]map[string]int{},
 	}
+	h.OnEnd(h.forgetHouse, h.keptHouses)
 	things.SetHomes(h)
 	ch.OnHome(h.changed)
 	ch.SetSight(h.Shows)
 	return h
 }
 
-// OnEnd has f called when there is nobody in a home any more, or may be. It is called once, before anything else is.
-func (h *Homes) OnEnd(f func(ctx context.Context, home string) error) { h.ended = f }
+// ending is somebody who keeps something of homes.
+type ending struct {
+	forget func(ctx context.Context, home string) error
+	kept   func() []string
+}
+
+// OnEnd has forget called when there is nobody in a home any more. kept gives the homes of which there is something to be
+// forgotten. It is called before anything else is.
+func (h *Homes) OnEnd(forget func(ctx context.Context, home string) error, kept func() []string) {
+	h.ends = append(h.ends, ending{forget, kept})
+}
 
 // changed forgets what is known of a home, and has those told who look at its things.
 func (h *Homes) changed(ctx context.Context, c chat.Conversation) {
@@ -79,18 +92,64 @@ func (h *Homes) changed(ctx context.Context, c chat.Conversation) {
 	h.end(ctx, c)
 }
 
-// end tells who wants to know that a home has ended, if it has.
+// end has everything forgotten of a home that has ended, if it has. What is left behind then, Sweep forgets at the next start.
 func (h *Homes) end(ctx context.Context, c chat.Conversation) {
-	if h.ended == nil {
-		return
-	}
 	roles, err := h.roles(ctx, string(c))
 	if err == nil && len(roles) == 0 {
-		err = h.ended(ctx, string(c))
+		err = h.forget(ctx, c)
 	}
 	if err != nil && ctx.Err() == nil {
 		h.log.Warn("what a home had is left behind", "conversation", c, "err", err)
 	}
+}
+
+func (h *Homes) forget(ctx context.Context, c chat.Conversation) error {
+	if err := h.chat.Settle(ctx, c); err != nil && !errors.Is(err, chat.ErrNoConversation) { // or a crash would bring it back
+		return err
+	}
+	for _, e := range h.ends {
+		if err := e.forget(ctx, string(c)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sweep forgets what is left of homes that have ended. It is called once, when all who keep something of homes are loaded.
+func (h *Homes) Sweep(ctx context.Context) {
+	for _, e := range h.ends {
+		for _, home := range e.kept() {
+			if ctx.Err() != nil {
+				return
+			}
+			h.end(ctx, chat.Conversation(home))
+		}
+	}
+}
+
+// forgetHouse forgets what is kept of a home here.
+func (h *Homes) forgetHouse(ctx context.Context, home string) error {
+	leave, err := h.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for _, kind := range []string{keptRules, keptGrant} {
+		if err := h.kept.RemoveScope(ctx, kind, home); err != nil {
+			return fmt.Errorf("forget %s of %s: %w", kind, home, err)
+		}
+	}
+	h.setHouse(home, house{})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.houses, home)
+	return nil
+}
+
+func (h *Homes) keptHouses() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.houses))
 }
 
 // Role says what somebody is in a home.

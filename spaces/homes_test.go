@@ -41,8 +41,13 @@ func (w *town) now() time.Time { return time.Now().Add(time.Duration(w.later.Loa
 
 func newTown(t *testing.T) *town {
 	t.Helper()
+	return newTownOn(t, pebble.Config{Dir: t.TempDir()})
+}
+
+func newTownOn(t *testing.T, disk pebble.Config) *town {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	store, err := pebble.Open(pebble.Config{Dir: t.TempDir()}, log)
+	store, err := pebble.Open(disk, log)
 	if err != nil {
 		t.Fatal(err)
 	}

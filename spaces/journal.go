@@ -109,6 +109,17 @@ func (v *Voice) Note(ctx context.Context, t devices.Thing, e devices.Event, a de
 	return v.keepNoted(ctx, t.ID, row)
 }
 
+// Forget is that of devices.Journal.
+func (v *Voice) Forget(ctx context.Context, did accounts.Name) error {
+	v.noted.Remove(did)
+	for _, kind := range []string{keptNoted, keptAlarm} {
+		if err := v.kept.RemoveScope(ctx, kind, string(did)); err != nil {
+			return fmt.Errorf("forget %s of %s: %w", kind, did, err)
+		}
+	}
+	return nil
+}
+
 // say writes an event into the conversation of its home, or counts it.
 func (v *Voice) say(ctx context.Context, t devices.Thing, e devices.Event, a devices.Alarm, row notedRow) (notedRow, error) {
 	if e.Stored >= row.Since+noteSpan || e.Stored < row.Since {

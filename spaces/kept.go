@@ -49,6 +49,17 @@ func write(ctx context.Context, to records.Store, k records.Key, rev uint64, due
 	return nil
 }
 
+// writeNew is write of something that has a name of its own: if it is there, whatever the store has said, it was written.
+func writeNew(ctx context.Context, to records.Store, k records.Key, v any) error {
+	err := write(ctx, to, k, 0, 0, v)
+	if err != nil {
+		if rev, unknown := revOf(ctx, to, k); unknown == nil && rev == 1 {
+			return nil
+		}
+	}
+	return err
+}
+
 // rewrite is write by the only one who writes it. What the store has written though it said that it had not does not keep him
 // from writing it again.
 func rewrite(ctx context.Context, to records.Store, k records.Key, rev *uint64, due int64, v any) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -47,11 +49,11 @@ func (v *Voice) Expect(ctx context.Context, c chat.Conversation) error {
 	if err != nil {
 		return err
 	}
-	err = write(ctx, v.kept, earKey(home), 0, 0, earRow{head})
-	if err != nil && !errors.Is(err, records.ErrChanged) {
-		return err
-	}
+	first := write(ctx, v.kept, earKey(home), 0, 0, earRow{head})
 	row, rev, err := read[earRow](ctx, v.kept, earKey(home)) // another one may have been first
+	if err == nil && rev == 0 {
+		err = first
+	}
 	if err != nil {
 		return err
 	}
@@ -63,8 +65,22 @@ func (v *Voice) Expect(ctx context.Context, c chat.Conversation) error {
 	return nil
 }
 
+// forgetEar forgets how far a home was listened to that has ended.
+func (v *Voice) forgetEar(ctx context.Context, home string) error {
+	v.mu.Lock()
+	delete(v.ears, home)
+	v.mu.Unlock()
+	return v.kept.RemoveScope(ctx, keptEar, home)
+}
+
+func (v *Voice) keptEars() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(maps.Keys(v.ears))
+}
+
 // Wrote is that of chat.Listener.
-func (v *Voice) Wrote(c chat.Conversation) {
+func (v *Voice) Wrote(c chat.Conversation, _ *chat.Message) {
 	v.mu.Lock()
 	known := v.ears[string(c)] != nil
 	v.mu.Unlock()
@@ -78,6 +94,9 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 	v.mu.Lock()
 	e := v.ears[home]
 	v.mu.Unlock()
+	if e == nil { // it has ended
+		return nil
+	}
 	for {
 		lines, head, err := v.chat.Lines(ctx, chat.Conversation(home), e.seq, pageOfLines)
 		if err != nil {
@@ -88,12 +107,13 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 			if err != nil {
 				return fmt.Errorf("message %d: %w", lines[i].Seq, err)
 			}
-			e.seq = lines[i].Seq
-			if a != nil || e.seq-e.saved >= saveEars {
-				if err := v.save(ctx, home, e); err != nil {
+			seq := lines[i].Seq
+			if a != nil || seq-e.saved >= saveEars {
+				if err := v.save(ctx, home, e, seq); err != nil { // and it is heard again
 					return err
 				}
 			}
+			e.seq = seq
 			if a != nil && v.told != nil {
 				v.told(a.device, lines[i].MID)
 			}
@@ -108,11 +128,11 @@ func (v *Voice) listen(ctx context.Context, home string) error {
 	}
 }
 
-func (v *Voice) save(ctx context.Context, home string, e *ear) error {
-	if err := rewrite(ctx, v.kept, earKey(home), &e.rev, 0, earRow{e.seq}); err != nil {
+func (v *Voice) save(ctx context.Context, home string, e *ear, seq uint64) error {
+	if err := rewrite(ctx, v.kept, earKey(home), &e.rev, 0, earRow{seq}); err != nil {
 		return err
 	}
-	e.saved = e.seq
+	e.saved = seq
 	return nil
 }
 

@@ -75,6 +75,51 @@ func (h *Homes) setHouse(home string, x house) {
 	h.houses[home] = x
 }
 
+// Zones knows the clocks of homes, by which they do things themselves. Safe for concurrent use.
+type Zones interface {
+	// Zone gives the time zone of a home; empty: nobody has said so.
+	Zone(home string) string
+	SetZone(ctx context.Context, home, zone string) error
+}
+
+// SetZones has somebody else keep the time zones of homes, of which there is one for each. It is called once, before Load.
+func (h *Homes) SetZones(z Zones) { h.zones = z }
+
+// LoadZones takes up the zones that were kept here before they were kept elsewhere: what is there already counts. It is called
+// once, after Load, when the others are loaded, before anybody asks.
+func (h *Homes) LoadZones(ctx context.Context) error {
+	h.mu.Lock()
+	houses := maps.Clone(h.houses)
+	h.mu.Unlock()
+	for home, x := range houses {
+		if h.zones == nil || x.rules.Zone == "" {
+			continue
+		}
+		if h.zones.Zone(home) == "" {
+			if err := h.zones.SetZone(ctx, home, x.rules.Zone); err != nil {
+				return fmt.Errorf("take up the zone of %s: %w", home, err)
+			}
+		}
+		x.rules.Zone = ""
+		if err := rewrite(ctx, h.kept, rulesKey(home), &x.rulesRev, 0, x.rules); err != nil {
+			return fmt.Errorf("take up the zone of %s: %w", home, err)
+		}
+		h.setHouse(home, x)
+	}
+	return nil
+}
+
+func rulesKey(home string) records.Key { return records.Key{Kind: keptRules, Scope: home, ID: theOne} }
+
+// rulesOf gives what is said of a home, and its zone, wherever that is kept.
+func (h *Homes) rulesOf(home string) devices.HomeRules {
+	rules := h.house(home).rules
+	if h.zones != nil {
+		rules.Zone = h.zones.Zone(home)
+	}
+	return rules
+}
+
 // alone gives the caller what is kept of homes to himself until he calls leave.
 func (h *Homes) alone(ctx context.Context) (leave func(), err error) {
 	select {
@@ -109,7 +154,7 @@ func (h *Homes) Rules(ctx context.Context, who accounts.Name, home string) (devi
 	case role == devices.HomeGuest:
 		return devices.HomeRules{}, fmt.Errorf("rules of %s: %w", home, chat.ErrNoRight)
 	}
-	return h.house(home).rules, nil
+	return h.rulesOf(home), nil
 }
 
 // SetRules changes what is said of a home. Its owner and admins may. chat.ErrNotMember, chat.ErrNoRight,
@@ -136,13 +181,20 @@ func (h *Homes) SetRules(ctx context.Context, who accounts.Name, home string, p 
 	if err := rules.Check(); err != nil {
 		return devices.HomeRules{}, fmt.Errorf("set rules of %s: %w", home, err)
 	}
-	key := records.Key{Kind: keptRules, Scope: home, ID: theOne}
-	if err := rewrite(ctx, h.kept, key, &x.rulesRev, 0, rules); err != nil {
+	if h.zones != nil {
+		rules.Zone = ""
+		if p.Zone != nil {
+			if err := h.zones.SetZone(ctx, home, *p.Zone); err != nil {
+				return devices.HomeRules{}, fmt.Errorf("set zone of %s: %w", home, err)
+			}
+		}
+	}
+	if err := rewrite(ctx, h.kept, rulesKey(home), &x.rulesRev, 0, rules); err != nil {
 		return devices.HomeRules{}, err
 	}
 	x.rules = rules
 	h.setHouse(home, x)
-	return rules, nil
+	return h.rulesOf(home), nil
 }
 
 // Grants is that of devices.Homes.
@@ -193,7 +245,7 @@ func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g dev
 	}
 	x, now := h.house(home), h.now().UnixMilli()
 	if g.Zone == "" {
-		g.Zone = x.rules.Zone
+		g.Zone = h.rulesOf(home).Zone
 	}
 	if g, err = h.things.NewHomeGrant(who, g); err != nil {
 		return g, fmt.Errorf("grant in %s: %w", home, err)
@@ -211,7 +263,7 @@ func (h *Homes) Grant(ctx context.Context, who accounts.Name, home string, g dev
 	if len(grants) >= maxHomeGrants {
 		return g, fmt.Errorf("%d grants in %s: %w", len(grants), home, devices.ErrTooMany)
 	}
-	if err := write(ctx, h.kept, grantKey(home, g.ID), 0, 0, g); err != nil {
+	if err := writeNew(ctx, h.kept, grantKey(home, g.ID), g); err != nil {
 		return g, err
 	}
 	grants = append(grants, heldGrant{g, 1})

@@ -19,7 +19,7 @@ import (
 )
 
 // Voice joins the conversation of a home with its things: what happens to them is said there, and what people say to them there
-// they are told. It is the devices.Journal, a devices.Watcher and the chat.Listener of an installation.
+// they are told. It is the devices.Journal, a devices.Watcher and a chat.Listener of an installation.
 //
 // Whatever it writes into a conversation has a mid that is made of what it is about, so that it is there once, however often it
 // is written; and what is not written yet is known from records after a crash.
@@ -30,7 +30,7 @@ type Voice struct {
 	chat   *chat.Service
 	things *devices.Things
 	fleet  *devices.Service
-	kept   records.Store
+	kept   *diary
 	now    func() time.Time
 	log    *slog.Logger
 	told   func(did accounts.Name, mid string) // nil: nobody wants to know
@@ -55,13 +55,14 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 		panic(err) // of a size that is none
 	}
 	v := &Voice{
-		homes: homes, chat: homes.chat, things: homes.things, fleet: fleet, kept: kept, now: now, log: log, noted: noted,
+		homes: homes, chat: homes.chat, things: homes.things, fleet: fleet, kept: newDiary(kept), now: now, log: log, noted: noted,
 		heard: newJobs[string](), moved: newJobs[accounts.Name](),
 		ears: map[string]*ear{}, answers: map[accounts.Name][]*answer{},
 	}
+	homes.OnEnd(v.forgetEar, v.keptEars)
 	fleet.SetJournal(v)
 	fleet.Watch(v)
-	v.chat.SetListener(v)
+	v.chat.Listen(v)
 	return v
 }
 
@@ -92,7 +93,7 @@ func (v *Voice) Load(ctx context.Context) error {
 const (
 	// voiceWorkers is how many homes are listened to, and how many things are looked at, at once.
 	voiceWorkers = 4
-	// voiceTick is how often it is looked whether something's time has come.
+	// voiceTick is how often it is looked whether something's time has come. The store is asked only if it has.
 	voiceTick = time.Second
 )
 
@@ -109,8 +110,9 @@ func (v *Voice) Run(ctx context.Context) error {
 	return nil
 }
 
-// catchUp finishes what was not finished of what has happened to things, and what is to be forgotten of them.
+// catchUp finishes what was not finished of what has happened to things, and what is to be forgotten of them, and of homes.
 func (v *Voice) catchUp(ctx context.Context) {
+	v.homes.Sweep(ctx)
 	for t, err := range v.things.Every(ctx) {
 		if err == nil && !t.Gone && (len(t.Grants) > 0 || t.Home != "") {
 			v.fleet.WatchGrants(t.ID)
@@ -150,15 +152,12 @@ func (v *Voice) ring(ctx context.Context) {
 	for kind, do := range map[string]func(context.Context, records.Record) error{
 		keptNoted: v.summarise, keptAlarm: v.escalate, keptAnswer: v.overdue,
 	} {
-		due, err := v.kept.DueBy(ctx, kind, v.now().UnixMilli(), pageOfRecords)
+		due, err := v.kept.due(ctx, kind, v.now().UnixMilli())
 		for _, r := range due {
-			if err == nil {
-				err = do(ctx, r)
-			}
-			if err != nil && ctx.Err() == nil {
+			if err := do(ctx, r); err != nil && ctx.Err() == nil {
 				v.log.Warn("not done in time, and will be", "what", kind, "scope", r.Scope, "err", err)
+				v.kept.note(kind, r.Due)
 			}
-			err = nil
 		}
 		if err != nil && ctx.Err() == nil {
 			v.log.Warn("not known what is due", "what", kind, "err", err)

@@ -308,6 +308,26 @@ func TestALineTellsAThingSomething(t *testing.T) {
 	})
 }
 
+func TestATextWithMarksTellsAThingSomethingToo(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.run()
+	for _, content := range []string{
+		`{"k":"md","body":{"text":"@lamp on"}}`, `{"k":"x.note","body":{"text":"@lamp off"},"fallback":"@lamp off"}`,
+	} {
+		parsed, err := chat.ParseContent([]byte(content), "application/json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, commit, err := w.chat.Send(t.Context(), "bob", chat.Target{Conversation: c}, parsed, nil)
+		w.done(commit, err)
+	}
+	w.write("bob", c, "@lamp set level 3")
+	want := []string{`{"power":"on"}: wanted`, `{"level":3}: wanted`}
+	w.eventually("what has a text is done", func() bool { return slices.Equal(w.lines("bob", c), want) })
+}
+
 func TestWhoWantsToKnowIsToldWhatALineTellsAThing(t *testing.T) {
 	w := newTown(t)
 	c := w.home()
@@ -363,17 +383,218 @@ func TestALineIsCarriedOutOnceThoughTheServerCrashes(t *testing.T) {
 	})
 }
 
-// silent is a store that has written every third thing, and says that it has not.
+// left are the records of a kind, as "scope/id".
+func (w *town) left(kind string) (all []string) {
+	w.t.Helper()
+	page, err := w.kept.All(w.t.Context(), kind, records.Key{}, 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range page {
+		all = append(all, r.Scope+"/"+r.ID)
+	}
+	return all
+}
+
+func TestNothingIsLeftOfAHomeThatHasEnded(t *testing.T) {
+	for what, crash := range map[string]bool{"at once": false, "after a crash": true} {
+		t.Run(what, func(t *testing.T) {
+			w := newTown(t)
+			c, other := w.home(), w.home()
+			w.add("lamp", "alice", c)
+			calls := []devices.HomeCall{{Who: "bob", After: 60}}
+			kinds := []string{"home.rules", "home.grant", "home.ear"}
+			for _, home := range []chat.Conversation{c, other} {
+				g := devices.HomeGrant{Grant: devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}}
+				if _, err := w.homes.Grant(t.Context(), "alice", string(home), g); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.homes.SetRules(t.Context(), "alice", string(home), devices.HomeRulesPatch{Escalate: &calls}); err != nil {
+					t.Fatal(err)
+				}
+				w.write("bob", home, "@nobody on")
+			}
+			var before []records.Record
+			for _, kind := range kinds {
+				if got := w.left(kind); len(got) != 2 {
+					t.Fatalf("%s: %v, want two", kind, got)
+				}
+				page, err := w.kept.Records(t.Context(), kind, string(c), "", 10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before = append(before, page...)
+			}
+			w.done(w.chat.DissolveRoom(t.Context(), "alice", c, nil))
+			if crash { // before it was forgotten
+				if err := w.kept.PutAll(t.Context(), before); err != nil {
+					t.Fatal(err)
+				}
+				w.open()
+				w.run()
+			}
+			for _, kind := range kinds {
+				w.eventually(kind+" is left of the other one alone", func() bool {
+					got := w.left(kind)
+					return len(got) == 1 && strings.HasPrefix(got[0], string(other)+"/")
+				})
+			}
+			if got, err := w.homes.GrantsFor(t.Context(), "carol", string(c)); err == nil && len(got) > 0 {
+				t.Errorf("granted %+v", got)
+			}
+		})
+	}
+}
+
+func TestNothingIsLeftOfADeviceThatWasRemoved(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	calls := []devices.HomeCall{{Who: "bob", After: 60}}
+	if _, err := w.homes.SetRules(t.Context(), "alice", string(c), devices.HomeRulesPatch{Escalate: &calls}); err != nil {
+		t.Fatal(err)
+	}
+	w.run()
+	for _, did := range []accounts.Name{"lamp", "shed"} {
+		w.add(did, "alice", c)
+		w.happen(did, `{"type":"hot","state":"active"}`)
+	}
+	if got := len(w.left("home.noted")) + len(w.left("home.alarm")); got != 4 {
+		t.Fatalf("%d records, want two of each device", got)
+	}
+	if _, err := w.things.Remove(t.Context(), "alice", "lamp"); err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]string{"home.noted": "shed/it", "home.alarm": "shed/hot"} {
+		w.eventually(kind+" is left of the other one alone", func() bool { return slices.Equal(w.left(kind), []string{want}) })
+	}
+}
+
+// ending is a store that keeps so many answers, and nothing after that: the process has ended.
+type ending struct {
+	records.Store
+	left atomic.Int64
+}
+
+func (e *ending) Put(ctx context.Context, r records.Record) error {
+	if r.Kind == "home.answer" && e.left.Add(-1) < 0 {
+		return accounts.ErrUnavailable
+	}
+	return e.Store.Put(ctx, r)
+}
+
+// The server is killed at each moment between a line and what is kept of it. What it wants is wanted once, and not again when
+// somebody wants something else by then.
+func TestWhatALineWantsIsWantedOnceThoughTheServerCrashes(t *testing.T) {
+	for kept, want := range map[int64]string{
+		0: `{"power":"on"}: wanted`,   // nothing was known of it
+		1: `{"power":"on"}: wanted`,   // it was heard
+		2: `{"power":"on"}: replaced`, // it was wanted, and that was not kept
+		3: `{"power":"on"}: replaced`,
+	} {
+		t.Run(fmt.Sprint(kept), func(t *testing.T) {
+			w := newTown(t)
+			c := w.home()
+			w.add("lamp", "alice", c)
+			w.desire("alice", `{"power":"dim","level":1}`)
+			store := &ending{Store: w.store.Records()}
+			store.left.Store(kept)
+			w.kept = store
+			w.open()
+			stop := w.run()
+			w.write("bob", c, "@lamp on")
+			w.eventually("as much as can be is kept", func() bool { return store.left.Load() < 0 || kept == 3 && len(w.lines("bob", c)) > 0 })
+			stop()
+			w.desire("alice", `{"power":"off"}`)
+			u, err := devices.ParseReported([]byte(`{"level":2}`))
+			if err == nil {
+				_, err = w.fleet.UpdateShadow(t.Context(), "lamp", "lamp", "", u)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.kept = nil
+			w.open()
+			w.run()
+			w.eventually("it is answered", func() bool { return slices.Equal(w.lines("bob", c), []string{want}) })
+			s, err := w.fleet.Shadow(t.Context(), "bob", "lamp", "")
+			if err != nil || s.Version != 4 {
+				t.Errorf("the shadow has version %d, %v, want 4: it was changed by alice twice, by the lamp and by the line", s.Version, err)
+			}
+		})
+	}
+}
+
+// It was kept which shadow is to be changed, and not changed: a shadow that has changed otherwise meanwhile is none that was.
+func TestWhatALineWantsIsWantedThoughTheShadowHasChanged(t *testing.T) {
+	for _, changed := range []string{`{"level":2}`, ""} {
+		w := newTown(t)
+		c := w.home()
+		w.add("lamp", "alice", c)
+		sent := w.write("bob", c, "@lamp on")
+		row := fmt.Sprintf(`{"home":%q,"line":%d,"id":%q,"by":"bob","ts":%d,"order":{"do":"on"},"want":{"power":"on"},"was":{}}`,
+			c, sent.Seq, sent.ID, sent.TS)
+		if err := w.kept.Put(t.Context(), records.Record{Rev: 1, Body: []byte(row),
+			Key: records.Key{Kind: "home.answer", Scope: "lamp", ID: fmt.Sprintf("%s/%d", c, sent.Seq)}}); err != nil {
+			t.Fatal(err)
+		}
+		if changed != "" {
+			w.desire("alice", changed)
+		}
+		w.open()
+		w.run()
+		w.eventually("it is wanted", func() bool { return slices.Equal(w.lines("bob", c), []string{`{"power":"on"}: wanted`}) })
+	}
+}
+
+// desire has somebody want the lamp to be something.
+func (w *town) desire(who accounts.Name, state string) {
+	w.t.Helper()
+	u, err := devices.ParseDesired([]byte(state))
+	if err == nil {
+		_, err = w.fleet.UpdateShadow(w.t.Context(), who, "lamp", "", u)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// silent is a store that has written every third thing, or the first of a kind, and says that it has not.
 type silent struct {
 	records.Store
-	puts atomic.Int64
+	first string // the kind; empty: every third thing
+	puts  atomic.Int64
 }
 
 func (s *silent) Put(ctx context.Context, r records.Record) error {
-	if err := s.Store.Put(ctx, r); err != nil || s.puts.Add(1)%3 != 0 {
+	if s.first != "" && r.Kind != s.first {
+		return s.Store.Put(ctx, r)
+	}
+	if err := s.Store.Put(ctx, r); err != nil {
 		return err
 	}
+	if n := s.puts.Add(1); s.first == "" && n%3 != 0 || s.first != "" && n > 1 {
+		return nil
+	}
 	return accounts.ErrUnavailable
+}
+
+func TestWhatIsGrantedThoughTheStoreDoesNotSaySo(t *testing.T) {
+	w := newTown(t)
+	w.kept = &silent{Store: w.store.Records(), first: "home.grant"}
+	w.open()
+	c := w.home()
+	for range 2 {
+		g := devices.HomeGrant{Grant: devices.Grant{To: "carol", Verbs: []devices.Verb{devices.VerbSee}}}
+		if _, err := w.homes.Grant(t.Context(), "alice", string(c), g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if got, err := w.homes.GrantsFor(t.Context(), "alice", string(c)); err != nil || len(got) != 2 {
+			t.Errorf("granted %+v, %v, want two", got, err)
+		}
+		w.open()
+	}
 }
 
 func TestLinesAreCarriedOutThoughTheStoreDoesNotSayThatItHasWritten(t *testing.T) {
@@ -408,6 +629,20 @@ func TestLinesAreCarriedOutThoughTheStoreDoesNotSayThatItHasWritten(t *testing.T
 	w.eventually("nothing is open", func() bool {
 		open, err := w.kept.All(t.Context(), "home.answer", records.Key{}, 10)
 		return err == nil && len(open) == 0
+	})
+}
+
+// The store does not say that it has kept how far a home was listened to, when a line was heard.
+func TestALineIsNotLostThoughTheStoreDoesNotSayThatItWasHeard(t *testing.T) {
+	w := newTown(t)
+	c := w.home()
+	w.add("lamp", "alice", c)
+	w.write("bob", c, "@lamp on")
+	w.kept = &silent{Store: w.store.Records(), first: "home.ear"}
+	w.open()
+	w.run()
+	w.eventually("it is carried out", func() bool {
+		return slices.Equal(w.lines("bob", c), []string{`{"power":"on"}: wanted`})
 	})
 }
 

@@ -45,6 +45,7 @@ type exporting struct {
 	sum     hash.Hash
 	summary Summary // Sum is that of the end
 	after   Record  // nil: there is no record yet
+	bytes   int     // written since the last mark
 }
 
 // resume finds the last mark of a file, cuts off what is behind it, and goes on from there. An export that is complete
@@ -134,9 +135,10 @@ func (e *exporting) record(r Record) error {
 	e.after = r
 	e.summary.Records++
 	e.summary.Counts[r.Of()]++
-	if e.summary.Records%markEvery != 0 {
+	if e.bytes += len(line) + 1; e.bytes < markBytes && e.summary.Records%markEvery != 0 {
 		return nil
 	}
+	e.bytes = 0
 	if err := e.out.Flush(); err != nil { // the sum is of what was flushed
 		return err
 	}

@@ -24,8 +24,11 @@ const (
 // maxLine is longer than any line: a message is at most some hundred KiB.
 const maxLine = 64 << 20
 
-// markEvery is how many records come between two marks, from which an export goes on.
-const markEvery = 10_000
+// What comes between two marks, from which an export goes on, at most.
+const (
+	markEvery = 10_000   // records
+	markBytes = 64 << 20 // of records, and less than one more
+)
 
 type header struct {
 	Format int `json:"format"`

@@ -66,6 +66,7 @@ func verify(ctx context.Context, from io.ReadSeeker, p Progress) (s Summary, at 
 		at = cloned(in.sum)
 	}
 	var last Record
+	var parts filing
 	for n := 0; ; n++ {
 		kind, line, err := in.next()
 		if at == nil && in.bytes == p.Bytes && err == nil {
@@ -84,9 +85,15 @@ func verify(ctx context.Context, from io.ReadSeeker, p Progress) (s Summary, at 
 		switch kind {
 		case kindMark:
 		case kindEnd:
+			if err := parts.take(nil); err != nil {
+				return s, nil, err
+			}
 			s = in.summary()
 		default:
 			r, err := Unmarshal(line)
+			if err == nil {
+				err = parts.take(r)
+			}
 			if err == nil && last != nil && Compare(last, r) >= 0 {
 				err = fmt.Errorf("%w: this %s does not come after the one before", ErrLine, kind)
 			}

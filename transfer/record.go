@@ -113,6 +113,7 @@ var kinds = []struct {
 	{KindLast, empty[Last], 1},
 	{KindTeleFloor, empty[TeleFloor], 1},
 	{KindKept, empty[Kept], 3},
+	{KindFile, empty[FileChunk], 2}, // the last one: Kinds
 }
 
 func empty[T any, P interface {
@@ -122,11 +123,11 @@ func empty[T any, P interface {
 	return P(new(T))
 }
 
-// Kinds gives all kinds in their order.
+// Kinds gives all kinds that a store has, in their order. After them comes [KindFile].
 func Kinds() []Kind {
-	out := make([]Kind, len(kinds))
-	for i, k := range kinds {
-		out[i] = k.kind
+	out := make([]Kind, len(kinds)-1)
+	for i := range out {
+		out[i] = kinds[i].kind
 	}
 	return out
 }

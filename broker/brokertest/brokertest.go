@@ -152,7 +152,9 @@ func Scale(n, least int) int {
 }
 
 // Stop ends the node cleanly. Stopping twice does nothing.
-func (n *Node) Stop() {
+func (n *Node) Stop() { n.stop(func() {}) }
+
+func (n *Node) stop(late func()) {
 	n.t.Helper()
 	if n.cancel == nil {
 		return
@@ -165,6 +167,7 @@ func (n *Node) Stop() {
 	if err := <-n.ended; err != nil {
 		n.t.Errorf("stop node: %v", err)
 	}
+	late()
 	if err := n.store.Close(); err != nil {
 		n.t.Errorf("close store: %v", err)
 	}
@@ -174,6 +177,14 @@ func (n *Node) Stop() {
 func (n *Node) Restart() {
 	n.t.Helper()
 	n.Stop()
+	n.start()
+}
+
+// RestartLate is Restart, with something done when nothing of the node runs any more and its store is still open: what would
+// follow from it is not done, as if the node had crashed before that.
+func (n *Node) RestartLate(late func()) {
+	n.t.Helper()
+	n.stop(late)
 	n.start()
 }
 

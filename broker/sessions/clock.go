@@ -97,20 +97,22 @@ func (r *Registry) publishDelayed(ctx context.Context) time.Time {
 func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
 	var placed []Publication
 	var failed error
+	refused := 0
 	for _, d := range due {
 		m := *d.Message
 		m.Time = time.Now().Truncate(time.Millisecond)
 		origin := DelayedOrigin{Due: d.Due, Pos: d.Pos}
 		from, err := r.numberOf(ctx, m.From)
-		active := true
-		if err == nil && r.active != nil {
-			active, err = r.active(ctx, m.From.Account)
+		may := true
+		if err == nil && r.later != nil {
+			may, err = r.later(ctx, &m)
 		}
 		if err != nil {
 			failed = err
 			break
 		}
-		if !active { // its account was disabled
+		if !may { // as it was when it was accepted; and nobody is left to be told
+			refused++
 			if _, failed = r.store.Append(Bounds{}, Step{Message: &m, Origin: origin}); failed != nil {
 				break
 			}
@@ -126,6 +128,10 @@ func (r *Registry) publishLater(ctx context.Context, due []Delayed) error {
 		if failed = err; err != nil {
 			break
 		}
+	}
+	if refused > 0 {
+		r.metrics.dropped(dropNoRight, refused)
+		r.log.Info("delayed messages not published, because who has sent them may not any more", "n", refused)
 	}
 	for _, p := range placed {
 		if err := wait(ctx, p.Commit); err != nil {

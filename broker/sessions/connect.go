@@ -195,7 +195,26 @@ func (r *Registry) find(ctx context.Context, k Key) (row, bool, error) {
 	if err != nil {
 		return row{}, false, fmt.Errorf("load session: %w", err)
 	}
-	return row{State: st, exists: true}, !r.over(st, time.Now()), nil
+	over, err := r.astrayOrOver(ctx, st, time.Now())
+	if err != nil {
+		return row{}, false, err
+	}
+	return row{State: st, exists: true}, !over, nil
+}
+
+// astrayOrOver says whether a stored session without a connection is not to be gone on with.
+func (r *Registry) astrayOrOver(ctx context.Context, st State, now time.Time) (bool, error) {
+	if r.over(st, now) {
+		return true, nil
+	}
+	if r.stray == nil {
+		return false, nil
+	}
+	stray, err := r.stray(ctx, st)
+	if err != nil {
+		return false, fmt.Errorf("place of session: %w", err)
+	}
+	return stray, nil
 }
 
 // over says whether a stored session without a connection has outlived its expiry.

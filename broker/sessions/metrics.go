@@ -36,12 +36,13 @@ const (
 	dropSkipped                      // there was nothing to send for this session
 	dropQueueFull                    // the oldest of a queue, for a new one; or one that has nobody to send it again
 	dropVolatile                     // too much waited for a session that ends with its connection, which was ended
+	dropNoRight                      // who has published it for later may not any more
 	dropReasons
 )
 
 func (d dropReason) String() string {
 	return [...]string{"oversize", "expired", "shed", "reply_queue", "reply_old", "refused", "skipped",
-		"queue_full", "volatile_full"}[d]
+		"queue_full", "volatile_full", "no_right"}[d]
 }
 
 func newMetrics(r *Registry) *metrics {

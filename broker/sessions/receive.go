@@ -41,7 +41,7 @@ func (l *Link) Receive(ctx context.Context, p Publish, h Handler) error {
 		return l.decide(ctx, h(ctx, l, p, nil), answer{kind: answerNothing})
 	}
 
-	a := answer{kind: answerPublish1, id: p.ID, counted: true, print: fingerprint(p)}
+	a := answer{kind: answerPublish1, id: p.ID, counted: true, print: Fingerprint(p)}
 	if p.QoS == 2 {
 		a.kind = answerPublish2
 	}
@@ -56,8 +56,8 @@ func (l *Link) Receive(ctx context.Context, p Publish, h Handler) error {
 	return l.decide(ctx, h(ctx, l, p, origin), a)
 }
 
-// fingerprint is what tells two messages with one packet id apart.
-func fingerprint(p Publish) [32]byte {
+// Fingerprint is what tells two messages with one packet id apart.
+func Fingerprint(p Publish) [32]byte {
 	var small [1024]byte // most messages need no memory
 	text := append(small[:0], p.Topic...)
 	text = append(text, 0) // which no topic has

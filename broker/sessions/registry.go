@@ -48,7 +48,8 @@ type Registry struct {
 
 	willHandler WillHandler
 	grants      func(who accounts.Name, device bool, filter string) bool
-	active      func(context.Context, accounts.Name) (bool, error)
+	stray       func(context.Context, State) (bool, error)
+	later       func(context.Context, *Message) (bool, error)
 
 	// order makes the order of positions that of the ends of queues in memory, and of the index: whoever appends, or needs
 	// to know what was appended when something changed, holds it. Nobody waits for the disk under it.
@@ -107,10 +108,13 @@ func (r *Registry) SetGrants(may func(who accounts.Name, device bool, filter str
 	r.grants = may
 }
 
-// SetActive tells whether an account may do anything, for what it left to be done later. It is called once, before Run.
-func (r *Registry) SetActive(active func(ctx context.Context, who accounts.Name) (bool, error)) {
-	r.active = active
-}
+// SetStray tells whether a stored session is one that its client has had in another place, which is not its own any more: it is
+// over with all that waits in it, though nobody was there to end it when that changed. It is called once, before Load.
+func (r *Registry) SetStray(stray func(context.Context, State) (bool, error)) { r.stray = stray }
+
+// SetLater tells whether who has left a message to be published later may publish it, when that is due. It is called once,
+// before Run.
+func (r *Registry) SetLater(may func(ctx context.Context, m *Message) (bool, error)) { r.later = may }
 
 // granted takes out what the account may not subscribe to any more.
 func (r *Registry) granted(who accounts.Name, o Options, subs []Subscription) []Subscription {

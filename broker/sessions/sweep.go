@@ -112,7 +112,11 @@ func (r *Registry) sweep(ctx context.Context, after Key) (Key, error) {
 		now := time.Now()
 		for _, st := range page {
 			after = st.Key
-			if !r.over(st, now) {
+			over, err := r.astrayOrOver(ctx, st, now)
+			if err != nil {
+				return after, err
+			}
+			if !over {
 				continue
 			}
 			if err := r.expire(ctx, st.Key); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/magpie-im/magpie/backup"
 	"github.com/magpie-im/magpie/broker"
+	"github.com/magpie-im/magpie/files"
 	"github.com/magpie-im/magpie/store/pebble"
 	"github.com/magpie-im/magpie/transfer"
 )
@@ -30,12 +31,12 @@ func (f configFlags) checkpoint(c *console) (dir string, err error) {
 		return server.call(ctx, "store.checkpoint", map[string]any{}, &made)
 	})
 	if err != nil {
-		return "", fmt.Errorf("make a copy of the store in %s: %w", filepath.Join(cfg.Data, pebble.CheckpointsDir), err)
+		return "", fmt.Errorf("make a copy of the store in %s: %w", filepath.Join(cfg.Data, broker.CheckpointsDir), err)
 	}
 	if made.Name == "" || !filepath.IsLocal(made.Name) {
 		return "", fmt.Errorf("the running server answered that a checkpoint is called %q", made.Name)
 	}
-	return filepath.Join(cfg.Data, pebble.CheckpointsDir, made.Name), nil
+	return filepath.Join(cfg.Data, broker.CheckpointsDir, made.Name), nil
 }
 
 // untilInterrupted lets what runs clean up when it is interrupted. What it gives has to be called.
@@ -78,8 +79,14 @@ func checkCopy(ctx context.Context, dir string) (report transfer.Report, err err
 		return report, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return store.Check(ctx)
+	if report, err = store.Check(ctx); err != nil {
+		return report, err
+	}
+	return report, transfer.CheckFiles(ctx, filesIn(dir), &report)
 }
+
+// filesIn gives the files that were stored for devices, in a data directory or a copy of one.
+func filesIn(dir string) *files.Dir { return files.In(filepath.Join(dir, broker.FilesDir)) }
 
 // problems makes an error of what a check has found.
 func problems(c *console, what string, report transfer.Report) error {
@@ -233,6 +240,9 @@ func (f verifyCommand) check(c *console) (what string, report transfer.Report, e
 			return "", report, err
 		}
 		report, err = s.Check(c.ctx)
+		if err == nil {
+			err = transfer.CheckFiles(c.ctx, filesIn(cfg.Data), &report)
+		}
 		return what, report, errors.Join(err, closeStore(s))
 	}
 	dir, err := f.checkpoint(c)

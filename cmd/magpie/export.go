@@ -20,6 +20,7 @@ type exportCommand struct {
 	configFlags
 	File string `arg:"" help:"File to write. It has the hashes of passwords in it: keep it as safe as the server."`
 	From string `help:"A backup to export, in place of the data directory." type:"existingdir" placeholder:"DIR"`
+	Bare bool   `name:"without-files" help:"Leave out the files that were stored for devices."`
 }
 
 // Run exports a checkpoint, a backup, or a database that nobody else uses. As long as it is not done, there is FILE.part, and
@@ -54,7 +55,7 @@ func (f exportCommand) directory(c *console) (summary transfer.Summary, err erro
 	if err != nil {
 		return summary, err
 	}
-	summary, err = exportTo(c.ctx, store, f.File+".part")
+	summary, err = exportTo(c.ctx, f.filed(store, from), f.File+".part")
 	if err := errors.Join(err, store.Close()); err != nil {
 		return summary, err
 	}
@@ -75,8 +76,8 @@ func (f exportCommand) database(c *console, cfg broker.Config) (summary transfer
 		return summary, err
 	}
 	defer func() { err = errors.Join(err, closeStore(d)) }()
-	is := exportSource{ID: d.ID(), Epoch: d.Epoch()}
-	if was := f.begun(); was.ID == is.ID && was.Epoch == is.Epoch-1 {
+	is := exportSource{ID: d.ID(), Epoch: d.Epoch(), Bare: f.Bare}
+	if was := f.begun(); was.ID == is.ID && was.Epoch == is.Epoch-1 && was.Bare == is.Bare {
 		err = f.goOn(is)
 	} else {
 		err = f.begin(is)
@@ -84,10 +85,18 @@ func (f exportCommand) database(c *console, cfg broker.Config) (summary transfer
 	if err != nil {
 		return summary, err
 	}
-	if summary, err = exportTo(c.ctx, d.Transfer(), f.File+".part"); err != nil {
+	if summary, err = exportTo(c.ctx, f.filed(d.Transfer(), cfg.Data), f.File+".part"); err != nil {
 		return summary, err
 	}
 	return summary, errors.Join(os.Rename(f.File+".part", f.File), os.Remove(f.File+".from"))
+}
+
+// filed is a store with the files beside it in a directory, unless they are to be left out.
+func (f exportCommand) filed(store transfer.Source, dir string) transfer.Source {
+	if f.Bare {
+		return store
+	}
+	return transfer.WithFiles(store, filesIn(dir))
 }
 
 // exportSource is what FILE.from says.
@@ -95,6 +104,7 @@ type exportSource struct {
 	Dir   string `json:"dir,omitempty"`
 	ID    string `json:"id,omitempty"`    // of a backup or a database; empty: it is a checkpoint
 	Epoch int64  `json:"epoch,omitempty"` // of a database
+	Bare  bool   `json:"without_files,omitempty"`
 }
 
 // source gives the copy of a store that is to be exported: the one of which a part is written, as long as it is there, or a new
@@ -103,6 +113,7 @@ func (f exportCommand) source(c *console) (dir string, err error) {
 	was := f.begun()
 	if f.From != "" {
 		is, err := backupSource(c.ctx, f.From)
+		is.Bare = f.Bare
 		if err != nil || is == was {
 			return is.Dir, err
 		}
@@ -115,12 +126,12 @@ func (f exportCommand) source(c *console) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	own, err := filepath.Abs(filepath.Join(cfg.Data, pebble.CheckpointsDir))
+	own, err := filepath.Abs(filepath.Join(cfg.Data, broker.CheckpointsDir))
 	if err != nil {
 		return "", err
 	}
 	// What the file says is removed in the end: it has to be a checkpoint, and of the same store.
-	if was.ID == "" && was.Dir == filepath.Join(own, filepath.Base(was.Dir)) {
+	if was.ID == "" && was.Bare == f.Bare && was.Dir == filepath.Join(own, filepath.Base(was.Dir)) {
 		if _, err := os.Stat(was.Dir); err == nil {
 			return was.Dir, nil
 		}
@@ -132,7 +143,7 @@ func (f exportCommand) source(c *console) (dir string, err error) {
 	if err != nil {
 		return "", errors.Join(err, os.Remove(f.File+".from"))
 	}
-	is := exportSource{Dir: filepath.Join(own, filepath.Base(made))}
+	is := exportSource{Dir: filepath.Join(own, filepath.Base(made)), Bare: f.Bare}
 	if err := f.begin(is); err != nil {
 		return "", errors.Join(err, os.RemoveAll(is.Dir))
 	}
@@ -209,7 +220,7 @@ func (f importCommand) Run(c *console) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore(store)) }()
-	summary, err := transfer.Import(c.ctx, store.Transfer(), file, func(ctx context.Context) error {
+	summary, err := transfer.Import(c.ctx, transfer.IntoFiles(store.Transfer(), filesIn(cfg.Data)), file, func(ctx context.Context) error {
 		report, err := store.Check(ctx)
 		if err == nil {
 			err = problems(c, f.File, report)

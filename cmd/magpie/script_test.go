@@ -5,11 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -40,6 +42,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "recover": recoverAccount, "revoke": revoke, "hang": hang, "certificate": certificate, "trust": trust,
+			"upload": upload,
 			"connect": connect, "leave": leave, "publish": publish, "poll": poll,
 			"database": newDatabase(t), "schema": schema, "stranger": stranger,
 		},
@@ -198,6 +201,25 @@ func revoke(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no invitation is for %s", args[0])
+}
+
+// upload FILE stores a file for devices as alice, who has logged in and whose answer is in the file answer.
+func upload(ts *testscript.TestScript, _ bool, args []string) {
+	var login struct{ Token string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("answer")), &login))
+	content := ts.ReadFile(args[0])
+	for _, r := range []struct{ method, path, body string }{
+		{http.MethodPost, "/api/v1/device.add", `{"did":"lamp"}`}, // who has none stores no files
+		{http.MethodPut, fmt.Sprintf("/files/%x", sha256.Sum256([]byte(content))), content},
+	} {
+		req, err := http.NewRequest(r.method, "http://"+ts.Getenv("HTTP")+r.path, strings.NewReader(r.body))
+		ts.Check(err)
+		req.Header.Set("Authorization", "Bearer "+login.Token)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		ts.Check(err)
+		answered(ts, resp, strconv.Itoa(http.StatusOK))
+	}
 }
 
 // certificate makes cert.pem and key.pem for 127.0.0.1.

@@ -17,6 +17,7 @@ type spoken struct {
 	writes         map[string]string // "key value": "topic payload"; value as JSON
 	calls          map[string]string // name: "topic payload"
 	there          map[string]string // "topic payload": yes, no
+	happens        map[string]string // "topic payload": type of the event
 }
 
 var spokens = map[string]spoken{
@@ -65,7 +66,7 @@ var spokens = map[string]spoken{
 			"b1":{"p":"button","command_topic":"b"},
 			"x1":{"p":"sensor","value_template":"{{ value_json.a | float * 2 }}"},
 			"gone":{"p":"sensor"}},"qos":2}`,
-		parts: []string{"ea334450945afc lock Kitchen: b1 cover door locked mode position target temperature"},
+		parts: []string{"ea334450945afc lock Kitchen: b1 cover door locked mode position target temperature x1"},
 		reads: map[string]string{
 			`temperature sensorBedroom/state {"temperature":1}`: `1`, `door sensorBedroom/state {"door":"ON"}`: `true`,
 			"locked lock LOCKED": `true`, "mode k/m heat": `"heat"`, "position v/p 50": `50`,
@@ -77,18 +78,21 @@ var spokens = map[string]spoken{
 	"no JSON":             {topic: "homeassistant/sensor/x/config", payload: `{`, parts: []string{" "}},
 	"no configuration":    {topic: "homeassistant/status", payload: `online`},
 	"somebody else's":     {topic: "zigbee2mqtt/b", payload: `{"state":"ON"}`},
-	"a component unknown": {topic: "homeassistant/event/x/config", payload: `{"dev":{"ids":["a"]}}`, parts: []string{"a  : "}},
+	"a component unknown": {topic: "homeassistant/camera/x/config", payload: `{"dev":{"ids":["a"]}}`, parts: []string{"a  : "}},
 	"the list of Zigbee2MQTT": {
 		topic: "zigbee2mqtt/bridge/devices",
 		payload: `[{"ieee_address":"0x0","type":"Coordinator","friendly_name":"Coordinator","definition":null},
 			{"ieee_address":"0x1","type":"Router","friendly_name":"b","definition":{"vendor":"IKEA","model":"LED","exposes":[
 			 {"type":"light","features":[{"type":"binary","property":"state","access":7,"value_on":"ON","value_off":"OFF","value_toggle":"TOGGLE"},
-			  {"type":"numeric","property":"brightness","access":7}]},{"type":"numeric","property":"linkquality","access":1}]}},
+			  {"type":"numeric","property":"brightness","access":7},{"type":"composite","name":"color_xy","property":"color","access":7,"features":[
+			   {"type":"numeric","name":"x","property":"x","access":7},{"type":"numeric","name":"y","property":"y","access":7}]}]},
+			 {"type":"composite","name":"options","property":"options","features":[{"type":"numeric","property":"delay","access":7}]},{"type":"numeric","property":"linkquality","access":1}]}},
 			{"ieee_address":"0x2","type":"EndDevice","friendly_name":"door","definition":{"vendor":"Xiaomi","model":"MC","exposes":[
 			 {"type":"binary","property":"contact","access":1,"value_on":false,"value_off":true}]}}]`,
-		parts:  []string{"zigbee2mqtt_0x1 lamp b: brightness linkquality power", "zigbee2mqtt_0x2 sensor door: contact"},
-		reads:  map[string]string{`power zigbee2mqtt/b {"state":"OFF"}`: `"off"`, `contact zigbee2mqtt/door {"contact":false}`: `true`},
-		writes: map[string]string{`power "on"`: `zigbee2mqtt/b/set {"state":"ON"}`, `contact true`: ``},
+		parts: []string{"zigbee2mqtt_0x1 lamp b: brightness linkquality power xy", "zigbee2mqtt_0x2 sensor door: contact"},
+		reads: map[string]string{`power zigbee2mqtt/b {"state":"OFF"}`: `"off"`, `contact zigbee2mqtt/door {"contact":false}`: `true`,
+			`xy zigbee2mqtt/b {"color":{"x":0.1,"y":0.2,"hue":3}}`: `[0.1,0.2]`},
+		writes: map[string]string{`power "on"`: `zigbee2mqtt/b/set {"state":"ON"}`, `contact true`: ``, `xy [1,2]`: `zigbee2mqtt/b/set {"color":{"x":1,"y":2}}`},
 		there:  map[string]string{`zigbee2mqtt/b/availability {"state":"online"}`: "yes"},
 	},
 	"Tasmota": {
@@ -135,8 +139,11 @@ func (p Part) text() string {
 	return strings.TrimRight(fmt.Sprintf("%s %s %s: %s", p.Local, p.Type, p.Name, strings.Join(keys, " ")), " ")
 }
 
-func TestWhatBridgesSayIsUnderstood(t *testing.T) {
-	for name, s := range spokens {
+func TestWhatBridgesSayIsUnderstood(t *testing.T) { understood(t, spokens) }
+
+func understood(t *testing.T, all map[string]spoken) {
+	t.Helper()
+	for name, s := range all {
 		parts, ok := Read(s.topic, []byte(s.payload))
 		if ok != (s.parts != nil) || len(parts) != len(s.parts) {
 			t.Errorf("%s: %+v, %t", name, parts, ok)
@@ -148,6 +155,18 @@ func TestWhatBridgesSayIsUnderstood(t *testing.T) {
 				t.Errorf("%s: %q, want %q", name, p.text(), want)
 			}
 			points = append(points, p.Points...)
+			for said, want := range s.happens {
+				topic, payload, _ := strings.Cut(said, " ")
+				got := ""
+				for _, o := range p.Events {
+					if kind, ok := o.From(NewPayload([]byte(payload))); ok && o.Topic == topic {
+						got = kind
+					}
+				}
+				if got != want {
+					t.Errorf("%s: %s: event %q, want %q", name, said, got, want)
+				}
+			}
 			for said, want := range s.there {
 				topic, payload, _ := strings.Cut(said, " ")
 				for _, h := range p.There.Hints {
@@ -227,6 +246,9 @@ func FuzzRead(f *testing.F) {
 	for _, s := range slices.SortedFunc(maps.Values(spokens), func(a, b spoken) int { return strings.Compare(a.topic+a.payload, b.topic+b.payload) }) {
 		f.Add(s.topic, s.payload, `{"state":"ON"}`)
 	}
+	for _, s := range componentsSaid {
+		f.Add(s.topic, s.payload, `{"state":"ON","color":{"r":1,"g":2,"b":3},"event_type":"press"}`)
+	}
 	f.Fuzz(func(t *testing.T, topic, payload, state string) {
 		parts, ok := Read(topic, []byte(payload))
 		if !ok && len(parts) > 0 {
@@ -238,6 +260,11 @@ func FuzzRead(f *testing.F) {
 			}
 			for _, h := range p.There.Hints {
 				h.Says([]byte(state))
+			}
+			for _, o := range p.Events {
+				if kind, ok := o.From(NewPayload([]byte(state))); ok && (kind == "" || len(kind) > 64) {
+					t.Errorf("%s: event %q", topic, kind)
+				}
 			}
 			for _, x := range p.Points {
 				v, ok := x.Read([]byte(state))

@@ -19,9 +19,11 @@ func DiscoveryTopic(t devices.Thing) string {
 // entity is a component in the words of Home Assistant.
 type entity map[string]any
 
-// Discovery is what Home Assistant is told of a device, by what it reports; nil: there is nothing to be seen.
-func Discovery(t devices.Thing, reported devices.Object) []byte {
+// Discovery is what Home Assistant is told of a device, by what it reports, and by the version of the firmware that waits for it,
+// if some does; nil: there is nothing to be seen.
+func Discovery(t devices.Thing, reported devices.Object, waits string) []byte {
 	w := writer{did: string(t.ID), reported: reported, components: map[string]entity{}}
+	w.firmware(waits)
 	if write := writers[strings.ToLower(t.Type)]; write != nil {
 		write(&w)
 	}
@@ -150,15 +152,14 @@ func writeLight(w *writer) {
 		"name": nil, "state_topic": w.state(), "state_value_template": t.template, "command_topic": w.command(),
 		"payload_on": t.yes, "payload_off": t.no,
 	})
-	for level, scale := range map[string]int{"level": 100, "brightness": 255} {
-		if !w.number(level) {
-			continue
+	for _, level := range []string{"level", "brightness"} {
+		if w.number(level) {
+			w.settable(e, "brightness", "{{ "+value(level)+" }}", `{"`+level+`": {{ value }}}`)
+			e["brightness_scale"] = map[string]int{"level": 100, "brightness": 255}[level]
+			break
 		}
-		e["brightness_state_topic"], e["brightness_value_template"] = w.state(), "{{ "+value(level)+" }}"
-		e["brightness_command_topic"], e["brightness_command_template"] = w.command(), `{"`+level+`": {{ value }}}`
-		e["brightness_scale"] = scale
-		break
 	}
+	w.colors(e)
 }
 
 func writeSwitch(w *writer) { w.switched("switch") }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/magpie-im/magpie/devices/dialects/jinja"
 )
 
 // What follows reads what devices say of themselves to Home Assistant, https://www.home-assistant.io/integrations/mqtt/: a
@@ -15,24 +17,6 @@ const HomeAssistantPrefix = "homeassistant/"
 
 // HomeAssistantStatus is where Home Assistant says that it is there.
 const HomeAssistantStatus = HomeAssistantPrefix + "status"
-
-// abbreviations are short names of fields that are read here.
-var abbreviations = map[string]string{
-	"avty": "availability", "avty_mode": "availability_mode", "avty_t": "availability_topic", "avty_tpl": "availability_template",
-	"bri_cmd_t": "brightness_command_topic", "bri_scl": "brightness_scale", "bri_stat_t": "brightness_state_topic",
-	"bri_val_tpl": "brightness_value_template", "cmd_t": "command_topic", "cmps": "components",
-	"cns": "connections", "curr_temp_t": "current_temperature_topic", "curr_temp_tpl": "current_temperature_template",
-	"dev": "device", "dev_cla": "device_class", "ids": "identifiers", "mdl": "model", "mf": "manufacturer",
-	"mode_cmd_t": "mode_command_topic", "mode_stat_t": "mode_state_topic", "mode_stat_tpl": "mode_state_template",
-	"o": "origin", "obj_id": "object_id", "p": "platform", "pl_avail": "payload_available", "pl_cls": "payload_close",
-	"pl_lock": "payload_lock", "pl_not_avail": "payload_not_available", "pl_off": "payload_off", "pl_on": "payload_on",
-	"pl_open": "payload_open", "pl_prs": "payload_press", "pl_stop": "payload_stop", "pl_unlk": "payload_unlock",
-	"pos_t": "position_topic", "pos_tpl": "position_template", "set_pos_t": "set_position_topic", "stat_clsd": "state_closed",
-	"stat_locked": "state_locked", "stat_off": "state_off", "stat_on": "state_on", "stat_open": "state_open",
-	"stat_t": "state_topic", "stat_unlocked": "state_unlocked", "stat_val_tpl": "state_value_template", "t": "topic",
-	"temp_cmd_t": "temperature_command_topic", "temp_stat_t": "temperature_state_topic",
-	"temp_stat_tpl": "temperature_state_template", "uniq_id": "unique_id", "val_tpl": "value_template",
-}
 
 // fields are those of a configuration, by their long names.
 type fields map[string]any
@@ -135,13 +119,27 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// template gives the path that a field says; ok is false if it is beyond what is read here.
-func (f fields) template(name string) ([]string, bool) {
-	t := f.text(name, "")
-	if t == "" {
+// source gives the template that a field has, as a path if it only takes a value; ok is false if it is beyond what is read here.
+func (f fields) source(name string) (t *jinja.Template, p []string, ok bool) {
+	text := f.text(name, "")
+	if text == "" {
+		return nil, nil, true
+	}
+	if p, ok = path(text); ok {
+		return nil, p, true
+	}
+	t, err := jinja.Parse(text)
+	return t, nil, err == nil
+}
+
+// format gives the template by which a payload is made; ok is false if it is beyond what is read here.
+func (f fields) format(name string) (t *jinja.Template, ok bool) {
+	text := f.text(name, "")
+	if text == "" {
 		return nil, true
 	}
-	return path(t)
+	t, err := jinja.Parse(text)
+	return t, err == nil
 }
 
 // readHomeAssistant reads homeassistant/{component}/[{node}/]{object}/config and homeassistant/device/{id}/config.
@@ -185,6 +183,7 @@ func readHomeAssistant(topic string, payload []byte) (parts []Part, ok bool) {
 		part.Local, part.Name, part.Model, part.There = one.Local, one.Name, one.Model, one.There
 		part.Type = moreTelling(part.Type, one.Type)
 		part.Points = append(part.Points, one.Points...)
+		part.Events = append(part.Events, one.Events...)
 	}
 	if part.Local == "" && len(all) == 0 {
 		return over, true
@@ -203,7 +202,10 @@ func keysOf[V any](m map[string]V) func(yield func(string) bool) {
 }
 
 // telling are types in the order of how much they say of a thing.
-var telling = []string{"lock", "climate", "cover", "lamp", "fan", "switch", "sensor"}
+var telling = []string{
+	"lock", "alarm", "climate", "humidifier", "vacuum", "mower", "cover", "valve", "lamp", "fan", "siren", "switch", "tracker", "button",
+	"sensor",
+}
 
 // moreTelling is the one of two types that says more; empty says nothing.
 func moreTelling(a, b string) string {
@@ -220,7 +222,9 @@ func MoreTelling(a, b string) string { return moreTelling(a, b) }
 // types are what components make of a thing.
 var types = map[string]string{
 	"light": "lamp", "switch": "switch", "sensor": "sensor", "binary_sensor": "sensor", "lock": "lock", "cover": "cover",
-	"climate": "climate", "fan": "fan",
+	"climate": "climate", "fan": "fan", "valve": "valve", "humidifier": "humidifier", "water_heater": "climate", "siren": "siren",
+	"event": "button", "device_automation": "button", "lawn_mower": "mower", "vacuum": "vacuum", "alarm_control_panel": "alarm",
+	"device_tracker": "tracker",
 }
 
 // component reads the configuration of one component.
@@ -233,8 +237,24 @@ func component(topic, platform, object, node string, f fields) Part {
 	}
 	p.Name = fields(device).text("name", f.text("name", ""))
 	p.Model = strings.TrimSpace(fields(device).text("manufacturer", "") + " " + fields(device).text("model", ""))
-	if read := components[platform]; read != nil {
-		p.Points = read(f, object)
+	c := components[platform]
+	if c.points != nil {
+		p.Points = c.points(f, object)
+	}
+	for _, e := range c.entries {
+		if x, ok := f.point(e, object); ok {
+			p.Points = append(p.Points, x)
+		}
+	}
+	for i, x := range p.Points { // there may be several of one kind
+		if p.Points[i].Other = word(object); x.Key == p.Points[i].Other {
+			p.Points[i].Other = x.Key + "_" + platform
+		}
+	}
+	if c.event != nil {
+		if o, ok := c.event(f, object); ok {
+			p.Events = []Occasion{o}
+		}
 	}
 	return p
 }
@@ -262,9 +282,9 @@ func local(device map[string]any) string {
 func availability(f fields) (a Availability) {
 	a.Mode = f.text("availability_mode", "latest")
 	add := func(f fields, topic, template string) {
-		path, ok := f.template(template)
+		tmpl, path, ok := f.source(template)
 		if t := f.text(topic, ""); t != "" && ok {
-			a.Hints = append(a.Hints, Hint{t, path, map[string]bool{
+			a.Hints = append(a.Hints, Hint{Topic: t, Template: tmpl, Path: path, Words: map[string]bool{
 				f.text("payload_not_available", "offline"): false, f.text("payload_available", "online"): true,
 			}})
 		}
@@ -280,174 +300,4 @@ func availability(f fields) (a Availability) {
 		}
 	}
 	return a
-}
-
-// components are those that are read. Of others it is only known that they are there.
-var components = map[string]func(f fields, object string) []Point{
-	"light":         light,
-	"switch":        onOffPoint,
-	"fan":           onOffPoint,
-	"sensor":        sensor,
-	"binary_sensor": binarySensor,
-	"lock":          lock,
-	"cover":         cover,
-	"climate":       climate,
-	"number":        number,
-	"select":        sensor,
-	"text":          sensor,
-	"button":        button,
-}
-
-// key is what a value is called: by its place in JSON, or else by what kind it is, or what it is called itself.
-func (f fields) key(path []string, object string) string {
-	if len(path) > 0 {
-		return word(path[len(path)-1])
-	}
-	if class := f.text("device_class", ""); class != "" {
-		return word(class)
-	}
-	return word(object)
-}
-
-func onOffPoint(f fields, object string) []Point {
-	path, ok := f.template("value_template")
-	if t := f.text("state_value_template", ""); t != "" {
-		path, ok = f.template("state_value_template")
-	}
-	if !ok {
-		return nil
-	}
-	on, off := f.text("payload_on", "ON"), f.text("payload_off", "OFF")
-	words, _, _ := onOff(f.text("state_on", on), f.text("state_off", off))
-	_, writes, calls := onOff(on, off)
-	key := "power"
-	if len(path) > 0 && path[len(path)-1] != "state" {
-		key = word(path[len(path)-1])
-	}
-	return []Point{{
-		Key: key, State: f.text("state_topic", ""), Path: path, Words: words, Command: f.text("command_topic", ""),
-		Writes: writes, Calls: calls,
-	}}
-}
-
-func light(f fields, object string) []Point {
-	if f.text("schema", "") != "json" {
-		points := onOffPoint(f, object)
-		if path, ok := f.template("brightness_value_template"); ok && f.text("brightness_state_topic", "") != "" {
-			points = append(points, Point{
-				Key: "brightness", State: f.text("brightness_state_topic", ""), Path: path, Kind: KindNumber,
-				Command: f.text("brightness_command_topic", ""),
-			})
-		}
-		return points
-	}
-	state, command := f.text("state_topic", ""), f.text("command_topic", "")
-	words, writes, calls := onOff("ON", "OFF")
-	points := []Point{{
-		Key: "power", State: state, Path: []string{"state"}, Words: words,
-		Command: command, Field: "state", Writes: writes, Calls: calls,
-	}}
-	if f["brightness"] == true {
-		points = append(points, Point{
-			Key: "brightness", State: state, Path: []string{"brightness"}, Kind: KindNumber,
-			Command: command, Field: "brightness",
-		})
-	}
-	modes, _ := f["supported_color_modes"].([]any)
-	if slices.Contains(modes, any("color_temp")) {
-		points = append(points, Point{
-			Key: "color_temp", State: state, Path: []string{"color_temp"}, Kind: KindNumber,
-			Command: command, Field: "color_temp",
-		})
-	}
-	return points
-}
-
-func sensor(f fields, object string) []Point {
-	path, ok := f.template("value_template")
-	if !ok {
-		return nil
-	}
-	p := Point{Key: f.key(path, object), State: f.text("state_topic", ""), Path: path, Command: f.text("command_topic", "")}
-	if f.text("unit_of_measurement", f.text("unit_of_meas", f.text("state_class", ""))) != "" {
-		p.Kind = KindNumber
-	}
-	return []Point{p}
-}
-
-func number(f fields, object string) []Point {
-	points := sensor(f, object)
-	for i := range points {
-		points[i].Kind = KindNumber
-	}
-	return points
-}
-
-func binarySensor(f fields, object string) []Point {
-	path, ok := f.template("value_template")
-	if !ok {
-		return nil
-	}
-	words := map[string]any{f.text("payload_on", "ON"): true, f.text("payload_off", "OFF"): false}
-	return []Point{{Key: f.key(path, object), State: f.text("state_topic", ""), Path: path, Words: words}}
-}
-
-func lock(f fields, _ string) []Point {
-	path, ok := f.template("value_template")
-	if !ok {
-		return nil
-	}
-	shut, open := f.text("payload_lock", "LOCK"), f.text("payload_unlock", "UNLOCK")
-	return []Point{{
-		Key: "locked", State: f.text("state_topic", ""), Path: path, Command: f.text("command_topic", ""),
-		Words:  map[string]any{f.text("state_locked", "LOCKED"): true, f.text("state_unlocked", "UNLOCKED"): false},
-		Writes: map[string]string{"true": shut, "false": open}, Calls: map[string]string{"lock": shut, "unlock": open},
-	}}
-}
-
-func cover(f fields, _ string) (points []Point) {
-	open, shut, stop := f.text("payload_open", "OPEN"), f.text("payload_close", "CLOSE"), f.text("payload_stop", "STOP")
-	if path, ok := f.template("value_template"); ok {
-		points = append(points, Point{
-			Key: "cover", State: f.text("state_topic", ""), Path: path, Command: f.text("command_topic", ""),
-			Words: map[string]any{
-				f.text("state_open", "open"): "open", f.text("state_closed", "closed"): "closed",
-				f.text("state_opening", "opening"): "opening", f.text("state_closing", "closing"): "closing",
-			},
-			Writes: map[string]string{"open": open, "closed": shut},
-			Calls:  map[string]string{"open": open, "close": shut, "stop": stop},
-		})
-	}
-	if path, ok := f.template("position_template"); ok && f.text("position_topic", "") != "" {
-		points = append(points, Point{
-			Key: "position", State: f.text("position_topic", ""), Path: path, Kind: KindNumber,
-			Command: f.text("set_position_topic", ""),
-		})
-	}
-	return points
-}
-
-func climate(f fields, _ string) (points []Point) {
-	for _, x := range []struct {
-		key, state, template, command string
-		kind                          Kind
-	}{
-		{"target", "temperature_state_topic", "temperature_state_template", "temperature_command_topic", KindNumber},
-		{"temperature", "current_temperature_topic", "current_temperature_template", "", KindNumber},
-		{"mode", "mode_state_topic", "mode_state_template", "mode_command_topic", KindAny},
-	} {
-		path, ok := f.template(x.template)
-		if state := f.text(x.state, ""); ok && state != "" {
-			points = append(points, Point{Key: x.key, State: state, Path: path, Kind: x.kind, Command: f.text(x.command, "")})
-		}
-	}
-	return points
-}
-
-func button(f fields, object string) []Point {
-	press := f.text("payload_press", "PRESS")
-	return []Point{{
-		Key: word(object), Command: f.text("command_topic", ""), Writes: map[string]string{},
-		Calls: map[string]string{word(object): press},
-	}}
 }

@@ -30,7 +30,7 @@ func readHomie(topic string, payload []byte) (parts []Part, ok bool) {
 		p = Part{Topic: topic}
 	case len(levels) == 3 && attribute == "$name":
 		p.Name, p.Model, p.Type = text, "Homie", "sensor"
-		p.There.Hints = []Hint{{base + "/$state", nil, homieStates}}
+		p.There.Hints = []Hint{{Topic: base + "/$state", Words: homieStates}}
 	case len(levels) == 5 && attribute == "$datatype":
 		p.Points = []Point{homieValue(levels, text)}
 	case len(levels) == 5 && attribute == "$settable" && text == "true":

@@ -43,7 +43,7 @@ func readShelly(topic string, payload []byte) (parts []Part, ok bool) {
 		suffix = "_" + word(number)
 	}
 	p := Part{Topic: topic, Local: "shelly:" + id, Name: id, Model: "Shelly", Type: known.kind}
-	p.There.Hints = []Hint{{id + "/online", nil, map[string]bool{"true": true, "false": false}}}
+	p.There.Hints = []Hint{{Topic: id + "/online", Words: map[string]bool{"true": true, "false": false}}}
 	for _, x := range known.points {
 		x.Key, x.State = x.Key+suffix, topic
 		p.Points = append(p.Points, x)

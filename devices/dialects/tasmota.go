@@ -45,7 +45,7 @@ func readTasmota(topic string, payload []byte) (parts []Part, ok bool) {
 	const command, stat, tele = 0, 1, 2
 	p := Part{Topic: topic, Local: "tasmota:" + mac, Name: c.Name, Model: strings.TrimSpace("Tasmota " + c.Model), Type: "sensor"}
 	words := map[string]bool{either(c.Offline, "Offline"): false, either(c.Online, "Online"): true}
-	p.There.Hints = []Hint{{at(tele, "LWT"), nil, words}}
+	p.There.Hints = []Hint{{Topic: at(tele, "LWT"), Words: words}}
 	on, off := "ON", "OFF"
 	if len(c.States) > 1 {
 		off, on = c.States[0], c.States[1]

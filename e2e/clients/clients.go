@@ -25,6 +25,7 @@ type Session struct {
 	ClientID       string
 	Ends           bool     // the session ends with its connection, and is a new one; otherwise it lives for an hour
 	Will           *Message // of text; nil: none
+	KeepAlive      int      // seconds; 0: what the client does by itself. Only clients that are programs know it
 	// Reconnect has the client do what it does by itself when it loses its connection; otherwise that is an error.
 	Reconnect bool
 }
@@ -160,6 +161,7 @@ type Listener struct {
 	err      error         // why, after ended
 
 	stop, kill func() // of the driver: end well, or at once; neither waits
+	hold       func(still bool) error
 	stopping   bool
 }
 
@@ -200,6 +202,13 @@ func (l *Listener) Stop() error { return l.finish(l.stop) }
 
 // Kill ends the client as a power cut would, without a word to the server.
 func (l *Listener) Kill() { _ = l.finish(l.kill) } // it says that it was killed
+
+// Freeze has a client that is a program stand still, as a device does that hangs: its connection stays, and nobody reads or
+// writes. Thaw has it go on.
+func (l *Listener) Freeze() error { return l.hold(true) }
+
+// Thaw ends what Freeze has begun.
+func (l *Listener) Thaw() error { return l.hold(false) }
 
 func (l *Listener) finish(how func()) error {
 	if l.stopping {

@@ -23,6 +23,9 @@ func (mosquitto) args(c Client, s Session) []string {
 	if !s.Ends {
 		args = append(args, "-c")
 	}
+	if s.KeepAlive != 0 {
+		args = append(args, "-k", strconv.Itoa(s.KeepAlive)) // from 5 on
+	}
 	if s.User != "" {
 		args = append(args, "-u", s.User, "-P", s.Password)
 	}

@@ -75,6 +75,14 @@ func (p *Program) read(out io.Reader) error {
 
 func (p *Program) interrupt() error { return p.cmd.Process.Signal(os.Interrupt) }
 
+// hold has it stand still, or go on.
+func (p *Program) hold(still bool) error {
+	if still {
+		return p.cmd.Process.Signal(syscall.SIGSTOP)
+	}
+	return p.cmd.Process.Signal(syscall.SIGCONT)
+}
+
 // Line gives the next line of its standard output.
 func (p *Program) Line(ctx context.Context) (string, error) {
 	select {
@@ -137,6 +145,7 @@ type parser func(line string) (m *Message, subscribed bool, err error)
 func (p *Program) serve(l *Listener, parse parser) error {
 	l.stop = func() { p.drop(); _ = p.interrupt() } // it may have ended already
 	l.kill = func() { p.drop(); _ = p.cmd.Process.Kill() }
+	l.hold = p.hold
 	subscribed := make(chan struct{})
 	go func() { l.end(p.follow(l, parse, sync.OnceFunc(func() { close(subscribed) }))) }()
 	select {

@@ -67,9 +67,9 @@ if five:
     properties = Properties(PacketTypes.CONNECT)
     if not job["clean"]:
         properties.SessionExpiryInterval = 3600
-    client.connect(host, int(port), clean_start=job["clean"], properties=properties)
+    client.connect(host, int(port), job["keepAlive"] or 60, clean_start=job["clean"], properties=properties)
 else:
-    client.connect(host, int(port))
+    client.connect(host, int(port), job["keepAlive"] or 60)
 
 if job["do"] == "send":
     client.loop_start()

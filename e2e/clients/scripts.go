@@ -24,6 +24,7 @@ type job struct {
 	Version   int      `json:"version"`
 	Clean     bool     `json:"clean"`
 	Reconnect bool     `json:"reconnect"`
+	KeepAlive int      `json:"keepAlive"` // 0: its own
 	Will      *Message `json:"will,omitempty"`
 	Filters   []string `json:"filters"`
 	QoS       byte     `json:"qos"`
@@ -31,7 +32,7 @@ type job struct {
 
 func newJob(do string, c Client, s Session) job {
 	return job{Do: do, Addr: s.Addr, User: s.User, Password: s.Password, Client: s.ClientID, Version: c.Version,
-		Clean: s.Ends, Reconnect: s.Reconnect, Will: s.Will}
+		Clean: s.Ends, Reconnect: s.Reconnect, KeepAlive: s.KeepAlive, Will: s.Will}
 }
 
 func (j job) String() string {

@@ -158,4 +158,32 @@ func TestASceneIsRunByALineOfAClient(t *testing.T) {
 	h.eventually("the message says so", func() bool {
 		return slices.Equal(h.said(home), []string{"Good night: lamp set, door expired"})
 	})
+	h.send(others[0], h.lamp, "lamp", "dev/me/state", m{"power": "off"})
+	h.eventually("and that the lamp is off", func() bool {
+		return slices.Equal(h.said(home), []string{"Good night: lamp reached, door expired"})
+	})
+}
+
+// The server is killed while a scene waits for a device. It goes on when the device is what it should be, and the one message
+// comes to its end.
+func TestASceneOutlivesAKill(t *testing.T) {
+	h := begin(t)
+	home := h.house(h.lamp, "door")
+	h.Call("alice", "scene.put", m{"c": home, "id": "night", "title": "Good night", "order": true, "steps": []m{
+		{"did": "door", "name": "lock", "ttl": 0.5}, {"did": h.lamp, "desired": m{"power": "off"}}, {"did": "door", "name": "alarm", "ttl": 0.5}}}, nil)
+	h.Call("alice", "scene.run", m{"c": home, "id": "night"}, nil)
+	h.eventually("it waits for the lamp", func() bool {
+		return slices.Equal(h.said(home), []string{"Good night: door expired, lamp set, door waiting"})
+	})
+	h.Kill()
+	h.Start()
+	h.send(others[0], h.lamp, "lamp", "dev/me/state", m{"power": "off"})
+	h.eventually("it goes on", func() bool {
+		return slices.Equal(h.said(home), []string{"Good night: door expired, lamp reached, door expired"})
+	})
+	var commands struct{ Commands []struct{ Name string } }
+	h.Call("alice", "device.commands", m{"did": "door"}, &commands)
+	if got := fmt.Sprint(commands.Commands); got != "[{alarm} {lock}]" {
+		t.Errorf("commands %s, want each once", got)
+	}
 }

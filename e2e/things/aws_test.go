@@ -28,20 +28,26 @@ func (h *home) sdk(did, client string) *sdk {
 // startSDK has it connect to an address with what it is told.
 func (h *home) startSDK(addr string, told m) *sdk {
 	h.t.Helper()
+	x := h.startApp(clients.AWSIoT, addr, told)
+	x.hears("connected")
+	return x
+}
+
+// startApp starts one of the SDKs, which is not connected yet.
+func (h *home) startApp(app clients.App, addr string, told m) *sdk {
+	h.t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
 	if told["ca"] != nil {
 		host = "localhost" // certificates are of names
 	}
 	told["host"] = host
 	told["port"], _ = strconv.Atoi(port)
-	p, err := clients.AWSIoT.Start(h.t.Context(), told)
+	p, err := app.Start(h.t.Context(), told)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(p.Kill)
-	x := &sdk{Program: p, t: h.t}
-	x.hears("connected")
-	return x
+	return &sdk{Program: p, t: h.t}
 }
 
 // hears waits for a line that says something of a word, and gives the line.

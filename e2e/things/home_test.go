@@ -1,9 +1,11 @@
 package things
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/magpie-im/magpie/e2e/clients"
+	"github.com/magpie-im/magpie/e2e/server"
 )
 
 // What is said to a lamp in the conversation of its home it is told, and it answers by one message that changes; what happens
@@ -64,4 +66,61 @@ func (h *home) lineInHome(c clients.Client, home string) {
 	}
 	lamp.Kill()
 	app.Kill()
+}
+
+// A command that is written in the home for a device that is away waits for it, also when the server is killed, comes once, and its
+// message in the home says in the end what became of it.
+func TestACommandOfALineWaitsThroughACrash(t *testing.T) {
+	h := begin(t, server.Env("MAGPIE_DEVICES_COMMAND_TTL=1h"))
+	home := h.house("lamp")
+	for _, c := range []clients.Client{clients.PahoGo3, clients.PahoGo5} {
+		t.Run(c.Name, func(t *testing.T) {
+			h := h.with(t, h.lamp)
+			before, _ := h.History("alice", home)
+			h.Call("alice", "send", m{"c": home, "mid": c.Name, "body": m{"text": `@lamp call blink {"times":2}`}}, nil)
+			answers := func() (all []m) {
+				messages, _ := h.History("alice", home)
+				for _, message := range messages[len(before):] {
+					if d := parse(t, message); d["k"] == "device.reply" && d["from"] == "lamp" {
+						all = append(all, d)
+					}
+				}
+				return all
+			}
+			is := func(state string) {
+				t.Helper()
+				var all []m
+				if !server.Becomes(func() bool {
+					all = answers()
+					return len(all) == 1 && at(all[0], "body", "s") == state
+				}) {
+					t.Fatalf("the answers are %v, want one that says %s", all, state)
+				}
+			}
+			is("queued")
+			h.Kill()
+			h.Start()
+			is("queued")
+			lamp := h.listen(c, "lamp", "lamp", "dev/me/cmd/+")
+			command := lamp.hears("dev/me/cmd/+", nil)
+			if command["by"] != "alice" || at(command, "args", "times") != 2.0 || command["dup"] != nil {
+				t.Errorf("it is told %v", command)
+			}
+			is("delivered")
+			h.send(c, "lamp", "lamp-says", fmt.Sprintf("dev/me/cmd/%v/ack", command["cid"]), m{"s": "succeeded"})
+			is("succeeded")
+			// The next that it is told is the next that is said.
+			h.Call("alice", "send", m{"c": home, "mid": c.Name + " again", "body": m{"text": "@lamp call stop"}}, nil)
+			next := lamp.hears("dev/me/cmd/+", nil)
+			if next["name"] != "stop" {
+				t.Errorf("it is told once more: %v", next)
+			}
+			h.send(c, "lamp", "lamp-says", fmt.Sprintf("dev/me/cmd/%v/ack", next["cid"]), m{"s": "failed"})
+			server.Eventually(t, "it is over, too", func() bool {
+				all := answers()
+				return len(all) == 2 && at(all[1], "body", "s") == "failed"
+			})
+			lamp.Kill()
+		})
+	}
 }

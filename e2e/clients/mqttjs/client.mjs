@@ -12,6 +12,7 @@ const client = mqtt.connect(job.url, {
   clientId: job.client,
   protocolVersion: job.version,
   clean: job.clean,
+  keepalive: job.keepAlive || 60,
   properties: job.version === 5 && !job.clean ? { sessionExpiryInterval: 3600 } : undefined,
   will: job.will && { ...job.will, payload: text(job.will.payload) },
   reconnectPeriod: job.reconnect ? 100 : 0,

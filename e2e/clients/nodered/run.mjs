@@ -1,14 +1,15 @@
 // Node-RED without its editor, for the end-to-end tests. The first argument is JSON: dir, where it keeps its things, and
 // host, port, user and password of the broker. Its flows give what comes at nr/in/{3,5} out at nr/out/{3,5}, through one
 // broker node for each version of the protocol, and answer requests of MQTT 5 at nr/ask. With home, a version, they are those of
-// somebody's home instead: when a device says that something moves, the lamp is to be on. It prints "started", and what it
-// complains about goes to standard error. Nothing of it listens, and nothing asks for news of it.
+// somebody's home instead: when a device says that something moves, the lamp is to be on, and when it says that something was
+// pressed, the scene "night" of the conversation is run. It prints "started", and what it complains about goes to standard
+// error. Nothing of it listens, and nothing asks for news of it.
 import { createServer } from 'node:http'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import RED from 'node-red'
 
-const { dir, host, port, user, password, home } = JSON.parse(process.argv[2])
+const { dir, host, port, user, password, home, conversation } = JSON.parse(process.argv[2])
 
 const broker = (version) => ({
   id: 'broker' + version,
@@ -70,11 +71,15 @@ const atHome = (version) => [
     id: 'moved',
     type: 'function',
     z: 'flow',
-    func: 'if (msg.payload.type === "motion") return { payload: { power: "on", why: msg.payload.id }, qos: 1 }',
-    outputs: 1,
-    wires: [['lamp']],
+    func: `
+      const { type, id } = msg.payload
+      if (type === "motion") return [{ payload: { power: "on", why: id }, qos: 1 }]
+      if (type === "press") return [null, { payload: { c: ${JSON.stringify(conversation)}, id: "night", run: id }, qos: 1 }]`,
+    outputs: 2,
+    wires: [['lamp'], ['scene']],
   },
   output('lamp', version, 'dev/lamp/set'),
+  output('scene', version, 'im/rpc/scene.run'),
 ]
 const echo = [
   { id: 'flow', type: 'tab', label: 'echo' },

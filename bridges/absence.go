@@ -1,0 +1,86 @@
+package bridges
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/devices"
+)
+
+// alarmOffline is the alarm that is raised for a bridge that is not there: what is behind it is not there either, and nobody is
+// to find that out by a lamp that stays dark. Its home is told once, and once when it is over.
+const alarmOffline = "offline"
+
+// PresenceChanged implements devices.Watcher.
+func (s *Service) PresenceChanged(t devices.Thing, _ devices.Presence) {
+	if t.Type == devices.TypeBridge && t.Home != "" {
+		s.look(t.ID)
+	}
+}
+
+// look has it be looked whether the alarm of a bridge is as it should be. However often it comes and goes, it is looked once.
+func (s *Service) look(did accounts.Name) {
+	s.mu.Lock()
+	s.looks[did] = true
+	s.mu.Unlock()
+	select {
+	case s.looking <- struct{}{}:
+	default:
+	}
+}
+
+// runLooks looks, until ctx ends. What fails is tried again.
+func (s *Service) runLooks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.looking:
+		}
+		s.mu.Lock()
+		all := s.looks
+		s.looks = map[accounts.Name]bool{}
+		s.mu.Unlock()
+		failed := false
+		for did := range all {
+			err := s.alarm(ctx, did)
+			if s.note(ctx, did, err); err != nil && !errors.Is(err, devices.ErrUnknown) {
+				failed = true
+				s.look(did)
+			}
+		}
+		if failed {
+			pause(ctx, together)
+		}
+	}
+}
+
+// alarm raises the alarm of a bridge that is not there, and clears that of one that is. Where it is not known, it stays.
+func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
+	thing, err := s.things.Whole(ctx, did)
+	if err != nil {
+		return err
+	}
+	p, err := s.work.Presence(ctx, did, did)
+	if err != nil {
+		return err
+	}
+	a, err := s.work.Standing(ctx, did, alarmOffline)
+	if err != nil && !errors.Is(err, devices.ErrUnknown) {
+		return err
+	}
+	stands := a.State == devices.AlarmActive || a.State == devices.AlarmAcknowledged
+	h := devices.Happening{ID: fmt.Sprint(alarmOffline, "-", p.Since), Type: alarmOffline, TS: p.Since}
+	switch {
+	case p.State == devices.Offline && !stands && thing.Type == devices.TypeBridge && thing.Home != "":
+		h.Severity, h.Alarm, h.Text = devices.Warning, devices.AlarmActive, "it is not there, nor what is connected through it"
+	case p.State == devices.Online && stands:
+		h.Severity, h.Alarm, h.Text = devices.Info, devices.AlarmCleared, "it is there again"
+	default:
+		return nil
+	}
+	_, _, err = s.work.Happen(ctx, did, h)
+	return err
+}

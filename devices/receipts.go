@@ -1,0 +1,212 @@
+package devices
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/records"
+)
+
+// kindReceipt is of what clients send exactly once: Scope is the account, ID the packet id and the client.
+const kindReceipt = "receipt"
+
+const (
+	// receiptLife is for how long a receipt is kept whose client does not come back.
+	receiptLife = 7 * 24 * time.Hour
+	// maxReceipts is how many a client may have. What comes beyond that is at least once.
+	maxReceipts = 1000
+)
+
+// Sending names something that a client sends exactly once, under a number that it uses for something else when that is over.
+type Sending struct {
+	Account accounts.Name
+	Client  string
+	ID      uint16
+}
+
+// Receipts remember what clients send of devices exactly once (QoS 2) from when it is being done until they know that it was: what
+// comes again, because the server died before it could say so, is found to be the same. Safe for concurrent use, for one thing
+// that is sent by one goroutine at a time.
+type Receipts struct {
+	store records.Store
+	now   func() time.Time
+	log   *slog.Logger
+
+	mu  sync.Mutex // guards all; nothing is waited for under it
+	all map[Sending]receipt
+	of  map[Sending]int // with an ID of 0: how many a client has
+}
+
+// receipt is what is kept.
+type receipt struct {
+	Print []byte `json:"print"`          // of what was sent
+	Name  string `json:"name,omitempty"` // for what is done under a name, so that it is not done twice
+	Done  bool   `json:"done,omitempty"` // it was done
+	rev   uint64
+}
+
+// NewReceipts makes them.
+func NewReceipts(store records.Store, now func() time.Time, log *slog.Logger) *Receipts {
+	return &Receipts{store: store, now: now, log: log, all: map[Sending]receipt{}, of: map[Sending]int{}}
+}
+
+func (s Sending) key() records.Key {
+	return records.Key{Kind: kindReceipt, Scope: string(s.Account), ID: strconv.Itoa(int(s.ID)) + " " + s.Client}
+}
+
+func sendingOf(k records.Key) (s Sending, ok bool) {
+	id, client, ok := bytes.Cut([]byte(k.ID), []byte{' '})
+	n, err := strconv.ParseUint(string(id), 10, 16)
+	return Sending{accounts.Name(k.Scope), string(client), uint16(n)}, ok && err == nil
+}
+
+// Load takes up what there is. It is called once, before anybody arrives.
+func (r *Receipts) Load(ctx context.Context) error {
+	const page = 500
+	for after := (records.Key{}); ; {
+		some, err := r.store.All(ctx, kindReceipt, after, page)
+		if err != nil {
+			return fmt.Errorf("receipts: %w", err)
+		}
+		for _, x := range some {
+			after = x.Key
+			var kept receipt
+			s, ok := sendingOf(x.Key)
+			if err := json.Unmarshal(x.Body, &kept); err != nil || !ok {
+				r.log.Error("a receipt cannot be read", "account", x.Scope, "err", err)
+				continue
+			}
+			kept.rev = x.Rev
+			r.keep(s, kept)
+		}
+		if len(some) < page {
+			return nil
+		}
+	}
+}
+
+func (r *Receipts) keep(s Sending, kept receipt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.all[s]; !there {
+		r.of[Sending{s.Account, s.Client, 0}]++
+	}
+	r.all[s] = kept
+}
+
+// find gives the receipt of something, if it is the same that comes again. room is false if none can be kept: its client has as many as it may.
+func (r *Receipts) find(s Sending, print []byte, again bool) (kept receipt, same, room bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept, there := r.all[s]
+	if len(s.key().ID) > records.MaxName {
+		return kept, false, false
+	}
+	return kept, again && bytes.Equal(kept.Print, print), there || r.of[Sending{s.Account, s.Client, 0}] < maxReceipts
+}
+
+// Seen says whether something was done before: again is what the client says itself.
+func (r *Receipts) Seen(s Sending, print []byte, again bool) bool {
+	kept, same, _ := r.find(s, print, again)
+	return same && kept.Done
+}
+
+// Name gives the name under which something is to be done that can be done under one: the same if it comes again. It is durable
+// then. Empty: the client has too many.
+func (r *Receipts) Name(ctx context.Context, s Sending, print []byte, again bool) (string, error) {
+	kept, same, room := r.find(s, print, again)
+	switch {
+	case same && kept.Name != "":
+		return kept.Name, nil
+	case !room:
+		return "", nil
+	}
+	kept = receipt{Print: print, Name: rand.Text(), rev: kept.rev}
+	return kept.Name, r.put(ctx, s, kept)
+}
+
+// Done notes that something was done, durably.
+func (r *Receipts) Done(ctx context.Context, s Sending, print []byte) error {
+	kept, _, room := r.find(s, print, false)
+	if !room {
+		return nil
+	}
+	return r.put(ctx, s, receipt{Print: print, Done: true, rev: kept.rev})
+}
+
+func (r *Receipts) put(ctx context.Context, s Sending, kept receipt) error {
+	body, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	kept.rev++
+	err = r.store.Put(ctx, records.Record{Key: s.key(), Rev: kept.rev, Due: r.now().Add(receiptLife).UnixMilli(), Body: body})
+	if errors.Is(err, records.ErrChanged) { // the one before was put, though the store could not say so
+		var is records.Record
+		if is, err = r.store.Record(ctx, s.key()); err == nil {
+			kept.rev = is.Rev + 1
+			err = r.store.Put(ctx, records.Record{Key: s.key(), Rev: kept.rev, Due: r.now().Add(receiptLife).UnixMilli(), Body: body})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("receipt of %s: %w", s.Account, err)
+	}
+	r.keep(s, kept)
+	return nil
+}
+
+// Over forgets a receipt, durably: the client knows that it was done, or that it will not be. What there is none of is no error.
+func (r *Receipts) Over(ctx context.Context, s Sending) error {
+	r.mu.Lock()
+	kept, there := r.all[s]
+	r.mu.Unlock()
+	if !there {
+		return nil
+	}
+	err := r.store.Remove(ctx, s.key(), kept.rev)
+	if errors.Is(err, records.ErrChanged) { // as in put
+		var is records.Record
+		if is, err = r.store.Record(ctx, s.key()); err == nil {
+			err = r.store.Remove(ctx, s.key(), is.Rev)
+		}
+	}
+	if err != nil && !errors.Is(err, records.ErrNone) {
+		return fmt.Errorf("receipt of %s: %w", s.Account, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.all[s]; there {
+		delete(r.all, s)
+		client := Sending{s.Account, s.Client, 0}
+		if r.of[client]--; r.of[client] == 0 {
+			delete(r.of, client)
+		}
+	}
+	return nil
+}
+
+// Run forgets those whose clients have not come back, until ctx ends.
+func (r *Receipts) Run(ctx context.Context) error {
+	const page, every = 500, time.Hour
+	for ; ctx.Err() == nil; pause(ctx, every) {
+		old, err := r.store.DueBy(ctx, kindReceipt, r.now().UnixMilli(), page)
+		for _, x := range old {
+			if s, ok := sendingOf(x.Key); ok && err == nil {
+				err = r.Over(ctx, s)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("old receipts not forgotten", "err", err)
+		}
+	}
+	return nil
+}
