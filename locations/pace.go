@@ -106,6 +106,14 @@ func (x *paces) get(viewer, who accounts.Name) (Pace, bool) {
 	return p, ok
 }
 
+// has says whether somebody has said it of somebody, and of how many he has.
+func (x *paces) has(viewer, who accounts.Name) (was bool, n int) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	_, was = x.of[viewer][who]
+	return was, len(x.of[viewer])
+}
+
 func (x *paces) set(viewer, who accounts.Name, p Pace) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -241,29 +249,32 @@ func (s *Service) Follow(ctx context.Context, viewer accounts.Name, f Follow) er
 	if err := f.check(); err != nil {
 		return fmt.Errorf("pace of %s: %w", viewer, err)
 	}
-	key := records.Key{Kind: kindPace, Scope: string(viewer), ID: paceID(f.Who)}
-	var err error
-	if (f.Pace == Pace{}) {
-		err = s.removeRecord(ctx, key)
-	} else {
-		x := &s.paces
-		x.mu.RLock()
-		_, was := x.of[viewer][f.Who]
-		n := len(x.of[viewer])
-		x.mu.RUnlock()
-		if !was && n >= maxPaces {
-			return fmt.Errorf("pace of %s: %w", viewer, ErrTooMany)
-		}
-		var body []byte
-		if body, err = json.Marshal(paceBody{f.Every.Milliseconds(), f.Dist}); err == nil {
-			err = s.store.PutAll(ctx, []records.Record{{Key: key, Rev: 1, Body: body}})
-		}
+	leave, err := s.turns.take(ctx, viewer)
+	if err == nil {
+		defer leave()
+		err = s.putPace(ctx, viewer, f)
 	}
 	if err != nil {
 		return fmt.Errorf("pace of %s: %w", viewer, err)
 	}
 	s.paces.set(viewer, f.Who, f.Pace)
 	return nil
+}
+
+// putPace stores a pace of who has his turn.
+func (s *Service) putPace(ctx context.Context, viewer accounts.Name, f Follow) error {
+	key := records.Key{Kind: kindPace, Scope: string(viewer), ID: paceID(f.Who)}
+	if (f.Pace == Pace{}) {
+		return s.removeRecord(ctx, key)
+	}
+	if was, n := s.paces.has(viewer, f.Who); !was && n >= maxPaces {
+		return ErrTooMany
+	}
+	body, err := json.Marshal(paceBody{f.Every.Milliseconds(), f.Dist})
+	if err != nil {
+		return err
+	}
+	return s.store.PutAll(ctx, []records.Record{{Key: key, Rev: 1, Body: body}})
 }
 
 // removeRecord removes a record, whatever it has become, if there is one.
@@ -312,6 +323,11 @@ func (s *Service) loadPace(r records.Record) error {
 
 // dropPaces forgets what somebody has said, who is gone.
 func (s *Service) dropPaces(ctx context.Context, viewer accounts.Name) error {
+	leave, err := s.turns.take(ctx, viewer)
+	if err != nil {
+		return fmt.Errorf("paces of %s: %w", viewer, err)
+	}
+	defer leave()
 	for _, f := range s.Follows(viewer) {
 		s.paces.set(viewer, f.Who, Pace{})
 	}

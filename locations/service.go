@@ -47,6 +47,7 @@ type Service struct {
 	watches watches
 	paces   paces
 	tours   tours
+	turns   turns
 	things  grid
 
 	mu     sync.RWMutex // guards what follows; taken after no other
@@ -97,6 +98,7 @@ func New(
 	s.things.init()
 	s.paces.init()
 	s.tours.init()
+	s.turns.init()
 	return s
 }
 
