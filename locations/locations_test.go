@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -75,6 +76,17 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 type shelf struct {
 	records.Store
 	fails atomic.Bool // what removes
+	slow  atomic.Bool // answers come in another order than what was written
+}
+
+func (s *shelf) PutAll(ctx context.Context, all []records.Record) error {
+	err := s.Store.PutAll(ctx, all)
+	if s.slow.Load() {
+		for range rand.IntN(2000) {
+			runtime.Gosched()
+		}
+	}
+	return err
 }
 
 func (s *shelf) Remove(ctx context.Context, k records.Key, rev uint64) error {

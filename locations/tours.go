@@ -94,6 +94,9 @@ func (s *Service) AddTour(ctx context.Context, t Tour) (Tour, error) {
 		strings.ContainsFunc(t.Title, unicode.IsControl), t.From < 0, t.To <= t.From, t.To <= now, t.To > now+longestTour:
 		return Tour{}, fmt.Errorf("tour of %s from %d to %d: %w", t.Subject, t.From, t.To, ErrMalformed)
 	}
+	if err := s.finishOf(ctx, t.Subject); err != nil { // what is finished later ends this one, too
+		return Tour{}, fmt.Errorf("tour of %s: %w", t.Subject, err)
+	}
 	leave, err := s.turns.take(ctx, t.Who)
 	if err != nil {
 		return Tour{}, fmt.Errorf("tour of %s: %w", t.Subject, err)
@@ -197,11 +200,8 @@ func (s *Service) WayOf(ctx context.Context, id string, from int64) (Tour, Track
 		return Tour{}, Track{}, err
 	}
 	from = max(from, t.From, s.now().Add(-s.cfg.Keep).UnixMilli())
-	if track := s.find(t.Subject); track != nil {
-		err = s.finish(ctx, track)
-	}
 	var way Track
-	if err == nil {
+	if err = s.finishOf(ctx, t.Subject); err == nil {
 		way, err = s.history(ctx, t.Subject, from, t.To, MaxWay, minute)
 	}
 	if err != nil {

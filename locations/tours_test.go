@@ -104,6 +104,37 @@ func TestNothingIsLeftOfATour(t *testing.T) {
 	}
 }
 
+// TestATourShowsNothingThatWasForgotten has a phone be forgotten while the store removes nothing.
+func TestATourShowsNothingThatWasForgotten(t *testing.T) {
+	h := newTown(t)
+	h.goes(0, 0)
+	h.goes(time.Minute, 60)
+	h.restart() // and so it is stored
+	before := h.tour(-9*time.Minute, 10*time.Minute)
+	h.store.fails.Store(true)
+	if err := h.Forget(t.Context(), phone); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Fatalf("forgotten: %v", err)
+	}
+	if _, way, err := h.WayOf(t.Context(), before.ID, 0); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("the way is %+v, %v", way, err)
+	}
+	again := locations.Tour{Subject: phone, From: before.From - 1, To: before.To}
+	if _, err := h.AddTour(t.Context(), again); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("a new one: %v", err)
+	}
+	h.store.fails.Store(false)
+	again, err := h.AddTour(t.Context(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Tour(before.ID); !errors.Is(err, locations.ErrNone) {
+		t.Errorf("that of before is there: %v", err)
+	}
+	if _, way, err := h.WayOf(t.Context(), again.ID, 0); err != nil || len(way.Points) > 0 {
+		t.Errorf("the way is %+v, %v", way, err)
+	}
+}
+
 func TestWhatCanBeATour(t *testing.T) {
 	h := newTown(t)
 	now := h.now().UnixMilli()

@@ -15,6 +15,7 @@ import (
 // TestPacesAreStoredAsTheyAreKnown has somebody say several things at once of the same people.
 func TestPacesAreStoredAsTheyAreKnown(t *testing.T) {
 	h := newTown(t)
+	h.store.slow.Store(true)
 	var running sync.WaitGroup
 	for i := range 160 {
 		f := locations.Follow{Who: thing(i / 8), Pace: locations.Pace{Every: time.Duration(i%8/2) * time.Second}} // or none, for some
