@@ -44,7 +44,8 @@ func (n Near) usual() Near {
 	return n
 }
 
-// ask has the nearest drivers be asked who were not yet; if there is none, the trip is over.
+// ask has the nearest drivers be asked who were not yet; if there is none, the trip is over. Nobody else asks them until seen is
+// called.
 func (s *Service) ask(ctx context.Context, t Trip) (Trip, error) {
 	now := s.now()
 	found, err := s.nearest(ctx, t, min(t.Near.Wave, MaxDrivers-len(t.Drivers)-len(t.Passed)))
@@ -74,7 +75,7 @@ func (s *Service) askOn(ctx context.Context, t Trip) (Trip, error) {
 	return next, err
 }
 
-// nearest finds drivers who are to be asked next.
+// nearest finds drivers who are to be asked next, and foresees that they are.
 func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, error) {
 	if n <= 0 {
 		return nil, nil
@@ -99,8 +100,16 @@ func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, 
 		if len(found) == n {
 			break
 		}
-		if driver == t.Rider || t.knows(driver) || slices.Contains(found, driver) || s.busy(driver) ||
+		if driver == t.Rider || t.knows(driver) || slices.Contains(found, driver) ||
 			t.Near.Group != "" && !slices.Contains(fleet, driver) {
+			continue
+		}
+		next := t
+		next.Drivers = append(slices.Clone(found), driver)
+		busy := func(t Trip) bool {
+			return t.State == Accepted && (t.Driver == driver || t.Rider == driver) || t.asks(driver)
+		}
+		if !s.foresee(next, busy, 1) { // he is on his way, or thinks of another trip
 			continue
 		}
 		active, err := s.people.Active(ctx, driver)
@@ -108,15 +117,10 @@ func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, 
 		case err != nil:
 			return nil, err
 		case active:
-			found = append(found, driver)
+			found = next.Drivers
 		}
 	}
 	return found, nil
-}
-
-// busy says whether somebody is on his way, or thinks of another trip.
-func (s *Service) busy(who accounts.Name) bool {
-	return s.has(func(t Trip) bool { return t.State == Accepted && (t.Driver == who || t.Rider == who) || t.asks(who) }) > 0
 }
 
 // passOver has the next drivers be asked for a trip that nobody has accepted in time; if there is none, it has expired.
@@ -125,7 +129,8 @@ func (s *Service) passOver(ctx context.Context, t Trip) error {
 		_, err := s.close(ctx, t, Expired)
 		return err
 	}
-	before := t.Drivers
+	before := slices.DeleteFunc(slices.Clone(t.Drivers), func(who accounts.Name) bool { return slices.Contains(t.Declined, who) })
+	defer s.seen(t.ID)
 	next, err := s.askOn(ctx, t)
 	if err == nil {
 		_, err = s.become(ctx, next, before...)
@@ -156,6 +161,7 @@ func (s *Service) decline(ctx context.Context, driver accounts.Name, t Trip) (Tr
 			t.State, t.Over = Declined, s.now().UnixMilli()
 			return s.become(ctx, t, driver)
 		}
+		defer s.seen(t.ID)
 		next, err := s.askOn(ctx, t)
 		if err != nil {
 			return Trip{}, err
