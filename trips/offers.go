@@ -80,28 +80,30 @@ func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, 
 	if n <= 0 {
 		return nil, nil
 	}
-	var fleet []accounts.Name
+	fleet := map[accounts.Name]bool{}
 	if t.Near.Group != "" {
-		var err error
-		if fleet, err = s.people.Fleet(ctx, t.Rider, t.Near.Group); err != nil {
+		members, err := s.people.Fleet(ctx, t.Rider, t.Near.Group)
+		if err != nil {
 			return nil, err
 		}
+		for _, who := range members {
+			fleet[who] = true
+		}
 	}
-	there, err := s.places.Near(ctx, t.Rider, locations.Around{
-		Lat: t.From.Lat, Lon: t.From.Lon, Radius: t.Near.Radius, Most: locations.MaxNear, Kind: locations.KindPerson,
-		Since: s.now().Add(-fresh).UnixMilli(),
-	})
+	there, err := s.places.PeopleNear(ctx, t.Rider, locations.Around{
+		Lat: t.From.Lat, Lon: t.From.Lon, Radius: t.Near.Radius, Since: s.now().Add(-fresh).UnixMilli()})
 	if err != nil {
 		return nil, err
 	}
 	var found []accounts.Name
+	taken := s.taken()
 	for _, p := range there {
 		driver := p.Who
 		if len(found) == n {
 			break
 		}
-		if driver == t.Rider || t.knows(driver) || slices.Contains(found, driver) ||
-			t.Near.Group != "" && !slices.Contains(fleet, driver) {
+		if driver == t.Rider || t.knows(driver) || slices.Contains(found, driver) || taken[driver] ||
+			t.Near.Group != "" && !fleet[driver] {
 			continue
 		}
 		next := t
@@ -109,7 +111,7 @@ func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, 
 		busy := func(t Trip) bool {
 			return t.State == Accepted && (t.Driver == driver || t.Rider == driver) || t.asks(driver)
 		}
-		if !s.foresee(next, busy, 1) { // he is on his way, or thinks of another trip
+		if !s.foresee(next, busy, 1) {
 			continue
 		}
 		active, err := s.people.Active(ctx, driver)
@@ -121,6 +123,24 @@ func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, 
 		}
 	}
 	return found, nil
+}
+
+// taken gives those who are on their way, or think of a trip, so that not all trips are gone through for each of many drivers.
+func (s *Service) taken() map[accounts.Name]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[accounts.Name]bool{}
+	for _, t := range s.open {
+		if t.State == Accepted {
+			all[t.Driver], all[t.Rider] = true, true
+		}
+		for _, who := range t.Drivers {
+			if t.asks(who) {
+				all[who] = true
+			}
+		}
+	}
+	return all
 }
 
 // passOver has the next drivers be asked for a trip that nobody has accepted in time; if there is none, it has expired.

@@ -288,6 +288,12 @@ func TestAFleetIsAsked(t *testing.T) {
 	if !slices.Equal(asked.Drivers, names("carol")) {
 		t.Errorf("asked are %v", asked.Drivers)
 	}
+	for i := range 210 { // who are nearer, and not in it
+		h.waits(t, accounts.Name(fmt.Sprint("p", i)), float64(i)/10, locations.LevelExact)
+	}
+	if got := h.askNear(t, trips.Near{Wave: 1, Group: "g.fleet"}); !slices.Equal(got.Drivers, names("dave")) {
+		t.Errorf("of 210 who are nearer, and the fleet, asked are %v", got.Drivers)
+	}
 	q := trips.Request{Near: &trips.Near{Group: "g.other"}}
 	if _, err := h.Request(t.Context(), "bob", q); !errors.Is(err, errNoFleet) {
 		t.Errorf("of another fleet: %v", err)
