@@ -89,7 +89,8 @@ type paces struct {
 }
 
 func (x *paces) init() {
-	x.of, x.due.at, x.wake = map[accounts.Name]map[accounts.Name]Pace{}, map[waiting]*entry{}, make(chan struct{}, 1)
+	x.of, x.wake = map[accounts.Name]map[accounts.Name]Pace{}, make(chan struct{}, 1)
+	x.due.at, x.due.of = map[waiting]*entry{}, map[accounts.Name]map[*entry]bool{}
 }
 
 func (x *paces) get(viewer, who accounts.Name) (Pace, bool) {
@@ -136,9 +137,9 @@ func (x *paces) set(viewer, who accounts.Name, p Pace) {
 		}
 		all[who] = p
 	}
-	for w := range x.due.at { // what waits may be due now, or has to wait on
-		if w.viewer == viewer && w.watch == nil {
-			x.due.put(w, 0)
+	for e := range x.due.of[viewer] { // what waits may be due now, or has to wait on
+		if e.watch == nil {
+			x.due.put(e.waiting, 0)
 		}
 	}
 	x.wakeLocked()
@@ -200,6 +201,7 @@ type entry struct {
 type due struct {
 	all []*entry
 	at  map[waiting]*entry
+	of  map[accounts.Name]map[*entry]bool // by who is to be told
 }
 
 // put adds one, or gives it another time. It says whether it is the first now.
@@ -232,6 +234,10 @@ func (d *due) Push(x any) {
 	e := x.(*entry)
 	e.index = len(d.all)
 	d.all, d.at[e.waiting] = append(d.all, e), e
+	if d.of[e.viewer] == nil {
+		d.of[e.viewer] = map[*entry]bool{}
+	}
+	d.of[e.viewer][e] = true
 }
 
 // Pop implements heap.Interface.
@@ -240,6 +246,9 @@ func (d *due) Pop() any {
 	d.all[len(d.all)-1] = nil
 	d.all = d.all[:len(d.all)-1]
 	delete(d.at, e.waiting)
+	if delete(d.of[e.viewer], e); len(d.of[e.viewer]) == 0 {
+		delete(d.of, e.viewer)
+	}
 	return e
 }
 

@@ -220,3 +220,36 @@ func TestWhatCanBeAPace(t *testing.T) {
 		t.Errorf("of bob, who is gone, there are %d", len(all))
 	}
 }
+
+// TestNothingWaitsForWhatIsGone has a position wait for bob, and for a watch of his, when there is no more to be told.
+func TestNothingWaitsForWhatIsGone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(h *town) error
+		left int
+	}{
+		"the phone":     {func(h *town) error { return h.Forget(h.t.Context(), phone) }, 0},
+		"the share":     {func(h *town) error { return h.Unshare(h.t.Context(), "alice", "bob") }, 0},
+		"the friend":    {func(h *town) error { h.strange("bob"); return nil }, 0},
+		"the watch":     {func(h *town) error { h.Unwatch("bob", "w"); return nil }, 1},
+		"the watcher":   {func(h *town) error { return h.Leave(h.t.Context(), "bob") }, 0},
+		"the other one": {func(h *town) error { return h.Leave(h.t.Context(), "alice") }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newTown(t)
+			h.share("alice", "bob", locations.LevelExact, 0)
+			h.follow("bob", "alice", time.Hour, 0)
+			h.watch("bob", locations.Watch{ID: "w", Lat: 52.5, Lon: 13.4, Radius: 500, Pace: locations.Pace{Every: time.Hour}})
+			h.goes(0, 0)
+			h.goes(time.Second, 5)
+			if all, at, of := h.Waiting(); all != 2 || at != 2 || of != 2 {
+				t.Fatalf("%d, %d and %d wait", all, at, of)
+			}
+			if err := tt.end(h); err != nil {
+				t.Fatal(err)
+			}
+			if all, at, of := h.Waiting(); all != tt.left || at != tt.left || of != tt.left {
+				t.Errorf("%d, %d and %d wait, want %d", all, at, of, tt.left)
+			}
+		})
+	}
+}
