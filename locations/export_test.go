@@ -3,6 +3,8 @@ package locations
 import (
 	"context"
 
+	"github.com/golang/geo/s2"
+
 	"github.com/magpie-im/magpie/accounts"
 )
 
@@ -20,4 +22,13 @@ func (s *Service) Waiting() (all, at, of int) {
 		of += len(mine)
 	}
 	return len(x.due.all), len(x.due.at), of
+}
+
+// Watches gives how many watches are counted, and looked for where something is.
+func (s *Service) Watches(where s2.LatLng) (counted, found int) {
+	x := &s.watches
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.where.at(s2.PointFromLatLng(where), func(*watch) { found++ })
+	return x.n, found
 }
