@@ -52,6 +52,14 @@ func TestATourShowsItsTimeAndNoMore(t *testing.T) {
 	if err != nil || len(way.Points) != 2 || way.Points[0].At != h.now().Add(-time.Minute).UnixMilli() {
 		t.Errorf("the way is %+v, %v", way, err)
 	}
+	short := h.tour(0, time.Minute)
+	h.report(phone, locations.Position{At: h.now().Add(2 * time.Minute).UnixMilli(), Lat: 52.502, Lon: 13.4}) // its clock is fast
+	if _, p, known, err := h.OnTour(short.ID); err != nil || known {
+		t.Errorf("after the end of another one that shows %+v, %v", p, err)
+	}
+	if err := h.RemoveTour(t.Context(), phone, short.ID); err != nil {
+		t.Error(err)
+	}
 	if again, err := h.AddTour(t.Context(), tour); err != nil || again != tour {
 		t.Errorf("asked again: %+v, %v", again, err)
 	}
