@@ -29,6 +29,7 @@ type town struct {
 	cfg   locations.Config
 	store *shelf
 	ends  func()
+	asked atomic.Int64 // who sees something
 
 	mu        sync.Mutex // guards what follows
 	clock     time.Time
@@ -163,6 +164,7 @@ func (h *town) Members(context.Context, string) ([]accounts.Name, error) {
 }
 
 func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {
+	h.asked.Add(1)
 	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did), Epoch: h.epoch(did)}, nil
 }
 

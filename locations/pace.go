@@ -408,10 +408,16 @@ const pausePace = time.Second
 func (s *Service) runPaces(ctx context.Context) {
 	for {
 		all, next := s.paces.take(s.now().UnixMilli())
-		for _, w := range all {
-			if err := s.inTurn(ctx, w); err != nil && ctx.Err() == nil {
-				s.log.Warn("position not shown", "subject", w.subject.String(), "to", w.viewer, "err", err)
+		slices.SortStableFunc(all, func(a, b waiting) int { return a.subject.Compare(b.subject) })
+		for len(all) > 0 {
+			n := slices.IndexFunc(all, func(w waiting) bool { return w.subject != all[0].subject })
+			if n < 0 {
+				n = len(all)
 			}
+			if err := s.inTurn(ctx, all[:n]); err != nil && ctx.Err() == nil {
+				s.log.Warn("position not shown", "subject", all[0].subject.String(), "err", err)
+			}
+			all = all[n:]
 		}
 		var tick <-chan time.Time
 		if next != 0 {
@@ -426,22 +432,25 @@ func (s *Service) runPaces(ctx context.Context) {
 	}
 }
 
-// inTurn tells somebody, or a watch, what has waited: the newest, if he may know it now.
-func (s *Service) inTurn(ctx context.Context, w waiting) error {
-	t := s.find(w.subject)
+// inTurn tells some, or their watches, what has waited of one subject: the newest, if they may know it now.
+func (s *Service) inTurn(ctx context.Context, all []waiting) error {
+	t := s.find(all[0].subject)
 	if t == nil {
 		return nil
 	}
-	for {
-		a, err := s.audience(ctx, w.subject)
-		if err != nil { // it waits on
-			s.paces.wait(w, s.now().Add(pausePace).UnixMilli())
+	for len(all) > 0 {
+		a, err := s.audience(ctx, t.subject)
+		if err != nil { // they wait on
+			for _, w := range all {
+				s.paces.wait(w, s.now().Add(pausePace).UnixMilli())
+			}
 			return err
 		}
-		if s.inTurnNow(w, t, a) {
-			return nil
+		for len(all) > 0 && s.inTurnNow(all[0], t, a) {
+			all = all[1:]
 		}
 	}
+	return nil
 }
 
 func (s *Service) inTurnNow(w waiting, t *track, a audience) bool {

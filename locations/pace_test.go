@@ -235,6 +235,28 @@ func TestWhatWaitsIsNotForANewOwner(t *testing.T) {
 	h.seesIn("alice", 3, 111.195) // the other one waited longer
 }
 
+// TestWhoSeesAThingIsAskedOnceForAll has a thing wait for three, and for a watch of each.
+func TestWhoSeesAThingIsAskedOnceForAll(t *testing.T) {
+	h := newTown(t)
+	car := locations.Subject{Who: thing(1)}
+	for _, who := range []accounts.Name{"admin", "alice", "mary"} {
+		h.follow(who, "", 5*time.Second, 0)
+		h.watch(who, locations.Watch{ID: "w", Lat: 52.5, Lon: 13.4, Radius: 500, Pace: locations.Pace{Every: 5 * time.Second}})
+	}
+	for i := range 2 {
+		h.pass(time.Second)
+		h.report(car, locations.Position{At: h.now().UnixMilli(), Lat: 52.5 + float64(i)/1000, Lon: 13.4})
+	}
+	before := h.asked.Load()
+	h.pass(time.Minute)
+	for _, who := range []accounts.Name{"admin", "alice", "mary"} {
+		h.seesIn(who, 2, 111.195)
+	}
+	if n := h.asked.Load() - before; n > 1 {
+		t.Errorf("it is asked %d times who sees it", n)
+	}
+}
+
 func TestAWatchHasItsPace(t *testing.T) {
 	h := newTown(t)
 	h.share("alice", "bob", locations.LevelExact, 0)
