@@ -28,7 +28,8 @@ func (nobody) Vouches([]*x509.Certificate, time.Time) (bool, error) { return fal
 // SetAuthority says who vouches for devices; nobody does before. It is called once, before anything else.
 func (s *Service) SetAuthority(a Authority) { s.authority = a }
 
-// AuthenticateDevice says which device shows a name and a secret. It costs one read of the store, and no password hash.
+// AuthenticateDevice says which device shows a name and a secret. It costs one read of the store, one more if it is not in memory
+// whether its owner is suspended, and no password hash.
 // ErrCredentials, ErrDisabled, ErrThrottled.
 func (s *Service) AuthenticateDevice(ctx context.Context, did, secret string, addr netip.Addr) (Proof, error) {
 	p, err := s.authenticateDevice(ctx, did, secret, addr)
@@ -48,7 +49,7 @@ func (s *Service) authenticateDevice(ctx context.Context, did, secret string, ad
 	if err != nil {
 		return Proof{}, unlessUnknown(err)
 	}
-	return s.proven(d, DigestOf(secret))
+	return s.proven(ctx, d, DigestOf(secret))
 }
 
 // mistaken counts an attempt with what can be no secret.
@@ -70,18 +71,24 @@ func unlessUnknown(err error) error {
 }
 
 // proven says what a device has proven that shows a secret.
-func (s *Service) proven(d Device, secret Digest) (Proof, error) {
+func (s *Service) proven(ctx context.Context, d Device, secret Digest) (Proof, error) {
 	if !d.Has(secret) {
 		return Proof{}, ErrCredentials
 	}
-	return s.letIn(d, secret)
+	return s.letIn(ctx, d, secret)
 }
 
-func (s *Service) letIn(d Device, shown Digest) (Proof, error) {
+func (s *Service) letIn(ctx context.Context, d Device, shown Digest) (Proof, error) {
 	switch d.Status(s.now()) {
 	case Deleted:
 		return Proof{}, ErrCredentials
 	case Suspended:
+		return Proof{}, ErrDisabled
+	}
+	switch awake, err := s.Awake(ctx, d.Owner); {
+	case err != nil:
+		return Proof{}, err
+	case !awake:
 		return Proof{}, ErrDisabled
 	}
 	return Proof{Account: d.Name, Device: true, Token: shown}, nil
@@ -108,7 +115,7 @@ func (s *Service) authenticateToken(ctx context.Context, secret string, addr net
 	if err != nil {
 		return Proof{}, unlessUnknown(err)
 	}
-	return s.proven(d, DigestOf(secret))
+	return s.proven(ctx, d, DigestOf(secret))
 }
 
 // AuthenticateCertificate says which device shows the certificate of a TLS connection, which has proven that it has the key. The
@@ -140,7 +147,7 @@ func (s *Service) authenticateCertificate(ctx context.Context, state *tls.Connec
 	if err != nil {
 		return Proof{}, unlessUnknown(err)
 	}
-	return s.letIn(d, shown)
+	return s.letIn(ctx, d, shown)
 }
 
 // certified gives the device whose certificate it is: the one that it is for, if the authority has signed it and there is such a

@@ -55,6 +55,7 @@ func TestASecretLetsADeviceInForOneRead(t *testing.T) {
 	if err != nil || d.Owner != "alice" || len(d.Secrets) != 1 || d.Secrets[0].Digest != DigestOf(secret) || d.Rev != 1 {
 		t.Fatalf("device %+v, %v", d, err)
 	}
+	wantErr(t, "the first time", logsIn(t, s, "lamp", secret), nil) // whether its owner is suspended is in memory then
 	m.reads.Store(0)
 	hashes := counted(t, s.metrics.hashes)
 	if _, err := s.AuthenticateDevice(t.Context(), "lamp", secret, home); err != nil {
@@ -462,4 +463,47 @@ func TestTheStandingOfAName(t *testing.T) {
 	m.fail.Store(true)
 	_, _, err := s.Standing(t.Context(), "lamp")
 	wantErr(t, "store fails", err, ErrUnavailable)
+}
+
+func TestTheDevicesOfWhoIsSuspendedDoNotLogIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newService(t, cheap())
+		ended := watch(s)
+		var stood []Name
+		s.SetStood(func(_ context.Context, name Name) { stood = append(stood, name) })
+		add(t, s, "alice")
+		add(t, s, "bob")
+		mine, his := addDevice(t, s, "lamp", "alice"), addDevice(t, s, "lock", "bob")
+		wantErr(t, "before", logsIn(t, s, "lamp", mine), nil)
+		if err := s.Suspend(t.Context(), "alice", Suspension{Disabled: true, Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		ended.want(t, "the suspension", nil, "lamp")
+		wantErr(t, "alice's", logsIn(t, s, "lamp", mine), ErrDisabled)
+		wantErr(t, "bob's", logsIn(t, s, "lock", his), nil)
+		if status, device, err := s.Standing(t.Context(), "lamp"); status != Suspended || !device || err != nil {
+			t.Errorf("it is %v, %v, %v", status, device, err)
+		}
+		if err := s.SetDeviceOwner(t.Context(), "lamp", to("bob")); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, "given to bob", logsIn(t, s, "lamp", mine), nil)
+		if err := s.SetDeviceOwner(t.Context(), "lamp", to("alice")); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, "and back", logsIn(t, s, "lamp", mine), ErrDisabled)
+		time.Sleep(time.Hour)
+		wantErr(t, "when it is over", logsIn(t, s, "lamp", mine), nil)
+		for _, disabled := range []bool{true, false} {
+			if err := s.SetDisabled(t.Context(), "alice", disabled); err != nil {
+				t.Fatal(err)
+			}
+			if awake, err := s.Awake(t.Context(), "alice"); awake == disabled || err != nil {
+				t.Errorf("disabled %v, awake %v, %v", disabled, awake, err)
+			}
+		}
+		if !slices.Equal(stood, []Name{"alice", "alice", "alice"}) {
+			t.Errorf("told of %v", stood)
+		}
+	})
 }

@@ -90,15 +90,20 @@ func (s *Service) CheckPassword(ctx context.Context, name Name, password string,
 	return nil
 }
 
-// Suspend says whether the account may log in. Its tokens are kept, and good again when it may; whoever is connected stays
-// so until somebody disconnects him. ErrUnknown.
+// Suspend says whether the account may log in, and its devices. Its tokens are kept, and good again when it may; whoever is
+// connected stays so until somebody disconnects him, and its devices are. ErrUnknown.
 func (s *Service) Suspend(ctx context.Context, name Name, how Suspension) error {
 	how.Reason = CleanLabel(how.Reason)
 	if err := s.store.SetSuspension(ctx, name, how); err != nil {
 		return fmt.Errorf("suspend %s: %w", name, err)
 	}
 	s.worthless(name)
-	return nil
+	var err error
+	if how.Suspended(s.now()) {
+		err = s.sleep(ctx, name)
+	}
+	s.stood(ctx, name)
+	return err
 }
 
 // SetDisabled suspends an account without an end, or lets it in again. ErrUnknown.

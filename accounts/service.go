@@ -28,7 +28,9 @@ type Service struct {
 	registers *registrations
 	revoked   func(owner Name, tokens []Digest) // see SetRevoked
 	barred    func(did Name)                    // see SetBarred
-	authority Authority                         // see SetAuthority
+	stood     func(context.Context, Name)       // see SetStood
+	standings *standings
+	authority Authority // see SetAuthority
 	leavers   []Leaver
 	left      chan struct{} // has room for one: there is something to leave
 	lastAct   atomic.Int64  // Unix nanoseconds
@@ -45,6 +47,8 @@ func New(cfg Config, store Store, log *slog.Logger) *Service {
 		metrics:   newMetrics(),
 		revoked:   func(Name, []Digest) {},
 		barred:    func(Name) {},
+		stood:     func(context.Context, Name) {},
+		standings: newStandings(),
 		authority: nobody{},
 		revisions: newRevisions(),
 		left:      make(chan struct{}, 1),
@@ -189,7 +193,11 @@ func (s *Service) Standing(ctx context.Context, name Name) (status Status, devic
 	d, err := s.store.Device(ctx, name)
 	switch {
 	case err == nil:
-		return d.Status(s.now()), true, nil
+		awake, err := s.Awake(ctx, d.Owner)
+		if status = d.Status(s.now()); status == Active && !awake {
+			status = Suspended
+		}
+		return status, true, err
 	case errors.Is(err, ErrUnknown):
 		return Absent, false, nil
 	}

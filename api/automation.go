@@ -58,7 +58,7 @@ type automation struct {
 	Runs    int    `json:"runs,omitempty" doc:"how many are under way, or wait"`
 	Skipped int    `json:"skipped,omitempty" doc:"how often its mode did not let it run, since the server's start"`
 	Next    int64  `json:"next,omitempty" doc:"when its first timer is due, in Unix milliseconds"`
-	Hidden  bool   `json:"hidden,omitempty" doc:"it is about a device that the caller may not see: nothing is said of what it does"`
+	Hidden  bool   `json:"hidden,omitempty" doc:"it is about a device that the caller may not see, and what it does is left out"`
 	Version uint64 `json:"ver"`
 }
 

@@ -31,13 +31,12 @@ func (s *Service) hold(ctx context.Context, k records.Key, rev *uint64, due int6
 			return fmt.Errorf("put %s %s: %w", k.Kind, k.ID, err)
 		}
 		stored, err := s.store.Record(ctx, k)
-		var h holder
 		switch {
 		case errors.Is(err, records.ErrNone):
 			return fmt.Errorf("%s %s is over: %w", k.Kind, k.ID, records.ErrChanged)
 		case err != nil:
 			return fmt.Errorf("%s %s: %w", k.Kind, k.ID, err)
-		case json.Unmarshal(stored.Body, &h) != nil || h.Holder != s.self:
+		case !s.holds(stored):
 			return fmt.Errorf("%s %s is another process's: %w", k.Kind, k.ID, records.ErrChanged)
 		}
 		*rev = stored.Rev
@@ -52,14 +51,17 @@ func (s *Service) letGo(ctx context.Context, k records.Key, rev uint64) error {
 		return err
 	}
 	stored, err := s.store.Record(ctx, k)
-	var h holder
 	switch {
 	case errors.Is(err, records.ErrNone):
 		return nil
-	case err != nil:
-		return err
-	case json.Unmarshal(stored.Body, &h) != nil || h.Holder != s.self:
-		return nil
+	case err == nil && s.holds(stored):
+		return s.store.Remove(ctx, k, stored.Rev)
 	}
-	return s.store.Remove(ctx, k, stored.Rev)
+	return err
+}
+
+// holds says whether a record names this process.
+func (s *Service) holds(r records.Record) bool {
+	var h holder
+	return json.Unmarshal(r.Body, &h) == nil && h.Holder == s.self
 }

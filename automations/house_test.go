@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,9 +49,31 @@ type house struct {
 	work    *devices.Service
 	records *brittle
 	homes   *spaces.Homes
-	scribe  *spaces.Scribe
+	scribe  *herald
 	*automations.Service
 	stop func()
+}
+
+// herald is a Scribe that says so often that it could not write, though it has written.
+type herald struct {
+	*spaces.Scribe
+	lies atomic.Int64
+}
+
+func (s *herald) Write(ctx context.Context, l automations.Line) (uint64, error) {
+	seq, err := s.Scribe.Write(ctx, l)
+	if err == nil && s.lies.Add(-1) >= 0 {
+		return 0, accounts.ErrUnavailable
+	}
+	return seq, err
+}
+
+func (s *herald) Reword(ctx context.Context, l automations.Line, seq uint64) error {
+	err := s.Scribe.Reword(ctx, l, seq)
+	if err == nil && s.lies.Add(-1) >= 0 {
+		return accounts.ErrUnavailable
+	}
+	return err
 }
 
 // stores is what is used of a store.
@@ -174,7 +197,7 @@ func (h *house) open() {
 	h.things = devices.NewThings(db.Devices(), time.Now, log)
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
 	h.work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), db.Telemetry(), time.Now, log))
-	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), spaces.NewScribe(h.chat)
+	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), &herald{Scribe: spaces.NewScribe(h.chat)}
 	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
 	h.scribe.Listen(h.Service)
 	h.homes.OnEnd(h.Ended, h.Homes)

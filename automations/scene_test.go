@@ -196,6 +196,30 @@ func TestASceneThatWasNotBegunInTimeIsNot(t *testing.T) {
 	}
 }
 
+// The same of the message: it is one, and says what became of the scene.
+func TestTheMessageOfASceneIsOneThoughItIsNotKnownThatItWasWritten(t *testing.T) {
+	for crashes := range 2 {
+		t.Run(fmt.Sprint(crashes), func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.scene("alice", true, `[{"did":"switch","name":"lock","ttl":600},{"did":"sensor","name":"arm","ttl":600}]`)
+				h.scribe.lies.Store(2)
+				_, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+				h.must(err)
+				h.acts("switch", devices.CommandSucceeded)
+				if crashes > 0 {
+					h.crash(time.Second)
+					h.scribe.lies.Store(2)
+				}
+				h.wait(3 * time.Second)
+				h.scribe.lies.Store(1)
+				h.acts("sensor", devices.CommandSucceeded)
+				h.wait(10 * time.Second)
+				h.want("the line", h.lines(), "[alice: Good night: switch succeeded, sensor succeeded]")
+			})
+		})
+	}
+}
+
 // The store answers with an error, and has written all the same.
 func TestAStoreThatWritesAndSaysThatItHasNotStopsNoScene(t *testing.T) {
 	inHouse(t, func(h *house) {

@@ -48,7 +48,8 @@ type sceneState struct {
 	Started int64         `json:"started"` // Unix milliseconds
 	Results []SceneResult `json:"results"`
 	Waits   []sceneWait   `json:"waits"`
-	Told    bool          `json:"told,omitempty"`    // its message is written, or may not be
+	First   []SceneResult `json:"first,omitempty"`   // what its message says first, though it may be written again
+	Told    bool          `json:"told,omitempty"`    // that is written, or may not be
 	Seq     uint64        `json:"seq,omitempty"`     // of that; 0: there is none
 	Rewords int           `json:"rewords,omitempty"` // of that
 }
@@ -106,6 +107,7 @@ func (s *Service) runScene(ctx context.Context, who accounts.Name, home, id, run
 		return SceneRun{}, err
 	}
 	p.advance(ctx)
+	p.state.First = slices.Clone(p.state.Results)
 	if err := p.save(ctx); err == nil {
 		_ = p.tell(ctx) // or it is told when it is followed
 	}
@@ -201,7 +203,7 @@ func (p *performance) resume(ctx context.Context) {
 		p.finish(ctx)
 		return
 	}
-	if p.untouched() || p.unlessGone(ctx, p.tell) { // as it was to be told before: it is the same message
+	if p.state.First == nil || p.unlessGone(ctx, p.tell) { // it may be there: it is the same message
 		p.follow(ctx)
 	}
 }
@@ -336,12 +338,12 @@ func (p *performance) follow(ctx context.Context) {
 				p.ask(ctx)
 			}
 			p.expire(ctx)
-			if p.text() != p.said && p.state.Rewords < maxRewords && !p.done() && !p.say(ctx) {
+			if p.text(p.state.Results) != p.said && p.state.Rewords < maxRewords && !p.done() && !p.say(ctx) {
 				return
 			}
 		}
 	}
-	if ctx.Err() != nil || p.text() != p.said && !p.say(ctx) {
+	if ctx.Err() != nil || p.text(p.state.Results) != p.said && !p.say(ctx) {
 		return
 	}
 	p.finish(ctx)
@@ -359,14 +361,11 @@ func (p *performance) finish(ctx context.Context) {
 // say has the message say what has become of the scene, and says whether it is still this process's. What it is to say is
 // stored first: nothing takes it back.
 func (p *performance) say(ctx context.Context) bool {
+	if p.state.First == nil {
+		p.state.First = slices.Clone(p.state.Results)
+	}
 	p.state.Rewords++
-	if !p.unlessGone(ctx, p.save) {
-		return false
-	}
-	if !p.state.Told {
-		return p.unlessGone(ctx, p.tell)
-	}
-	return p.unlessGone(ctx, p.reword)
+	return p.unlessGone(ctx, p.save) && p.unlessGone(ctx, p.tell) && p.unlessGone(ctx, p.reword)
 }
 
 func (p *performance) take(n news) {
@@ -422,20 +421,23 @@ func (p *performance) tell(ctx context.Context) error {
 	if p.state.Told {
 		return nil
 	}
-	seq, err := p.s.write(ctx, p.state.Depth, p.line())
+	seq, err := p.s.write(ctx, p.state.Depth, p.line(p.state.First))
 	if err = p.silent(ctx, err); err == nil {
-		p.state.Told, p.state.Seq, p.said = true, seq, p.text()
+		p.state.Told, p.state.Seq, p.said = true, seq, p.text(p.state.First)
 	}
 	return err
 }
 
-// reword changes it.
+// reword has it say what has become of the scene by now.
 func (p *performance) reword(ctx context.Context) (err error) {
+	if text := p.text(p.state.Results); text == p.said {
+		return nil
+	}
 	if p.state.Seq != 0 {
-		err = p.silent(ctx, p.s.messenger.Reword(ctx, p.line(), p.state.Seq))
+		err = p.silent(ctx, p.s.messenger.Reword(ctx, p.line(p.state.Results), p.state.Seq))
 	}
 	if err == nil {
-		p.said = p.text()
+		p.said = p.text(p.state.Results)
 	}
 	return err
 }
@@ -449,12 +451,12 @@ func (p *performance) silent(ctx context.Context, err error) error {
 	return nil
 }
 
-// line is the message of the scene.
-func (p *performance) line() Line {
+// line is the message of the scene with some results.
+func (p *performance) line(results []SceneResult) Line {
 	return Line{
 		From: p.state.By, Home: p.home, Kind: kindSceneRun, MID: midOf(p.run, -1),
-		Body: bodyOf(p.text(), map[string]any{
-			"scene": p.state.Scene, "run": p.run, "title": p.title(), "steps": p.shown(),
+		Body: bodyOf(p.text(results), map[string]any{
+			"scene": p.state.Scene, "run": p.run, "title": p.title(), "steps": shownResults(results),
 		}),
 	}
 }
@@ -474,9 +476,9 @@ func (p *performance) shownTo() SceneRun {
 	}
 }
 
-// shown are the results as everybody in the home may read them: what who runs it may not see has no name.
-func (p *performance) shown() []SceneResult {
-	out := slices.Clone(p.state.Results)
+// shownResults are the results as everybody in the home may read them: what who runs it may not see has no name.
+func shownResults(results []SceneResult) []SceneResult {
+	out := slices.Clone(results)
 	for i := range out {
 		if out[i].Err == "no_device" {
 			out[i].Device = ""
@@ -486,9 +488,9 @@ func (p *performance) shown() []SceneResult {
 }
 
 // text is what becomes of the scene, in words: "Good night: lamp reached, door succeeded".
-func (p *performance) text() string {
+func (p *performance) text(results []SceneResult) string {
 	var parts []string
-	for _, r := range p.shown() {
+	for _, r := range shownResults(results) {
 		state := r.State
 		if r.Err != "" {
 			state = r.Err

@@ -137,8 +137,8 @@ func (s *Service) enterTimer(a *automation, name string, t *timer) {
 	}
 }
 
-// move has a timer that is due be another one, and says whether this process was the first to do so. If another one was, what that
-// has made of it is set.
+// move has a timer that is due be another one, and says whether this process was the first to do so. If another one was, what
+// that has made of it is set.
 func (s *Service) move(ctx context.Context, a *automation, name string, from *timer, to timer) (first bool, err error) {
 	to.rev = from.rev
 	err = s.putTimer(ctx, a, name, &to)

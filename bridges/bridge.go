@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/devices"
@@ -18,15 +19,17 @@ import (
 // bridge is what is known of one. All but did belongs to the worker that has its tasks.
 type bridge struct {
 	did     accounts.Name
-	home    string                        // in which it was heard last
-	devices map[string]*device            // by local name
-	said    map[string]kept               // what is stored of it, by topic
-	bytes   int                           // of that
-	values  int                           // of parts
-	parts   map[string][]dialects.Part    // what is said now, by topic
-	topics  map[string]map[string]bool    // of that, by local name
-	stale   map[string]bool               // local names of devices of which that has changed
-	heard   map[string]map[*device]string // devices that a topic says something of, with their local names
+	home    string                      // in which it was heard last
+	arrived time.Time                   // when it connected last
+	devices map[string]*device          // by local name
+	said    map[string]kept             // what is stored of it, by topic
+	bytes   int                         // of that
+	values  int                         // of parts
+	parts   map[string][]dialects.Part  // what is said now, by topic
+	topics  map[string]map[string]bool  // of that, by local name
+	stale   map[string]bool             // local names of devices of which that has changed
+	heard   map[string]map[*device]bool // devices that a topic says something of
+	made    allowance                   // things
 }
 
 // device is one behind a bridge.
@@ -66,7 +69,7 @@ func (s *Service) bridge(did accounts.Name) *bridge {
 	if b == nil {
 		b = &bridge{
 			did: did, devices: map[string]*device{}, said: map[string]kept{}, parts: map[string][]dialects.Part{},
-			topics: map[string]map[string]bool{}, stale: map[string]bool{}, heard: map[string]map[*device]string{},
+			topics: map[string]map[string]bool{}, stale: map[string]bool{}, heard: map[string]map[*device]bool{},
 		}
 		s.bridges[did] = b
 	}
@@ -179,6 +182,9 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 		}
 		d = &device{Local: local}
 	}
+	if !b.mayMake() {
+		return fmt.Errorf("%d devices in a short time: %w", makeAtOnce, devices.ErrTooMany)
+	}
 	next := *d
 	next.Title, next.there, next.last = clipped(w.Name), map[string]bool{}, map[string]string{}
 	for {
@@ -187,6 +193,9 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 		err := s.make(ctx, bridge, next.Device, w)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, devices.ErrTooMany) {
+			b.made.back()
 		}
 		if !errors.Is(err, accounts.ErrTaken) || next.Count > d.Count+maxNames {
 			return err
@@ -363,7 +372,8 @@ func (s *Service) report(ctx context.Context, b *bridge, topic string, payload *
 			continue
 		}
 		err := s.write(ctx, d, state)
-		if errors.Is(err, devices.ErrMalformed) || errors.Is(err, devices.ErrTooLarge) { // one that does not fit keeps out no other
+		if errors.Is(err, devices.ErrMalformed) || errors.Is(err, devices.ErrTooLarge) {
+			// What does not fit keeps out nothing else.
 			for key, v := range state {
 				errs = append(errs, s.write(ctx, d, devices.Object{key: v}))
 			}
@@ -504,6 +514,7 @@ func (s *Service) command(ctx context.Context, at place, p devices.Post) error {
 			p.Lost()
 			return err
 		}
+		s.forgo(at) // what was wanted before it is not said again after it
 		p.Acked()
 		return s.over(ctx, p, devices.CommandAck{State: devices.CommandSucceeded, Code: "passed_on"})
 	}

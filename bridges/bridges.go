@@ -102,6 +102,8 @@ type Service struct {
 	wishing chan struct{} // the same of wishes
 	making  chan struct{} // has something in it while a thing is made
 
+	settling time.Duration // as the constant has it, but in tests
+
 	shows atomic.Bool // something looks after a home, or has
 }
 
@@ -136,6 +138,7 @@ func New(
 		looks: map[accounts.Name]bool{}, looking: make(chan struct{}, 1),
 		wishes: map[place]*wish{}, wishing: make(chan struct{}, 1),
 		making: make(chan struct{}, 1), tasks: newTurns(),
+		settling: settling,
 	}
 	s.firmware = noFirmware{}
 	things.OnChange(s.thingChanged)
@@ -269,7 +272,9 @@ func (s *Service) later(bridge accounts.Name, do func(ctx context.Context) error
 
 // Arrived is that a bridge, or what looks after a home, has connected.
 func (s *Service) Arrived(did accounts.Name, home string) {
+	now := time.Now()
 	s.later(did, func(ctx context.Context) error {
+		s.bridge(did).arrived = now
 		s.ready(did)
 		stewards, err := s.things.Stewards(ctx, home)
 		if err != nil {

@@ -348,6 +348,28 @@ func TestWhatABridgeSaysIsBounded(t *testing.T) {
 	}
 }
 
+func TestWhoDescribesAndTakesBackOverAndOverMakesABoundedNumberOfThings(t *testing.T) {
+	var a allowance
+	now, made := time.Now(), 0
+	for range 3 * makeAtOnce {
+		if a.take(now) {
+			made++
+		}
+	}
+	if made != makeAtOnce {
+		t.Errorf("%d at once", made)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  bool
+	}{{makeEvery - 1, false}, {1, true}, {1, false}, {makeEvery - 1, true}, {2 * makeEvery, true}, {0, true}, {0, false}} {
+		now = now.Add(step.after)
+		if got := a.take(now); got != step.want {
+			t.Errorf("%v later: %t", step.after, got)
+		}
+	}
+}
+
 // What a status says otherwise each time is no other description.
 func TestADescriptionThatComesToTheSameIsNotStoredAgain(t *testing.T) {
 	h := open(t, new(bool))

@@ -13,8 +13,8 @@ const (
 	waitingBytes = 4 << 20 // of what it has published
 )
 
-// turns are what is to be done about bridges: about each one thing after the other, in their order, about several side by side. They
-// take turns, so that one about which much is to be done holds up no other. Safe for concurrent use.
+// turns are what is to be done about bridges: about each one thing after the other, in their order, about several side by side.
+// They take turns, so that one about which much is to be done holds up no other. Safe for concurrent use.
 type turns struct {
 	mu    sync.Mutex
 	all   map[accounts.Name]*turn

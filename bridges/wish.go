@@ -10,11 +10,13 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// wish is what somebody wants of a device, until a bridge has heard of it.
+// wish is what somebody wants of a device, until a bridge has heard of it. What follows until belongs to the bridge's worker.
 type wish struct {
 	payload []byte
 	until   time.Time
-	heard   map[string]bool // keys of values; it belongs to the worker of the bridge
+	heard   map[string]bool // by key of a value
+	unsure  bool            // nobody heard it at first, or a bridge that had only just come
+	next    time.Time       // it is said for the last time then; zero: it was not said
 }
 
 const (
@@ -22,6 +24,9 @@ const (
 	wantedFor = 30 * time.Second
 	// wishedEvery is how often it is tried: a bridge subscribes some time after it has come.
 	wishedEvery = 500 * time.Millisecond
+	// settling is how long a bridge may take from its subscription until it listens. Zigbee2MQTT loses what comes in between.
+	// What is told to a bridge that has only just come is said once more after that, unless the device says that it is so.
+	settling = 5 * time.Second
 )
 
 // wish has it be published what a device should be and is not. The newest of a device counts.
@@ -53,6 +58,15 @@ func (s *Service) fulfil(at place, w *wish) {
 	}
 }
 
+// forgo has what somebody wants of a device not be said again. It is called by the worker of the bridge.
+func (s *Service) forgo(at place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.wishes[at]; w != nil && !w.next.IsZero() {
+		delete(s.wishes, at)
+	}
+}
+
 // runWishes tries again what nobody has heard, until ctx ends.
 func (s *Service) runWishes(ctx context.Context) {
 	for {
@@ -80,14 +94,26 @@ func (s *Service) runWishes(ctx context.Context) {
 
 // try publishes a wish, and is done with it if somebody has heard it or nobody ever will.
 func (s *Service) try(ctx context.Context, at place, w *wish) error {
-	if !s.counts(at, w) {
+	if !s.counts(at, w) || time.Now().Before(w.next) {
 		return nil
 	}
 	over, err := s.want(ctx, at, w)
-	if over {
+	switch {
+	case !over:
+		w.unsure = true
+	case w.unsure && w.next.IsZero() && err == nil:
+		w.next = time.Now().Add(s.settling)
+		clear(w.heard)
+	default:
 		s.fulfil(at, w)
 	}
 	return err
+}
+
+// says is whether a device has said last that a value is so.
+func (d *device) says(key string, v any) bool {
+	text, err := json.Marshal(v)
+	return err == nil && d.last[key] == string(text)
 }
 
 // want publishes what a device should be and is not, each value until somebody hears it, and says whether it is over: there is
@@ -113,9 +139,10 @@ func (s *Service) want(ctx context.Context, at place, w *wish) (over bool, err e
 		return err == nil, err
 	}
 	over = true
+	w.unsure = w.unsure || time.Since(b.arrived) < s.settling
 	for _, p := range d.points {
 		v, there := wanted.State[p.Key]
-		if !there || w.heard[p.Key] {
+		if !there || w.heard[p.Key] || d.says(p.Key, v) {
 			continue
 		}
 		if text, ok := p.Write(v); ok {

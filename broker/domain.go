@@ -80,6 +80,7 @@ func (d *domain) people(cfg Config, store Store, log *slog.Logger) {
 // fleet makes what devices are and do, and how they come to owners.
 func (d *domain) fleet(cfg Config, store Store, log *slog.Logger) {
 	d.things = devices.NewThings(store.Devices(), time.Now, log)
+	d.things.SetAwake(d.accounts.Awake)
 	d.devices = devices.New(cfg.devices(), store.Devices(), d.things, log)
 	d.telemeter = devices.NewTelemeter(cfg.telemetry(), store.Telemetry(), time.Now, log)
 	d.devices.SetTelemeter(d.telemeter)
@@ -108,6 +109,8 @@ func (d *domain) outside(cfg Config, store Store, log *slog.Logger) {
 	sights := spaces.NewSights(d.chat, d.things, d.homes, d.accounts, log)
 	d.places = locations.New(cfg.locations(), store.Records(), sights, sights, time.Now, log)
 	sights.Watch(d.places)
+	d.places.SetAwake(d.accounts.Awake)
+	d.accounts.SetStood(d.places.StandingChanged)
 	spaces.Arrivals(d.places, d.automations)
 	d.trips = trips.New(store.Records(), sights, d.places, hooks.NewTrips(d.sessions, d.chat), time.Now, log)
 }

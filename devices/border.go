@@ -2,7 +2,6 @@ package devices
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -44,11 +43,11 @@ func (s *Service) border(ctx context.Context, did accounts.Name) error {
 	if err != nil {
 		return err
 	}
-	grants, err := s.things.homeGrants(ctx, t)
+	grants, err := s.things.allGrants(ctx, t)
 	if err != nil {
 		return err
 	}
-	if grants = slices.Concat(t.Grants, grants); t.Gone {
+	if t.Gone {
 		grants = nil
 	}
 	now := s.now().UnixMilli()

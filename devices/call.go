@@ -124,7 +124,14 @@ func (s *Service) checkCall(c Call) error {
 func (s *Things) mayCall(ctx context.Context, who, did accounts.Name, name string) (Thing, error) {
 	thing, err := s.May(ctx, who, did, VerbFor(name))
 	if errors.Is(err, ErrNoRight) {
-		return s.May(ctx, who, did, VerbControl)
+		thing, err = s.May(ctx, who, did, VerbControl)
+	}
+	if err != nil {
+		return thing, err
+	}
+	awake, err := s.awake(ctx, who)
+	if err == nil && !awake { // and what he has given before is not carried out any more
+		err = fmt.Errorf("%s is suspended: %w", who, ErrNoRight)
 	}
 	return thing, err
 }

@@ -112,18 +112,18 @@ func (e *estates) find(owner accounts.Name) (mine *estate, known bool, doubts in
 	return mine, mine.known, mine.doubts
 }
 
-// add adds what was read since there were so many doubts, and says whether there are no more.
-func (e *estates) add(mine *estate, read []Thing, doubts int) (known bool) {
+// add adds what was read since there were so many doubts, and says whether there have been no more.
+func (e *estates) add(mine *estate, read []Thing, doubts int) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if mine.doubts != doubts {
 		return false
 	}
 	for _, t := range read {
-		mine.note(t.ID, held{t.Rev, true})
+		mine.note(t.ID, held{t.Rev, true}) // which makes nobody forget: it is no more that is not his
 	}
-	mine.known = mine.doubts == doubts
-	return mine.known
+	mine.known = true
+	return true
 }
 
 // estate gives what somebody has, and reads it if it is not known.

@@ -100,8 +100,7 @@ func TestWhatLeavesMakesRoom(t *testing.T) {
 		"removed":  func(s *Things) error { _, err := s.Remove(t.Context(), "olga", "d0"); return err },
 		"released": func(s *Things) error { _, err := s.Release(t.Context(), "olga", "d0"); return err },
 		"accepted": func(s *Things) error {
-			_, err := s.accept(t.Context(), Offer{Device: "d0", From: "olga", To: "mary"})
-			return err
+			return s.accept(t.Context(), Offer{Device: "d0", From: "olga", To: "mary"})
 		},
 		"its account was deleted": func(s *Things) error { return s.Forget(t.Context(), "d0") },
 	} {

@@ -18,12 +18,11 @@ import (
 // kindHanding is of things that are about to change owner: Scope is the device, ID any.
 const kindHanding = "handing"
 
-// hand has change, which makes a device somebody else's, and sees to it that its account is his as well. The caller has the device
-// to himself. If change fails, nothing was changed, unless the store cannot say.
+// hand calls change, which makes a device somebody else's, and sees to it that its account is his as well. The caller has the
+// device to himself. If change fails, nothing was changed, unless the store cannot say.
 func (c *Claims) hand(ctx context.Context, did accounts.Name, change func() error) error {
-	note := records.Record{
-		Key: records.Key{Kind: kindHanding, Scope: string(did), ID: rand.Text()}, Rev: 1, Due: c.now().UnixMilli(), Body: []byte("{}"),
-	}
+	k := records.Key{Kind: kindHanding, Scope: string(did), ID: rand.Text()}
+	note := records.Record{Key: k, Rev: 1, Due: c.now().UnixMilli(), Body: []byte("{}")}
 	if err := c.records.Put(ctx, note); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func TestWhatHappensIsToldToWhoOwnsTheDeviceThen(t *testing.T) {
 				errs <- nil
 			}()
 			synctest.Wait()
-			_, err := b.things.accept(t.Context(), Offer{Device: "lamp", From: "olga", To: "otto"})
+			err := b.things.accept(t.Context(), Offer{Device: "lamp", From: "olga", To: "otto"})
 			return err
 		})
 		if err = errors.Join(err, <-errs, <-errs); err != nil {

@@ -95,11 +95,7 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 	if err := c.things.mayKeep(ctx, who, into); err != nil {
 		return Thing{}, err
 	}
-	err = c.hand(ctx, did, func() error {
-		_, err := c.things.accept(ctx, o)
-		return err
-	})
-	if err != nil {
+	if err = c.hand(ctx, did, func() error { return c.things.accept(ctx, o) }); err != nil {
 		return Thing{}, err
 	}
 	if t, err = c.things.Set(ctx, who, did, into); err != nil {
@@ -113,10 +109,10 @@ func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingP
 }
 
 // accept hands a thing over, if it is what was offered or has been handed over so.
-func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
+func (s *Things) accept(ctx context.Context, o Offer) error {
 	place := room{things: s, owner: o.To, did: o.Device}
 	defer place.leave()
-	return s.change(ctx, o.Device, func(t *Thing) error {
+	_, err := s.change(ctx, o.Device, func(t *Thing) error {
 		switch {
 		case t.Owner == o.To && t.Epoch == o.Epoch+1:
 			return nil
@@ -129,6 +125,7 @@ func (s *Things) accept(ctx context.Context, o Offer) (Thing, error) {
 		t.handOver(o.To)
 		return nil
 	})
+	return err
 }
 
 // Withdraw is the end of an offer: who has made it takes it back, or whom it was made to does not want it. ErrUnknown: there is

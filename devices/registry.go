@@ -36,6 +36,7 @@ type Things struct {
 	owned   int
 	kept    *keptStewards
 	estates *estates
+	awake   func(ctx context.Context, who accounts.Name) (bool, error)
 
 	mu        sync.Mutex // guards what follows
 	listeners []func(before, after Thing)
@@ -43,7 +44,9 @@ type Things struct {
 
 // NewThings makes Things of what a store keeps. There are no homes until SetHomes.
 func NewThings(store Registry, now func() time.Time, log *slog.Logger) *Things {
-	return &Things{store: store, now: now, log: log, owned: MaxOwned, kept: &keptStewards{}, estates: &estates{}}
+	return &Things{
+		store: store, now: now, log: log, owned: MaxOwned, kept: &keptStewards{}, estates: &estates{}, awake: always,
+	}
 }
 
 // SetHomes says who knows what people are in homes. It is called before anything else is.
@@ -188,12 +191,12 @@ func (s *Things) view(ctx context.Context, who accounts.Name, t Thing) (View, er
 	}
 	v.Grants = slices.DeleteFunc(slices.Clone(t.Grants), func(g Grant) bool { return g.To != who })
 	if !slices.Contains(v.May, VerbControl) {
-		grants, err := s.homeGrants(ctx, t)
+		grants, err := s.allGrants(ctx, t)
 		if err != nil {
 			return View{}, err
 		}
 		grants = slices.DeleteFunc(grants, func(g Grant) bool { return g.To != who })
-		v.May = append(v.May, commands(slices.Concat(v.Grants, grants), s.now().UnixMilli())...)
+		v.May = append(v.May, commands(grants, s.now().UnixMilli())...)
 	}
 	return v, nil
 }

@@ -77,20 +77,52 @@ func (s *Things) can(ctx context.Context, who accounts.Name, t Thing, v Verb) (b
 		return false, nil
 	case who == t.ID, who == t.Bridge: // which speaks for it
 		return v == VerbSee, nil
-	case t.Allows(who, v, s.now().UnixMilli()):
+	case who == t.Owner:
 		return true, nil
 	}
 	role, err := s.role(ctx, t.Home, who)
 	if err != nil || role.allows(v) {
 		return err == nil, err
 	}
-	grants, err := s.homeGrants(ctx, t)
+	grants, err := s.allGrants(ctx, t)
 	now := s.now().UnixMilli()
 	if err != nil || slices.ContainsFunc(grants, func(g Grant) bool { return g.To == who && g.Holds(now) && g.allows(v) }) {
 		return err == nil, err
 	}
 	return s.steward(ctx, who, t.Home, v)
 }
+
+// allGrants are what is granted for a thing, by itself or because of where it is, as far as it does not sleep.
+func (s *Things) allGrants(ctx context.Context, t Thing) ([]Grant, error) {
+	home, err := s.homeGrants(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.waking(ctx, t.Grants)
+	return slices.Concat(own, home), err
+}
+
+// waking leaves out what is granted by who is suspended: it sleeps as long as that lasts.
+func (s *Things) waking(ctx context.Context, grants []Grant) (all []Grant, err error) {
+	for _, g := range grants {
+		awake, err := s.awake(ctx, g.By)
+		if err != nil {
+			return nil, fmt.Errorf("whether %s is suspended: %w", g.By, err)
+		}
+		if awake {
+			all = append(all, g)
+		}
+	}
+	return all, nil
+}
+
+// SetAwake says who knows whether somebody is not suspended; without it nobody is. It is asked with each delivery. It is called
+// before anything else is.
+func (s *Things) SetAwake(awake func(ctx context.Context, who accounts.Name) (bool, error)) {
+	s.awake = awake
+}
+
+func always(context.Context, accounts.Name) (bool, error) { return true, nil }
 
 // homeGrants are what is granted for a thing because of the home, or the room, that it is in.
 func (s *Things) homeGrants(ctx context.Context, t Thing) (all []Grant, err error) {
@@ -106,7 +138,7 @@ func (s *Things) homeGrants(ctx context.Context, t Thing) (all []Grant, err erro
 			all = append(all, g.Grant)
 		}
 	}
-	return all, nil
+	return s.waking(ctx, all)
 }
 
 // Since gives the time from which on somebody who may see a thing may see it: 0, but for who may only because of what is
@@ -119,9 +151,9 @@ func (s *Things) Since(ctx context.Context, who accounts.Name, t Thing) (int64, 
 	if err != nil || role.allows(VerbSee) {
 		return 0, err
 	}
-	grants, err := s.homeGrants(ctx, t)
+	grants, err := s.allGrants(ctx, t)
 	now, since := s.now().UnixMilli(), int64(-1)
-	for _, g := range slices.Concat(t.Grants, grants) {
+	for _, g := range grants {
 		if g.To == who && g.Holds(now) && g.allows(VerbSee) && (since < 0 || g.Since() < since) {
 			since = g.Since()
 		}
@@ -173,7 +205,11 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 	if t.Bridge != "" {
 		all = append(all, t.Bridge)
 	}
-	for _, g := range t.Grants {
+	grants, err := s.allGrants(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range grants {
 		if g.To != "" && g.Holds(s.now().UnixMilli()) && g.allows(VerbSee) {
 			all = append(all, g.To)
 		}
@@ -184,15 +220,6 @@ func (s *Things) Viewers(ctx context.Context, t Thing) ([]accounts.Name, error) 
 			return nil, fmt.Errorf("members of %s: %w", t.Home, err)
 		}
 		all = append(all, members...)
-		grants, err := s.homeGrants(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		for _, g := range grants {
-			if g.Holds(s.now().UnixMilli()) && g.allows(VerbSee) {
-				all = append(all, g.To)
-			}
-		}
 	}
 	stewards, err := s.Stewards(ctx, t.Home)
 	if err != nil {

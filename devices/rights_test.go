@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/magpie-im/magpie/accounts"
@@ -295,4 +296,42 @@ func TestTurnIsWhenRightsChangeNext(t *testing.T) {
 			t.Errorf("after %d: %d, want %d", now, got, want)
 		}
 	}
+}
+
+// What is granted by who is suspended sleeps, and is there again afterwards; what he has told a device is not carried out.
+func TestWhatIsGrantedByWhoIsSuspendedSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.stop()
+		suspended := map[accounts.Name]bool{}
+		b.things.SetAwake(func(_ context.Context, who accounts.Name) (bool, error) { return !suspended[who], nil })
+		if _, err := b.things.Grant(t.Context(), "olga", "lamp", Grant{To: "carl", Verbs: []Verb{VerbSee, "cmd:on"}}); err != nil {
+			t.Fatal(err)
+		}
+		sees := func(want bool) {
+			t.Helper()
+			thing, err := b.things.Known(t.Context(), "lamp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			viewers, err := b.things.Viewers(t.Context(), thing)
+			_, may := b.things.May(t.Context(), "carl", "lamp", "cmd:on")
+			list, failed := b.things.Seen(t.Context(), "carl", "", 10)
+			if got := slices.Contains(viewers, "carl"); err != nil || failed != nil || got != want || (may == nil) != want || len(list) == 1 != want {
+				t.Errorf("viewers %v, %v; may: %v; list %v, %v; want %v", viewers, err, may, list, failed, want)
+			}
+		}
+		sees(true)
+		c := b.call(t, Call{Name: "off", TTL: time.Hour})
+		suspended["olga"] = true
+		sees(false)
+		b.ear.connect(b.Service, "lamp", true)
+		synctest.Wait()
+		b.wantStates(t, c, "queued", "canceled no_right")
+		if posts := b.ear.took(); len(posts) != 0 {
+			t.Errorf("posted %+v", posts)
+		}
+		suspended["olga"] = false
+		sees(true)
+	})
 }

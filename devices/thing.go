@@ -76,15 +76,6 @@ func (g Grant) allows(v Verb) bool {
 		len(v) > 4 && v[:4] == "cmd:" && slices.Contains(g.Verbs, VerbControl)
 }
 
-// Allows says whether the thing's owner, or a grant, lets somebody do something. What a home's members may is for who knows
-// homes.
-func (t Thing) Allows(who accounts.Name, v Verb, now int64) bool {
-	if who == t.Owner {
-		return true
-	}
-	return slices.ContainsFunc(t.Grants, func(g Grant) bool { return g.To == who && g.Holds(now) && g.allows(v) })
-}
-
 // Seers are those whose lists of devices the thing is in: its owner, its bridge, and whom something was granted, also if it has
 // not begun or is over.
 func (t Thing) Seers() []accounts.Name {

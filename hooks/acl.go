@@ -79,7 +79,7 @@ func (r Rule) validTopic() error {
 	case first == "$SYS", first == homes: // validHome has more to say
 		return nil
 	case strings.HasPrefix(first, "$"):
-		return fmt.Errorf("topic: %q: of the topics that begin with $ only those of $SYS, and of one home, can be granted", r.Topic)
+		return fmt.Errorf("topic: %q: of topics that begin with $ only those of $SYS, and of one home, can be granted", r.Topic)
 	case !free(r.Topic):
 		return fmt.Errorf("topic: %q: topics under im/, dev/ and owntracks/ cannot be granted", r.Topic)
 	}

@@ -388,14 +388,15 @@ func TestWhatCannotBeGranted(t *testing.T) {
 
 func FuzzGrants(f *testing.F) {
 	for _, seed := range []string{
-		"a", "#", "+/b", "me/x", "home/me/#", "m/home1/x", "/", "//", "../x", "im/u/me/in", "dev/x", "$SYS/#", "$share/g/../..", "$", "m/home1", "+/#", "a/#/b",
+		"a", "#", "+/b", "me/x", "home/me/#", "m/home1/x", "/", "//", "../x", "im/u/me/in", "dev/x", "$SYS/#", "$share/g/../..", "$", "m/home1", "+/#", "a/#/b", "$home/h.1/x",
+		"$home/h.2/#", "$home/h.1/dev/x",
 	} {
 		f.Add(seed)
 	}
 	acl := newACL(f, []Rule{
 		both("#", "all"), both("home/me/#", "users"), both("+/me", "users"), both("%u/%u", "all"), {Topic: "$SYS/#", Who: "all", Sub: true},
 	}, Mount{"bridge1", "m/home1"})
-	user, mounted := acl.For("alice"), acl.For("bridge1")
+	user, mounted, living := acl.For("alice"), acl.For("bridge1"), acl.mounted("dev:hub", homeMount("h.1"))
 	f.Fuzz(func(t *testing.T, written string) {
 		got := user.Canonical(written)
 		if again := user.Canonical(got); again != got {
@@ -408,6 +409,17 @@ func FuzzGrants(f *testing.F) {
 		reserved := written == "" || !free(written)
 		if reserved && at != written || !reserved && (at != "m/home1/"+written || mounted.Spell(at) != written) {
 			t.Errorf("mounted, Canonical(%q) = %q, spelt %q", written, at, mounted.Spell(at))
+		}
+		in := living.Canonical(written)
+		for _, topic := range []string{written, got, at, in} {
+			below, within := strings.CutPrefix(topic, "$home/h.1/")
+			system := topic == "$SYS" || strings.HasPrefix(topic, "$SYS/")
+			if pub, sub := living.MayPublish(topic), living.MaySubscribe(topic); !within && (pub || sub && !system) || within && pub != (below != "" && free(below)) {
+				t.Errorf("%q: who lives in a home: pub %v, sub %v", topic, pub, sub)
+			}
+			if strings.HasPrefix(topic, "$home") && (user.MayPublish(topic) || user.MaySubscribe(topic)) {
+				t.Errorf("%q is granted to who does not live there", topic)
+			}
 		}
 		for _, g := range []*Grants{user, mounted} {
 			for _, topic := range []string{written, got, at} {
@@ -448,6 +460,14 @@ func TestMayPublishAllocatesNothing(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("%v allocations, want 0", n)
+	}
+	home := newACL(t, nil).mounted("dev:hub", homeMount("h.1"))
+	if n := testing.AllocsPerRun(100, func() {
+		if !home.MayPublish("$home/h.1/zigbee2mqtt/bulb") || home.MayPublish("$home/h.2/zigbee2mqtt/bulb") {
+			t.Error("not as granted")
+		}
+	}); n != 0 {
+		t.Errorf("in a home %v allocations, want 0", n)
 	}
 }
 

@@ -129,6 +129,7 @@ const (
 )
 
 func TestADeviceBehindABridgeIsAThingOfItsHome(t *testing.T) {
+	t.Parallel()
 	h := startHouses(t)
 	h.device("z2m", devices.TypeBridge, "alice")
 	bridge := h.connect("z2m", wire.V5)
@@ -376,8 +377,8 @@ func TestABridgeSaysMoreThanOnAndOff(t *testing.T) {
 	}
 	tell := func(payload, topic, want string) {
 		t.Helper()
-		app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + did + "/" + payload[:strings.Index(payload, " ")],
-			Payload: []byte(payload[strings.Index(payload, " ")+1:])})
+		last, body, _ := strings.Cut(payload, " ")
+		app.send(wire.Packet{Type: wire.PUBLISH, Topic: "dev/" + did + "/" + last, Payload: []byte(body)})
 		if p := bridge.until(topic, ""); string(p.Payload) != want {
 			t.Errorf("%s: %s, want %s", payload, p.Payload, want)
 		}

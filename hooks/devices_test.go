@@ -256,6 +256,7 @@ func (c *client) presence(state string) (reason string) {
 }
 
 func TestItIsToldWhetherADeviceIsThere(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t, func(c *broker.Config) { c.Devices.Grace = broker.Duration(20 * time.Millisecond) })
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	app.subscribe(wire.Filter{Topic: "dev/+/presence", Options: 1})
@@ -283,6 +284,7 @@ func TestItIsToldWhetherADeviceIsThere(t *testing.T) {
 }
 
 func TestADeviceIsUnknownAfterARestart(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t, func(c *broker.Config) { c.Devices.Return = broker.Duration(time.Second) })
 	lamp := n.lamp(t, wire.V311, "l")
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
@@ -317,6 +319,7 @@ func TestADeviceIsToldWhatBecameOfWhatItSays(t *testing.T) {
 }
 
 func TestTheWillOfADeviceIsItsOwn(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t)
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	app.subscribe(wire.Filter{Topic: "dev/lamp/shadow"})
@@ -349,4 +352,42 @@ func TestWhatADeviceMeasuresIsTold(t *testing.T) {
 	late := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	late.subscribe(wire.Filter{Topic: "dev/lamp/tele/#"})
 	late.toldOf(`dev/lamp/tele/last 21.5`)
+}
+
+// A suspended account takes its devices with it, and what it has granted.
+func TestTheDevicesOfADisabledAccountAreDisabled(t *testing.T) {
+	n := startDevices(t)
+	lamp := n.lamp(t, wire.V5, "l")
+	bob := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
+	if codes := bob.subscribe(wire.Filter{Topic: "dev/lamp/shadow", Options: 1}); codes[0] != 1 {
+		t.Fatalf("SUBACK %v", codes)
+	}
+	if err := n.Disable(t, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	lamp.wantEnd(wire.V5, 0x87)
+	dial := func() byte {
+		c := wire.Connect{User: "dev:lamp", Password: n.secret, ClientID: "l", Clean: true}
+		again, ack, err := wire.Open(n.MQTT(), wire.V5, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = again.Close() })
+		return ack.Reason
+	}
+	if code := dial(); code != 0x87 {
+		t.Errorf("it comes back: %#x", code)
+	}
+	if _, user := bob.acked("dev/lamp/call", `{"name":"on"}`); !slices.Contains(user, "{err no_device}") {
+		t.Errorf("what alice has granted to bob: %v", user)
+	}
+	if status, answer := n.Admin(t, "user.enable", `{"name":"alice"}`); status != 200 {
+		t.Fatalf("%d %v", status, answer)
+	}
+	if code := dial(); code != 0 {
+		t.Errorf("when she is let in again: %#x", code)
+	}
+	if _, user := bob.acked("dev/lamp/call", `{"name":"on"}`); !slices.Contains(user, "{s queued}") {
+		t.Errorf("what alice has granted to bob, after that: %v", user)
+	}
 }

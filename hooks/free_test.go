@@ -145,6 +145,7 @@ func TestMeStandsForTheNameWhereARuleSaysSo(t *testing.T) {
 }
 
 func TestADelayedMessageComesLaterAndSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	n := start(t, grant("t/#", "all", "pub", "sub"))
 	keep := wire.Connect{User: "bob", ClientID: "b"}
 	bob := connect(t, n, wire.V311, keep)
@@ -165,6 +166,7 @@ func TestADelayedMessageComesLaterAndSurvivesARestart(t *testing.T) {
 }
 
 func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
+	t.Parallel()
 	n := start(t, grant("t/#", "all", "pub", "sub"))
 	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
@@ -180,23 +182,27 @@ func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
 
 // What is due is published as if it were published then: a rule of the ACL may be gone, and a device in another home.
 func TestADelayedMessageOfWhoMayNotAnyMoreIsNotPublished(t *testing.T) {
+	t.Parallel()
 	rule := grant("t/#", "all", "pub", "sub")
 	n := start(t, func(c *broker.Config) { rule(c) })
+	keep := wire.Connect{User: "bob", ClientID: "b"}
+	bob := connect(t, n, wire.V311, keep)
+	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
 	alice := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	carol := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
-	alice.publish("$delayed/2/t/alice", "no")
-	carol.publish("$delayed/3/t/carol", "yes")
+	alice.publish("$delayed/3/t/alice", "no")
+	carol.publish("$delayed/4/t/carol", "yes")
 	rule = func(c *broker.Config) {
 		grant("t/#", "all", "sub")(c)
 		grant("t/#", "carol", "pub")(c)
 	}
 	n.Restart()
-	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
-	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
+	bob = connect(t, n, wire.V311, keep)
 	bob.gets("t/carol", "yes")
 }
 
 func TestADelayedMessageOfADeviceThatHasLeftAHomeIsNotPublishedThere(t *testing.T) {
+	t.Parallel()
 	h := startHouses(t)
 	for _, did := range []string{"hub", "other"} {
 		h.device(did, devices.TypeHomeAssistant, "alice")
@@ -204,12 +210,12 @@ func TestADelayedMessageOfADeviceThatHasLeftAHomeIsNotPublishedThere(t *testing.
 	other := h.connect("other", wire.V5)
 	other.subscribe(wire.Filter{Topic: "x/#", Options: 1})
 	hub := h.connect("hub", wire.V5)
-	hub.tells("$delayed/1/x/hub", "no", false)
+	hub.tells("$delayed/2/x/hub", "no", false)
 	home := ""
 	if _, err := h.Things().Set(t.Context(), "alice", "hub", devices.ThingPatch{Home: &home}); err != nil {
 		t.Fatal(err)
 	}
-	other.tells("$delayed/2/x/other", "yes", false)
+	other.tells("$delayed/3/x/other", "yes", false)
 	other.gets("x/other", "yes")
 }
 
@@ -302,6 +308,7 @@ func TestTheConnectionsOfAnAccountAreBounded(t *testing.T) {
 }
 
 func TestWhatIsNotGrantedAnyMoreIsNotDelivered(t *testing.T) {
+	t.Parallel()
 	granted := true
 	n := start(t, grant("t/#", "alice", "pub", "sub"), func(c *broker.Config) {
 		if granted {

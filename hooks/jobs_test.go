@@ -85,3 +85,67 @@ func TestNobodyElseSaysAnythingOfTheJobsOfADevice(t *testing.T) {
 		t.Errorf("the device itself: %v", user)
 	}
 }
+
+// One of three devices is first, and the rest follows; of the next job nobody else hears once half of those that were first have
+// failed.
+func TestARolloutOverSockets(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			n := startDevices(t)
+			var all []accounts.Name
+			var fleet []*client
+			for _, did := range []string{"valve-0", "valve-1", "valve-2"} {
+				c := wire.Connect{User: "dev:" + did, Password: n.AddDevice(did, "alice"), ClientID: did, Clean: true}
+				valve := connect(t, n.Node, version, c)
+				valve.subscribe(wire.Filter{Topic: "$aws/things/" + did + "/jobs/notify-next", Options: 1})
+				all, fleet = append(all, accounts.Name(did)), append(fleet, valve)
+			}
+			create := func(document string, r jobs.Rollout) jobs.Job {
+				t.Helper()
+				job, err := n.Jobs().Create(t.Context(), "alice", jobs.New{
+					Document: json.RawMessage(document), Targets: jobs.Targets{Devices: all}, Rollout: r})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return job
+			}
+			// hears waits for what a device is to do next: "n":1, or nothing.
+			hears := func(i int, want string) {
+				t.Helper()
+				topic := "$aws/things/" + string(all[i]) + "/jobs/notify-next"
+				if want == "" {
+					want = `{"timestamp"`
+				}
+				fleet[i].toldOf(topic + " " + want)
+			}
+			says := func(i int, job jobs.Job, status jobs.Status) {
+				t.Helper()
+				fleet[i].send(wire.Packet{Type: wire.PUBLISH, Topic: "$aws/things/" + string(all[i]) + "/jobs/" + job.ID + "/update",
+					Payload: []byte(`{"status":"` + string(status) + `"}`)})
+			}
+			good := create(`{"n":1}`, jobs.Rollout{First: 1})
+			hears(0, `"n":1`)
+			says(0, good, jobs.Succeeded)
+			hears(0, "")
+			for _, i := range []int{1, 2} { // and not before: it is the first that they hear
+				hears(i, `"n":1`)
+				says(i, good, jobs.Succeeded)
+				hears(i, "")
+			}
+			bad := create(`{"n":2}`, jobs.Rollout{First: 2, AbortPercent: 50, AbortAfter: 2})
+			for i, status := range []jobs.Status{jobs.Succeeded, jobs.Failed} {
+				hears(i, `"n":2`)
+				says(i, bad, status)
+				hears(i, "")
+			}
+			create(`{"n":3}`, jobs.Rollout{})
+			for i := range fleet { // the third one hears of this, and has not heard of the one before
+				hears(i, `"n":3`)
+			}
+			if job, err := n.Jobs().Job(t.Context(), "alice", bad.ID); err != nil || job.State != jobs.JobCanceled ||
+				job.Reason != jobs.ReasonFailures || job.Counts[jobs.Canceled] != 1 {
+				t.Errorf("the job is %+v, %v", job, err)
+			}
+		})
+	}
+}

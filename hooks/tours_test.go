@@ -64,6 +64,7 @@ func (h *home) gone(t *testing.T, url string) {
 }
 
 func TestATourIsSeenByWhoHasTheLink(t *testing.T) {
+	t.Parallel()
 	n := startPlaces(t)
 	alice := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "p", Clean: true})
 	alice.subscribe(wire.Filter{Topic: "owntracks/alice/phone/cmd", Options: 1})

@@ -286,7 +286,9 @@ func (s *Service) thingsNear(ctx context.Context, viewer accounts.Name, p Positi
 
 // seen gives all things that somebody sees, unless they are more than most: that costs about as much as to ask of half
 // as many whether he sees them.
-func (s *Service) seen(ctx context.Context, viewer accounts.Name, most int) (all map[accounts.Name]Seen, whole bool, err error) {
+func (s *Service) seen(
+	ctx context.Context, viewer accounts.Name, most int,
+) (all map[accounts.Name]Seen, whole bool, err error) {
 	all = map[accounts.Name]Seen{}
 	for after := accounts.Name(""); len(all) <= most; {
 		page, err := s.sight.Seen(ctx, viewer, after, pageOfSeen)

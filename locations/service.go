@@ -37,6 +37,7 @@ type Service struct {
 	people People
 	sight  Sight
 	router Router
+	awake  func(ctx context.Context, who accounts.Name) (bool, error) // see SetAwake
 	now    func() time.Time
 	log    *slog.Logger
 	counts counts
@@ -87,6 +88,7 @@ func New(
 ) *Service {
 	s := &Service{
 		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, now: now, log: log, counts: newCounts(),
+		awake:  always,
 		tracks: map[Subject]*track{}, labels: map[accounts.Name][]string{},
 		run: rand.Text()[:6], full: make(chan struct{}, 1),
 	}

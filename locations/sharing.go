@@ -192,6 +192,13 @@ func (s *Service) sheet(ctx context.Context, owner accounts.Name) (*sheet, error
 		shares = append(shares, Share{To: to, Level: LevelExact})
 	}
 	made.exact = []accounts.Name{owner}
+	awake, err := s.awake(ctx, owner)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("whether %s is suspended: %w", owner, err)
+	case !awake:
+		made.until, shares = now+asleep.Milliseconds(), nil
+	}
 	for _, share := range shares {
 		if !share.holds(now) {
 			continue

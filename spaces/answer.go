@@ -74,9 +74,7 @@ func (v *Voice) take(ctx context.Context, t devices.Thing, row answerRow) (*answ
 		a.answerRow = kept // before the process ended
 		return a, nil
 	}
-	if a.Want, err = v.want(ctx, t.ID, row.Order); err != nil {
-		return nil, err
-	}
+	a.Want = row.Order.want()
 	return a, v.keep(ctx, a)
 }
 
@@ -98,29 +96,28 @@ func (v *Voice) keep(ctx context.Context, a *answer) error {
 // power is the key of what can be on and off.
 const power = "power"
 
-// want is what a thing is to be by an order.
-func (v *Voice) want(ctx context.Context, did accounts.Name, o Order) (json.RawMessage, error) {
+// want is what a thing is to be by an order; nil: that depends on what it is when it is told, or it is to do something.
+func (o Order) want() json.RawMessage {
 	switch o.Do {
 	case OrderOn, OrderOff:
-		return body(map[string]string{power: o.Do}), nil
+		return body(map[string]string{power: o.Do})
 	case OrderSet:
-		return body(map[string]json.RawMessage{o.Key: o.Value}), nil
-	case OrderToggle:
-		s, err := v.fleet.Shadow(ctx, did, did, "")
-		if err != nil {
-			return nil, err
-		}
-		is, known := s.Desired.State[power]
-		if !known {
-			is = s.Reported.State[power]
-		}
-		next := OrderOn
-		if is == OrderOn || is == true {
-			next = OrderOff
-		}
-		return body(map[string]string{power: next}), nil
+		return body(map[string]json.RawMessage{o.Key: o.Value})
 	}
-	return nil, nil
+	return nil
+}
+
+// toggled is what a thing is to be that is to be the other way round.
+func toggled(s devices.Shadow) json.RawMessage {
+	is, known := s.Desired.State[power]
+	if !known {
+		is = s.Reported.State[power]
+	}
+	next := OrderOn
+	if is == OrderOn || is == true {
+		next = OrderOff
+	}
+	return body(map[string]string{power: next})
 }
 
 // ShadowChanged is that of devices.Watcher.
@@ -265,13 +262,10 @@ func (v *Voice) called(ctx context.Context, a *answer, said *answerJSON) error {
 
 // wanted says what a thing is to be, and whether it is.
 func (v *Voice) wanted(ctx context.Context, a *answer, said *answerJSON) error {
-	said.Want = a.Want
-	var want devices.Object
-	if err := json.Unmarshal(a.Want, &want); err != nil {
-		return fmt.Errorf("%w: %w", devices.ErrMalformed, err)
-	}
 	if !a.Given {
-		switch err := v.desire(ctx, a, want); {
+		err := v.desire(ctx, a)
+		said.Want = a.Want
+		switch {
 		case errors.Is(err, errTooLate):
 			said.State = saidExpired
 			return nil
@@ -282,6 +276,11 @@ func (v *Voice) wanted(ctx context.Context, a *answer, said *answerJSON) error {
 		if err := v.keep(ctx, a); err != nil {
 			return err
 		}
+	}
+	said.Want = a.Want
+	var want devices.Object
+	if err := json.Unmarshal(a.Want, &want); err != nil {
+		return fmt.Errorf("%w: %w", devices.ErrMalformed, err)
 	}
 	s, err := v.fleet.Shadow(ctx, a.device, a.device, "")
 	if err != nil {
@@ -307,17 +306,21 @@ var errTooLate = errors.New("too late")
 const desires = 10
 
 // desire says what a thing is to be, unless that was said before a crash.
-func (v *Voice) desire(ctx context.Context, a *answer, want devices.Object) error {
-	u, err := devices.ParseDesired(body(map[string]json.RawMessage{"desired": a.Want}))
-	if err != nil {
-		return err
-	}
+func (v *Voice) desire(ctx context.Context, a *answer) error {
 	tried := a.Was != nil
 	for range desires {
 		s, err := v.fleet.Shadow(ctx, a.device, a.device, "")
 		if err != nil {
 			return err
 		}
+		if a.Order.Do == OrderToggle && (!tried || a.Want == nil) {
+			a.Want = toggled(s)
+		}
+		u, err := devices.ParseDesired(body(map[string]json.RawMessage{"desired": a.Want}))
+		if err != nil {
+			return err
+		}
+		want := u.Desired.State
 		was := body(before(s.Desired, want))
 		switch {
 		case tried && s.Version > a.Base && (has(s.Desired.State, want) || !bytes.Equal(was, a.Was)):

@@ -55,7 +55,8 @@ func NewVoice(homes *Homes, fleet *devices.Service, kept records.Store, now func
 		panic(err) // of a size that is none
 	}
 	v := &Voice{
-		homes: homes, chat: homes.chat, things: homes.things, fleet: fleet, kept: newDiary(kept), now: now, log: log, noted: noted,
+		homes: homes, chat: homes.chat, things: homes.things, fleet: fleet, kept: newDiary(kept), now: now, log: log,
+		noted: noted,
 		heard: newJobs[string](), moved: newJobs[accounts.Name](),
 		ears: map[string]*ear{}, answers: map[accounts.Name][]*answer{},
 	}

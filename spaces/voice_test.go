@@ -324,7 +324,8 @@ func TestATextWithMarksTellsAThingSomethingToo(t *testing.T) {
 		w.done(commit, err)
 	}
 	w.write("bob", c, "@lamp set level 3")
-	want := []string{`{"power":"on"}: wanted`, `{"level":3}: wanted`}
+	w.write("bob", c, "@lamp toggle") // what it is to be then
+	want := []string{`{"power":"on"}: replaced`, `{"level":3}: wanted`, `{"power":"off"}: wanted`}
 	w.eventually("what has a text is done", func() bool { return slices.Equal(w.lines("bob", c), want) })
 }
 

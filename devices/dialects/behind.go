@@ -30,6 +30,7 @@ const (
 	maxLocal  = 128      // bytes
 	maxTopic  = 200      // bytes
 	maxPoints = 256      // of one part, as of its events and hints
+	maxFields = 200      // of a description, that all of its components have
 	maxRender = 64 << 10 // bytes of a payload that templates are used for
 )
 
@@ -69,8 +70,8 @@ type Point struct {
 	Kind  Kind
 	// Template gives what Path is in; nil: that is the payload.
 	Template *jinja.Template
-	// Inner is the name of the value if what was found so far is a JSON object, or the text of one. If it is none, it is the value
-	// itself, unless OnlyInner.
+	// Inner is the name of the value if what was found so far is a JSON object, or the text of one. If it is none, it is the
+	// value itself, unless OnlyInner.
 	Inner     string
 	OnlyInner bool
 	// Words are what payloads mean: of those that are not here nothing is known. nil: whatever the payload is.
@@ -107,10 +108,11 @@ func (p Point) From(payload *Payload) (v any, ok bool) {
 		return nil, false
 	}
 	if p.Inner != "" {
-		object := false
-		if v, object = inner(v, p.Inner); !object && p.OnlyInner {
+		in, object := inner(v, p.Inner)
+		if !object && p.OnlyInner {
 			return nil, false
 		}
+		v = in
 	}
 	if p.Words != nil {
 		said, is := p.Words[wordOf(v)]
@@ -337,7 +339,8 @@ func unfit(p Part) bool {
 // bound leaves out of a part what cannot be, and what is too much.
 func (p *Part) bound() {
 	p.Points = slices.DeleteFunc(p.Points, func(x Point) bool {
-		return long(x.State) || long(x.Command) || strings.ContainsAny(x.Command, "+#") || x.Key == "" || long(x.Key) || long(x.Other)
+		return long(x.State) || long(x.Command) || strings.ContainsAny(x.Command, "+#") || x.Key == "" || long(x.Key) ||
+			long(x.Other)
 	})
 	p.Events = slices.DeleteFunc(p.Events, func(o Occasion) bool { return o.Topic == "" || long(o.Topic) })
 	p.There.Hints = slices.DeleteFunc(p.There.Hints, func(h Hint) bool { return h.Topic == "" || long(h.Topic) })

@@ -90,7 +90,7 @@ var oscillation = entry{
 }
 
 // point reads an entry. What has a template that is not understood cannot be read, or not be set.
-func (f fields) point(e entry, _ string) (p Point, ok bool) {
+func (f fields) point(e entry) (p Point, ok bool) {
 	p = Point{Key: e.key, Kind: e.kind}
 	if t, path, ok := f.source(e.template); ok && f.text(e.state, "") != "" {
 		p.State, p.Template, p.Path = f.text(e.state, ""), t, path
@@ -247,8 +247,8 @@ func valve(f fields, _ string) []Point {
 	return []Point{p}
 }
 
-// commands is a point that is nothing but commands: what each is called, and the field of its payload with what that is if nothing
-// is said. A payload that is neither is none of the commands that there are.
+// commands is a point that is nothing but commands: what each is called, and the field of its payload with what that is if
+// nothing is said.
 func commands(f fields, key, topic, template string, calls map[string][2]string) []Point {
 	p := Point{Key: key, Writes: map[string]string{}, Calls: map[string]string{}}.writes(f, topic, template)
 	if p.Format != nil {

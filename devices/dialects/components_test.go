@@ -227,6 +227,13 @@ func TestAPartIsBounded(t *testing.T) {
 	if !ok || len(parts) != 1 || len(parts[0].Points) > maxPoints {
 		t.Errorf("%d parts, %t", len(parts), ok)
 	}
+	for i := range cmps { // fields of all components, for each of them
+		cmps[i] = fmt.Sprintf(`"f%d":1`, i)
+	}
+	parts, ok = Read("homeassistant/device/x/config", []byte(`{"cmps":{"a":{"p":"sensor","stat_t":"s"}},`+strings.Join(cmps, ",")+`}`))
+	if !ok || len(parts) != 1 || !parts[0].Over() {
+		t.Errorf("%+v, %t", parts, ok)
+	}
 }
 
 func TestTemplatesOfOneMessageAreBoundedTogether(t *testing.T) {

@@ -32,19 +32,19 @@ func light(f fields, object string) []Point {
 		return templateLight(f)
 	}
 	points := onOffPoints(f, object)
-	add := func(p Point, name, middle string) {
-		p = p.reads(f, name+"_state_topic", name+"_"+middle+"_template").
+	add := func(p Point, name string) {
+		p = p.reads(f, name+"_state_topic", name+"_value_template").
 			writes(f, name+"_command_topic", name+"_command_template")
 		if p.State != "" || p.Command != "" {
 			points = append(points, p)
 		}
 	}
-	add(f.brightness(), "brightness", "value")
-	add(f.colorTemperature(), "color_temp", "value")
-	add(Point{Key: "effect", Kind: KindText}, "effect", "value")
-	add(Point{Key: "color_mode", Kind: KindText}, "color_mode", "value")
+	add(f.brightness(), "brightness")
+	add(f.colorTemperature(), "color_temp")
+	add(Point{Key: "effect", Kind: KindText}, "effect")
+	add(Point{Key: "color_mode", Kind: KindText}, "color_mode")
 	for _, c := range colors {
-		add(Point{Key: c.mode, Kind: KindList, Names: c.names}, c.mode, "value")
+		add(Point{Key: c.mode, Kind: KindList, Names: c.names}, c.mode)
 	}
 	return points
 }

@@ -26,7 +26,8 @@ func (w *writer) colors(e entity) {
 	}
 	for _, c := range colors {
 		if list, is := w.reported[c.mode].([]any); is && len(list) == len(c.names) && w.takes(c.mode) {
-			w.settable(e, c.mode, "{{ "+value(c.mode)+" | join(',') }}", `{"`+c.mode+`": [{{ `+strings.Join(c.names, " }}, {{ ")+` }}]}`)
+			set := `{"` + c.mode + `": [{{ ` + strings.Join(c.names, " }}, {{ ") + ` }}]}`
+			w.settable(e, c.mode, "{{ "+value(c.mode)+" | join(',') }}", set)
 		}
 	}
 	w.oneColor(e)
@@ -98,7 +99,8 @@ func (w *writer) firmware(waits string) {
 			continue
 		}
 		e := w.add(key, "update", entity{
-			"name": "Firmware", "device_class": "firmware", "state_topic": w.state(), "value_template": "{{ " + value(key) + " }}",
+			"name": "Firmware", "device_class": "firmware",
+			"state_topic": w.state(), "value_template": "{{ " + value(key) + " }}",
 			"latest_version_topic": w.state(), "latest_version_template": "{{ " + value(key) + " }}",
 		})
 		_, says := w.reported["firmware_latest"].(string)

@@ -131,6 +131,7 @@ func request(t *testing.T, method, url, body string, header m) (status int, answ
 // Firmware is stored, signed, and loaded by a device: over HTTP, also on from where it broke off, and over MQTT in pieces. What is not
 // signed with the key of who makes the job never comes to a device.
 func TestFirmwareComesToADevice(t *testing.T) {
+	t.Parallel()
 	c := clients.Mosquitto5
 	c.Need(t)
 	h := begin(t)
@@ -178,6 +179,29 @@ func TestFirmwareComesToADevice(t *testing.T) {
 	resumed := m{"Range": "bytes=5000-", "If-Range": `"` + sum + `"`}
 	if status, got := request(t, http.MethodGet, url, "", resumed); status != http.StatusPartialContent || got != content[5000:] {
 		t.Errorf("the rest: %d, %d bytes", status, len(got))
+	}
+	// What broke off half-way, through a crash of the server, goes on at the address that the job has then.
+	var half [5000]byte
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadFull(response.Body, half[:])
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	lamp.Kill()
+	h.Kill()
+	h.Server.Start()
+	lamp = h.listen(c, h.lamp, "lamp", "$aws/things/lamp/jobs/notify-next")
+	told = lamp.hears("$aws/things/lamp/jobs/notify-next", nil)
+	files, _ = at(told, "execution", "jobDocument", "files").([]any)
+	if len(files) != 1 {
+		t.Fatalf("told after the crash %v", told)
+	}
+	url = at(files[0], "url").(string)
+	if status, got := request(t, http.MethodGet, url, "", resumed); status != http.StatusPartialContent || string(half[:])+got != content {
+		t.Errorf("the rest, at the new address: %d, %d bytes", status, len(got))
 	}
 	if status, _ := request(t, http.MethodGet, strings.Replace(url, "did=lamp", "did=lump", 1), "", nil); status != http.StatusNotFound {
 		t.Errorf("at an address that is not signed: %d", status)

@@ -141,9 +141,7 @@ func (r *radio) sends(to string) (command string, payload m) {
 		if json.Unmarshal([]byte(text), &frame) != nil || frame.To != to || strings.HasPrefix(frame.Command, "read") {
 			continue
 		}
-		if json.Unmarshal(frame.Payload, &payload) != nil {
-			continue
-		}
+		_ = json.Unmarshal(frame.Payload, &payload) // of what is written it is a list
 		return frame.Cluster + "." + frame.Command, payload
 	}
 }
@@ -208,6 +206,7 @@ func (r *radio) says(line string) {
 // Zigbee2MQTT itself, in two homes at once and with the topics that it has by itself: each has its devices as things of its home,
 // what is written to a lamp in a home goes out of the radio of that home, and what is heard there is known there.
 func TestZigbee2MQTTInTwoHomes(t *testing.T) {
+	t.Parallel()
 	clients.Zigbee2MQTT.Need(t)
 	h := begin(t)
 	one, other := h.radio("alice"), h.radio("bob")
@@ -245,6 +244,19 @@ func TestZigbee2MQTTInTwoHomes(t *testing.T) {
 	other.reported(other.bulb, "power", "off")
 	one.reported(one.bulb, "power", "on")
 
+	// What else the bulb can do it can do here.
+	one.Call(one.who, "device.call", m{"did": one.bulb, "name": "identify"}, nil)
+	if command, _ := one.sends(radioBulb); command != "genIdentify.identify" {
+		t.Errorf("identify is %s", command)
+	}
+	for _, r := range both {
+		r.Call(r.who, "device.desire", m{"did": r.bulb, "desired": m{"power_on_behavior": "previous"}}, nil)
+		if command, _ := r.sends(radioBulb); command != "genOnOff.write" {
+			t.Errorf("power_on_behavior is %s", command)
+		}
+		r.reported(r.bulb, "power_on_behavior", "previous")
+	}
+
 	one.report(radioWeather, "msTemperatureMeasurement", m{"measuredValue": 2150})
 	other.report(radioWeather, "msTemperatureMeasurement", m{"measuredValue": 325})
 	one.reported(one.weather, "temperature", 21.5)
@@ -264,6 +276,7 @@ func TestZigbee2MQTTInTwoHomes(t *testing.T) {
 	if command, _ := one.sends(radioBulb); command != "genOnOff.off" {
 		t.Errorf("off is %s", command)
 	}
+	one.reported(one.bulb, "power", "off")
 	one.told(1, 1)
 	other.told(0, 0)
 

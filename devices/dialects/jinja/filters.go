@@ -48,15 +48,15 @@ func builtins() (filters, methods, functions map[string]builtin) {
 	upper, lower := onText(strings.ToUpper), onText(strings.ToLower)
 	filters = map[string]builtin{
 		"int": toInt, "float": toFloat, "round": round, "abs": absolute, "bool": toBool, "string": toText, "is_number": isNumber,
-		"lower": lower, "upper": upper, "trim": trim, "title": onText(title), "capitalize": onText(capitalize), "replace": replace,
-		"default": otherwise, "d": otherwise, "is_defined": isDefined, "iif": iif,
+		"lower": lower, "upper": upper, "trim": trim, "title": onText(title), "capitalize": onText(capitalize),
+		"replace": replace, "truncate": truncate, "default": otherwise, "d": otherwise, "is_defined": isDefined, "iif": iif,
 		"tojson": toJSON, "to_json": toJSON, "from_json": fromJSON,
 		"length": length, "count": length, "join": join, "first": first, "last": last, "min": least, "max": most,
 		"add": add, "multiply": multiply, "bitwise_and": bitwise, "bitwise_or": bitwise,
 	}
 	methods = map[string]builtin{
-		"lower": lower, "upper": upper, "strip": trim, "title": onText(title), "capitalize": onText(capitalize), "replace": replace,
-		"split": split, "startswith": begins, "endswith": begins, "get": get,
+		"lower": lower, "upper": upper, "strip": trim, "title": onText(title), "capitalize": onText(capitalize),
+		"replace": replace, "split": split, "startswith": begins, "endswith": begins, "get": get,
 	}
 	first := func(f builtin) builtin { // the first argument is what a filter has in front
 		return func(c *arguments) (any, error) {
@@ -296,6 +296,47 @@ func replace(c *arguments) (any, error) {
 		return nil, err
 	}
 	return strings.ReplaceAll(s, a, b), nil
+}
+
+// truncate shortens a text, at the end of a word unless it is said otherwise.
+func truncate(c *arguments) (any, error) {
+	s, err := c.text()
+	if err != nil {
+		return nil, err
+	}
+	bounded := func(i int, name string, otherwise int) (int, bool) {
+		v, there := c.arg(i, name)
+		if !there {
+			return otherwise, true
+		}
+		n, is := v.(int64)
+		return int(n), is && n >= 0 && n <= maxText
+	}
+	long, okLong := bounded(0, "length", 255)
+	leeway, okLeeway := bounded(3, "leeway", 5)
+	end := "..."
+	okEnd := true
+	if v, there := c.arg(2, "end"); there {
+		end, okEnd = v.(string)
+	}
+	if !okLong || !okLeeway || !okEnd {
+		return nil, c.fails()
+	}
+	letters := []rune(s)
+	keep := long - utf8.RuneCountInString(end)
+	if len(letters) <= long+leeway {
+		return s, nil
+	}
+	if keep < 0 {
+		return nil, c.fails()
+	}
+	cut := string(letters[:keep])
+	if whole, _ := c.arg(1, "killwords"); !truth(whole) {
+		if i := strings.LastIndexByte(cut, ' '); i >= 0 {
+			cut = cut[:i]
+		}
+	}
+	return c.joined(cut, end)
 }
 
 func split(c *arguments) (any, error) {
