@@ -92,6 +92,15 @@ func TestATourIsSeenByWhoHasTheLink(t *testing.T) {
 		!strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("the page: %d %v %s", status, header, page)
 	}
+	policy := header.Get("Content-Security-Policy")
+	_, nonce, _ := strings.Cut(policy, "script-src 'nonce-")
+	nonce, _, _ = strings.Cut(nonce, "'")
+	_, other, _ := look(t, url)
+	if len(nonce) < 20 || strings.Count(page, `nonce="`+nonce+`"`) != 2 || strings.Contains(other.Get("Content-Security-Policy"), nonce) ||
+		strings.Contains(policy, "unsafe") || header.Get("Referrer-Policy") != "no-referrer" ||
+		header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("the page is sent with %v", header)
+	}
 	status, _, last := look(t, url+"?lastpos=1")
 	if status != 200 || !strings.Contains(last, `"lat":48.8501,"lon":2.29`) || strings.Contains(last, "batt") {
 		t.Errorf("the last place: %d %s", status, last)
