@@ -490,3 +490,41 @@ func TestABridgeThatWasMovedBeforeACrashHasNothingOfTheHomeBefore(t *testing.T) 
 		t.Errorf("told %s %s", p.Topic, p.Payload)
 	}
 }
+
+// What a device subscribed to before it was a bridge, and what a bridge did when homes were mounted at m/{home}, is not in its place.
+func TestASessionFromBeforeABridgeHadItsPlaceIsOver(t *testing.T) {
+	h := startHouses(t, grant("m/#", "all", "pub", "sub"))
+	h.device("z1", "lamp", "alice")
+	kept := wire.Connect{User: "dev:z1", Password: h.secrets["z1"], ClientID: "hub"}
+	before := connect(t, h.Node, wire.V311, kept)
+	before.subscribe(wire.Filter{Topic: "m/" + h.home["alice"] + "/zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "dev/z1/want", Options: 1})
+	_ = before.Close()
+	connect(t, h.Node, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true}).
+		tells("m/"+h.home["alice"]+"/zigbee2mqtt/bulb/set", "forged", false)
+	is := func(present bool) {
+		t.Helper()
+		c, ack, err := wire.Open(h.MQTT(), wire.V311, kept)
+		if err != nil || ack.Present != present {
+			t.Fatalf("session %+v, %v, want present %t", ack, err, present)
+		}
+		_ = c.Close()
+	}
+	is(true)
+	h.RestartLate(func() {
+		bridge := devices.TypeBridge
+		if _, err := h.Things().Set(t.Context(), "alice", "z1", devices.ThingPatch{Type: &bridge}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	is(false)
+	is(true) // which is one in its place
+	again, _, err := wire.Open(h.MQTT(), wire.V311, kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	bridge := &client{again, t}
+	bridge.subscribe(wire.Filter{Topic: "zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "dev/z1/want", Options: 1})
+	_ = bridge.Close()
+	is(true)
+}
