@@ -363,9 +363,12 @@ func (s *Service) runLeavers(ctx context.Context) {
 				err = s.mounts.Leave(ctx, did)
 			}
 			if err == nil && x.sold {
-				err = s.cut(ctx, did)
+				err = s.cut(did)
 			}
-			if s.note(ctx, did, err); err != nil {
+			if !errors.Is(err, errBusy) {
+				s.note(ctx, did, err)
+			}
+			if err != nil {
 				failed = true
 				s.leave(did, x)
 			}
@@ -376,22 +379,21 @@ func (s *Service) runLeavers(ctx context.Context) {
 	}
 }
 
-// cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more.
-func (s *Service) cut(ctx context.Context, did accounts.Name) error {
-	done := make(chan error, 1)
-	err := s.tasks.wait(ctx, task{bridge: did, do: func(ctx context.Context) error {
-		done <- s.forget(ctx, did)
-		return nil
+// cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more. It is done after what is
+// being done about the bridge already, for which others that are to leave do not wait.
+func (s *Service) cut(did accounts.Name) error {
+	ok, _ := s.tasks.put(task{bridge: did, do: func(ctx context.Context) error {
+		err := s.forget(ctx, did)
+		if err != nil {
+			pause(ctx, together)
+			s.leave(did, leaver{sold: true})
+		}
+		return err
 	}})
-	if err != nil {
-		return err
+	if !ok {
+		return errBusy
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 // forget forgets what is behind a bridge, and what it has said of that.
