@@ -306,6 +306,7 @@ func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic strin
 // thingChanged is what the change of a thing means for bridges, and for what looks after homes.
 func (s *Service) thingChanged(before, after devices.Thing) {
 	s.changedSpots(before, after)
+	s.changedBridge(before, after)
 	moved := before.Home != after.Home || before.Type != after.Type || before.Owner != after.Owner || after.Gone
 	sold := before.Type == devices.TypeBridge && (after.Gone || before.Owner != after.Owner && before.Epoch != after.Epoch)
 	if before.ID != "" && before.Epoch != after.Epoch {
