@@ -556,6 +556,47 @@ func TestWhoIsBusyLeavesAsWell(t *testing.T) {
 	})
 }
 
+// What is to be done about a bridge that was sold holds up no other one that leaves.
+func TestNobodyWaitsForABusyOneToLeave(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	kind, home, lamp := devices.TypeBridge, "h.1", "lamp"
+	other := devices.Added{ID: "other", Owner: "olga", ThingPatch: devices.ThingPatch{Type: &kind, Home: &home}}
+	if _, err := h.things.Add(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	left := func(did accounts.Name) {
+		t.Helper()
+		h.becomes(string(did)+" has left", func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return slices.Contains(h.left, did)
+		})
+	}
+	busy := make(chan struct{})
+	for h.later("hub", func(context.Context) error {
+		<-busy
+		return nil
+	}) {
+	}
+	if _, err := h.things.Release(t.Context(), "olga", "hub"); err != nil {
+		t.Fatal(err)
+	}
+	left("hub")
+	if _, err := h.things.Set(t.Context(), "olga", "other", devices.ThingPatch{Type: &lamp}); err != nil {
+		t.Fatal(err)
+	}
+	left("other")
+	close(busy)
+	h.becomes("the plug is not behind the hub", func() bool {
+		x, err := h.things.Whole(t.Context(), did)
+		return err == nil && x.Bridge == ""
+	})
+}
+
 func TestABridgeSpeaksForNothingThatIsSomebodyElses(t *testing.T) {
 	for what, release := range map[string]bool{"a thing behind it": false, "the bridge": true} {
 		t.Run(what, func(t *testing.T) {
