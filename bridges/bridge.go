@@ -19,16 +19,17 @@ import (
 // bridge is what is known of one. All but did belongs to the worker that has its tasks.
 type bridge struct {
 	did     accounts.Name
-	home    string                        // in which it was heard last
-	arrived time.Time                     // when it connected last
-	devices map[string]*device            // by local name
-	said    map[string]kept               // what is stored of it, by topic
-	bytes   int                           // of that
-	values  int                           // of parts
-	parts   map[string][]dialects.Part    // what is said now, by topic
-	topics  map[string]map[string]bool    // of that, by local name
-	stale   map[string]bool               // local names of devices of which that has changed
-	heard   map[string]map[*device]string // devices that a topic says something of, with their local names
+	home    string                      // in which it was heard last
+	arrived time.Time                   // when it connected last
+	devices map[string]*device          // by local name
+	said    map[string]kept             // what is stored of it, by topic
+	bytes   int                         // of that
+	values  int                         // of parts
+	parts   map[string][]dialects.Part  // what is said now, by topic
+	topics  map[string]map[string]bool  // of that, by local name
+	stale   map[string]bool             // local names of devices of which that has changed
+	heard   map[string]map[*device]bool // devices that a topic says something of
+	made    allowance                   // things
 }
 
 // device is one behind a bridge.
@@ -68,7 +69,7 @@ func (s *Service) bridge(did accounts.Name) *bridge {
 	if b == nil {
 		b = &bridge{
 			did: did, devices: map[string]*device{}, said: map[string]kept{}, parts: map[string][]dialects.Part{},
-			topics: map[string]map[string]bool{}, stale: map[string]bool{}, heard: map[string]map[*device]string{},
+			topics: map[string]map[string]bool{}, stale: map[string]bool{}, heard: map[string]map[*device]bool{},
 		}
 		s.bridges[did] = b
 	}
@@ -181,6 +182,9 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 		}
 		d = &device{Local: local}
 	}
+	if !b.mayMake() {
+		return fmt.Errorf("%d devices in a short time: %w", makeAtOnce, devices.ErrTooMany)
+	}
 	next := *d
 	next.Title, next.there, next.last = clipped(w.Name), map[string]bool{}, map[string]string{}
 	for {
@@ -189,6 +193,9 @@ func (s *Service) adopt(ctx context.Context, b *bridge, local string, w dialects
 		err := s.make(ctx, bridge, next.Device, w)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, devices.ErrTooMany) {
+			b.made.back()
 		}
 		if !errors.Is(err, accounts.ErrTaken) || next.Count > d.Count+maxNames {
 			return err

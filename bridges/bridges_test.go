@@ -348,6 +348,28 @@ func TestWhatABridgeSaysIsBounded(t *testing.T) {
 	}
 }
 
+func TestWhoDescribesAndTakesBackOverAndOverMakesABoundedNumberOfThings(t *testing.T) {
+	var a allowance
+	now, made := time.Now(), 0
+	for range 3 * makeAtOnce {
+		if a.take(now) {
+			made++
+		}
+	}
+	if made != makeAtOnce {
+		t.Errorf("%d at once", made)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  bool
+	}{{makeEvery - 1, false}, {1, true}, {1, false}, {makeEvery - 1, true}, {2 * makeEvery, true}, {0, true}, {0, false}} {
+		now = now.Add(step.after)
+		if got := a.take(now); got != step.want {
+			t.Errorf("%v later: %t", step.after, got)
+		}
+	}
+}
+
 // What a status says otherwise each time is no other description.
 func TestADescriptionThatComesToTheSameIsNotStoredAgain(t *testing.T) {
 	h := open(t, new(bool))
@@ -531,6 +553,47 @@ func TestWhoIsBusyLeavesAsWell(t *testing.T) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return slices.Contains(h.left, "hub")
+	})
+}
+
+// What is to be done about a bridge that was sold holds up no other one that leaves.
+func TestNobodyWaitsForABusyOneToLeave(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	kind, home, lamp := devices.TypeBridge, "h.1", "lamp"
+	other := devices.Added{ID: "other", Owner: "olga", ThingPatch: devices.ThingPatch{Type: &kind, Home: &home}}
+	if _, err := h.things.Add(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	left := func(did accounts.Name) {
+		t.Helper()
+		h.becomes(string(did)+" has left", func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return slices.Contains(h.left, did)
+		})
+	}
+	busy := make(chan struct{})
+	for h.later("hub", func(context.Context) error {
+		<-busy
+		return nil
+	}) {
+	}
+	if _, err := h.things.Release(t.Context(), "olga", "hub"); err != nil {
+		t.Fatal(err)
+	}
+	left("hub")
+	if _, err := h.things.Set(t.Context(), "olga", "other", devices.ThingPatch{Type: &lamp}); err != nil {
+		t.Fatal(err)
+	}
+	left("other")
+	close(busy)
+	h.becomes("the plug is not behind the hub", func() bool {
+		x, err := h.things.Whole(t.Context(), did)
+		return err == nil && x.Bridge == ""
 	})
 }
 

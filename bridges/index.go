@@ -35,9 +35,9 @@ func (b *bridge) index() {
 		}
 		for _, topic := range d.topics() {
 			if b.heard[topic] == nil {
-				b.heard[topic] = map[*device]string{}
+				b.heard[topic] = map[*device]bool{}
 			}
-			b.heard[topic][d] = local
+			b.heard[topic][d] = true
 		}
 	}
 }

@@ -81,6 +81,7 @@ func TestNobodyCanSubscribeToWhatIsNotHis(t *testing.T) {
 		"$exclusive/im/u/alice/in", "im/c/d.alice.bob/live", "im/c/d.alice.bob/#", "im/c/+/live", "im/c/+/send", "im/c/#", "im/to/bob/send",
 		"im/to/+/send", "im/rpc/#", "im/rpc/sync", "im/p/alice", "im/p/#", "im/p/+/bob", "$SYS/#", "$SYS/broker/clients/total", "$SYS/+/+",
 		"dev/other/#", "dev/other/state", "dev/other/cmd/+", "$share/g/dev/#", "m/#", "$aws/#", "$delayed/1/im/u/alice/in",
+		"$home/#", "$home/+/#", "$home/h.x/#", "$share/g/$home/h.x/#", "$+/#",
 	}
 	for version, v := range versions {
 		t.Run(version, func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestNobodyCanPublishWhatIsNotHis(t *testing.T) {
 		"im/c/d.alice.bob/typing", "im/c/d.alice.bob/op", "im/c/d.alice.bob/sig", "im/c/d.alice.bob/live",
 		"im/c/d.alice.alice/send", "im/c/d.alice.carol/send", "im/c//send", "im/to/alice/send", "im/to/alice/in", "im/to//send", "im/to/me/send",
 		"im/p/alice", "im/rpc/history/x", "im/rpc/", "im/rpc", "$SYS/x", "$share/g/im/u/alice/in", "im", "/", "x",
-		"dev/alice/state", "im/u/alice", "im/to/Bob/send", "im/to/bob/send/", "/im/to/bob/send",
+		"$home/h.x/y", "$delayed/1/$home/h.x/y", "dev/alice/state", "im/u/alice", "im/to/Bob/send", "im/to/bob/send/", "/im/to/bob/send",
 	}
 	for version, v := range versions {
 		for qos := range byte(3) {

@@ -30,6 +30,7 @@ const (
 	maxLocal  = 128      // bytes
 	maxTopic  = 200      // bytes
 	maxPoints = 256      // of one part, as of its events and hints
+	maxFields = 200      // of a description, that all of its components have
 	maxRender = 64 << 10 // bytes of a payload that templates are used for
 )
 
@@ -167,9 +168,15 @@ func (p *Point) WrittenAs(x Point) {
 	}
 }
 
+// longestNumber is of how many bytes a number is at most.
+const longestNumber = 64
+
 // numberOf is a value as a number.
 func numberOf(v any) (json.Number, bool) {
 	n := json.Number(strings.TrimSpace(wordOf(v)))
+	if len(n) > longestNumber {
+		return "", false
+	}
 	if _, err := strconv.ParseFloat(string(n), 64); err != nil || !json.Valid([]byte(n)) {
 		return "", false
 	}
@@ -196,9 +203,12 @@ func (p Point) list(v any) (out []any, ok bool) {
 			all = append(all, v[name])
 		}
 	case string:
-		for part := range strings.SplitSeq(v, ",") {
+		for _, part := range strings.SplitN(v, ",", len(p.Names)+1) {
 			all = append(all, part)
 		}
+	}
+	if len(all) != len(p.Names) {
+		return nil, false
 	}
 	for _, x := range all {
 		n, ok := numberOf(x)
@@ -207,7 +217,7 @@ func (p Point) list(v any) (out []any, ok bool) {
 		}
 		out = append(out, n)
 	}
-	return out, len(out) > 0 && len(out) == len(p.Names)
+	return out, len(out) > 0
 }
 
 // Write gives the payload that sets a point to a value.

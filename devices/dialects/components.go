@@ -90,7 +90,7 @@ var oscillation = entry{
 }
 
 // point reads an entry. What has a template that is not understood cannot be read, or not be set.
-func (f fields) point(e entry, _ string) (p Point, ok bool) {
+func (f fields) point(e entry) (p Point, ok bool) {
 	p = Point{Key: e.key, Kind: e.kind}
 	if t, path, ok := f.source(e.template); ok && f.text(e.state, "") != "" {
 		p.State, p.Template, p.Path = f.text(e.state, ""), t, path

@@ -157,6 +157,9 @@ func readHomeAssistant(topic string, payload []byte) (parts []Part, ok bool) {
 	if len(payload) == 0 || d.Decode(&raw) != nil {
 		return over, true
 	}
+	if len(raw) > maxFields {
+		return over, true
+	}
 	config1 := expand(raw, "")
 	object := levels[len(levels)-1]
 	if levels[0] != "device" {
@@ -164,7 +167,8 @@ func readHomeAssistant(topic string, payload []byte) (parts []Part, ok bool) {
 	}
 	all, _ := config1["components"].(map[string]any)
 	part := Part{Topic: topic}
-	for _, id := range slices.Sorted(keysOf(all)) {
+	ids := slices.Sorted(keysOf(all))
+	for _, id := range ids[:min(len(ids), maxPoints)] {
 		inner, is := all[id].(map[string]any)
 		if !is {
 			continue
@@ -242,7 +246,7 @@ func component(topic, platform, object, node string, f fields) Part {
 		p.Points = c.points(f, object)
 	}
 	for _, e := range c.entries {
-		if x, ok := f.point(e, object); ok {
+		if x, ok := f.point(e); ok {
 			p.Points = append(p.Points, x)
 		}
 	}

@@ -19,6 +19,7 @@ func (e *ear) becomes(did, state string) (reasons []any) {
 // The server knows by itself whether a device is there, with clients that others wrote: one that is killed, one that hangs while
 // its connection stays open, and one that is taken over; and after it was killed itself.
 func TestTheServerKnowsWhetherADeviceIsThere(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	programs := []clients.Client{clients.Python3, clients.MQTTJS5}
 	for _, c := range programs {
@@ -27,10 +28,10 @@ func TestTheServerKnowsWhetherADeviceIsThere(t *testing.T) {
 	h.addDevice("lock", m{"type": "lock"})
 	h.listen(clients.Python3, "lock", "lock", "dev/me/want") // it is there all the time
 	app := h.listen(clients.PahoGo5, "alice", "app", "dev/lamp/presence")
-	device := func(c clients.Client) *clients.Listener {
+	device := func(c clients.Client, keepAlive int) *clients.Listener {
 		t.Helper()
 		s := h.as("lamp", "lamp")
-		s.KeepAlive, s.Reconnect = 1, true
+		s.KeepAlive, s.Reconnect = keepAlive, true
 		l, err := c.Listen(t.Context(), s, 1, "dev/me/want")
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +48,7 @@ func TestTheServerKnowsWhetherADeviceIsThere(t *testing.T) {
 					t.Errorf("%s: it is %s for %v, want %s", what, state, got, reason)
 				}
 			}
-			first := device(c)
+			first := device(c, 1)
 			wants("who comes", "online", "connect")
 			if err := first.Freeze(); err != nil {
 				t.Fatal(err)
@@ -63,12 +64,12 @@ func TestTheServerKnowsWhetherADeviceIsThere(t *testing.T) {
 	}
 
 	// Another connection of the same session is no news, until it ends as well.
-	one := device(clients.Python3)
+	one := device(clients.Python3, 0)
 	app.becomes("lamp", "online")
 	if err := one.Freeze(); err != nil { // it would take it back
 		t.Fatal(err)
 	}
-	other := device(clients.MQTTJS5)
+	other := device(clients.MQTTJS5, 0)
 	one.Kill()
 	other.Kill()
 	if got := app.becomes("lamp", "offline"); text(got) != `["error"]` {
