@@ -46,14 +46,14 @@ func (e *ears) tell(n news) {
 	}
 }
 
-// enter has a scene run: ErrTooMany, or runs if it does already.
-func (f *follows) enter(k records.Key) (runs bool, err error) {
+// enter has a scene run: ErrTooMany, or runs if it does already. One that ran when the process ended goes on, however many do.
+func (f *follows) enter(k records.Key, again bool) (runs bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.active[k]:
 		return true, nil
-	case len(f.active) >= maxFollows, f.homes[k.Scope] >= maxOfHome:
+	case !again && (len(f.active) >= maxFollows || f.homes[k.Scope] >= maxOfHome):
 		return false, ErrTooMany
 	case f.active == nil:
 		f.homes = map[string]int{}

@@ -99,7 +99,7 @@ func (s *Service) runScene(ctx context.Context, who accounts.Name, home, id, run
 			return SceneRun{}, fmt.Errorf("scene %s of %s: %w", id, home, err)
 		}
 	}
-	switch runs, err := s.follows.enter(p.key()); {
+	switch runs, err := s.follows.enter(p.key(), false); {
 	case err != nil:
 		return SceneRun{}, fmt.Errorf("scenes that run: %w", err)
 	case runs:
@@ -182,9 +182,8 @@ func (s *Service) resumeScenes(ctx context.Context) {
 	s.interrupted = nil
 	s.mu.Unlock()
 	for _, p := range all {
-		if runs, err := s.follows.enter(p.key()); err != nil || runs {
-			s.log.Warn("scene not gone on with", "conversation", p.home, "user", p.state.By, "err", err)
-			continue
+		if runs, err := s.follows.enter(p.key(), true); err != nil || runs {
+			continue // somebody has run it again
 		}
 		s.running.Go(func() { p.resume(ctx) })
 	}
