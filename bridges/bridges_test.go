@@ -512,6 +512,10 @@ func TestWhatWaitsOfABridgeIsBoundedInBytes(t *testing.T) {
 			t.Errorf("task %d of %d bytes: %t, want %t", i, tt.bytes, ok, tt.ok)
 		}
 	}
+	_, _, _ = q.take()
+	if ok, _ := q.put(task{bridge: "big", bytes: waitingBytes - 1}); !ok {
+		t.Error("what was taken is counted still")
+	}
 }
 
 func TestAvailabilityIsWhatAllHintsSayTogether(t *testing.T) {
