@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// What somebody owns and has granted sleeps as long as he is suspended: his devices do not log in, and what he lets others do does
-// not hold. That is asked for with each delivery, so that it is in memory.
+// What somebody owns and has granted sleeps as long as he is suspended: his devices do not log in, and what he lets others do
+// does not hold. That is asked for with each delivery, so that it is in memory.
 
 // maxStandings is of how many users it is in memory whether they are suspended.
 const maxStandings = 100_000

@@ -28,8 +28,8 @@ func (nobody) Vouches([]*x509.Certificate, time.Time) (bool, error) { return fal
 // SetAuthority says who vouches for devices; nobody does before. It is called once, before anything else.
 func (s *Service) SetAuthority(a Authority) { s.authority = a }
 
-// AuthenticateDevice says which device shows a name and a secret. It costs one read of the store, one more if it is not in memory whether its
-// owner is suspended, and no password hash.
+// AuthenticateDevice says which device shows a name and a secret. It costs one read of the store, one more if it is not in memory
+// whether its owner is suspended, and no password hash.
 // ErrCredentials, ErrDisabled, ErrThrottled.
 func (s *Service) AuthenticateDevice(ctx context.Context, did, secret string, addr netip.Addr) (Proof, error) {
 	p, err := s.authenticateDevice(ctx, did, secret, addr)

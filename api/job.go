@@ -53,7 +53,7 @@ type createJobInput struct {
 	Rollout  jobRollout        `json:"rollout" doc:"how many are given it at a time; absent: all at once"`
 	Timeout  int               `json:"timeout" doc:"minutes from its beginning on a device to its end; 0: any number"`
 	Window   *jobWindow        `json:"window" doc:"the part of the day in which devices are given it; absent: always"`
-	End      int64             `json:"end" doc:"when it is canceled where it has not begun, in Unix milliseconds; 0: never" example:"0"`
+	End      int64             `json:"end" doc:"when it is canceled where it has not begun, in Unix ms; 0: never" example:"0"`
 }
 
 func (i createJobInput) target() string { return i.Title }
@@ -233,8 +233,8 @@ func (d jobDesk) key(ctx context.Context, c Caller, in jobKeyInput) (nothing, ch
 func jobOf(j jobs.Job) job {
 	out := job{
 		Job: j.ID, Title: j.Title, By: j.By, Home: chat.Conversation(j.Home), Document: j.Document,
-		Rollout: jobRollout(j.Rollout), Timeout: j.Timeout, End: j.End, State: j.State, Reason: j.Reason, Created: j.Created, Ended: j.Ended,
-		Counts: map[jobs.Status]int{},
+		Rollout: jobRollout(j.Rollout), Timeout: j.Timeout, End: j.End, State: j.State, Reason: j.Reason,
+		Created: j.Created, Ended: j.Ended, Counts: map[jobs.Status]int{},
 	}
 	for status, n := range j.Counts {
 		out.Counts[status] = n

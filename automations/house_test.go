@@ -39,6 +39,8 @@ type house struct {
 	disk *vfs.MemFS
 	home string
 
+	behind time.Duration // of the service's clock, from the next start on
+
 	real bool // time is: the store is a database
 	uri  string
 
@@ -198,7 +200,9 @@ func (h *house) open() {
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
 	h.work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), db.Telemetry(), time.Now, log))
 	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), &herald{Scribe: spaces.NewScribe(h.chat)}
-	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
+	behind := h.behind
+	now := func() time.Time { return time.Now().Add(-behind) }
+	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, now, log)
 	h.scribe.Listen(h.Service)
 	h.homes.OnEnd(h.Ended, h.Homes)
 	h.homes.SetZones(h.Service)

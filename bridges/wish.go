@@ -24,8 +24,8 @@ const (
 	wantedFor = 30 * time.Second
 	// wishedEvery is how often it is tried: a bridge subscribes some time after it has come.
 	wishedEvery = 500 * time.Millisecond
-	// settling is how long a bridge may take from its subscription until it listens. Zigbee2MQTT loses what comes while it
-	// starts: what a bridge is told that has only just come is said once more after that, if the device does not say that it is so.
+	// settling is how long a bridge may take from its subscription until it listens. Zigbee2MQTT loses what comes in between.
+	// What is told to a bridge that has only just come is said once more after that, unless the device says that it is so.
 	settling = 5 * time.Second
 )
 

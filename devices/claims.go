@@ -75,8 +75,8 @@ type claimable struct {
 }
 
 // knows says whether a code is one of those that are good at a time. The fixed one is random, and nobody guesses it: it is good
-// whatever others have tried. A key may be short. When as many wrong codes were shown as it bears, it is worthless, and the device
-// has to name another one.
+// whatever others have tried. A key may be short. When as many wrong codes were shown as it bears, it is worthless, and the
+// device has to name another one.
 func (c *Claims) knows(did accounts.Name, can claimable, code string, now int64) bool {
 	if can.fixed(code) {
 		return true
@@ -151,8 +151,8 @@ func ParseWindow(payload []byte) (key string, d time.Duration, err error) {
 }
 
 // Claim gives a device that is nobody's to who knows a code of it, and puts it into a home if he says so, and manages that. The
-// first one has it; to whom it is already, it is his again. ErrUnknown: the code is wrong, or not good any more, or there is no such
-// device, which is not told apart; ErrOwned; ErrTries; and the errors of Set about home and room.
+// first one has it; to whom it is already, it is his again. ErrUnknown: the code is wrong, or not good any more, or there is no
+// such device, which is not told apart; ErrOwned; ErrTries; and the errors of Set about home and room.
 func (c *Claims) Claim(ctx context.Context, who, did accounts.Name, code string, into ThingPatch) (t Thing, err error) {
 	defer func() { err = wrap("claim device", did, err) }()
 	now := c.now()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -166,9 +167,15 @@ func TestAChangeOfOwnerIsFinishedAfterACrash(t *testing.T) {
 		},
 		"release": func() error { return w.Claims.Release(t.Context(), "bob", "lamp") },
 	}
+	trouble := errors.New("input/output error")
 	for _, step := range []string{"claim", "accept", "release"} {
-		w.Claims = devices.NewClaims(w.things, &shaky{w.accounts, func() error { return devices.ErrUnavailable }}, w.records, now)
-		wantErr(t, step, steps[step](), devices.ErrUnavailable)
+		failure := devices.ErrUnavailable
+		if step != "accept" {
+			failure = trouble
+		}
+		w.Claims = devices.NewClaims(w.things, &shaky{w.accounts, func() error { return failure }}, w.records, now)
+		wantErr(t, step, steps[step](), failure)
+		w.now = w.now.Add(-time.Hour) // the clock was set back
 		account, thing := w.owner(t, "lamp")
 		if account == thing {
 			t.Fatalf("%s: nothing is left to be done: it is %q's", step, thing)
@@ -188,6 +195,52 @@ func TestAChangeOfOwnerIsFinishedAfterACrash(t *testing.T) {
 		}
 		stop()
 		wantErr(t, "run", <-done, nil)
+	}
+}
+
+// asked is a registry that does something when it is asked for a thing, once.
+type asked struct {
+	devices.Registry
+	then func()
+}
+
+func (r *asked) Thing(ctx context.Context, did accounts.Name) (devices.Thing, error) {
+	thing, err := r.Registry.Thing(ctx, did)
+	if then := r.then; then != nil {
+		r.then = nil
+		then()
+	}
+	return thing, err
+}
+
+func TestWhoHasJustLostADeviceOffersItToNobody(t *testing.T) {
+	w := openWorks(t)
+	if _, err := w.accounts.AddDevice(t.Context(), "lamp", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.things.Add(t.Context(), devices.Added{ID: "lamp", Owner: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Offer(t.Context(), "alice", "lamp", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	now := func() time.Time { return w.now }
+	store := &asked{Registry: w.registry}
+	things := devices.NewThings(store, now, slog.New(slog.DiscardHandler))
+	claims := devices.NewClaims(things, w.accounts, w.records, now)
+	store.then = func() { // alice is known to own it: either bob has to wait, or what she was found to be does not count
+		ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer stop()
+		if _, err := claims.Accept(ctx, "bob", "lamp", devices.ThingPatch{}); err == nil {
+			_, err = claims.Offer(t.Context(), "bob", "lamp", "carol")
+			wantErr(t, "bob offers it", err, nil)
+		}
+	}
+	_, err := claims.Offer(t.Context(), "alice", "lamp", "dora")
+	_, owner := w.owner(t, "lamp")
+	offers, failed := claims.Offers(t.Context(), owner)
+	if failed != nil || len(offers) != 1 || offers[0].From != owner {
+		t.Errorf("it is %q's, and offered: %+v, %v; alice was told %v", owner, offers, failed, err)
 	}
 }
 

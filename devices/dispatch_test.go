@@ -398,7 +398,7 @@ func TestWhatWasNeverWrittenIsSentForTheFirstTime(t *testing.T) {
 		synctest.Wait()
 		b.wantStates(t, c, "queued", "sent")
 		b.ear.fill(false)
-		b.ear.narrow = true // taken, and not written before the connection ends
+		b.ear.keepBack(true) // taken, and not written before the connection ends
 		time.Sleep(retry)
 		synctest.Wait()
 		goes := func(when string, again bool) {
@@ -413,7 +413,7 @@ func TestWhatWasNeverWrittenIsSentForTheFirstTime(t *testing.T) {
 			synctest.Wait()
 		}
 		goes("after it was refused", false)
-		b.ear.narrow = false
+		b.ear.keepBack(false)
 		b.ear.connect(b.Service, "lamp", false)
 		b.ear.connect(b.Service, "lamp", true)
 		synctest.Wait()

@@ -24,6 +24,7 @@ type works struct {
 	accounts *accounts.Service
 	records  records.Store
 	now      time.Time
+	registry devices.Registry
 	strange  int // codes that strangers have tried
 }
 
@@ -48,7 +49,8 @@ func openWorks(t *testing.T) *works {
 		}
 	}
 	now := func() time.Time { return w.now }
-	w.things = devices.NewThings(store.Devices(), now, log)
+	w.registry = store.Devices()
+	w.things = devices.NewThings(w.registry, now, log)
 	w.service = devices.New(devices.DefaultConfig(), store.Devices(), w.things, log)
 	w.Factory = devices.NewFactory(w.things, w.service, w.accounts, store.Records(), now)
 	w.Claims = devices.NewClaims(w.things, w.accounts, store.Records(), now)

@@ -329,6 +329,13 @@ func (e *ear) fill(on bool) {
 	e.full = on
 }
 
+// keepBack has nothing written that is taken, or has it be again.
+func (e *ear) keepBack(on bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.narrow = on
+}
+
 func (e *ear) took() []posted {
 	e.mu.Lock()
 	defer e.mu.Unlock()

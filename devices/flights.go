@@ -21,7 +21,7 @@ type flight struct {
 	posts map[string]uint64 // by cid: those on their way, with the number of the attempt
 	lost  map[string]loss   // by cid: those that were, and have not gone again
 	news  []news            // in the order in which it came
-	kept  map[string]bool   // by cid: those that were begun to be sent, and never written, as is known: the device cannot have them
+	kept  map[string]bool   // by cid: those that were to be sent, and were never written: the device cannot have them
 }
 
 // loss is when a command was lost, in Unix milliseconds, and how ready the device was then.

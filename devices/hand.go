@@ -18,28 +18,34 @@ import (
 // kindHanding is of things that are about to change owner: Scope is the device, ID any.
 const kindHanding = "handing"
 
-// hand has change, which makes a device somebody else's, and sees to it that its account is his as well. The caller has the device
-// to himself. If change fails, nothing was changed, unless the store cannot say.
+// hand calls change, which makes a device somebody else's, and sees to it that its account is his as well. The caller has the
+// device to himself. If change fails, nothing was changed, unless the store cannot say. The note stays as long as it is not known
+// that the account says what the thing does, whatever the reason.
 func (c *Claims) hand(ctx context.Context, did accounts.Name, change func() error) error {
-	note := records.Record{
-		Key: records.Key{Kind: kindHanding, Scope: string(did), ID: rand.Text()}, Rev: 1, Due: c.now().UnixMilli(), Body: []byte("{}"),
-	}
+	k := records.Key{Kind: kindHanding, Scope: string(did), ID: rand.Text()}
+	// It is due whatever a clock says that was set back.
+	note := records.Record{Key: k, Rev: 1, Due: 1, Body: []byte("{}")}
 	if err := c.records.Put(ctx, note); err != nil {
 		return err
 	}
 	err := change()
+	unsettled := errors.Is(err, ErrUnavailable)
 	if err == nil {
 		err = c.settle(ctx, did)
+		unsettled = err != nil && !gone(err)
 	}
-	if errors.Is(err, ErrUnavailable) || ctx.Err() != nil { // Run does it
+	if unsettled || ctx.Err() != nil { // Run does it
 		c.rouse()
 		return err
 	}
-	if gone := c.records.Remove(ctx, note.Key, note.Rev); gone != nil {
-		c.things.log.Warn("the note that a device changes owner stays", "device", did, "err", gone) // which does no harm
+	if err := c.records.Remove(ctx, note.Key, note.Rev); err != nil {
+		c.things.log.Warn("the note that a device changes owner stays", "device", did, "err", err) // which does no harm
 	}
 	return err
 }
+
+// gone says whether an error of settle means that the device, or its owner, is no more.
+func gone(err error) bool { return errors.Is(err, ErrUnknown) || errors.Is(err, accounts.ErrUnknown) }
 
 // settle has the account of a device be whose the thing is. ErrUnknown: there is no such device, or owner.
 func (c *Claims) settle(ctx context.Context, did accounts.Name) error {
@@ -65,7 +71,7 @@ func (c *Claims) Release(ctx context.Context, who, did accounts.Name) error {
 		released = err == nil
 		return err
 	})
-	if released && errors.Is(err, ErrUnknown) || errors.Is(err, accounts.ErrUnknown) { // it has no account
+	if released && gone(err) { // it has no account
 		return nil
 	}
 	return wrap("release device", did, err)
@@ -121,7 +127,7 @@ func (c *Claims) finishOne(ctx context.Context, r records.Record) error {
 		return nil
 	}
 	err = c.settle(ctx, did)
-	if err == nil || errors.Is(err, ErrUnknown) || errors.Is(err, accounts.ErrUnknown) { // it is gone, or he is
+	if err == nil || gone(err) {
 		err = c.records.Remove(ctx, r.Key, r.Rev)
 	}
 	if err != nil {

@@ -28,10 +28,6 @@ type Offer struct {
 // calls this to know. Only its owner may. ErrUnknown, ErrNoRight, ErrMalformed.
 func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer, err error) {
 	defer func() { err = wrap("offer device", did, err) }()
-	t, err := c.things.Owned(ctx, who, did)
-	if err != nil {
-		return Offer{}, err
-	}
 	if _, err := accounts.ParseUser(string(to)); err != nil {
 		return Offer{}, err
 	}
@@ -43,6 +39,10 @@ func (c *Claims) Offer(ctx context.Context, who, did, to accounts.Name) (o Offer
 		return Offer{}, err
 	}
 	defer leave()
+	t, err := c.things.Owned(ctx, who, did) // in its turn: he may just have lost it, and its owner offered it
+	if err != nil {
+		return Offer{}, err
+	}
 	now := c.now()
 	o = Offer{Device: did, From: who, To: to, Made: now.UnixMilli(), Until: now.Add(offerLife).UnixMilli(), Epoch: t.Epoch}
 	body, err := json.Marshal(o)

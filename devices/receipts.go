@@ -33,9 +33,9 @@ type Sending struct {
 	ID      uint16
 }
 
-// Receipts remember what clients send of devices exactly once (QoS 2) from when it is being done until they know that it was: what
-// comes again, because the server died before it could say so, is found to be the same. Safe for concurrent use, for one thing
-// that is sent by one goroutine at a time.
+// Receipts remember what clients send of devices exactly once (QoS 2) from when it is being done until they know that it was:
+// what comes again, because the server died before it could say so, is found to be the same. Safe for concurrent use, for one
+// thing that is sent by one goroutine at a time.
 type Receipts struct {
 	store records.Store
 	now   func() time.Time
@@ -103,7 +103,8 @@ func (r *Receipts) keep(s Sending, kept receipt) {
 	r.all[s] = kept
 }
 
-// find gives the receipt of something, if it is the same that comes again. room is false if none can be kept: its client has as many as it may.
+// find gives the receipt of something, and whether it is the same that comes again. room is false if none can be kept: its client
+// has as many as it may, or a name that is too long.
 func (r *Receipts) find(s Sending, print []byte, again bool) (kept receipt, same, room bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,12 +150,13 @@ func (r *Receipts) put(ctx context.Context, s Sending, kept receipt) error {
 		return err
 	}
 	kept.rev++
-	err = r.store.Put(ctx, records.Record{Key: s.key(), Rev: kept.rev, Due: r.now().Add(receiptLife).UnixMilli(), Body: body})
+	x := records.Record{Key: s.key(), Rev: kept.rev, Due: r.now().Add(receiptLife).UnixMilli(), Body: body}
+	err = r.store.Put(ctx, x)
 	if errors.Is(err, records.ErrChanged) { // the one before was put, though the store could not say so
 		var is records.Record
 		if is, err = r.store.Record(ctx, s.key()); err == nil {
-			kept.rev = is.Rev + 1
-			err = r.store.Put(ctx, records.Record{Key: s.key(), Rev: kept.rev, Due: r.now().Add(receiptLife).UnixMilli(), Body: body})
+			kept.rev, x.Rev = is.Rev+1, is.Rev+1
+			err = r.store.Put(ctx, x)
 		}
 	}
 	if err != nil {

@@ -28,7 +28,8 @@ func (s *Things) Views(ctx context.Context, who, after accounts.Name, limit int)
 	sources := []iter.Seq2[Thing, error]{s.itself(ctx, who, after), s.of(ctx, who, after)}
 	if s.homes != nil {
 		s = &Things{
-			store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[[2]string]HomeRole{}}, kept: s.kept, awake: s.awake,
+			store: s.store, now: s.now, log: s.log, homes: remembered{s.homes, map[[2]string]HomeRole{}}, kept: s.kept,
+			awake: s.awake,
 		}
 		homes, err := s.homes.HomesOf(ctx, who)
 		if err != nil {

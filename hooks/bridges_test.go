@@ -129,6 +129,7 @@ const (
 )
 
 func TestADeviceBehindABridgeIsAThingOfItsHome(t *testing.T) {
+	t.Parallel()
 	h := startHouses(t)
 	h.device("z2m", devices.TypeBridge, "alice")
 	bridge := h.connect("z2m", wire.V5)

@@ -146,8 +146,8 @@ func (s *Service) Uses(ctx context.Context, sha256 string) (bool, error) {
 		}
 		for _, r := range some {
 			job, err := jobOf(r)
-			if err != nil { // it may
-				return true, nil
+			if err != nil {
+				return true, nil //nolint:nilerr // it may use it
 			}
 			if slices.ContainsFunc(job.Files, func(f File) bool { return f.URL == "" && f.SHA256 == sha256 }) {
 				return true, nil

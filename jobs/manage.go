@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -20,6 +21,11 @@ import (
 // manages all. ErrMalformed, ErrTooLarge, ErrNoTargets, ErrTooMany, ErrSignature, ErrNoFile; devices.ErrUnknown or ErrNoRight for
 // a device that is named.
 func (s *Service) Create(ctx context.Context, who accounts.Name, n New) (Job, error) {
+	leave, err := s.making.take(ctx, accounts.Name(n.scope(who))) // so that two at once do not both find room for one
+	if err != nil {
+		return Job{}, fmt.Errorf("make a job: %w", err)
+	}
+	defer leave()
 	job, all, err := s.make(ctx, who, n)
 	if err != nil {
 		return Job{}, fmt.Errorf("make a job: %w", err)
@@ -101,12 +107,10 @@ func (s *Service) make(ctx context.Context, who accounts.Name, n New) (Job, []Ex
 func newID() string { return strings.ToLower(rand.Text()[:20]) }
 
 // scope is under what a job is listed.
-func (j Job) scope() string {
-	if j.Home != "" {
-		return j.Home
-	}
-	return string(j.By)
-}
+func (j Job) scope() string { return cmp.Or(j.Home, string(j.By)) }
+
+// scope is that of the job that somebody makes.
+func (n New) scope(who accounts.Name) string { return cmp.Or(n.Targets.Home, string(who)) }
 
 // entry is where a job is listed, the newest first.
 func (j Job) entry() records.Record {

@@ -84,6 +84,18 @@ func (s *Service) due(ctx context.Context, r records.Record) error {
 	if job.Ended > 0 {
 		return s.forget(ctx, job)
 	}
+	s.mu.Lock()
+	o := s.jobs[job.ID]
+	s.mu.Unlock()
+	if o == nil { // it has just ended, or could not be taken up at the start
+		if job, err = s.job(ctx, job.ID); err == nil && job.Ended == 0 {
+			err = fmt.Errorf("job %s, which was not taken up: %w", job.ID, errUnreadable)
+		}
+		if errors.Is(err, ErrUnknown) {
+			err = nil
+		}
+		return err
+	}
 	return s.step(ctx, job.ID)
 }
 
@@ -383,7 +395,8 @@ func (s *Service) roll(ctx context.Context, job Job, now time.Time) (due time.Ti
 	if job.Window != nil { // it may have opened, or closed
 		queued := s.those(job.ID, func(status Status) bool { return status == Queued })
 		err := together(queued, func(did accounts.Name) error {
-			_, err := s.attempt(ctx, item{what: "window", of: job.ID, id: string(did)}, func() error { return s.announceAlone(ctx, did) })
+			i := item{what: "window", of: job.ID, id: string(did)}
+			_, err := s.attempt(ctx, i, func() error { return s.announceAlone(ctx, did) })
 			return err
 		})
 		if err != nil {
@@ -408,10 +421,10 @@ func (s *Service) roll(ctx context.Context, job Job, now time.Time) (due time.Ti
 
 // more says how many more devices are to be given a job whose window is open since a time, and when it is to be asked again.
 func (s *Service) more(job Job, now, since time.Time) (n int, next time.Time) {
-	patience := time.Duration(job.Rollout.Wait) * time.Minute
+	longest := time.Duration(job.Rollout.Wait) * time.Minute
 	away := int64(-1)
-	if patience > 0 && now.Sub(since) >= patience { // in a window that has just opened nobody is away
-		away = now.Add(-patience).UnixMilli()
+	if longest > 0 && now.Sub(since) >= longest { // in a window that has just opened nobody is away
+		away = now.Add(-longest).UnixMilli()
 	}
 	s.mu.Lock()
 	o := s.jobs[job.ID]
@@ -425,12 +438,12 @@ func (s *Service) more(job Job, now, since time.Time) (n int, next time.Time) {
 	if wait > 0 {
 		next = now.Add(wait)
 	}
-	if patience > 0 && first > 0 && at.given < at.all {
+	if longest > 0 && first > 0 && at.given < at.all {
 		begun := millis(first)
 		if since.After(begun) {
 			begun = since
 		}
-		next = earliest(next, begun.Add(patience))
+		next = earliest(next, begun.Add(longest))
 	}
 	return n, next
 }
@@ -474,7 +487,7 @@ func (s *Service) give(ctx context.Context, job Job, n int, now time.Time) error
 			}
 			return err
 		})
-		if !done { // it is another one's turn
+		if !done && err == nil { // it is another one's turn
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.stale[job.ID] = true

@@ -66,6 +66,7 @@ type Service struct {
 	log    *slog.Logger
 	now    func() time.Time
 	turns  turns
+	making turns // of who makes jobs
 	ended  *prometheus.CounterVec
 
 	wake chan struct{} // has room for one

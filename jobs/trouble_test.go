@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,4 +274,26 @@ func TestOneForWhichTheStoreNeverAnswersHoldsUpNobodyElse(t *testing.T) {
 	b.pass(2 * soon)
 	b.says("a", job, Succeeded)
 	b.stands(job, "COMPLETED SUCCEEDED:2")
+}
+
+func TestNobodyHasMoreJobsThanHeMayByMakingThemAtOnce(t *testing.T) {
+	b := newBench(t, "a")
+	b.cfg.PerOwner = 3
+	var all sync.WaitGroup
+	var made atomic.Int64
+	for range 12 {
+		all.Go(func() {
+			_, err := b.Create(t.Context(), "alice", New{Document: []byte(`{}`)})
+			switch {
+			case err == nil:
+				made.Add(1)
+			case !errors.Is(err, ErrTooMany):
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := made.Load(); n != 3 {
+		t.Errorf("%d were made, want 3", n)
+	}
 }

@@ -48,6 +48,7 @@ type Service struct {
 	watches watches
 	paces   paces
 	tours   tours
+	turns   turns
 	things  grid
 
 	mu     sync.RWMutex // guards what follows; taken after no other
@@ -86,7 +87,8 @@ func New(
 	cfg Config, store records.Store, people People, sight Sight, now func() time.Time, log *slog.Logger,
 ) *Service {
 	s := &Service{
-		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, awake: always, now: now, log: log, counts: newCounts(),
+		cfg: cfg, store: store, people: people, sight: sight, router: nowhere{}, now: now, log: log, counts: newCounts(),
+		awake:  always,
 		tracks: map[Subject]*track{}, labels: map[accounts.Name][]string{},
 		run: rand.Text()[:6], full: make(chan struct{}, 1),
 	}
@@ -98,6 +100,7 @@ func New(
 	s.things.init()
 	s.paces.init()
 	s.tours.init()
+	s.turns.init()
 	return s
 }
 

@@ -12,9 +12,11 @@ import (
 // asleep is for how long it is remembered that somebody is suspended: nobody says when that ends.
 const asleep = time.Minute
 
-// SetAwake says who knows whether somebody is not suspended. Where the devices of somebody are who is, nobody else is told; what he
-// shares stays, and is shared again afterwards. It is called once, before Load.
-func (s *Service) SetAwake(awake func(ctx context.Context, who accounts.Name) (bool, error)) { s.awake = awake }
+// SetAwake says who knows whether somebody is not suspended. Where the devices of somebody are who is, nobody else is told; what
+// he shares stays, and is shared again afterwards. It is called once, before Load.
+func (s *Service) SetAwake(awake func(ctx context.Context, who accounts.Name) (bool, error)) {
+	s.awake = awake
+}
 
 func always(context.Context, accounts.Name) (bool, error) { return true, nil }
 
@@ -30,7 +32,7 @@ func (s *Service) StandingChanged(ctx context.Context, owner accounts.Name) {
 		if isHome(to) {
 			var err error
 			if people, err = s.people.Members(ctx, string(to)); err != nil {
-				s.log.Warn("a home was not told that somebody is suspended, or not any more", "home", to, "user", owner, "err", err)
+				s.log.Warn("a home was not told that somebody is suspended, or is not", "home", to, "user", owner, "err", err)
 			}
 		}
 		for _, who := range people {

@@ -13,7 +13,9 @@ import (
 func TestWhereWhoIsSuspendedIsIsToldToNobody(t *testing.T) {
 	h := newTown(t)
 	var suspended atomic.Bool
-	h.SetAwake(func(_ context.Context, who accounts.Name) (bool, error) { return who != "alice" || !suspended.Load(), nil })
+	h.SetAwake(func(_ context.Context, who accounts.Name) (bool, error) {
+		return who != "alice" || !suspended.Load(), nil
+	})
 	h.share("alice", "bob", locations.LevelExact, 0)
 	h.report(phone, locations.Position{At: h.now().UnixMilli(), Lat: 48, Lon: 2})
 	knows := func(want bool) {

@@ -17,8 +17,8 @@ const FilePart = 1 << 20
 // filePage is how many parts are read at once.
 const filePage = 4
 
-// FileChunk is a part of a file that was stored for devices. Parts are sorted by the SHA-256 of the file, and by where they begin;
-// an empty file has one.
+// FileChunk is a part of a file that was stored for devices. Parts are sorted by the SHA-256 of the file, and by where they
+// begin; an empty file has one.
 type FileChunk struct {
 	SHA256 Hex    `json:"sha256"`
 	At     uint64 `json:"at,omitempty"`

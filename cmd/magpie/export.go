@@ -220,7 +220,8 @@ func (f importCommand) Run(c *console) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore(store)) }()
-	summary, err := transfer.Import(c.ctx, transfer.IntoFiles(store.Transfer(), filesIn(cfg.Data)), file, func(ctx context.Context) error {
+	to := transfer.IntoFiles(store.Transfer(), filesIn(cfg.Data))
+	summary, err := transfer.Import(c.ctx, to, file, func(ctx context.Context) error {
 		report, err := store.Check(ctx)
 		if err == nil {
 			err = problems(c, f.File, report)

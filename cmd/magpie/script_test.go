@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "end": end, "post": post, "get": get, "register": register, "recover": recoverAccount, "revoke": revoke, "hang": hang, "certificate": certificate, "trust": trust,
-			"upload": upload,
+			"upload":  upload,
 			"connect": connect, "leave": leave, "publish": publish, "poll": poll,
 			"database": newDatabase(t), "schema": schema, "stranger": stranger,
 		},
