@@ -371,6 +371,26 @@ func TestWhoDescribesAndTakesBackOverAndOverMakesABoundedNumberOfThings(t *testi
 }
 
 // What a status says otherwise each time is no other description.
+// A bridge of an owner who has enough things says so as often as it likes, and may make what there is room for later.
+func TestWhatThereWasNoRoomForIsNotCounted(t *testing.T) {
+	h := open(t, new(bool))
+	h.things.LimitOwned(1)
+	for range 3 {
+		if err := h.says(topic, plug("Plug")); !errors.Is(err, devices.ErrTooMany) {
+			t.Fatalf("%v", err)
+		}
+	}
+	if made := h.bridge("hub").made.made; made != 0 {
+		t.Errorf("%d are counted as made", made)
+	}
+	h.things.LimitOwned(0)
+	b := h.bridge("hub")
+	b.made = allowance{made: makeAtOnce, since: time.Now()}
+	if err := h.says(topic, plug("Plug")); !errors.Is(err, devices.ErrTooMany) || len(h.behindHub()) != 0 {
+		t.Errorf("who has made many made one more: %v", err)
+	}
+}
+
 func TestADescriptionThatComesToTheSameIsNotStoredAgain(t *testing.T) {
 	h := open(t, new(bool))
 	for i := range 3 {
@@ -463,6 +483,38 @@ func TestABridgeThatSaysMuchHoldsUpNoOther(t *testing.T) {
 	running.Wait()
 	if len(order) < waiting {
 		t.Errorf("%d were done", len(order))
+	}
+}
+
+func TestWhatWaitsOfABridgeIsBoundedInBytes(t *testing.T) {
+	q := newTurns()
+	for i, tt := range []struct {
+		bytes int
+		ok    bool
+	}{{waitingBytes + 1, true}, {1, false}, {0, false}} { // one that is alone has room
+		if ok, room := q.put(task{bridge: "big", bytes: tt.bytes}); ok != tt.ok || (room == nil) != ok {
+			t.Errorf("task %d of %d bytes: %t, want %t", i, tt.bytes, ok, tt.ok)
+		}
+	}
+	_, room := q.put(task{bridge: "big", bytes: 1})
+	_, done, _ := q.take()
+	select {
+	case <-room:
+	default:
+		t.Error("who waits is not told that there is room")
+	}
+	done()
+	for i, tt := range []struct {
+		bytes int
+		ok    bool
+	}{{waitingBytes - 1, true}, {1, true}, {1, false}} {
+		if ok, _ := q.put(task{bridge: "big", bytes: tt.bytes}); ok != tt.ok {
+			t.Errorf("task %d of %d bytes: %t, want %t", i, tt.bytes, ok, tt.ok)
+		}
+	}
+	_, _, _ = q.take()
+	if ok, _ := q.put(task{bridge: "big", bytes: waitingBytes - 1}); !ok {
+		t.Error("what was taken is counted still")
 	}
 }
 

@@ -25,12 +25,33 @@ type Part struct {
 	There  Availability
 }
 
+// Weight is how much there is of a part, in values: a template that is a long one counts as several.
+func (p Part) Weight() int {
+	const each = 16 // parts of templates
+	return 1 + len(p.Points) + len(p.There.Hints) + len(p.Events) + p.templates()/each
+}
+
+// templates is of how many parts its templates are together.
+func (p Part) templates() (n int) {
+	for _, x := range p.Points {
+		n += x.Template.Size() + x.Format.Size()
+	}
+	for _, h := range p.There.Hints {
+		n += h.Template.Size()
+	}
+	for _, o := range p.Events {
+		n += o.Template.Size()
+	}
+	return n
+}
+
 // Bounds of parts.
 const (
 	maxLocal  = 128      // bytes
 	maxTopic  = 200      // bytes
 	maxPoints = 256      // of one part, as of its events and hints
 	maxFields = 200      // of a description, that all of its components have
+	maxParsed = 32 << 10 // parts of the templates of one description: all of its components may have a long one in common
 	maxRender = 64 << 10 // bytes of a payload that templates are used for
 )
 

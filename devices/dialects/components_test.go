@@ -236,6 +236,30 @@ func TestAPartIsBounded(t *testing.T) {
 	}
 }
 
+// Each component has a template of its own, though all of them have it in common.
+func TestTemplatesOfADescriptionAreBounded(t *testing.T) {
+	said := func(parts, components int) string {
+		var cmps []string
+		for i := range components {
+			cmps = append(cmps, fmt.Sprintf(`"s%d":{"p":"sensor","stat_t":"s"}`, i))
+		}
+		template := "{{ value" + strings.Repeat(" ~ 1", parts/2) + " }}"
+		return `{"val_tpl":"` + template + `","cmps":{` + strings.Join(cmps, ",") + `}}`
+	}
+	for _, tt := range []struct {
+		parts, components, weight int // 0: it is none
+	}{{20, 100, 1 + 100 + 100*21/16}, {480, 10, 1 + 10 + 10*481/16}, {480, 100, 0}} {
+		got, ok := Read("homeassistant/device/x/config", []byte(said(tt.parts, tt.components)))
+		weight := 0
+		if ok && len(got) == 1 && !got[0].Over() {
+			weight = got[0].Weight()
+		}
+		if weight != tt.weight {
+			t.Errorf("%d components with templates of %d parts: %d, want %d", tt.components, tt.parts, weight, tt.weight)
+		}
+	}
+}
+
 func TestTemplatesOfOneMessageAreBoundedTogether(t *testing.T) {
 	heavy, err := jinja.Parse("{{ value | lower | upper | lower }}")
 	if err != nil {
