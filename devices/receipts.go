@@ -22,8 +22,9 @@ const kindReceipt = "receipt"
 const (
 	// receiptLife is for how long a receipt is kept whose client does not come back.
 	receiptLife = 7 * 24 * time.Hour
-	// maxReceipts is how many a client may have. What comes beyond that is at least once.
-	maxReceipts = 1000
+	// maxReceipts is how many a client may have, and maxOfAccount how many all clients of an account, which may call themselves
+	// as they like. What comes beyond that is at least once.
+	maxReceipts, maxOfAccount = 1000, 5000
 )
 
 // Sending names something that a client sends exactly once, under a number that it uses for something else when that is over.
@@ -43,7 +44,7 @@ type Receipts struct {
 
 	mu  sync.Mutex // guards all; nothing is waited for under it
 	all map[Sending]receipt
-	of  map[Sending]int // with an ID of 0: how many a client has
+	of  map[Sending]int // how many a client has (with an ID of 0), and an account (and no client)
 }
 
 // receipt is what is kept.
@@ -98,13 +99,21 @@ func (r *Receipts) keep(s Sending, kept receipt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, there := r.all[s]; !there {
-		r.of[Sending{s.Account, s.Client, 0}]++
+		r.countLocked(s, 1)
 	}
 	r.all[s] = kept
 }
 
+func (r *Receipts) countLocked(s Sending, n int) {
+	for _, whose := range []Sending{{s.Account, s.Client, 0}, {s.Account, "", 0}} {
+		if r.of[whose] += n; r.of[whose] == 0 {
+			delete(r.of, whose)
+		}
+	}
+}
+
 // find gives the receipt of something, and whether it is the same that comes again. room is false if none can be kept: its client
-// has as many as it may, or a name that is too long.
+// or its account has as many as may be, or it has a name that is too long.
 func (r *Receipts) find(s Sending, print []byte, again bool) (kept receipt, same, room bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +121,8 @@ func (r *Receipts) find(s Sending, print []byte, again bool) (kept receipt, same
 	if len(s.key().ID) > records.MaxName {
 		return kept, false, false
 	}
-	return kept, again && bytes.Equal(kept.Print, print), there || r.of[Sending{s.Account, s.Client, 0}] < maxReceipts
+	room = r.of[Sending{s.Account, s.Client, 0}] < maxReceipts && r.of[Sending{s.Account, "", 0}] < maxOfAccount
+	return kept, again && bytes.Equal(kept.Print, print), there || room
 }
 
 // Seen says whether something was done before: again is what the client says itself.
@@ -152,9 +162,9 @@ func (r *Receipts) put(ctx context.Context, s Sending, kept receipt) error {
 	kept.rev++
 	x := records.Record{Key: s.key(), Rev: kept.rev, Due: r.now().Add(receiptLife).UnixMilli(), Body: body}
 	err = r.store.Put(ctx, x)
-	if errors.Is(err, records.ErrChanged) { // the one before was put, though the store could not say so
+	if errors.Is(err, records.ErrChanged) { // the one before was put, or removed, though the store could not say so
 		var is records.Record
-		if is, err = r.store.Record(ctx, s.key()); err == nil {
+		if is, err = r.store.Record(ctx, s.key()); err == nil || errors.Is(err, records.ErrNone) {
 			kept.rev, x.Rev = is.Rev+1, is.Rev+1
 			err = r.store.Put(ctx, x)
 		}
@@ -186,29 +196,57 @@ func (r *Receipts) Over(ctx context.Context, s Sending) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.dropLocked(s)
+	return nil
+}
+
+func (r *Receipts) dropLocked(s Sending) {
 	if _, there := r.all[s]; there {
 		delete(r.all, s)
-		client := Sending{s.Account, s.Client, 0}
-		if r.of[client]--; r.of[client] == 0 {
-			delete(r.of, client)
+		r.countLocked(s, -1)
+	}
+}
+
+// Run forgets those whose clients have not come back, until ctx ends.
+func (r *Receipts) Run(ctx context.Context) error {
+	const every = time.Hour
+	for ; ctx.Err() == nil; pause(ctx, every) {
+		if err := r.expire(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("old receipts not forgotten", "err", err)
 		}
 	}
 	return nil
 }
 
-// Run forgets those whose clients have not come back, until ctx ends.
-func (r *Receipts) Run(ctx context.Context) error {
-	const page, every = 500, time.Hour
-	for ; ctx.Err() == nil; pause(ctx, every) {
+// expire forgets all that are due, also those that nobody can read.
+func (r *Receipts) expire(ctx context.Context) error {
+	const page = 500
+	for {
 		old, err := r.store.DueBy(ctx, kindReceipt, r.now().UnixMilli(), page)
-		for _, x := range old {
-			if s, ok := sendingOf(x.Key); ok && err == nil {
-				err = r.Over(ctx, s)
-			}
+		if err != nil {
+			return err
 		}
-		if err != nil && ctx.Err() == nil {
-			r.log.Warn("old receipts not forgotten", "err", err)
+		for _, x := range old {
+			switch err := r.store.Remove(ctx, x.Key, x.Rev); {
+			case errors.Is(err, records.ErrChanged): // its client is here after all
+				continue
+			case err != nil:
+				return err
+			}
+			r.lapse(x)
+		}
+		if len(old) < page {
+			return nil
 		}
 	}
-	return nil
+}
+
+// lapse drops a receipt whose record was removed, unless there is a newer one.
+func (r *Receipts) lapse(x records.Record) {
+	s, ok := sendingOf(x.Key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if kept, there := r.all[s]; ok && there && kept.rev == x.Rev {
+		r.dropLocked(s)
+	}
 }
