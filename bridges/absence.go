@@ -85,7 +85,8 @@ func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
 	h := devices.Happening{Type: alarmOffline, TS: p.Since}
 	switch missed := speaksInHome(thing); {
 	case p.State == devices.Offline && !stands && missed:
-		h.Severity, h.Alarm, h.Text = devices.Warning, devices.AlarmActive, "it is not there, nor what is connected through it"
+		h.Severity, h.Alarm = devices.Warning, devices.AlarmActive
+		h.Text = "it is not there, nor what is connected through it"
 	case p.State == devices.Online && stands:
 		h.Severity, h.Alarm, h.Text = devices.Info, devices.AlarmCleared, "it is there again"
 	case stands && !missed:
