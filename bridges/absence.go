@@ -66,8 +66,8 @@ func (s *Service) runLooks(ctx context.Context) {
 	}
 }
 
-// alarm raises the alarm of a bridge that is not there, and clears that of one that is, or is none in a home any more. Where it is
-// not known whether it is there, it stays.
+// alarm raises the alarm of a bridge that is not there, and clears that of one that is, or is none in a home any more. Where it
+// is not known whether it is there, it stays.
 func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
 	thing, err := s.things.Whole(ctx, did)
 	if err != nil {
