@@ -66,8 +66,8 @@ func (s *Service) runLooks(ctx context.Context) {
 	}
 }
 
-// alarm raises the alarm of a bridge that is not there, and clears that of one that is, or is none in a home any more. Where it is
-// not known whether it is there, it stays.
+// alarm raises the alarm of a bridge that is not there, and clears that of one that is, or is none in a home any more. Where it
+// is not known whether it is there, it stays.
 func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
 	thing, err := s.things.Whole(ctx, did)
 	if err != nil {
@@ -85,7 +85,8 @@ func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
 	h := devices.Happening{Type: alarmOffline, TS: p.Since}
 	switch missed := speaksInHome(thing); {
 	case p.State == devices.Offline && !stands && missed:
-		h.Severity, h.Alarm, h.Text = devices.Warning, devices.AlarmActive, "it is not there, nor what is connected through it"
+		h.Severity, h.Alarm = devices.Warning, devices.AlarmActive
+		h.Text = "it is not there, nor what is connected through it"
 	case p.State == devices.Online && stands:
 		h.Severity, h.Alarm, h.Text = devices.Info, devices.AlarmCleared, "it is there again"
 	case stands && !missed:

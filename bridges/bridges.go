@@ -290,7 +290,8 @@ func (s *Service) Arrived(did accounts.Name, home string) {
 	})
 }
 
-// Hear is what a bridge has published. It waits, not longer than ctx, if there is much to be heard.
+// Hear is what a bridge has published. It waits, not longer than ctx, if there is much to be heard; what there is room for is
+// heard though ctx is over.
 func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte) {
 	if topic == dialects.HomeAssistantStatus {
 		if string(payload) == "online" {

@@ -113,7 +113,7 @@ type Bridges interface {
 	// Arrived is that such a device has connected. It waits for nothing.
 	Arrived(did accounts.Name, home string)
 	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much
-	// to be heard.
+	// to be heard; what there is room for is heard though ctx is over.
 	Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte)
 }
 
