@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 		"accounts", "authority", "automations", "bridges", "chat", "devices", "files", "jobs", "locations", "provisioning", "records", "trips", "broker/sessions", "broker/transport",
 		"api", "api/rest", "hooks", "spaces",
 	},
-	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "store/mongo", "store/mongo/mongotest", "store/pebble"},
+	"broker/brokertest": {"accounts", "chat", "devices", "broker/sessions", "api", "broker", "records", "store/mongo", "store/mongo/mongotest", "store/pebble"},
 	"cmd/magpie":        {"accounts", "authority", "backup", "chat", "files", "api/rest", "broker", "store/mongo", "store/pebble", "transfer"},
 
 	"bench":             anything,

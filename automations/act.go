@@ -28,7 +28,7 @@ func (s *Service) act(ctx context.Context, r *run, st *step) TraceStep {
 		if i > 0 {
 			pause(ctx, retry)
 		}
-		if _, err = s.member(ctx, owner, r.a.key.home); err == nil {
+		if err = s.stands(ctx, owner, r.a.key.home); err == nil {
 			err = s.actAs(ctx, owner, r, st, &note)
 		} else if errors.Is(err, ErrNoHome) {
 			err = ErrNoRight

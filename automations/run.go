@@ -185,8 +185,8 @@ func (s *Service) fire(ctx context.Context, a *automation, f firing) {
 	}
 	owner := a.owner(s)
 	t := Trace{Run: id, TS: now.UnixMilli(), Trigger: f.about, Depth: f.depth + 1, By: owner}
-	if _, err := s.member(ctx, owner, a.key.home); err != nil {
-		t.Result, t.Why = word(err), "who it belongs to is no member of the home"
+	if err := s.stands(ctx, owner, a.key.home); err != nil {
+		t.Result, t.Why = word(err), "who it belongs to is no member of the home, or is suspended"
 		if errors.Is(err, ErrNoHome) {
 			t.Result = "no_right"
 		}

@@ -225,6 +225,15 @@ func (s *Service) role(ctx context.Context, who accounts.Name, home string) (dev
 	return role, nil
 }
 
+// stands checks that somebody is a member, and not suspended: as long as he is, nothing is done in his name.
+func (s *Service) stands(ctx context.Context, who accounts.Name, home string) error {
+	_, err := s.member(ctx, who, home)
+	if err == nil {
+		err = s.things.Stands(ctx, who)
+	}
+	return err
+}
+
 // member checks that somebody is more than a guest.
 func (s *Service) member(ctx context.Context, who accounts.Name, home string) (devices.HomeRole, error) {
 	role, err := s.role(ctx, who, home)

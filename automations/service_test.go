@@ -1,10 +1,12 @@
 package automations_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -452,5 +454,35 @@ func TestAHomeThatEndsLeavesNothing(t *testing.T) {
 				t.Errorf("%s: %d left, %v", kind, len(all), err)
 			}
 		}
+	})
+}
+
+// As long as somebody is suspended his automations do nothing, also those that had begun; afterwards they are as they were.
+func TestNothingIsDoneInTheNameOfWhoIsSuspended(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("bob", "a", `{'triggers':[{'on':'state','did':'sensor','path':'x'}],'actions':[{'do':'desired','did':'lamp','desired':{'x':1}},
+			{'do':'delay','for':60},{'do':'desired','did':'switch','desired':{'x':1}},{'do':'message','text':'done'}]}`)
+		var suspended atomic.Bool
+		h.settle()
+		h.things.SetAwake(func(_ context.Context, who accounts.Name) (bool, error) {
+			return who != "bob" || !suspended.Load(), nil
+		})
+		h.says("sensor", `{'x':1}`)
+		h.wait(time.Second)
+		suspended.Store(true)
+		h.wait(2 * time.Minute)
+		h.want("what has begun", h.desired("lamp")+h.desired("switch"), `{"x":1}null`)
+		h.want("what it wrote", h.lines(), []string(nil))
+		h.says("sensor", `{'x':2}`)
+		h.wait(2 * time.Minute)
+		h.want("runs", len(h.results("a")), 2)
+		u, err := devices.ParseDesired([]byte(`{"x":2}`))
+		h.must(err)
+		_, err = h.work.UpdateShadow(t.Context(), "bob", "switch", "", u)
+		h.refused("bob himself", err, devices.ErrNoRight)
+		suspended.Store(false)
+		h.says("sensor", `{'x':3}`)
+		h.wait(2 * time.Minute)
+		h.want("afterwards", h.desired("switch"), `{"x":1}`)
 	})
 }

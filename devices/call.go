@@ -129,11 +129,19 @@ func (s *Things) mayCall(ctx context.Context, who, did accounts.Name, name strin
 	if err != nil {
 		return thing, err
 	}
+	return thing, s.Stands(ctx, who) // and what he has given before is not carried out any more
+}
+
+// Stands checks that somebody is not suspended: nothing is told to devices in his name. ErrNoRight.
+func (s *Things) Stands(ctx context.Context, who accounts.Name) error {
 	awake, err := s.awake(ctx, who)
-	if err == nil && !awake { // and what he has given before is not carried out any more
-		err = fmt.Errorf("%s is suspended: %w", who, ErrNoRight)
+	switch {
+	case err != nil:
+		return fmt.Errorf("whether %s is suspended: %w", who, err)
+	case !awake:
+		return fmt.Errorf("%s is suspended: %w", who, ErrNoRight)
 	}
-	return thing, err
+	return nil
 }
 
 // Call gives a device a command. One with the mid of an earlier command of the same caller is that command: again says so, or

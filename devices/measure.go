@@ -3,6 +3,7 @@ package devices
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 )
@@ -16,6 +17,11 @@ func (s *Service) SetTelemeter(t *Telemeter) { s.telemeter = t }
 // Measure stores what a device has published of what it measures, and tells those who may see it its last values, if they have
 // changed. Its errors are those of Telemeter.Record.
 func (s *Service) Measure(ctx context.Context, did accounts.Name, payload []byte) (Recorded, error) {
+	return s.MeasureAt(ctx, did, payload, s.now())
+}
+
+// MeasureAt is Measure of what has come at a time: what has no time of its own is of that one. The same again changes nothing.
+func (s *Service) MeasureAt(ctx context.Context, did accounts.Name, payload []byte, at time.Time) (Recorded, error) {
 	leave, err := s.turns.take(ctx, did)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
@@ -29,7 +35,7 @@ func (s *Service) Measure(ctx context.Context, did accounts.Name, payload []byte
 	if err != nil {
 		return Recorded{}, fmt.Errorf("telemetry of %s: %w", did, err)
 	}
-	recorded, err := s.telemeter.Record(ctx, did, payload, s.now())
+	recorded, err := s.telemeter.Record(ctx, did, payload, at)
 	if err == nil && recorded.Last != nil {
 		tell(thing, recorded.Last)
 		s.router.Tell(s.viewers(ctx, thing), Topic{Device: did, Path: pathTele}, LastDocument(recorded.Last))

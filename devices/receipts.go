@@ -51,6 +51,7 @@ type Receipts struct {
 type receipt struct {
 	Print []byte `json:"print"`          // of what was sent
 	Name  string `json:"name,omitempty"` // for what is done under a name, so that it is not done twice
+	At    int64  `json:"at,omitempty"`   // when Name was given, in Unix milliseconds
 	Done  bool   `json:"done,omitempty"` // it was done
 	rev   uint64
 }
@@ -131,27 +132,31 @@ func (r *Receipts) Seen(s Sending, print []byte, again bool) bool {
 	return same && kept.Done
 }
 
-// Name gives the name under which something is to be done that can be done under one: the same if it comes again. It is durable
-// then. Empty: the client has too many.
-func (r *Receipts) Name(ctx context.Context, s Sending, print []byte, again bool) (string, error) {
+// Name gives the name under which something is to be done that can be done under one, and the time of which it is: the same if it
+// comes again. They are durable then. Empty: the client has too many.
+func (r *Receipts) Name(ctx context.Context, s Sending, print []byte, again bool) (name string, at time.Time, err error) {
 	kept, same, room := r.find(s, print, again)
 	switch {
 	case same && kept.Name != "":
-		return kept.Name, nil
+		return kept.Name, time.UnixMilli(kept.At), nil
 	case !room:
-		return "", nil
+		return "", r.now(), nil
 	}
-	kept = receipt{Print: print, Name: rand.Text(), rev: kept.rev}
-	return kept.Name, r.put(ctx, s, kept)
+	kept = receipt{Print: print, Name: rand.Text(), At: r.now().UnixMilli(), rev: kept.rev}
+	return kept.Name, time.UnixMilli(kept.At), r.put(ctx, s, kept)
 }
 
 // Done notes that something was done, durably.
 func (r *Receipts) Done(ctx context.Context, s Sending, print []byte) error {
-	kept, _, room := r.find(s, print, false)
-	if !room {
+	kept, same, room := r.find(s, print, true)
+	switch {
+	case !room:
 		return nil
+	case !same:
+		kept = receipt{Print: print, rev: kept.rev}
 	}
-	return r.put(ctx, s, receipt{Print: print, Done: true, rev: kept.rev})
+	kept.Done = true
+	return r.put(ctx, s, kept)
 }
 
 func (r *Receipts) put(ctx context.Context, s Sending, kept receipt) error {

@@ -75,7 +75,7 @@ func TestReceiptsOfAnAccountHaveABound(t *testing.T) {
 	wantErr(t, "load", r.Load(t.Context()), nil)
 	named := func(account accounts.Name, want bool) {
 		t.Helper()
-		name, err := r.Name(t.Context(), devices.Sending{Account: account, Client: "another", ID: 1}, nil, false)
+		name, _, err := r.Name(t.Context(), devices.Sending{Account: account, Client: "another", ID: 1}, nil, false)
 		if err != nil || (name != "") != want {
 			t.Errorf("one more of %s: %q, %v; want %v", account, name, err, want)
 		}

@@ -87,6 +87,9 @@ func (s *Service) mayUpdate(ctx context.Context, who, did accounts.Name, u Shado
 	if err == nil && u.Reported.Set {
 		return thing, fmt.Errorf("the reported state is the device's: %w", ErrNoRight)
 	}
+	if err == nil {
+		err = s.things.Stands(ctx, who)
+	}
 	return thing, err
 }
 

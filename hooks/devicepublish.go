@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/broker/sessions"
@@ -20,6 +21,7 @@ type told struct {
 	jobs   string // of AWS's jobs: what follows; empty: it is none of these
 	aws    bool
 	name   string               // under which it is done, so that it is not done twice; empty: that is not known
+	at     time.Time            // of which it is, if it comes again the same; zero: it is of when it is done
 	board  dialects.ThingsBoard // its Saying is 0: it is not ThingsBoard's
 }
 
@@ -113,8 +115,8 @@ func (g *Gateway) device(ctx context.Context, c *connection, p sessions.Publish,
 }
 
 // once does what is published with QoS 2 in a session that lasts: what comes again though it was done, because the server died
-// before its PUBREC, is not done again. Events and commands are done under a name, which is stored before; of everything else it
-// is stored afterwards that it was done.
+// before its PUBREC, is not done again. Events and commands are done under a name, which is stored before, and so is the time of
+// what is measured; of everything else, and of that, it is stored afterwards that it was done.
 func (g *Gateway) once(ctx context.Context, c *connection, t told, p sessions.Publish, s devices.Sending) sessions.Outcome {
 	receipts, sum := g.rooms.Receipts, sessions.Fingerprint(p)
 	print := sum[:]
@@ -122,9 +124,9 @@ func (g *Gateway) once(ctx context.Context, c *connection, t told, p sessions.Pu
 		return g.done(c, p, deviceAck{Device: t.did, Dup: true})
 	}
 	named := t.what == sayEvent || t.what == sayCall
-	if named {
+	if named || t.what == sayTele || t.board.Saying == dialects.SayTelemetry {
 		var err error
-		if t.name, err = receipts.Name(ctx, s, print, p.Dup); err != nil {
+		if t.name, t.at, err = receipts.Name(ctx, s, print, p.Dup); err != nil {
 			return g.undecided(c, err)
 		}
 	}
@@ -174,10 +176,7 @@ func (g *Gateway) tell(ctx context.Context, c *connection, t told, p sessions.Pu
 	case t.what == sayState:
 		return g.setShadow(ctx, c, t, p, devices.ParseReported)
 	case t.what == sayTele:
-		if _, err := g.rooms.Devices.Measure(ctx, t.did, p.Payload); err != nil {
-			return g.refused(c, p, "", err)
-		}
-		return g.done(c, p, deviceAck{Device: t.did})
+		return g.measured(ctx, c, t, p)
 	case t.what == sayLoc:
 		return g.thingIs(ctx, c, t, p)
 	case t.what == sayEvent:
@@ -263,6 +262,17 @@ func (g *Gateway) happened(ctx context.Context, c *connection, t told, p session
 		return g.refused(c, p, "", err)
 	}
 	return g.done(c, p, deviceAck{Device: t.did, ID: event.ID, Dup: again})
+}
+
+func (g *Gateway) measured(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {
+	at := t.at
+	if at.IsZero() {
+		at = time.Now()
+	}
+	if _, err := g.rooms.Devices.MeasureAt(ctx, t.did, p.Payload, at); err != nil {
+		return g.refused(c, p, "", err)
+	}
+	return g.done(c, p, deviceAck{Device: t.did})
 }
 
 func (g *Gateway) ackCommand(ctx context.Context, c *connection, t told, p sessions.Publish) sessions.Outcome {

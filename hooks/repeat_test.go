@@ -2,9 +2,13 @@ package hooks_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/e2e/wire"
+	"github.com/magpie-im/magpie/records"
 )
 
 // A command that waited on a connection which had no room for it is sent for the first time on the next one, and one that was
@@ -120,5 +124,40 @@ func TestWhatADeviceSaysWithQoS2IsOnceOverARestart(t *testing.T) {
 		open()
 		lamp.once(2, "dev/me/event", `{"type":"window"}`, true) // another one
 		counts(1, 0, 2)
+	}
+}
+
+// undone has the server have died after what was sent with QoS 2 was done, and before that was noted.
+func (h *home) undone(t *testing.T) {
+	t.Helper()
+	h.RestartLate(func() {
+		all, err := h.Records().All(t.Context(), "receipt", records.Key{}, 10)
+		if err != nil || len(all) != 1 {
+			t.Fatalf("receipts %+v, %v", all, err)
+		}
+		r := all[0]
+		r.Rev, r.Body = r.Rev+1, []byte(strings.Replace(string(r.Body), `,"done":true`, "", 1))
+		if err := h.Records().Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestWhatADeviceMeasuresWithQoS2IsOnceThoughItIsDoneTwice(t *testing.T) {
+	for _, topic := range []string{"dev/me/tele", "v1/devices/me/telemetry"} {
+		n := startDevices(t)
+		for _, dup := range []bool{false, true} {
+			c := wire.Connect{User: "dev:lamp", Password: n.secret, ClientID: "l"}
+			lamp := connect(t, n.Node, wire.V5, c, keep(wire.V5)...)
+			lamp.once(1, topic, `{"t":21}`, dup)
+			if !dup {
+				n.undone(t)
+			}
+		}
+		now := time.Now().UnixMilli()
+		q := devices.TelemetryQuery{Keys: []string{"t"}, From: now - 3_600_000, To: now + 3_600_000, Limit: 10}
+		if a, err := n.Telemeter().Query(t.Context(), "lamp", q); err != nil || len(a.Series) != 1 || len(a.Series[0].Points) != 1 {
+			t.Errorf("%s: %+v, %v; want one point", topic, a, err)
+		}
 	}
 }

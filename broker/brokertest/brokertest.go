@@ -21,6 +21,7 @@ import (
 	"github.com/magpie-im/magpie/broker"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 	"github.com/magpie-im/magpie/store/mongo"
 	"github.com/magpie-im/magpie/store/mongo/mongotest"
 	"github.com/magpie-im/magpie/store/pebble"
@@ -196,6 +197,9 @@ func (n *Node) HTTP() string { return n.Addresses().HTTP }
 
 // Dir is the data directory.
 func (n *Node) Dir() string { return n.dir }
+
+// Records is what the node's store keeps of records.
+func (n *Node) Records() records.Store { return n.store.Records() }
 
 // AddUsers makes accounts, each with Password.
 func (n *Node) AddUsers(names ...string) {
