@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"devices":                   {"accounts", "records"},
 	"automations":               {"accounts", "devices", "records"},
 	"records":                   {},
+	"records/recordstest":       {"records"},
 	"files":                     {},
 	"jobs":                      {"accounts", "devices", "files", "records"},
 	"broker/sessions":           {"accounts"},

@@ -1,9 +1,7 @@
 package spaces_test
 
 import (
-	"context"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,52 +10,16 @@ import (
 
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
-	"github.com/magpie-im/magpie/records"
+	"github.com/magpie-im/magpie/records/recordstest"
 	"github.com/magpie-im/magpie/store/pebble"
 )
-
-// counting counts what a store is asked, and told.
-type counting struct {
-	records.Store
-	n atomic.Int64
-}
-
-func (c *counting) Record(ctx context.Context, k records.Key) (records.Record, error) {
-	c.n.Add(1)
-	return c.Store.Record(ctx, k)
-}
-
-func (c *counting) Put(ctx context.Context, r records.Record) error {
-	c.n.Add(1)
-	return c.Store.Put(ctx, r)
-}
-
-func (c *counting) Remove(ctx context.Context, k records.Key, rev uint64) error {
-	c.n.Add(1)
-	return c.Store.Remove(ctx, k, rev)
-}
-
-func (c *counting) Records(ctx context.Context, kind, scope, after string, limit int) ([]records.Record, error) {
-	c.n.Add(1)
-	return c.Store.Records(ctx, kind, scope, after, limit)
-}
-
-func (c *counting) All(ctx context.Context, kind string, after records.Key, limit int) ([]records.Record, error) {
-	c.n.Add(1)
-	return c.Store.All(ctx, kind, after, limit)
-}
-
-func (c *counting) DueBy(ctx context.Context, kind string, by int64, limit int) ([]records.Record, error) {
-	c.n.Add(1)
-	return c.Store.DueBy(ctx, kind, by, limit)
-}
 
 // Nothing happens in a home but that a line waits for its answer, and an alarm for somebody: nothing is asked until then, also
 // after a restart.
 func TestWhoHasNothingToDoAsksNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTownOn(t, pebble.Config{Dir: "data", FS: vfs.NewMem()})
-		store := &counting{Store: w.store.Records()}
+		store := &recordstest.Counting{Store: w.store.Records()}
 		w.kept = store
 		w.open()
 		stop := w.run()
@@ -71,10 +33,10 @@ func TestWhoHasNothingToDoAsksNothing(t *testing.T) {
 			t.Helper()
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
-			before := store.n.Load()
+			before := store.N()
 			time.Sleep(d)
 			synctest.Wait()
-			if n := store.n.Load() - before; n != 0 {
+			if n := store.N() - before; n != 0 {
 				t.Errorf("%d questions in %s", n, d)
 			}
 		}
