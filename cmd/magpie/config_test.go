@@ -132,7 +132,7 @@ func TestBadConfigurationsNameTheKey(t *testing.T) {
 		"acl no filter":             {file: "[[acl]]\ntopic = 'x/#/y'", want: `acl[0].topic: "x/#/y" is no topic filter`},
 		"acl with a part of a name": {file: "[[acl]]\ntopic = 'x/u-%u'", want: `acl[0].topic: "x/u-%u": %u has to be a level of its own`},
 		"acl for chat":              {file: "[[acl]]\ntopic = 'im/c/+/send'", want: `acl[0].topic: "im/c/+/send": topics under im/`},
-		"acl for system topics":     {file: "[[acl]]\ntopic = '$share/g/x'", want: `acl[0].topic: "$share/g/x": of the topics that begin with $`},
+		"acl for system topics":     {file: "[[acl]]\ntopic = '$share/g/x'", want: `acl[0].topic: "$share/g/x": of topics that begin with $`},
 		"acl for writing $SYS":      {file: "[[acl]]\ntopic = '$SYS/#'\nwho = 'all'\nallow = ['pub']", want: `acl[0].allow: only the server publishes to "$SYS/#"`},
 		"mount on a filter":         {file: "[[mount]]\nwho = 'b'\nat = 'm/+'", want: `mount[0].at: "m/+" is no place like m/home1`},
 		"mount with a slash":        {file: "[[mount]]\nwho = 'b'\nat = 'm/'", want: `mount[0].at: "m/" is no place like m/home1`},
