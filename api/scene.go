@@ -42,6 +42,7 @@ type scene struct {
 	Steps   []sceneStep       `json:"steps,omitempty" doc:"guests are not given them"`
 	Owner   accounts.Name     `json:"owner" doc:"who has saved it last"`
 	Saved   int64             `json:"saved" doc:"when, in Unix milliseconds"`
+	Hidden  bool              `json:"hidden,omitempty" doc:"about a device that the caller may not see: its steps are left out"`
 	Version uint64            `json:"ver"`
 }
 
@@ -178,6 +179,7 @@ func homePlaceOf(home string, p automations.Place) placeOutput {
 func sceneOf(x automations.Scene) scene {
 	out := scene{
 		Home: chat.Conversation(x.Home), ID: x.ID, Title: x.Title, Order: x.Order, Owner: x.Owner, Saved: x.Saved, Version: x.Rev,
+		Hidden: x.Hidden,
 	}
 	for _, st := range x.Steps {
 		out.Steps = append(out.Steps, sceneStep{st.Device, st.Desired, st.Name, st.Args, st.TTL, st.Timeout, st.Key})

@@ -207,25 +207,32 @@ func (s *Service) checked(ctx context.Context, who accounts.Name, home string, d
 
 // replace stores another version of an automation, and has it at work in place of the one before, whose runs and timers end.
 func (s *Service) replace(ctx context.Context, k key, change func(before *automation) (*plan, kept, error)) (*automation, error) {
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("automation %s of %s: %w", k.id, k.home, err)
+	}
+	defer leave()
 	before := s.find(k)
 	p, keep, err := change(before)
 	if err != nil {
 		return nil, err
 	}
-	a := &automation{key: k, plan: p, kept: keep, rev: 1, timers: map[string]*timer{}}
+	a := &automation{key: k, plan: p, kept: keep, timers: map[string]*timer{}}
+	owners := []accounts.Name{keep.Owner}
 	if before != nil {
-		a.rev = before.rev + 1
+		a.rev, owners = before.rev, append(owners, before.owner(s))
 	}
 	body, err := json.Marshal(keep)
 	if err != nil {
 		return nil, fmt.Errorf("automation %s of %s: %w", k.id, k.home, err)
 	}
-	if err := s.store.Put(ctx, records.Record{Key: k.record(), Rev: a.rev, Body: body}); err != nil {
-		if errors.Is(err, records.ErrChanged) { // somebody else was faster
-			err = ErrUnavailable
-		}
+	a.rev, err = s.redefine(ctx, k.record(), a.rev, owners, func(rev uint64) error {
+		return s.store.Put(ctx, records.Record{Key: k.record(), Rev: rev + 1, Body: body})
+	})
+	if err != nil {
 		return nil, fmt.Errorf("put automation %s of %s: %w", k.id, k.home, err)
 	}
+	a.rev++
 	s.mu.Lock()
 	if before != nil {
 		a.known, a.notes = slices.Clone(before.known), before.notes
@@ -286,7 +293,15 @@ func (s *Service) Remove(ctx context.Context, who accounts.Name, home, id string
 	if a == nil {
 		return fmt.Errorf("automation %.80q of %s: %w", id, home, ErrUnknown)
 	}
-	if err := s.store.Remove(ctx, k.record(), a.rev); err != nil && !errors.Is(err, records.ErrChanged) {
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return fmt.Errorf("remove automation %s of %s: %w", id, home, err)
+	}
+	defer leave()
+	_, err = s.redefine(ctx, k.record(), a.rev, []accounts.Name{a.owner(s), who}, func(rev uint64) error {
+		return s.store.Remove(ctx, k.record(), rev)
+	})
+	if err != nil {
 		return fmt.Errorf("remove automation %s of %s: %w", id, home, err)
 	}
 	s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/magpie-im/magpie/automations"
+	"github.com/magpie-im/magpie/records"
 )
 
 func TestADelayGoesOnAfterACrash(t *testing.T) {
@@ -119,6 +120,35 @@ func TestATimeComesOnce(t *testing.T) {
 	})
 }
 
+// The clock was a year ahead when all was set, and is right after a restart.
+func TestAClockThatWasSetBackKeepsNothingFromComing(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.behind = -365 * 24 * time.Hour
+		h.crash(0)
+		h.put("alice", "time", `{'triggers':[{'on':'time','at':'00:30'}],'actions':[{'do':'command','did':'lamp','name':'time','ttl':3600}]}`)
+		h.put("alice", "delay", `{'triggers':[{'on':'event','did':'sensor'}],'actions':[
+			{'do':'delay','for':60},{'do':'command','did':'lamp','name':'delay','ttl':3600}]}`)
+		h.put("alice", "for", `{'triggers':[{'on':'state','did':'sensor','path':'on','to':true,'for':120}],'actions':[
+			{'do':'command','did':'lamp','name':'for','ttl':3600}]}`)
+		h.put("alice", "not", `{'triggers':[{'on':'time','at':'00:30'}],'condition':'not state.sensor.on','actions':[
+			{'do':'command','did':'lamp','name':'not'}]}`)
+		h.happens("sensor", `{'type':'go'}`)
+		h.says("sensor", `{'on':true}`)
+		h.wait(time.Second)
+		h.behind = 0
+		h.crash(time.Second)
+		h.wait(10 * time.Second)
+		h.want("too early", h.commands("lamp"), "[]")
+		h.wait(31 * time.Minute)
+		h.want("commands", h.commands("lamp"), "[delay alice for alice time alice]")
+		h.says("sensor", `{'on':false}`)
+		h.behind = time.Hour
+		h.crash(time.Second)
+		h.wait(time.Minute)
+		h.want("what has come does not come again", len(h.commands("lamp")), 3)
+	})
+}
+
 func TestRunsThatWaitForEachOtherDoSoAfterACrash(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.put("alice", "a", `{'triggers':[{'on':'event','did':'sensor'}],'mode':'queued','actions':[
@@ -159,6 +189,28 @@ func TestWhatIsChangedEndsItsRuns(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The process ends when an automation was removed, and before what became of its runs is.
+func TestNoTracesAreLeftOfWhatWasRemoved(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		left := func() int {
+			all, err := h.records.All(ctx, "automation.traces", recordKey, 10)
+			h.must(err)
+			return len(all)
+		}
+		for _, id := range []string{"a", "b"} {
+			h.put("alice", id, `{'triggers':[{'on':'event','did':'sensor'}],'actions':[{'do':'stop'}]}`)
+		}
+		h.happens("sensor", `{'type':'go'}`)
+		h.want("at first", left(), 2)
+		h.must(h.records.RemoveScope(ctx, "automation", h.home))
+		other := records.Key{Kind: "automation", Scope: h.home, ID: "b"}
+		h.must(h.records.Put(ctx, records.Record{Key: other, Rev: 1, Body: []byte(`{"definition":{"new":1}}`)}))
+		h.crash(time.Second)
+		h.want("what is left, of one that is not understood", left(), 1)
+	})
 }
 
 // A crash at any moment: what was begun is done, and once.

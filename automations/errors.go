@@ -69,7 +69,7 @@ func word(err error) string {
 	case errors.Is(err, ErrUnknown):
 		return "no_scene"
 	case errors.Is(err, devices.ErrUnknown):
-		return "no_device"
+		return noDevice
 	case errors.Is(err, ErrTooMany), errors.Is(err, devices.ErrTooMany):
 		return "too_many"
 	case errors.Is(err, devices.ErrTooLarge):

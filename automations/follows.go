@@ -9,13 +9,16 @@ import (
 	"github.com/magpie-im/magpie/records"
 )
 
-// maxFollows is how many scenes may run at once.
-const maxFollows = 1000
+const (
+	maxFollows = 1000 // scenes that may run at once
+	maxOfHome  = 50   // of those, so that no home takes the others' place
+)
 
 // follows are the scenes that run here, by what they wait to hear of. The zero value has none. Safe for concurrent use.
 type follows struct {
 	mu       sync.Mutex // guards what follows
 	active   map[records.Key]bool
+	homes    map[string]int // how many of those are a home's
 	byCID    map[string]*ears
 	byDevice map[accounts.Name]map[*ears]bool
 }
@@ -43,19 +46,21 @@ func (e *ears) tell(n news) {
 	}
 }
 
-// enter has a scene run: ErrTooMany, or runs if it does already.
-func (f *follows) enter(k records.Key) (runs bool, err error) {
+// enter has a scene run: ErrTooMany, or runs if it does already. One that ran when the process ended goes on, however many do.
+func (f *follows) enter(k records.Key, again bool) (runs bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.active[k]:
 		return true, nil
-	case len(f.active) >= maxFollows:
+	case !again && (len(f.active) >= maxFollows || f.homes[k.Scope] >= maxOfHome):
 		return false, ErrTooMany
 	case f.active == nil:
+		f.homes = map[string]int{}
 		f.active, f.byCID, f.byDevice = map[records.Key]bool{}, map[string]*ears{}, map[accounts.Name]map[*ears]bool{}
 	}
 	f.active[k] = true
+	f.homes[k.Scope]++
 	return false, nil
 }
 
@@ -64,6 +69,9 @@ func (f *follows) leave(k records.Key, e *ears, results []SceneResult) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.active, k)
+	if f.homes[k.Scope]--; f.homes[k.Scope] == 0 {
+		delete(f.homes, k.Scope)
+	}
 	for _, r := range results {
 		if f.byCID[r.CID] == e {
 			delete(f.byCID, r.CID)

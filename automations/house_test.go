@@ -39,6 +39,8 @@ type house struct {
 	disk *vfs.MemFS
 	home string
 
+	behind time.Duration // of the service's clock, from the next start on
+
 	real bool // time is: the store is a database
 	uri  string
 
@@ -198,7 +200,7 @@ func (h *house) open() {
 	h.work = devices.New(devices.DefaultConfig(), db.Devices(), h.things, log)
 	h.work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), db.Telemetry(), time.Now, log))
 	h.homes, h.scribe = spaces.NewHomes(h.chat, h.things, db.Records(), time.Now, log), &herald{Scribe: spaces.NewScribe(h.chat)}
-	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, time.Now, log)
+	h.Service = automations.New(h.cfg, h.records, h.work, h.things, h.homes, h.scribe, h.clock(), log)
 	h.scribe.Listen(h.Service)
 	h.homes.OnEnd(h.Ended, h.Homes)
 	h.homes.SetZones(h.Service)
@@ -216,6 +218,12 @@ func (h *house) open() {
 		h.must(db.Close())
 	}
 	h.settle()
+}
+
+// clock is that of a service that starts now.
+func (h *house) clock() func() time.Time {
+	behind := h.behind
+	return func() time.Time { return time.Now().Add(-behind) }
 }
 
 func (h *house) openStores(log *slog.Logger) (stores, error) {
@@ -255,7 +263,7 @@ func (h *house) twin() *automations.Service {
 	log := slog.New(slog.DiscardHandler)
 	work := devices.New(devices.DefaultConfig(), h.db.Devices(), h.things, log)
 	work.SetTelemeter(devices.NewTelemeter(devices.DefaultTelemetryConfig(), h.db.Telemetry(), time.Now, log))
-	other := automations.New(h.cfg, h.records, work, h.things, h.homes, h.scribe, time.Now, log)
+	other := automations.New(h.cfg, h.records, work, h.things, h.homes, h.scribe, h.clock(), log)
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.must(other.Load(ctx))
 	var running sync.WaitGroup

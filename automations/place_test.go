@@ -77,3 +77,23 @@ func TestTheTwoZonesOfAHomeBecomeOne(t *testing.T) {
 		})
 	}
 }
+
+// A zone that was one when it was set, and that this machine does not know, keeps no server from starting.
+func TestAZoneThatIsNotKnownAnyMoreIsLeftAlone(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		h.must(h.records.Store.Put(ctx, records.Record{
+			Key: records.Key{Kind: "home.rules", Scope: h.home, ID: "it"}, Rev: 1, Body: []byte(`{"zone":"Europe/Atlantis"}`),
+		}))
+		h.crash(time.Second)
+		h.want("then", h.zones(), []string{"", ""})
+		calls := []devices.HomeCall{{Who: "bob", After: 60}}
+		_, err := h.homes.SetRules(ctx, "alice", h.home, devices.HomeRulesPatch{Escalate: &calls})
+		h.must(err)
+		zone := "Europe/Berlin"
+		_, err = h.homes.SetRules(ctx, "alice", h.home, devices.HomeRulesPatch{Zone: &zone})
+		h.must(err)
+		h.crash(time.Second)
+		h.want("when it is set", h.zones(), []string{zone, zone})
+	})
+}

@@ -90,6 +90,9 @@ func (s *Service) resume(ctx context.Context) {
 	defer s.mu.Unlock() // before tidy
 	for _, a := range s.all {
 		for _, r := range a.runs {
+			if r.state.Due > 0 && r.state.At < len(a.plan.steps) { // the clock may have been set back
+				r.state.Due = min(r.state.Due, s.now().Add(duration(a.plan.steps[r.state.At].For)).UnixMilli())
+			}
 			if r.state.Due > s.now().UnixMilli() {
 				s.clock.set(alarm{key: a.key, run: r.id}, time.UnixMilli(r.state.Due))
 			} else if a.plan.Mode != Queued || r == a.runs[0] {
@@ -99,7 +102,7 @@ func (s *Service) resume(ctx context.Context) {
 	}
 }
 
-// tidy sets the timers that are not set, and removes what is stale.
+// tidy sets the timers that are not set, or by a clock that was ahead, and removes what is stale.
 func (s *Service) tidy(ctx context.Context) {
 	s.mu.Lock()
 	stale := s.stale
@@ -107,13 +110,18 @@ func (s *Service) tidy(ctx context.Context) {
 	var unset []alarm
 	for _, a := range s.all {
 		for i, t := range a.plan.Triggers {
-			if name := timeName(i); a.kept.On && (t.On == onTime || t.On == onSun) && a.timers[name] == nil {
+			next, comes := t.next(s.now(), s.places[a.key.home])
+			name := timeName(i)
+			if set := a.timers[name]; a.kept.On && comes && (set == nil || set.Due > next.UnixMilli()) {
 				unset = append(unset, alarm{key: a.key, name: name})
 			}
 		}
 	}
 	s.mu.Unlock()
 	for _, r := range stale {
+		if r.Kind == kindTraces && !s.isOver(ctx, r) {
+			continue
+		}
 		if err := s.store.Remove(ctx, r.Key, r.Rev); err != nil && !errors.Is(err, records.ErrChanged) && ctx.Err() == nil {
 			s.log.Warn("what is left of an automation stays", "kind", r.Kind, "scope", r.Scope, "err", err)
 		}
@@ -128,6 +136,13 @@ func (s *Service) tidy(ctx context.Context) {
 			s.log.Warn("timer not set", "conversation", x.key.home, "automation", x.key.id, "err", err)
 		}
 	}
+}
+
+// isOver says whether there is no automation any more that traces are of. One that this server does not understand keeps them.
+func (s *Service) isOver(ctx context.Context, traces records.Record) bool {
+	home, id, _ := strings.Cut(traces.Scope, "/")
+	_, err := s.store.Record(ctx, key{home, id}.record())
+	return errors.Is(err, records.ErrNone)
 }
 
 // beginLocked has a run carried out. The lock is held.

@@ -24,6 +24,8 @@ type Scene struct {
 	Owner accounts.Name `json:"owner"` // who has saved it last
 	Saved int64         `json:"saved"`
 	Rev   uint64        `json:"-"`
+
+	Hidden bool `json:"-"` // it is about a device that who is shown it may not see: nothing is said of what it does
 }
 
 // SceneStep is what one device is to do (Name), or to be (Desired).
@@ -78,6 +80,8 @@ const (
 	stateSet      = "set"     // it was told what it should be
 	stateReached  = "reached" // and says that it is
 	stateTimedOut = string(devices.CommandTimedOut)
+
+	noDevice = "no_device" // the Err of a step about what there is not, for who runs the scene
 )
 
 const (
@@ -164,6 +168,11 @@ func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Sce
 	if x.ID == "" {
 		x.ID = newID()
 	}
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return Scene{}, fmt.Errorf("put scene of %s: %w", x.Home, err)
+	}
+	defer leave()
 	before, err := s.mayChangeScene(ctx, who, x.Home, x.ID)
 	if err != nil && !errors.Is(err, ErrUnknown) {
 		return Scene{}, err
@@ -185,21 +194,23 @@ func (s *Service) PutScene(ctx context.Context, who accounts.Name, x Scene) (Sce
 	if before == nil && s.countScenes(x.Home) >= s.cfg.PerHome {
 		return Scene{}, fmt.Errorf("scenes of %s: %w", x.Home, ErrTooMany)
 	}
-	x.Owner, x.Saved, x.Rev = who, s.now().UnixMilli(), 1
+	x.Owner, x.Saved, x.Rev = who, s.now().UnixMilli(), 0
+	owners := []accounts.Name{who}
 	if before != nil {
-		x.Rev = before.Rev + 1
+		x.Rev, owners = before.Rev, append(owners, before.Owner)
 	}
 	body, err := json.Marshal(x)
 	if err != nil {
 		return Scene{}, fmt.Errorf("scene %s of %s: %w", x.ID, x.Home, err)
 	}
 	k := records.Key{Kind: kindScene, Scope: x.Home, ID: x.ID}
-	if err := s.store.Put(ctx, records.Record{Key: k, Rev: x.Rev, Body: body}); err != nil {
-		if errors.Is(err, records.ErrChanged) { // somebody else was faster
-			err = ErrUnavailable
-		}
+	x.Rev, err = s.redefine(ctx, k, x.Rev, owners, func(rev uint64) error {
+		return s.store.Put(ctx, records.Record{Key: k, Rev: rev + 1, Body: body})
+	})
+	if err != nil {
 		return Scene{}, fmt.Errorf("put scene %s of %s: %w", x.ID, x.Home, err)
 	}
+	x.Rev++
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scenes[key{x.Home, x.ID}] = &x
@@ -235,7 +246,7 @@ func (s *Service) mayChangeScene(ctx context.Context, who accounts.Name, home, i
 	return x, nil
 }
 
-// Scenes gives the scenes of a home, in the order of their ids. Guests are given what they are called, and not what they do.
+// Scenes gives the scenes of a home, in the order of their ids: to each what he may know.
 func (s *Service) Scenes(ctx context.Context, who accounts.Name, home string) ([]Scene, error) {
 	role, err := s.role(ctx, who, home)
 	if err != nil {
@@ -245,49 +256,51 @@ func (s *Service) Scenes(ctx context.Context, who accounts.Name, home string) ([
 	s.mu.Lock()
 	for k, x := range s.scenes {
 		if k.home == home {
-			all = append(all, x.as(role))
+			all = append(all, *x)
 		}
 	}
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b Scene) int { return strings.Compare(a.ID, b.ID) })
+	r := s.reader(who)
+	for i := range all {
+		if all[i], err = r.scene(ctx, all[i], role); err != nil {
+			return nil, fmt.Errorf("scenes of %s for %s: %w", home, who, err)
+		}
+	}
 	return all, nil
 }
 
-// as is the scene as somebody sees it.
-func (x *Scene) as(role devices.HomeRole) Scene {
-	out := *x
-	if role == devices.HomeGuest {
-		out.Steps = nil
-	}
-	return out
-}
-
-// Scene gives a scene.
+// Scene gives a scene: what who asks may know of it.
 func (s *Service) Scene(ctx context.Context, who accounts.Name, home, id string) (Scene, error) {
 	role, err := s.role(ctx, who, home)
 	if err != nil {
 		return Scene{}, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	x := s.scenes[key{home, id}]
+	s.mu.Unlock()
 	if x == nil {
 		return Scene{}, fmt.Errorf("scene %.80q of %s: %w", id, home, ErrUnknown)
 	}
-	return x.as(role), nil
+	return s.reader(who).scene(ctx, *x, role)
 }
 
 // RemoveScene forgets a scene. One that runs goes on.
 func (s *Service) RemoveScene(ctx context.Context, who accounts.Name, home, id string) error {
+	leave, err := s.alone(ctx)
+	if err != nil {
+		return fmt.Errorf("remove scene of %s: %w", home, err)
+	}
+	defer leave()
 	x, err := s.mayChangeScene(ctx, who, home, id)
 	if err != nil {
 		return err
 	}
 	k := records.Key{Kind: kindScene, Scope: home, ID: id}
-	if err := s.store.Remove(ctx, k, x.Rev); err != nil {
-		if errors.Is(err, records.ErrChanged) {
-			err = ErrUnavailable
-		}
+	_, err = s.redefine(ctx, k, x.Rev, []accounts.Name{x.Owner, who}, func(rev uint64) error {
+		return s.store.Remove(ctx, k, rev)
+	})
+	if err != nil {
 		return fmt.Errorf("remove scene %s of %s: %w", id, home, err)
 	}
 	s.mu.Lock()

@@ -42,7 +42,7 @@ func TestASceneSaysWhatBecomesOfIt(t *testing.T) {
 			{"did":"safe","name":"close"}]`)
 		x, err := h.RunScene(h.t.Context(), "bob", h.home, "night", "r1")
 		h.must(err)
-		h.want("at first", x.Steps, "[{lamp set  } {switch queued  "+x.Steps[1].CID+"} {sensor queued  "+x.Steps[2].CID+"} {safe waiting no_device }]")
+		h.want("at first", x.Steps, "[{lamp set  } {switch queued  "+x.Steps[1].CID+"} {sensor queued  "+x.Steps[2].CID+"} { waiting no_device }]")
 		h.want("the line", h.lines(), "[bob: Good night: lamp set, switch queued, sensor queued, no_device]")
 		h.acts("switch", devices.CommandSucceeded)
 		h.want("then", h.lines(), "[bob: Good night: lamp set, switch succeeded, sensor queued, no_device]")
@@ -220,6 +220,88 @@ func TestTheMessageOfASceneIsOneThoughItIsNotKnownThatItWasWritten(t *testing.T)
 	}
 }
 
+// What who runs a scene may not see has no name in it, before its turn has come either.
+func TestASceneWithAnOrderNamesNothingThatWhoRunsItMayNotSee(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", true, `[{"did":"lamp","desired":{"power":"off"}},{"did":"safe","name":"close"},{"did":"switch","name":"lock"}]`)
+		x, err := h.RunScene(h.t.Context(), "bob", h.home, "night", "r1")
+		h.must(err)
+		h.want("at first", x.Steps, "[{lamp set  } { waiting no_device } {switch waiting  }]")
+		h.want("the line", h.lines(), "[bob: Good night: lamp set, no_device, switch waiting]")
+		x, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "r1")
+		h.must(err)
+		h.want("as it is stored", x.Steps, "[{lamp set  } { waiting no_device } {switch waiting  }]")
+		h.says("lamp", `{'power':'off'}`)
+		h.want("then", h.commands("switch"), "[lock bob]")
+	})
+}
+
+// A step was refused before any was begun, and the process ended then: nothing is done a long time after.
+func TestASceneOfWhichAStepCannotBeDoneIsNotBegunLateEither(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", true, `[{"did":"safe","name":"close"},{"did":"switch","name":"lock"}]`)
+		h.records.lie("scene.run", 1)
+		_, err := h.RunScene(h.t.Context(), "bob", h.home, "night", "r1")
+		h.refused("at first", err, automations.ErrUnavailable)
+		h.crash(2 * time.Minute)
+		h.want("commands", h.commands("switch"), "[]")
+	})
+}
+
+// The command that a scene waits for is forgotten while the process is away: nothing is heard of it any more.
+func TestASceneDoesNotWaitForWhatIsForgotten(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", true, `[{"did":"switch","name":"lock","ttl":600,"timeout":600},{"did":"sensor","name":"arm"}]`)
+		_, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+		h.must(err)
+		h.settle()
+		h.must(h.db.Devices().ForgetThing(h.t.Context(), "switch", false))
+		h.crash(time.Second)
+		h.wait(20 * time.Second)
+		h.want("the next step", h.commands("sensor"), "[arm alice]")
+		h.want("the line", h.lines(), "[alice: Good night: switch gone, sensor queued]")
+		h.wait(10 * time.Minute)
+		left, err := h.records.All(h.t.Context(), "scene.run", recordKey, 10)
+		h.must(err)
+		h.want("what is left", len(left), 0)
+	})
+}
+
+// Who has to leave a home does nothing more with its scenes, with his own things either.
+func TestASceneOfWhoHasLeftTheHomeEnds(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		_, err := h.things.Grant(ctx, "alice", "safe", devices.Grant{To: "bob", Verbs: []devices.Verb{devices.VerbSee, "cmd:open"}})
+		h.must(err)
+		h.scene("alice", true, `[{"did":"switch","name":"lock","ttl":600},{"did":"safe","name":"open"}]`)
+		_, err = h.RunScene(ctx, "bob", h.home, "night", "r1")
+		h.must(err)
+		commit, err := h.chat.KickFromRoom(ctx, "alice", chat.Conversation(h.home), []accounts.Name{"bob"}, nil)
+		h.done(commit, err)
+		h.acts("switch", devices.CommandSucceeded)
+		h.wait(10 * time.Second)
+		h.want("commands", h.commands("safe"), "[]")
+		left, err := h.records.All(ctx, "scene.run", recordKey, 10)
+		h.must(err)
+		h.want("what is left", len(left), 0)
+	})
+}
+
+// The clock is set back by a year while the process is away.
+func TestASceneDoesNotWaitForAClockThatWasSetBack(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", true, `[{"did":"lamp","desired":{"power":"off"}},{"did":"switch","name":"lock"}]`)
+		h.behind = -365 * 24 * time.Hour // it was a year ahead
+		h.crash(time.Second)
+		_, err := h.RunScene(h.t.Context(), "alice", h.home, "night", "r1")
+		h.must(err)
+		h.behind = 0
+		h.crash(time.Second)
+		h.wait(70 * time.Second)
+		h.want("the next step", h.commands("switch"), "[lock alice]")
+	})
+}
+
 // The store answers with an error, and has written all the same.
 func TestAStoreThatWritesAndSaysThatItHasNotStopsNoScene(t *testing.T) {
 	inHouse(t, func(h *house) {
@@ -254,6 +336,58 @@ func TestAGuestDoesWithASceneWhatHeMay(t *testing.T) {
 		h.refused("who is not in the home", err, automations.ErrNoHome)
 		_, err = h.RunScene(ctx, "alice", h.home, "none", "")
 		h.refused("what is not there", err, automations.ErrUnknown)
+	})
+}
+
+// The safe is alice's, and in no home: others are told what a scene about it is called.
+func TestOthersAreNotToldWhatASceneDoesToDevicesThatTheyMayNotSee(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		h.scene("alice", false, `[{"did":"lamp","name":"on"},{"did":"safe","name":"open","args":{"code":"1234"}}]`)
+		shown := func(who accounts.Name) string {
+			x, err := h.Scene(ctx, who, h.home, "night")
+			h.must(err)
+			all, err := h.Scenes(ctx, who, h.home)
+			h.must(err)
+			h.want("listed", fmt.Sprint(all[0].Title, len(all[0].Steps), all[0].Hidden), fmt.Sprint(x.Title, len(x.Steps), x.Hidden))
+			return fmt.Sprint(x.Title, " ", len(x.Steps), x.Hidden)
+		}
+		h.want("whose it is", shown("alice"), "Good night 2 false")
+		h.want("a member", shown("bob"), "Good night 0 true")
+		_, err := h.things.Grant(ctx, "alice", "safe", devices.Grant{To: "bob", Verbs: []devices.Verb{devices.VerbSee}})
+		h.must(err)
+		h.want("who may see it by now", shown("bob"), "Good night 2 false")
+		h.want("a guest", shown("carol"), "Good night 0 false")
+	})
+}
+
+// Scenes that wait for what is not there take no other home's place.
+func TestAHomeRunsNotTooManyScenesAtOnce(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.scene("alice", false, `[{"did":"lamp","desired":{"power":"off"},"timeout":86400}]`)
+		commit, err := h.chat.MuteInRoom(h.t.Context(), "alice", chat.Conversation(h.home), "bob", 0, nil)
+		h.done(commit, err)
+		for range 50 {
+			_, err := h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+			h.must(err)
+		}
+		_, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+		h.refused("one more", err, automations.ErrTooMany)
+		all, err := h.records.Records(h.t.Context(), "scene.run", h.home, "", 1)
+		h.must(err)
+		more := all[0] // of a server before, which had another bound
+		more.ID, more.Rev = "s.bob.more", 1
+		h.must(h.records.Put(h.t.Context(), more))
+		h.crash(time.Second)
+		_, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+		h.refused("after a crash", err, automations.ErrTooMany)
+		h.says("lamp", `{'power':'off'}`)
+		h.wait(time.Minute)
+		left, err := h.records.All(h.t.Context(), "scene.run", recordKey, 100)
+		h.must(err)
+		h.want("what is left", len(left), 0)
+		_, err = h.RunScene(h.t.Context(), "bob", h.home, "night", "")
+		h.must(err)
 	})
 }
 

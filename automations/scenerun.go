@@ -92,8 +92,14 @@ func (s *Service) runScene(ctx context.Context, who accounts.Name, home, id, run
 	}
 	for i, st := range x.Steps {
 		p.state.Results[i] = SceneResult{Device: st.Device, State: stateWaiting}
+		switch _, err := s.things.May(ctx, who, st.Device, devices.VerbSee); {
+		case err != nil && isRefusal(err): // now, as what waits is named to everybody
+			p.state.Results[i].Err = noDevice
+		case err != nil:
+			return SceneRun{}, fmt.Errorf("scene %s of %s: %w", id, home, err)
+		}
 	}
-	switch runs, err := s.follows.enter(p.key()); {
+	switch runs, err := s.follows.enter(p.key(), false); {
 	case err != nil:
 		return SceneRun{}, fmt.Errorf("scenes that run: %w", err)
 	case runs:
@@ -176,9 +182,8 @@ func (s *Service) resumeScenes(ctx context.Context) {
 	s.interrupted = nil
 	s.mu.Unlock()
 	for _, p := range all {
-		if runs, err := s.follows.enter(p.key()); err != nil || runs {
-			s.log.Warn("scene not gone on with", "conversation", p.home, "user", p.state.By, "err", err)
-			continue
+		if runs, err := s.follows.enter(p.key(), true); err != nil || runs {
+			continue // somebody has run it again
 		}
 		s.running.Go(func() { p.resume(ctx) })
 	}
@@ -199,7 +204,7 @@ func (p *performance) resume(ctx context.Context) {
 	if !p.unlessGone(ctx, p.save) {
 		return
 	}
-	if p.untouched() && p.s.now().Sub(time.UnixMilli(p.state.Started)) > late { // nobody expects it any more
+	if p.untouched() && !p.s.inTime(p.state.Started) { // nobody expects it any more
 		p.finish(ctx)
 		return
 	}
@@ -208,9 +213,11 @@ func (p *performance) resume(ctx context.Context) {
 	}
 }
 
-// untouched says whether no step was begun, as far as is known.
+// untouched says whether no step was begun, as far as is known. What who runs it may not see never is.
 func (p *performance) untouched() bool {
-	return !slices.ContainsFunc(p.state.Results, func(r SceneResult) bool { return r.State != stateWaiting || r.Err != "" })
+	return !slices.ContainsFunc(p.state.Results, func(r SceneResult) bool {
+		return r.State != stateWaiting || r.Err != "" && r.Err != noDevice
+	})
 }
 
 // unlessGone does what the store has to be able to do, and says whether it did: not if the process ends, or another one goes on
@@ -265,13 +272,17 @@ func (p *performance) advance(ctx context.Context) {
 	}
 }
 
-// do does a step with the rights that who runs the scene has now.
+// do does a step with the rights that who runs the scene has now: none, if he is not in the home any more.
 func (p *performance) do(ctx context.Context, i int) {
 	st, r := &p.scene.Steps[i], &p.state.Results[i]
-	var err error
-	if st.Desired != nil {
+	_, err := p.s.role(ctx, p.state.By, p.home)
+	switch {
+	case errors.Is(err, ErrNoHome):
+		err = ErrNoRight
+	case err != nil:
+	case st.Desired != nil:
 		err = p.desire(ctx, i)
-	} else {
+	default:
 		var c devices.Command
 		if c, err = p.s.call(ctx, p.state.By, st.Device, st.call, midOf(p.run, i), p.state.Depth); err == nil {
 			p.cids[c.ID] = i
@@ -392,8 +403,11 @@ func (p *performance) askFor(ctx context.Context, i int) {
 	r := p.state.Results[i]
 	switch {
 	case r.CID != "":
-		if c, err := p.s.devices.Command(ctx, p.state.By, r.Device, r.CID); err == nil {
+		switch c, err := p.s.devices.Command(ctx, p.state.By, r.Device, r.CID); {
+		case err == nil:
 			p.take(news{command: c})
+		case errors.Is(err, devices.ErrUnknown): // it was forgotten, and nothing more is heard of it
+			p.state.Results[i].Err = "gone"
 		}
 	case r.State == stateSet:
 		if shadow, err := p.s.devices.Shadow(ctx, p.state.By, r.Device, ""); err == nil {
@@ -406,8 +420,9 @@ func (p *performance) askFor(ctx context.Context, i int) {
 func (p *performance) expire(ctx context.Context) {
 	now := p.s.now().UnixMilli()
 	for i := range p.state.Results {
-		r := &p.state.Results[i]
-		if r.State != stateSet || p.state.Waits[i].Until > now {
+		r, w := &p.state.Results[i], &p.state.Waits[i]
+		w.Until = min(w.Until, now+p.scene.Steps[i].patience().Milliseconds()) // the clock may have been set back
+		if r.State != stateSet || w.Until > now {
 			continue
 		}
 		if p.askFor(ctx, i); r.State == stateSet && ctx.Err() == nil {
@@ -468,11 +483,11 @@ func (p *performance) title() string {
 	return p.state.Scene
 }
 
-// shownTo is how far it has come, for who runs it.
+// shownTo is how far it has come, for who runs it, who may be a guest, and not know what the scene is about.
 func (p *performance) shownTo() SceneRun {
 	return SceneRun{
 		Run: p.run, Home: p.home, Scene: p.state.Scene, Title: p.state.Title, By: p.state.By, Seq: p.state.Seq,
-		Steps: slices.Clone(p.state.Results),
+		Steps: shownResults(p.state.Results),
 	}
 }
 
@@ -480,7 +495,7 @@ func (p *performance) shownTo() SceneRun {
 func shownResults(results []SceneResult) []SceneResult {
 	out := slices.Clone(results)
 	for i := range out {
-		if out[i].Err == "no_device" {
+		if out[i].Err == noDevice {
 			out[i].Device = ""
 		}
 	}

@@ -57,6 +57,8 @@ type Service struct {
 	written *lru.Cache[string, int]           // how deep runs were that have written lines, by mid
 	follows follows
 
+	defining chan struct{} // who changes a definition has put something in
+
 	running sync.WaitGroup // runs, and scenes that are followed; added to while ctx is there
 
 	mu       sync.Mutex      // guards what follows, and what is in the automations
@@ -104,7 +106,8 @@ func New(
 	s := &Service{
 		cfg: cfg, store: store, devices: work, things: things, homes: homes, messenger: messenger, log: log, now: now,
 		metrics: newMetrics(), self: newID(), causes: causes, written: written,
-		all: map[key]*automation{}, byHome: map[string]map[string]*automation{},
+		defining: make(chan struct{}, 1),
+		all:      map[key]*automation{}, byHome: map[string]map[string]*automation{},
 		byDevice: map[accounts.Name]map[*automation]bool{}, scenes: map[key]*Scene{}, places: map[string]Place{},
 		last: map[accounts.Name]devices.PresenceState{},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
+	"github.com/magpie-im/magpie/records"
 )
 
 const lampOn = `'actions':[{'do':'desired','did':'lamp','desired':{'power':'on'}}]`
@@ -334,11 +335,13 @@ func TestOthersAreNotToldOfDevicesThatTheyMayNotSee(t *testing.T) {
 			{'do':'desired','did':'safe','desired':{'a':1}}]}`)
 		h.put("alice", "all", `{'triggers':[{'on':'event'}],'actions':[{'do':'command','did':'lamp','name':'on'}]}`)
 		h.put("alice", "no", `{'triggers':[{'on':'event'}],'condition':'state.safe.secret == \"no\"','actions':[{'do':'stop'}]}`)
+		h.put("alice", "said", `{'triggers':[{'on':'event','did':'safe'}],'actions':[{'do':'if','if':'trigger.msg == \"no\"','then':[{'do':'stop'}]},
+			{'do':'message','to':'carol','text':'it said {{trigger.msg}}'}]}`)
 		h.happens("safe", `{'type':'open','msg':'s3cret','data':{'code':'s3cret'}}`)
 		h.happens("lamp", `{'type':'open','msg':'public'}`)
 		told := func(who accounts.Name) string {
 			var all []any
-			for _, id := range []string{"hers", "all", "no"} {
+			for _, id := range []string{"hers", "all", "no", "said"} {
 				a, err := h.Get(h.t.Context(), who, h.home, id)
 				h.must(err)
 				traces, err := h.Traces(h.t.Context(), who, h.home, id)
@@ -366,6 +369,21 @@ func TestOthersAreNotToldOfDevicesThatTheyMayNotSee(t *testing.T) {
 		_, err := h.things.Grant(h.t.Context(), "alice", "safe", devices.Grant{To: "bob", Verbs: []devices.Verb{devices.VerbSee}})
 		h.must(err)
 		h.want("who may see it is told", told("bob") == told("alice"), true)
+	})
+}
+
+// Traces of an older version do not say what was looked at: of these nobody is told what was said.
+func TestOthersAreNotToldWhatOlderTracesSay(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'event','did':'lamp'}],'actions':[{'do':'stop'}]}`)
+		old := `[{"run":"r","ts":1,"result":"done","steps":[{"step":"actions.0","do":"message","result":"s3cret"},
+			{"step":"actions.1","do":"command","did":"lamp","result":"queued"}]}]`
+		h.must(h.records.Put(h.t.Context(), records.Record{
+			Key: records.Key{Kind: "automation.traces", Scope: h.home + "/a", ID: "last"}, Rev: 1, Body: []byte(old)}))
+		all, err := h.Traces(h.t.Context(), "bob", h.home, "a")
+		h.must(err)
+		h.want("a message", all[0].Steps[0].Result, "")
+		h.want("a command", all[0].Steps[1].Result, "queued")
 	})
 }
 

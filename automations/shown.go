@@ -8,11 +8,11 @@ import (
 	"github.com/magpie-im/magpie/devices"
 )
 
-// An automation may be about devices that only its owner may see, and its traces say what they were. Who reads them is shown
-// what he may know now: of other devices nothing, of what people do at places what he does himself or what his automations have
-// heard.
+// An automation, or a scene, may be about devices that only its owner may see, and traces say what these were. Who reads them is
+// shown what he may know now: of other devices nothing, of what people do at places what he does himself or what his automations
+// have heard.
 
-// reader is somebody who reads automations and traces.
+// reader is somebody who reads scenes, automations and traces.
 type reader struct {
 	s    *Service
 	who  accounts.Name
@@ -57,24 +57,48 @@ func (r *reader) automation(ctx context.Context, a Automation, about []accounts.
 	return a, nil
 }
 
+// scene gives what of a scene he is shown: guests what it is called, and others too, if it is somebody else's and about a device
+// that they may not see.
+func (r *reader) scene(ctx context.Context, x Scene, role devices.HomeRole) (Scene, error) {
+	if role == devices.HomeGuest {
+		x.Steps = nil
+		return x, nil
+	}
+	if x.Owner == r.who {
+		return x, nil
+	}
+	for _, st := range x.Steps {
+		sees, err := r.seesAll(ctx, st.Device)
+		if err != nil {
+			return Scene{}, err
+		}
+		if !sees {
+			x.Steps, x.Hidden = nil, true
+			break
+		}
+	}
+	return x, nil
+}
+
 // trace gives what of a trace he is shown.
 func (r *reader) trace(ctx context.Context, t Trace) (Trace, error) {
-	known, err := r.knows(ctx, t)
+	heard, err := r.knows(ctx, t)
 	if err != nil {
 		return t, err
 	}
-	if !known {
+	if !heard { // and nothing that may have been made of it
 		t.Trigger = map[string]any{"on": t.Trigger["on"], "trigger": t.Trigger["trigger"]}
 	}
-	if known, err = r.looked(ctx, t.Looked, t.Why); err != nil {
+	known, err := r.looked(ctx, t.Looked, t.Why)
+	if err != nil {
 		return t, err
 	}
-	if !known {
+	if !known || !heard {
 		t.Why = ""
 	}
 	t.Steps = slices.Clone(t.Steps)
 	for i := range t.Steps {
-		if err := r.step(ctx, &t.Steps[i]); err != nil {
+		if err := r.step(ctx, &t.Steps[i], heard); err != nil {
 			return t, err
 		}
 	}
@@ -102,12 +126,17 @@ func (r *reader) looked(ctx context.Context, at []accounts.Name, what string) (b
 	return r.seesAll(ctx, at...)
 }
 
-func (r *reader) step(ctx context.Context, st *TraceStep) error {
-	known, err := r.looked(ctx, st.Looked, st.Why)
+// step takes out of a step what he is not shown, who may know what has set it off, or not.
+func (r *reader) step(ctx context.Context, st *TraceStep, heard bool) error {
+	said := st.Why
+	if st.Device == "" { // of a message: what it says
+		said += st.Result
+	}
+	known, err := r.looked(ctx, st.Looked, said)
 	if err == nil && known && st.Device != "" {
 		known, err = r.seesAll(ctx, st.Device)
 	}
-	if err == nil && !known {
+	if err == nil && (!known || said != "" && !heard) {
 		*st = TraceStep{Step: st.Step, Do: st.Do, TS: st.TS, Err: st.Err}
 	}
 	return err

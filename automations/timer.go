@@ -60,6 +60,9 @@ func (s *Service) loadTimer(r records.Record) error {
 		s.stale = append(s.stale, r)
 		return nil // it is of an automation before
 	}
+	if strings.HasPrefix(r.ID, "f") { // the clock may have been set back
+		t.Due = min(t.Due, s.now().Add(duration(a.plan.Triggers[t.Trigger].For)).UnixMilli())
+	}
 	a.timers[r.ID] = t
 	s.clock.set(alarm{key: a.key, name: r.ID}, time.UnixMilli(t.Due))
 	if t.Last > 0 && s.inTime(t.Last) {
@@ -68,8 +71,8 @@ func (s *Service) loadTimer(r records.Record) error {
 	return nil
 }
 
-// inTime says whether what was due at a time may still begin.
-func (s *Service) inTime(due int64) bool { return s.now().Sub(time.UnixMilli(due)) <= late }
+// inTime says whether what was due at a time may still begin: not long ago, or long ahead, as the clock was set back since.
+func (s *Service) inTime(due int64) bool { return s.now().Sub(time.UnixMilli(due)).Abs() <= late }
 
 // setTimer stores a timer, whatever is there, and sets it.
 func (s *Service) setTimer(ctx context.Context, a *automation, name string, t timer) error {

@@ -171,6 +171,8 @@ func (s *Service) loadTraces(r records.Record) error {
 	defer s.mu.Unlock()
 	if a := s.all[key{home, id}]; a != nil {
 		a.knowLocked(all)
+	} else {
+		s.stale = append(s.stale, r)
 	}
 	return nil
 }

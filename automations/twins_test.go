@@ -58,6 +58,22 @@ func timersComeOnce(h *house) {
 	}
 }
 
+// The other process looks when all is done already.
+func TestATimeComesOnceThoughAnotherProcessIsBehind(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.put("alice", "a", `{'triggers':[{'on':'time','at':'00:01'}],`+lampOn+`}`)
+		h.behind = 5 * time.Second
+		other := h.twin()
+		h.wait(time.Minute + 10*time.Second)
+		shadow, err := h.work.Shadow(h.t.Context(), "alice", "lamp", "")
+		h.must(err)
+		h.want("version of what the lamp should be", shadow.Version, 1)
+		a, err := other.Get(h.t.Context(), "alice", h.home, "a")
+		h.must(err)
+		h.want("it is waited for the next day", time.UnixMilli(a.Next).UTC().Format("2 15:04"), "2 00:01")
+	})
+}
+
 // dusk saves an automation that is set off by the sun in a while.
 func (h *house) dusk(in time.Duration) {
 	h.t.Helper()
@@ -107,5 +123,48 @@ func TestAStoreThatWritesAndSaysThatItHasNotStopsNoRun(t *testing.T) {
 		left, err := h.records.All(h.t.Context(), "automation.run", recordKey, 10)
 		h.must(err)
 		h.want("what is left", len(left), 0)
+	})
+}
+
+// What people define can be changed, and removed for good, though the store has said that it could not write it.
+func TestWhatIsDefinedThoughTheStoreSaysOtherwiseCanBeChanged(t *testing.T) {
+	inHouse(t, func(h *house) {
+		ctx := h.t.Context()
+		define := func(name string) (automation, scene error) {
+			list, err := automations.ParseSteps([]byte(`[{"did":"lamp","name":"` + name + `"}]`))
+			h.must(err)
+			_, automation = h.Put(ctx, "bob", h.home, "a", []byte(`{"triggers":[{"on":"time","cron":"* * * * *"}],`+
+				`"actions":[{"do":"command","did":"lamp","name":"`+name+`"}]}`))
+			_, scene = h.PutScene(ctx, "bob", automations.Scene{Home: h.home, ID: "s", Steps: list})
+			return automation, scene
+		}
+		lied := func(name string) {
+			h.records.lie("automation", 1)
+			err, _ := define(name)
+			h.refused("an automation", err, automations.ErrUnavailable)
+			h.records.lie("scene", 1)
+			_, err = define(name)
+			h.refused("a scene", err, automations.ErrUnavailable)
+		}
+		lied("one")
+		lied("two")
+		automation, scene := define("three")
+		h.must(automation)
+		h.must(scene)
+		h.crash(time.Second)
+		h.wait(time.Minute)
+		h.want("what counts", h.commands("lamp"), "[three bob]")
+		lied("four")
+		h.must(h.RemoveScene(ctx, "bob", h.home, "s"))
+		h.records.lie("automation", 1)
+		_, err := h.Enable(ctx, "bob", h.home, "a", false)
+		h.refused("not known whether it is off", err, automations.ErrUnavailable)
+		h.must(h.Remove(ctx, "bob", h.home, "a"))
+		h.crash(time.Second)
+		all, err := h.List(ctx, "bob", h.home)
+		h.must(err)
+		scenes, err := h.Scenes(ctx, "bob", h.home)
+		h.must(err)
+		h.want("what was removed is not there again", []int{len(all), len(scenes)}, "[0 0]")
 	})
 }

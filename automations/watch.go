@@ -284,7 +284,7 @@ func (s *Service) mayHear(ctx context.Context, a *automation, t *Trigger, sig si
 
 func isRefusal(err error) bool {
 	w := word(err)
-	return w == "no_right" || w == "no_device"
+	return w == "no_right" || w == noDevice
 }
 
 // isMember says whether somebody is more than a guest.

@@ -15,10 +15,19 @@ const alarmOffline = "offline"
 
 // PresenceChanged implements devices.Watcher.
 func (s *Service) PresenceChanged(t devices.Thing, _ devices.Presence) {
-	if t.Type == devices.TypeBridge && t.Home != "" {
+	if t.Type == devices.TypeBridge {
 		s.look(t.ID)
 	}
 }
+
+// changedBridge has it be looked when a thing becomes a bridge in a home, or is none any more.
+func (s *Service) changedBridge(before, after devices.Thing) {
+	if before.ID != "" && !after.Gone && speaksInHome(before) != speaksInHome(after) {
+		s.look(after.ID)
+	}
+}
+
+func speaksInHome(t devices.Thing) bool { return t.Type == devices.TypeBridge && t.Home != "" }
 
 // look has it be looked whether the alarm of a bridge is as it should be. However often it comes and goes, it is looked once.
 func (s *Service) look(did accounts.Name) {
@@ -57,7 +66,8 @@ func (s *Service) runLooks(ctx context.Context) {
 	}
 }
 
-// alarm raises the alarm of a bridge that is not there, and clears that of one that is. Where it is not known, it stays.
+// alarm raises the alarm of a bridge that is not there, and clears that of one that is, or is none in a home any more. Where it
+// is not known whether it is there, it stays.
 func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
 	thing, err := s.things.Whole(ctx, did)
 	if err != nil {
@@ -72,15 +82,20 @@ func (s *Service) alarm(ctx context.Context, did accounts.Name) error {
 		return err
 	}
 	stands := a.State == devices.AlarmActive || a.State == devices.AlarmAcknowledged
-	h := devices.Happening{ID: fmt.Sprint(alarmOffline, "-", p.Since), Type: alarmOffline, TS: p.Since}
-	switch {
-	case p.State == devices.Offline && !stands && thing.Type == devices.TypeBridge && thing.Home != "":
-		h.Severity, h.Alarm, h.Text = devices.Warning, devices.AlarmActive, "it is not there, nor what is connected through it"
+	h := devices.Happening{Type: alarmOffline, TS: p.Since}
+	switch missed := speaksInHome(thing); {
+	case p.State == devices.Offline && !stands && missed:
+		h.Severity, h.Alarm = devices.Warning, devices.AlarmActive
+		h.Text = "it is not there, nor what is connected through it"
 	case p.State == devices.Online && stands:
 		h.Severity, h.Alarm, h.Text = devices.Info, devices.AlarmCleared, "it is there again"
+	case stands && !missed:
+		h.Severity, h.Alarm, h.Text, h.TS = devices.Info, devices.AlarmCleared, "it speaks for no home any more", 0
 	default:
 		return nil
 	}
+	// If the process ends before it knows that this is done, it is done again, and is the same.
+	h.ID = fmt.Sprintf("%s-%d-%d-%s", alarmOffline, p.Since, thing.Rev, h.Alarm)
 	_, _, err = s.work.Happen(ctx, did, h)
 	return err
 }

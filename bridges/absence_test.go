@@ -58,15 +58,29 @@ func TestABridgeThatIsNotThereIsAnAlarm(t *testing.T) {
 	h.work.Arrive("hub", 3)
 	are(on, off, on, off)
 
-	// What is in no home is nobody's to be told of.
-	none := ""
-	if _, err := h.things.Set(t.Context(), "olga", "hub", devices.ThingPatch{Home: &none}); err != nil {
-		t.Fatal(err)
-	}
+	// A bridge that is not there and leaves its home is nobody's to miss, until it is in a home again.
 	h.work.Depart("hub", 3, devices.ReasonError)
+	are(on, off, on, off, on)
+	none, home := "", "h.1"
+	for _, where := range []*string{&none, &home, &none} {
+		before := h.alarms()
+		if _, err := h.things.Set(t.Context(), "olga", "hub", devices.ThingPatch{Home: where}); err != nil {
+			t.Fatal(err)
+		}
+		next := off
+		if *where != "" {
+			next = on
+		}
+		are(append(before, next)...)
+	}
+	h.work.Arrive("hub", 4)
+	there(devices.Online)
+
+	// What is in no home is nobody's to be told of.
+	h.work.Depart("hub", 4, devices.ReasonError)
 	there(devices.Offline)
 	if err := h.alarm(t.Context(), "hub"); err != nil {
 		t.Fatal(err)
 	}
-	are(on, off, on, off)
+	are(on, off, on, off, on, off, on, off)
 }

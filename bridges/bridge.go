@@ -251,7 +251,7 @@ const maxNames = 8
 
 // make makes a device's account, and a thing of it, or goes on where that ended. accounts.ErrTaken: the name is another's.
 func (s *Service) make(ctx context.Context, bridge devices.Thing, did accounts.Name, w dialects.Part) error {
-	select { // one after the other, so that several bridges of somebody do not all make the last thing that he may have
+	select { // one after the other, so that several bridges do not all make accounts for the last thing that somebody may have
 	case s.making <- struct{}{}:
 		defer func() { <-s.making }()
 	case <-ctx.Done():

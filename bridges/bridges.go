@@ -290,7 +290,8 @@ func (s *Service) Arrived(did accounts.Name, home string) {
 	})
 }
 
-// Hear is what a bridge has published. It waits, not longer than ctx, if there is much to be heard.
+// Hear is what a bridge has published. It waits, not longer than ctx, if there is much to be heard; what there is room for is
+// heard though ctx is over.
 func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte) {
 	if topic == dialects.HomeAssistantStatus {
 		if string(payload) == "online" {
@@ -306,6 +307,7 @@ func (s *Service) Hear(ctx context.Context, did accounts.Name, home, topic strin
 // thingChanged is what the change of a thing means for bridges, and for what looks after homes.
 func (s *Service) thingChanged(before, after devices.Thing) {
 	s.changedSpots(before, after)
+	s.changedBridge(before, after)
 	moved := before.Home != after.Home || before.Type != after.Type || before.Owner != after.Owner || after.Gone
 	sold := before.Type == devices.TypeBridge && (after.Gone || before.Owner != after.Owner && before.Epoch != after.Epoch)
 	if before.ID != "" && before.Epoch != after.Epoch {
@@ -363,9 +365,12 @@ func (s *Service) runLeavers(ctx context.Context) {
 				err = s.mounts.Leave(ctx, did)
 			}
 			if err == nil && x.sold {
-				err = s.cut(ctx, did)
+				err = s.cut(did)
 			}
-			if s.note(ctx, did, err); err != nil {
+			if !errors.Is(err, errBusy) {
+				s.note(ctx, did, err)
+			}
+			if err != nil {
 				failed = true
 				s.leave(did, x)
 			}
@@ -376,22 +381,21 @@ func (s *Service) runLeavers(ctx context.Context) {
 	}
 }
 
-// cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more.
-func (s *Service) cut(ctx context.Context, did accounts.Name) error {
-	done := make(chan error, 1)
-	err := s.tasks.wait(ctx, task{bridge: did, do: func(ctx context.Context) error {
-		done <- s.forget(ctx, did)
-		return nil
+// cut parts a bridge from the things behind it: they stay what they are, and it speaks for them no more. It is done after what is
+// being done about the bridge already, for which others that are to leave do not wait.
+func (s *Service) cut(did accounts.Name) error {
+	ok, _ := s.tasks.put(task{bridge: did, do: func(ctx context.Context) error {
+		err := s.forget(ctx, did)
+		if err != nil {
+			pause(ctx, together)
+			s.leave(did, leaver{sold: true})
+		}
+		return err
 	}})
-	if err != nil {
-		return err
+	if !ok {
+		return errBusy
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 // forget forgets what is behind a bridge, and what it has said of that.

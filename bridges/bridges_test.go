@@ -371,6 +371,26 @@ func TestWhoDescribesAndTakesBackOverAndOverMakesABoundedNumberOfThings(t *testi
 }
 
 // What a status says otherwise each time is no other description.
+// A bridge of an owner who has enough things says so as often as it likes, and may make what there is room for later.
+func TestWhatThereWasNoRoomForIsNotCounted(t *testing.T) {
+	h := open(t, new(bool))
+	h.things.LimitOwned(1)
+	for range 3 {
+		if err := h.says(topic, plug("Plug")); !errors.Is(err, devices.ErrTooMany) {
+			t.Fatalf("%v", err)
+		}
+	}
+	if made := h.bridge("hub").made.made; made != 0 {
+		t.Errorf("%d are counted as made", made)
+	}
+	h.things.LimitOwned(0)
+	b := h.bridge("hub")
+	b.made = allowance{made: makeAtOnce, since: time.Now()}
+	if err := h.says(topic, plug("Plug")); !errors.Is(err, devices.ErrTooMany) || len(h.behindHub()) != 0 {
+		t.Errorf("who has made many made one more: %v", err)
+	}
+}
+
 func TestADescriptionThatComesToTheSameIsNotStoredAgain(t *testing.T) {
 	h := open(t, new(bool))
 	for i := range 3 {
@@ -466,6 +486,38 @@ func TestABridgeThatSaysMuchHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsOfABridgeIsBoundedInBytes(t *testing.T) {
+	q := newTurns()
+	for i, tt := range []struct {
+		bytes int
+		ok    bool
+	}{{waitingBytes + 1, true}, {1, false}, {0, false}} { // one that is alone has room
+		if ok, room := q.put(task{bridge: "big", bytes: tt.bytes}); ok != tt.ok || (room == nil) != ok {
+			t.Errorf("task %d of %d bytes: %t, want %t", i, tt.bytes, ok, tt.ok)
+		}
+	}
+	_, room := q.put(task{bridge: "big", bytes: 1})
+	_, done, _ := q.take()
+	select {
+	case <-room:
+	default:
+		t.Error("who waits is not told that there is room")
+	}
+	done()
+	for i, tt := range []struct {
+		bytes int
+		ok    bool
+	}{{waitingBytes - 1, true}, {1, true}, {1, false}} {
+		if ok, _ := q.put(task{bridge: "big", bytes: tt.bytes}); ok != tt.ok {
+			t.Errorf("task %d of %d bytes: %t, want %t", i, tt.bytes, ok, tt.ok)
+		}
+	}
+	_, _, _ = q.take()
+	if ok, _ := q.put(task{bridge: "big", bytes: waitingBytes - 1}); !ok {
+		t.Error("what was taken is counted still")
+	}
+}
+
 func TestAvailabilityIsWhatAllHintsSayTogether(t *testing.T) {
 	for mode, want := range map[string][]bool{ // after a, b, not a, not b
 		"all": {true, true, false, false}, "any": {true, true, true, false}, "latest": {true, true, false, false}, "": {true, true, false, false},
@@ -553,6 +605,47 @@ func TestWhoIsBusyLeavesAsWell(t *testing.T) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return slices.Contains(h.left, "hub")
+	})
+}
+
+// What is to be done about a bridge that was sold holds up no other one that leaves.
+func TestNobodyWaitsForABusyOneToLeave(t *testing.T) {
+	h := open(t, new(bool))
+	if err := h.says(topic, plug("Plug")); err != nil {
+		t.Fatal(err)
+	}
+	did := h.behindHub()[0].ID
+	kind, home, lamp := devices.TypeBridge, "h.1", "lamp"
+	other := devices.Added{ID: "other", Owner: "olga", ThingPatch: devices.ThingPatch{Type: &kind, Home: &home}}
+	if _, err := h.things.Add(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	left := func(did accounts.Name) {
+		t.Helper()
+		h.becomes(string(did)+" has left", func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return slices.Contains(h.left, did)
+		})
+	}
+	busy := make(chan struct{})
+	for h.later("hub", func(context.Context) error {
+		<-busy
+		return nil
+	}) {
+	}
+	if _, err := h.things.Release(t.Context(), "olga", "hub"); err != nil {
+		t.Fatal(err)
+	}
+	left("hub")
+	if _, err := h.things.Set(t.Context(), "olga", "other", devices.ThingPatch{Type: &lamp}); err != nil {
+		t.Fatal(err)
+	}
+	left("other")
+	close(busy)
+	h.becomes("the plug is not behind the hub", func() bool {
+		x, err := h.things.Whole(t.Context(), did)
+		return err == nil && x.Bridge == ""
 	})
 }
 

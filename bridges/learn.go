@@ -106,7 +106,7 @@ func (s *Service) remember(ctx context.Context, b *bridge, topic string, payload
 // values is how many values parts have, and what else there is of them.
 func values(parts []dialects.Part) (n int) {
 	for _, p := range parts {
-		n += 1 + len(p.Points) + len(p.There.Hints) + len(p.Events)
+		n += p.Weight()
 	}
 	return n
 }

@@ -13,6 +13,7 @@ import (
 
 // A sensor, a lamp and an app are connected; a run waits while the node is restarted.
 func TestWhatAHomeDoesByItself(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t)
 	hall := n.AddDevice("hall", "alice")
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})

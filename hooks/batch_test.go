@@ -45,6 +45,7 @@ func events(t *testing.T, payload []byte) []map[string]any {
 
 // A session that was away is sent what it missed in few packets; its acks say that all of it was received, also over a restart.
 func TestWhatWasMissedComesInBatches(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		for qos := byte(1); qos <= 2; qos++ {
 			if testing.Short() && (qos == 2) != (version == wire.V311) {

@@ -129,6 +129,7 @@ const (
 )
 
 func TestADeviceBehindABridgeIsAThingOfItsHome(t *testing.T) {
+	t.Parallel()
 	h := startHouses(t)
 	h.device("z2m", devices.TypeBridge, "alice")
 	bridge := h.connect("z2m", wire.V5)
@@ -445,8 +446,10 @@ func TestOneAccountMayBeLetLookIntoOneHome(t *testing.T) {
 	h.device("z2", devices.TypeBridge, "bob")
 	mine, other := "$home/"+h.home["alice"]+"/", "$home/"+h.home["bob"]+"/"
 	carol := connect(t, h.Node, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
-	codes := carol.subscribe(wire.Filter{Topic: mine + "#", Options: 1}, wire.Filter{Topic: other + "#"}, wire.Filter{Topic: "$home/+/#"})
-	if !slices.Equal(codes, []byte{1, 0x87, 0x87}) {
+	// She looks on: what two programs of the home share is not for her.
+	codes := carol.subscribe(wire.Filter{Topic: mine + "#", Options: 1}, wire.Filter{Topic: other + "#"}, wire.Filter{Topic: "$home/+/#"},
+		wire.Filter{Topic: "$share/g/" + mine + "#"}, wire.Filter{Topic: "$share/g/" + other + "#"})
+	if !slices.Equal(codes, []byte{1, 0x87, 0x87, 0x9e, 0x87}) {
 		t.Errorf("SUBACK %#x", codes)
 	}
 	h.connect("z2", wire.V5).tells("zigbee2mqtt/bulb", "bob's", false)
@@ -489,4 +492,42 @@ func TestABridgeThatWasMovedBeforeACrashHasNothingOfTheHomeBefore(t *testing.T) 
 	if p := bridge.read(wire.PUBLISH); p.Topic != "zigbee2mqtt/bulb" || string(p.Payload) != "its own" {
 		t.Errorf("told %s %s", p.Topic, p.Payload)
 	}
+}
+
+// What a device subscribed to before it was a bridge, and what a bridge did when homes were mounted at m/{home}, is not in its place.
+func TestASessionFromBeforeABridgeHadItsPlaceIsOver(t *testing.T) {
+	h := startHouses(t, grant("m/#", "all", "pub", "sub"))
+	h.device("z1", "lamp", "alice")
+	kept := wire.Connect{User: "dev:z1", Password: h.secrets["z1"], ClientID: "hub"}
+	before := connect(t, h.Node, wire.V311, kept)
+	before.subscribe(wire.Filter{Topic: "m/" + h.home["alice"] + "/zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "dev/z1/want", Options: 1})
+	_ = before.Close()
+	connect(t, h.Node, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true}).
+		tells("m/"+h.home["alice"]+"/zigbee2mqtt/bulb/set", "forged", false)
+	is := func(present bool) {
+		t.Helper()
+		c, ack, err := wire.Open(h.MQTT(), wire.V311, kept)
+		if err != nil || ack.Present != present {
+			t.Fatalf("session %+v, %v, want present %t", ack, err, present)
+		}
+		_ = c.Close()
+	}
+	is(true)
+	h.RestartLate(func() {
+		bridge := devices.TypeBridge
+		if _, err := h.Things().Set(t.Context(), "alice", "z1", devices.ThingPatch{Type: &bridge}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	is(false)
+	is(true) // which is one in its place
+	again, _, err := wire.Open(h.MQTT(), wire.V311, kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	bridge := &client{again, t}
+	bridge.subscribe(wire.Filter{Topic: "zigbee2mqtt/#", Options: 1}, wire.Filter{Topic: "dev/z1/want", Options: 1})
+	_ = bridge.Close()
+	is(true)
 }

@@ -124,6 +124,7 @@ func TestDevicesOfABatchAreProvisionedAsByAWS(t *testing.T) {
 }
 
 func TestACertificateIsMadeOfARequest(t *testing.T) {
+	t.Parallel()
 	f := startFactory(t, devices.Batch{})
 	c := f.applicant(wire.V5)
 	key := f.shop.selfSigned(&x509.Certificate{}).PrivateKey
@@ -182,6 +183,7 @@ func TestACertificateIsMadeOfARequest(t *testing.T) {
 
 // Whoever has the key of a batch, which is in every device of it, may do nothing with it but this; and nobody else may.
 func TestTheKeyOfABatchOpensNothingElse(t *testing.T) {
+	t.Parallel()
 	f := startFactory(t, devices.Batch{})
 	secret := f.AddDevice("lamp", "alice")
 	for what, c := range map[string]wire.Connect{

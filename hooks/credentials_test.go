@@ -417,6 +417,7 @@ func TestNobodyComesInWithoutACertificateWhereItIsRequired(t *testing.T) {
 }
 
 func TestACertificateThatIsRevokedOpensNothingAndEndsWhatItOpened(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	n := start(t, s.listen("optional"))
 	addDevice(t, n, "lamp")

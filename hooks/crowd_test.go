@@ -138,6 +138,7 @@ func club(t *testing.T, n *brokertest.Node) chat.Conversation {
 }
 
 func TestAGroupHearsWhoTypesAndTheSenderWhoHasRead(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := start(t)

@@ -256,6 +256,7 @@ func (c *client) presence(state string) (reason string) {
 }
 
 func TestItIsToldWhetherADeviceIsThere(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t, func(c *broker.Config) { c.Devices.Grace = broker.Duration(20 * time.Millisecond) })
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	app.subscribe(wire.Filter{Topic: "dev/+/presence", Options: 1})
@@ -283,6 +284,7 @@ func TestItIsToldWhetherADeviceIsThere(t *testing.T) {
 }
 
 func TestADeviceIsUnknownAfterARestart(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t, func(c *broker.Config) { c.Devices.Return = broker.Duration(time.Second) })
 	lamp := n.lamp(t, wire.V311, "l")
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
@@ -317,6 +319,7 @@ func TestADeviceIsToldWhatBecameOfWhatItSays(t *testing.T) {
 }
 
 func TestTheWillOfADeviceIsItsOwn(t *testing.T) {
+	t.Parallel()
 	n := startDevices(t)
 	app := connect(t, n.Node, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	app.subscribe(wire.Filter{Topic: "dev/lamp/shadow"})

@@ -37,13 +37,24 @@ func (g *Gateway) free(ctx context.Context, c *connection, p sessions.Publish, o
 	}
 	g.okay.Inc()
 	if c.home != "" && g.rooms.Bridges != nil {
-		g.rooms.Bridges.Hear(ctx, c.account, c.home, strings.TrimPrefix(topic, homeMount(c.home)), p.Payload)
+		g.hear(ctx, c, strings.TrimPrefix(topic, homeMount(c.home)), p.Payload)
 	}
 	out := sessions.Outcome{Commit: published.Commit, Deliver: published.Deliver}
 	if !published.Matched && c.version == 5 {
 		out.Reply.Reason = packets.CodeNoMatchingSubscribers.Code
 	}
 	return out
+}
+
+// hear has a bridge be heard. Its connection waits while too much is to be heard of it; a will does not, as those of others come
+// after it.
+func (g *Gateway) hear(ctx context.Context, c *connection, topic string, payload []byte) {
+	if c.will != nil {
+		now, over := context.WithCancel(ctx)
+		over()
+		ctx = now
+	}
+	g.rooms.Bridges.Hear(ctx, c.account, c.home, topic, payload)
 }
 
 // message is what a client publishes, as it is kept.

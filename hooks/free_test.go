@@ -145,6 +145,7 @@ func TestMeStandsForTheNameWhereARuleSaysSo(t *testing.T) {
 }
 
 func TestADelayedMessageComesLaterAndSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	n := start(t, grant("t/#", "all", "pub", "sub"))
 	keep := wire.Connect{User: "bob", ClientID: "b"}
 	bob := connect(t, n, wire.V311, keep)
@@ -165,6 +166,7 @@ func TestADelayedMessageComesLaterAndSurvivesARestart(t *testing.T) {
 }
 
 func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
+	t.Parallel()
 	n := start(t, grant("t/#", "all", "pub", "sub"))
 	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "t/#", Options: 1})
@@ -180,6 +182,7 @@ func TestADelayedMessageOfADisabledAccountIsNotPublished(t *testing.T) {
 
 // What is due is published as if it were published then: a rule of the ACL may be gone, and a device in another home.
 func TestADelayedMessageOfWhoMayNotAnyMoreIsNotPublished(t *testing.T) {
+	t.Parallel()
 	rule := grant("t/#", "all", "pub", "sub")
 	n := start(t, func(c *broker.Config) { rule(c) })
 	keep := wire.Connect{User: "bob", ClientID: "b"}
@@ -199,6 +202,7 @@ func TestADelayedMessageOfWhoMayNotAnyMoreIsNotPublished(t *testing.T) {
 }
 
 func TestADelayedMessageOfADeviceThatHasLeftAHomeIsNotPublishedThere(t *testing.T) {
+	t.Parallel()
 	h := startHouses(t)
 	for _, did := range []string{"hub", "other"} {
 		h.device(did, devices.TypeHomeAssistant, "alice")
@@ -304,6 +308,7 @@ func TestTheConnectionsOfAnAccountAreBounded(t *testing.T) {
 }
 
 func TestWhatIsNotGrantedAnyMoreIsNotDelivered(t *testing.T) {
+	t.Parallel()
 	granted := true
 	n := start(t, grant("t/#", "alice", "pub", "sub"), func(c *broker.Config) {
 		if granted {

@@ -113,7 +113,7 @@ type Bridges interface {
 	// Arrived is that such a device has connected. It waits for nothing.
 	Arrived(did accounts.Name, home string)
 	// Hear is what such a device has published, in the order of its publishing. It waits, not longer than ctx, if there is much
-	// to be heard.
+	// to be heard; what there is room for is heard though ctx is over.
 	Hear(ctx context.Context, did accounts.Name, home, topic string, payload []byte)
 }
 
@@ -194,20 +194,29 @@ func New(cfg Config, rooms Rooms, log *slog.Logger) (*Gateway, error) {
 		c := &connection{account: who, device: device, grants: grants}
 		return c.grantFilter(filter, longestTopic) == 0
 	})
-	rooms.Sessions.SetStray(func(ctx context.Context, st sessions.State) (bool, error) {
-		if !st.Options.Device || !slices.ContainsFunc(st.Subscriptions, ofHome) {
-			return false, nil
-		}
-		grants, _, err := g.grantsOf(ctx, st.Key.Account, true)
-		return err == nil && slices.ContainsFunc(st.Subscriptions, func(s sessions.Subscription) bool {
-			return ofHome(s) && !grants.MaySubscribe(unshared(s.Filter))
-		}), err
-	})
+	rooms.Sessions.SetStray(g.isStray)
 	return g, nil
+}
+
+// isStray says whether a stored session of a device has a part in another place than the device has now: in a home that is not
+// its own any more, or, of one that is mounted in a home, in what is nobody's. The latter is how homes were before they lay
+// below $home, too: a bridge that went on with its session would think that it still subscribes to something.
+func (g *Gateway) isStray(ctx context.Context, st sessions.State) (bool, error) {
+	either := func(s sessions.Subscription) bool { return ofHome(s) || ofNobody(s) }
+	if !st.Options.Device || !slices.ContainsFunc(st.Subscriptions, either) {
+		return false, nil
+	}
+	grants, home, err := g.grantsOf(ctx, st.Key.Account, true)
+	return err == nil && slices.ContainsFunc(st.Subscriptions, func(s sessions.Subscription) bool {
+		return (ofHome(s) || home != "" && ofNobody(s)) && !grants.MaySubscribe(unshared(s.Filter))
+	}), err
 }
 
 // ofHome says whether a subscription is one to what a home has mounted.
 func ofHome(s sessions.Subscription) bool { return firstLevel(unshared(s.Filter)) == homes }
+
+// ofNobody says whether a subscription is one to free topics.
+func ofNobody(s sessions.Subscription) bool { return free(unshared(s.Filter)) }
 
 // connection is one TCP connection that speaks, or is about to speak, MQTT. Fields above mu are written while CONNECT is
 // handled and only read afterwards.

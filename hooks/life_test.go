@@ -142,6 +142,7 @@ func TestAConnectThatRacesWithTheRevocationOfItsTokenIsEnded(t *testing.T) {
 }
 
 func TestAConnectThatIsRefusedLeavesNoSession(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	for i := range 60 {
 		id, secret := fmt.Sprintf("racer%d", i), token(t, n, "alice")
@@ -179,6 +180,7 @@ func TestTheOldestTokenEndsWithItsConnections(t *testing.T) {
 }
 
 func TestLogoutIsAnsweredAndEndsWhatItsTokenOpened(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := start(t)
@@ -206,6 +208,7 @@ func keep(version byte) []wire.Property {
 }
 
 func TestOnesOwnSessions(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := start(t)
@@ -352,6 +355,7 @@ func wantNoSession(t *testing.T, n *brokertest.Node, account, client string) {
 }
 
 func TestADeletedAccountIsGoneAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := start(t)
@@ -409,6 +413,7 @@ func TestARecoveryEndsEverySession(t *testing.T) {
 }
 
 func TestAnAdministratorEndsWhatAnAccountHasOpened(t *testing.T) {
+	t.Parallel()
 	for method, reason := range map[string]byte{"user.kick": 0x87, "user.disable": 0x98, "user.delete": 0x98} {
 		t.Run(method, func(t *testing.T) {
 			n := start(t)
@@ -464,6 +469,7 @@ func TestALoginIsToldToTheOthers(t *testing.T) {
 }
 
 func TestNoConnectSlipsThroughWhatEndsAnAccount(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"user.disable", "user.delete", "user.passwd"} {
 		t.Run(method, func(t *testing.T) {
 			n := start(t)

@@ -277,6 +277,7 @@ func TestOnlyAPlainGoodbyeWithholdsTheWill(t *testing.T) {
 }
 
 func TestAWillIsCheckedAtConnect(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	for _, topic := range []string{"im/u/bob/in", "im/rpc/history", "elsewhere"} {
 		for name, version := range versions {
@@ -292,6 +293,7 @@ func TestAWillIsCheckedAtConnect(t *testing.T) {
 }
 
 func TestAStopTellsEveryClient(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	five := connect(t, n, wire.V5, wire.Connect{User: "alice", ClientID: "a", Clean: true})
 	three := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
@@ -305,6 +307,7 @@ func TestAStopTellsEveryClient(t *testing.T) {
 }
 
 func TestADisabledAccountIsDisconnected(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	c := connect(t, n, wire.V5, wire.Connect{User: "carol", ClientID: "c", Clean: true})
 	if err := n.Disable(t, "carol"); err != nil {
@@ -320,6 +323,7 @@ func TestADisabledAccountIsDisconnected(t *testing.T) {
 }
 
 func TestATokenIsAPassword(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	token, _, err := n.Accounts().Login(t.Context(), "alice", brokertest.Password, "test", n.Loopback())
 	if err != nil {
@@ -354,6 +358,7 @@ func TestABurstOverTheRateIsReadSlowlyAndNotRefused(t *testing.T) {
 }
 
 func TestConnackTellsWhatThereIs(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	_, ack, err := wire.Open(n.MQTT(), wire.V5, wire.Connect{User: "alice", Password: brokertest.Password, Clean: true})
 	if err != nil {
@@ -376,6 +381,7 @@ func TestConnackTellsWhatThereIs(t *testing.T) {
 // A client that asks for much, reads nothing and goes leaves a reader that waits for room among the answers, answers that
 // wait for the client, and nobody who would read from the dead socket.
 func TestAConnectionEndsWhenTheSocketOfAClientThatReadsNothingDies(t *testing.T) {
+	t.Parallel()
 	n := start(t, func(c *broker.Config) {
 		c.Limits.Inbound = 8
 		c.Limits.WriteTimeout = broker.Duration(time.Second)

@@ -33,6 +33,7 @@ func TestOneIsToldAsOftenAsOneAsks(t *testing.T) {
 
 // TestWhoDoesNotReadGetsTheNewest has many positions come for a client that reads nothing for a while.
 func TestWhoDoesNotReadGetsTheNewest(t *testing.T) {
+	t.Parallel()
 	n := startPlaces(t)
 	bob := connect(t, n.Node, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "owntracks/+/+"})

@@ -51,6 +51,7 @@ func (c *client) wantShown(topic string, retained bool, want string) {
 }
 
 func TestAContactIsWatched(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := startPresence(t)
@@ -98,6 +99,7 @@ func (c *client) quiet(n *brokertest.Node) {
 }
 
 func TestATakeoverShowsNothing(t *testing.T) {
+	t.Parallel()
 	n := start(t) // with the usual grace
 	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "im/p/+"})
@@ -120,6 +122,7 @@ func TestATakeoverShowsNothing(t *testing.T) {
 
 // What changed while a session had no connection was not sent; how it is now is sent when it comes back.
 func TestASessionThatGoesOnIsShownWhoIsThere(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := startPresence(t)
@@ -142,6 +145,7 @@ func TestASessionThatGoesOnIsShownWhoIsThere(t *testing.T) {
 }
 
 func TestOnlyContactsAreWatched(t *testing.T) {
+	t.Parallel()
 	n := startPresence(t)
 	three := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "3", Clean: true})
 	five := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "5", Clean: true})
@@ -196,6 +200,7 @@ func TestPresenceIsAskedFor(t *testing.T) {
 }
 
 func TestTypingEnds(t *testing.T) {
+	t.Parallel()
 	n := start(t, func(c *broker.Config) { c.Presence.Typing = broker.Duration(time.Second) })
 	bob := connect(t, n, wire.V5, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "im/u/me/eph"})
@@ -259,6 +264,7 @@ func TestABlockedContactIsToldNothing(t *testing.T) {
 
 // In the background one hears nothing of who is there, but at once that it is not for him to know any more.
 func TestInTheBackgroundPresenceWaits(t *testing.T) {
+	t.Parallel()
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			n := startPresence(t)
@@ -287,6 +293,7 @@ func TestInTheBackgroundPresenceWaits(t *testing.T) {
 }
 
 func TestAnInvisibleSessionShowsNothing(t *testing.T) {
+	t.Parallel()
 	n := startPresence(t)
 	bob := connect(t, n, wire.V311, wire.Connect{User: "bob", ClientID: "b", Clean: true})
 	bob.subscribe(wire.Filter{Topic: "im/p/alice"})

@@ -76,6 +76,7 @@ func (c *client) release(id uint16) {
 }
 
 func TestWhatADeviceSaysWithQoS2IsOnceOverARestart(t *testing.T) {
+	t.Parallel()
 	for _, version := range []byte{wire.V311, wire.V5} {
 		n := startDevices(t)
 		var lamp, app *client

@@ -20,6 +20,7 @@ func mayAll(c *broker.Config) {
 
 // The grammar is tested where it is checked, in broker/transport; this is about what the client is told.
 func TestWhatMQTTForbidsEndsTheConnectionWithTheReason(t *testing.T) {
+	t.Parallel()
 	n := start(t, mayAll)
 	tests := map[string]struct {
 		three, five string

@@ -113,6 +113,9 @@ func (c *connection) grantFilter(filter string, longest int) byte {
 		filter = inner
 	}
 	if !c.applicant && c.grants.MaySubscribe(filter) {
+		if shared && firstLevel(filter) == homes && !c.grants.isMounted(filter) { // who looks on takes nothing away
+			return packets.ErrSharedSubscriptionsNotSupported.Code
+		}
 		return 0
 	}
 	below, own := strings.CutPrefix(filter, "im/u/"+string(c.account)+"/")

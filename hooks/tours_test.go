@@ -64,6 +64,7 @@ func (h *home) gone(t *testing.T, url string) {
 }
 
 func TestATourIsSeenByWhoHasTheLink(t *testing.T) {
+	t.Parallel()
 	n := startPlaces(t)
 	alice := connect(t, n.Node, wire.V311, wire.Connect{User: "alice", ClientID: "p", Clean: true})
 	alice.subscribe(wire.Filter{Topic: "owntracks/alice/phone/cmd", Options: 1})
@@ -90,6 +91,15 @@ func TestATourIsSeenByWhoHasTheLink(t *testing.T) {
 	if status != 200 || !strings.Contains(page, "Trip &lt;1&gt;") || header.Get("Cache-Control") != "no-store" ||
 		!strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("the page: %d %v %s", status, header, page)
+	}
+	policy := header.Get("Content-Security-Policy")
+	_, nonce, _ := strings.Cut(policy, "script-src 'nonce-")
+	nonce, _, _ = strings.Cut(nonce, "'")
+	_, other, _ := look(t, url)
+	if len(nonce) < 20 || strings.Count(page, `nonce="`+nonce+`"`) != 2 || strings.Contains(other.Get("Content-Security-Policy"), nonce) ||
+		strings.Contains(policy, "unsafe") || header.Get("Referrer-Policy") != "no-referrer" ||
+		header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("the page is sent with %v", header)
 	}
 	status, _, last := look(t, url+"?lastpos=1")
 	if status != 200 || !strings.Contains(last, `"lat":48.8501,"lon":2.29`) || strings.Contains(last, "batt") {

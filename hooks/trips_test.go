@@ -74,6 +74,7 @@ func TestOneDriverHasATrip(t *testing.T) {
 }
 
 func TestTheTwoSeeEachOtherWhileATripLasts(t *testing.T) {
+	t.Parallel()
 	n, asked := ride(t, time.Minute)
 	app := func(who string) *client {
 		c := connect(t, n.Node, wire.V5, wire.Connect{User: who, ClientID: "app", Clean: true})
@@ -129,6 +130,7 @@ func TestTheTwoSeeEachOtherWhileATripLasts(t *testing.T) {
 }
 
 func TestATripThatNobodyTakesExpires(t *testing.T) {
+	t.Parallel()
 	n, asked := ride(t, time.Second)
 	for deadline := time.Now().Add(brokertest.Deadline); ; <-time.After(50 * time.Millisecond) {
 		got, err := n.Trips().Get(t.Context(), "alice", asked.ID)

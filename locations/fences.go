@@ -263,6 +263,11 @@ func (s *Service) PutFence(ctx context.Context, who accounts.Name, f Fence) (Fen
 	if err := s.mayPut(ctx, who, f.Home, s.people.Manages); err != nil {
 		return Fence{}, fmt.Errorf("fence: %w", err)
 	}
+	leave, err := s.turns.take(ctx, accounts.Name(f.scope()))
+	if err != nil {
+		return Fence{}, fmt.Errorf("fence: %w", err)
+	}
+	defer leave()
 	before, n, all := s.fences.get(f.scope(), f.ID)
 	switch {
 	case f.ID == "" && (n >= s.cfg.Fences || all >= s.cfg.AllFences):

@@ -90,6 +90,14 @@ func (s *Service) finish(ctx context.Context, t *track) error {
 	return s.Forget(ctx, t.subject)
 }
 
+// finishOf does that of a subject of which nothing may be known.
+func (s *Service) finishOf(ctx context.Context, subject Subject) error {
+	if t := s.find(subject); t != nil {
+		return s.finish(ctx, t)
+	}
+	return nil
+}
+
 // finishAll does that of all.
 func (s *Service) finishAll(ctx context.Context) error {
 	s.mu.RLock()

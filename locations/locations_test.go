@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type town struct {
 	cfg   locations.Config
 	store *shelf
 	ends  func()
+	asked atomic.Int64 // who sees something
 
 	mu        sync.Mutex // guards what follows
 	clock     time.Time
@@ -75,6 +77,17 @@ func newTown(t *testing.T, change ...func(*locations.Config)) *town {
 type shelf struct {
 	records.Store
 	fails atomic.Bool // what removes
+	slow  atomic.Bool // answers come in another order than what was written
+}
+
+func (s *shelf) PutAll(ctx context.Context, all []records.Record) error {
+	err := s.Store.PutAll(ctx, all)
+	if s.slow.Load() {
+		for range rand.IntN(2000) {
+			runtime.Gosched()
+		}
+	}
+	return err
 }
 
 func (s *shelf) Remove(ctx context.Context, k records.Key, rev uint64) error {
@@ -151,6 +164,7 @@ func (h *town) Members(context.Context, string) ([]accounts.Name, error) {
 }
 
 func (h *town) Viewers(_ context.Context, did accounts.Name) (locations.Onlookers, error) {
+	h.asked.Add(1)
 	return locations.Onlookers{People: []accounts.Name{"admin", "alice", "mary"}, Home: "h.home", Kind: kindOf(did), Epoch: h.epoch(did)}, nil
 }
 

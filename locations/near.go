@@ -107,7 +107,10 @@ func (h nearest) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *nearest) Push(x any)   { *h = append(*h, x.(nearby)) }
 
 func (h nearest) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].far, h[j].far), cmp.Compare(h[i].who, h[j].who)) < 0
+	if h[i].far != h[j].far {
+		return h[i].far < h[j].far
+	}
+	return h[i].who < h[j].who
 }
 
 func (h *nearest) Pop() any {
@@ -144,6 +147,11 @@ func (g *grid) within(p Position, radius float64) []nearby {
 			look(x)
 		}
 	}
+	n := 0
+	for _, c := range covering {
+		n += len(g.cells[level][c])
+	}
+	all = slices.Grow(all, n)
 	for _, c := range covering {
 		for x := range g.cells[level][c] {
 			look(x)
@@ -190,8 +198,8 @@ const looks = 32
 // Near gives those nearest to a point that somebody may know of, the nearest first. Whom he may know roughly is where he is told
 // that they are. ErrMalformed.
 func (s *Service) Near(ctx context.Context, viewer accounts.Name, q Around) ([]Near, error) {
-	p := Position{Lat: q.Lat, Lon: q.Lon}
-	if err := p.check(); err != nil || !(q.Radius >= 1 && q.Radius <= maxRadius) || q.Most < 1 || q.Most > MaxNear {
+	p, err := q.middle()
+	if err != nil || q.Most < 1 || q.Most > MaxNear {
 		return nil, fmt.Errorf("near %v, %v, %v m, %d: %w", q.Lat, q.Lon, q.Radius, q.Most, ErrMalformed)
 	}
 	var all []Near
@@ -211,6 +219,30 @@ func (s *Service) Near(ctx context.Context, viewer accounts.Name, q Around) ([]N
 	}
 	slices.SortFunc(all, Near.compare)
 	return all[:min(len(all), q.Most)], nil
+}
+
+// PeopleNear is Near for people's devices alone, and gives all of them, however many: for who goes on choosing.
+func (s *Service) PeopleNear(ctx context.Context, viewer accounts.Name, q Around) ([]Near, error) {
+	p, err := q.middle()
+	if err != nil {
+		return nil, fmt.Errorf("near %v, %v, %v m: %w", q.Lat, q.Lon, q.Radius, ErrMalformed)
+	}
+	all, err := s.peopleNear(ctx, viewer, p, q)
+	if err != nil {
+		return nil, fmt.Errorf("who is near: %w", err)
+	}
+	slices.SortFunc(all, Near.compare)
+	return all, nil
+}
+
+// middle gives the point that is asked about. ErrMalformed.
+func (q Around) middle() (Position, error) {
+	p := Position{Lat: q.Lat, Lon: q.Lon}
+	err := p.check()
+	if err == nil && !(q.Radius >= 1 && q.Radius <= maxRadius) {
+		err = ErrMalformed
+	}
+	return p, err
 }
 
 func (s *Service) peopleNear(ctx context.Context, viewer accounts.Name, p Position, q Around) ([]Near, error) {

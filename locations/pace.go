@@ -89,7 +89,8 @@ type paces struct {
 }
 
 func (x *paces) init() {
-	x.of, x.due.at, x.wake = map[accounts.Name]map[accounts.Name]Pace{}, map[waiting]*entry{}, make(chan struct{}, 1)
+	x.of, x.wake = map[accounts.Name]map[accounts.Name]Pace{}, make(chan struct{}, 1)
+	x.due.at, x.due.of = map[waiting]*entry{}, map[accounts.Name]map[*entry]bool{}
 }
 
 func (x *paces) get(viewer, who accounts.Name) (Pace, bool) {
@@ -104,6 +105,14 @@ func (x *paces) get(viewer, who accounts.Name) (Pace, bool) {
 	}
 	p, ok := all[""]
 	return p, ok
+}
+
+// has says whether somebody has said it of somebody, and of how many he has.
+func (x *paces) has(viewer, who accounts.Name) (was bool, n int) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	_, was = x.of[viewer][who]
+	return was, len(x.of[viewer])
 }
 
 func (x *paces) set(viewer, who accounts.Name, p Pace) {
@@ -128,9 +137,9 @@ func (x *paces) set(viewer, who accounts.Name, p Pace) {
 		}
 		all[who] = p
 	}
-	for w := range x.due.at { // what waits may be due now, or has to wait on
-		if w.viewer == viewer && w.watch == nil {
-			x.due.put(w, 0)
+	for e := range x.due.of[viewer] { // what waits may be due now, or has to wait on
+		if e.watch == nil {
+			x.due.put(e.waiting, 0)
 		}
 	}
 	x.wakeLocked()
@@ -192,6 +201,7 @@ type entry struct {
 type due struct {
 	all []*entry
 	at  map[waiting]*entry
+	of  map[accounts.Name]map[*entry]bool // by who is to be told
 }
 
 // put adds one, or gives it another time. It says whether it is the first now.
@@ -224,6 +234,10 @@ func (d *due) Push(x any) {
 	e := x.(*entry)
 	e.index = len(d.all)
 	d.all, d.at[e.waiting] = append(d.all, e), e
+	if d.of[e.viewer] == nil {
+		d.of[e.viewer] = map[*entry]bool{}
+	}
+	d.of[e.viewer][e] = true
 }
 
 // Pop implements heap.Interface.
@@ -232,6 +246,9 @@ func (d *due) Pop() any {
 	d.all[len(d.all)-1] = nil
 	d.all = d.all[:len(d.all)-1]
 	delete(d.at, e.waiting)
+	if delete(d.of[e.viewer], e); len(d.of[e.viewer]) == 0 {
+		delete(d.of, e.viewer)
+	}
 	return e
 }
 
@@ -241,29 +258,32 @@ func (s *Service) Follow(ctx context.Context, viewer accounts.Name, f Follow) er
 	if err := f.check(); err != nil {
 		return fmt.Errorf("pace of %s: %w", viewer, err)
 	}
-	key := records.Key{Kind: kindPace, Scope: string(viewer), ID: paceID(f.Who)}
-	var err error
-	if (f.Pace == Pace{}) {
-		err = s.removeRecord(ctx, key)
-	} else {
-		x := &s.paces
-		x.mu.RLock()
-		_, was := x.of[viewer][f.Who]
-		n := len(x.of[viewer])
-		x.mu.RUnlock()
-		if !was && n >= maxPaces {
-			return fmt.Errorf("pace of %s: %w", viewer, ErrTooMany)
-		}
-		var body []byte
-		if body, err = json.Marshal(paceBody{f.Every.Milliseconds(), f.Dist}); err == nil {
-			err = s.store.PutAll(ctx, []records.Record{{Key: key, Rev: 1, Body: body}})
-		}
+	leave, err := s.turns.take(ctx, viewer)
+	if err == nil {
+		defer leave()
+		err = s.putPace(ctx, viewer, f)
 	}
 	if err != nil {
 		return fmt.Errorf("pace of %s: %w", viewer, err)
 	}
 	s.paces.set(viewer, f.Who, f.Pace)
 	return nil
+}
+
+// putPace stores a pace of who has his turn.
+func (s *Service) putPace(ctx context.Context, viewer accounts.Name, f Follow) error {
+	key := records.Key{Kind: kindPace, Scope: string(viewer), ID: paceID(f.Who)}
+	if (f.Pace == Pace{}) {
+		return s.removeRecord(ctx, key)
+	}
+	if was, n := s.paces.has(viewer, f.Who); !was && n >= maxPaces {
+		return ErrTooMany
+	}
+	body, err := json.Marshal(paceBody{f.Every.Milliseconds(), f.Dist})
+	if err != nil {
+		return err
+	}
+	return s.store.PutAll(ctx, []records.Record{{Key: key, Rev: 1, Body: body}})
 }
 
 // removeRecord removes a record, whatever it has become, if there is one.
@@ -312,6 +332,11 @@ func (s *Service) loadPace(r records.Record) error {
 
 // dropPaces forgets what somebody has said, who is gone.
 func (s *Service) dropPaces(ctx context.Context, viewer accounts.Name) error {
+	leave, err := s.turns.take(ctx, viewer)
+	if err != nil {
+		return fmt.Errorf("paces of %s: %w", viewer, err)
+	}
+	defer leave()
 	for _, f := range s.Follows(viewer) {
 		s.paces.set(viewer, f.Who, Pace{})
 	}
@@ -383,10 +408,16 @@ const pausePace = time.Second
 func (s *Service) runPaces(ctx context.Context) {
 	for {
 		all, next := s.paces.take(s.now().UnixMilli())
-		for _, w := range all {
-			if err := s.inTurn(ctx, w); err != nil && ctx.Err() == nil {
-				s.log.Warn("position not shown", "subject", w.subject.String(), "to", w.viewer, "err", err)
+		slices.SortStableFunc(all, func(a, b waiting) int { return a.subject.Compare(b.subject) })
+		for len(all) > 0 {
+			n := slices.IndexFunc(all, func(w waiting) bool { return w.subject != all[0].subject })
+			if n < 0 {
+				n = len(all)
 			}
+			if err := s.inTurn(ctx, all[:n]); err != nil && ctx.Err() == nil {
+				s.log.Warn("position not shown", "subject", all[0].subject.String(), "err", err)
+			}
+			all = all[n:]
 		}
 		var tick <-chan time.Time
 		if next != 0 {
@@ -401,22 +432,25 @@ func (s *Service) runPaces(ctx context.Context) {
 	}
 }
 
-// inTurn tells somebody, or a watch, what has waited: the newest, if he may know it now.
-func (s *Service) inTurn(ctx context.Context, w waiting) error {
-	t := s.find(w.subject)
+// inTurn tells some, or their watches, what has waited of one subject: the newest, if they may know it now.
+func (s *Service) inTurn(ctx context.Context, all []waiting) error {
+	t := s.find(all[0].subject)
 	if t == nil {
 		return nil
 	}
-	for {
-		a, err := s.audience(ctx, w.subject)
-		if err != nil { // it waits on
-			s.paces.wait(w, s.now().Add(pausePace).UnixMilli())
+	for len(all) > 0 {
+		a, err := s.audience(ctx, t.subject)
+		if err != nil { // they wait on
+			for _, w := range all {
+				s.paces.wait(w, s.now().Add(pausePace).UnixMilli())
+			}
 			return err
 		}
-		if s.inTurnNow(w, t, a) {
-			return nil
+		for len(all) > 0 && s.inTurnNow(all[0], t, a) {
+			all = all[1:]
 		}
 	}
+	return nil
 }
 
 func (s *Service) inTurnNow(w waiting, t *track, a audience) bool {

@@ -166,6 +166,97 @@ func TestAPaceTellsNoMoreOfACell(t *testing.T) {
 	}
 }
 
+// TestWhoHasNotGoneFarIsInHisCity has somebody who is told the city be told nothing of who goes to the next cell and comes back, and
+// of who has not gone as far as he asks for.
+func TestWhoHasNotGoneFarIsInHisCity(t *testing.T) {
+	for name, tt := range map[string]struct {
+		every   time.Duration
+		dist    float64
+		goes    []float64 // kilometres
+		told    int
+		farther float64
+	}{
+		"there and back": {10 * time.Minute, 0, []float64{0, 30, 0}, 1, 60},
+		"not far":        {0, 50_000, []float64{0, 30}, 1, 90},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newTown(t)
+			h.share("alice", "bob", locations.LevelCity, 0)
+			h.follow("bob", "", tt.every, tt.dist)
+			for i, km := range tt.goes {
+				h.goes(time.Duration(i)*time.Minute, km*1000)
+			}
+			h.pass(time.Hour)
+			h.share("alice", "dora", locations.LevelExact, 0) // all that waited was looked at when she is told
+			h.follow("dora", "", time.Second, 0)
+			h.goes(time.Minute, tt.goes[len(tt.goes)-1]*1000+10)
+			h.goes(time.Millisecond, tt.goes[len(tt.goes)-1]*1000+20)
+			h.pass(time.Minute)
+			h.seesIn("dora", 3, tt.goes[len(tt.goes)-1]*1000+20)
+			if n, last := h.sees("bob"); n != tt.told {
+				t.Errorf("bob is told %d times, the last %+v", n, last)
+			}
+			h.goes(time.Hour, tt.farther*1000)
+			if n, _ := h.sees("bob"); n != tt.told+1 {
+				t.Errorf("of who has gone far bob is told %d times", n)
+			}
+		})
+	}
+}
+
+func TestAPaceHoldsNothingUpWhenTheClockIsSetBack(t *testing.T) {
+	h := newTown(t)
+	h.share("alice", "bob", locations.LevelExact, 0)
+	h.follow("bob", "", time.Hour, 0)
+	h.goes(0, 0)
+	h.pass(-2 * time.Minute)
+	h.report(phone, locations.Position{At: h.now().Add(2*time.Minute + time.Second).UnixMilli(), Lat: 52.6, Lon: 13.4})
+	if n, _ := h.sees("bob"); n != 2 {
+		t.Errorf("bob is told %d times", n)
+	}
+}
+
+// TestWhatWaitsIsNotForANewOwner has a thing be sold while where it was waits to be told.
+func TestWhatWaitsIsNotForANewOwner(t *testing.T) {
+	h := newTown(t)
+	h.follow("alice", "", 5*time.Second, 0)
+	sold, other := locations.Subject{Who: thing(1)}, locations.Subject{Who: thing(2)}
+	for i := range 2 {
+		h.pass(time.Second)
+		at := h.now().UnixMilli()
+		h.report(sold, locations.Position{At: at, Lat: 10 + float64(i)/1000, Lon: 1})
+		h.pass(time.Millisecond)
+		h.report(other, locations.Position{At: at, Lat: 52.5 + float64(i)/1000, Lon: 1})
+	}
+	h.mu.Lock()
+	h.sold[sold.Who]++
+	h.mu.Unlock()
+	h.pass(time.Minute)
+	h.seesIn("alice", 3, 111.195) // the other one waited longer
+}
+
+// TestWhoSeesAThingIsAskedOnceForAll has a thing wait for three, and for a watch of each.
+func TestWhoSeesAThingIsAskedOnceForAll(t *testing.T) {
+	h := newTown(t)
+	car := locations.Subject{Who: thing(1)}
+	for _, who := range []accounts.Name{"admin", "alice", "mary"} {
+		h.follow(who, "", 5*time.Second, 0)
+		h.watch(who, locations.Watch{ID: "w", Lat: 52.5, Lon: 13.4, Radius: 500, Pace: locations.Pace{Every: 5 * time.Second}})
+	}
+	for i := range 2 {
+		h.pass(time.Second)
+		h.report(car, locations.Position{At: h.now().UnixMilli(), Lat: 52.5 + float64(i)/1000, Lon: 13.4})
+	}
+	before := h.asked.Load()
+	h.pass(time.Minute)
+	for _, who := range []accounts.Name{"admin", "alice", "mary"} {
+		h.seesIn(who, 2, 111.195)
+	}
+	if n := h.asked.Load() - before; n > 1 {
+		t.Errorf("it is asked %d times who sees it", n)
+	}
+}
+
 func TestAWatchHasItsPace(t *testing.T) {
 	h := newTown(t)
 	h.share("alice", "bob", locations.LevelExact, 0)
@@ -218,5 +309,39 @@ func TestWhatCanBeAPace(t *testing.T) {
 	h.restart()
 	if all := h.Follows("bob"); len(all) > 0 {
 		t.Errorf("of bob, who is gone, there are %d", len(all))
+	}
+}
+
+// TestNothingWaitsForWhatIsGone has a position wait for bob, and for a watch of his, when there is no more to be told.
+func TestNothingWaitsForWhatIsGone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(h *town) error
+		left int
+	}{
+		"the phone":     {func(h *town) error { return h.Forget(h.t.Context(), phone) }, 0},
+		"the share":     {func(h *town) error { return h.Unshare(h.t.Context(), "alice", "bob") }, 0},
+		"the friend":    {func(h *town) error { h.strange("bob"); return nil }, 0},
+		"the watch":     {func(h *town) error { h.Unwatch("bob", "w"); return nil }, 1},
+		"the watcher":   {func(h *town) error { return h.Leave(h.t.Context(), "bob") }, 0},
+		"shown again":   {func(h *town) error { h.share("alice", "bob", locations.LevelExact, 0); return nil }, 1},
+		"the other one": {func(h *town) error { return h.Leave(h.t.Context(), "alice") }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newTown(t)
+			h.share("alice", "bob", locations.LevelExact, 0)
+			h.follow("bob", "alice", time.Hour, 0)
+			h.watch("bob", locations.Watch{ID: "w", Lat: 52.5, Lon: 13.4, Radius: 500, Pace: locations.Pace{Every: time.Hour}})
+			h.goes(0, 0)
+			h.goes(time.Second, 5)
+			if all, at, of := h.Waiting(); all != 2 || at != 2 || of != 2 {
+				t.Fatalf("%d, %d and %d wait", all, at, of)
+			}
+			if err := tt.end(h); err != nil {
+				t.Fatal(err)
+			}
+			if all, at, of := h.Waiting(); all != tt.left || at != tt.left || of != tt.left {
+				t.Errorf("%d, %d and %d wait, want %d", all, at, of, tt.left)
+			}
+		})
 	}
 }

@@ -48,6 +48,7 @@ type Service struct {
 	watches watches
 	paces   paces
 	tours   tours
+	turns   turns
 	things  grid
 
 	mu     sync.RWMutex // guards what follows; taken after no other
@@ -99,6 +100,7 @@ func New(
 	s.things.init()
 	s.paces.init()
 	s.tours.init()
+	s.turns.init()
 	return s
 }
 

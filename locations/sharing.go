@@ -272,7 +272,11 @@ func (s *Service) barrier(owner accounts.Name) {
 // Share lets a contact know where somebody's devices are from now on, or changes how exactly. ErrNotContact, ErrMalformed,
 // ErrTooMany.
 func (s *Service) Share(ctx context.Context, owner accounts.Name, share Share) (Share, error) {
-	share, err := s.share(ctx, owner, share)
+	leave, err := s.turns.take(ctx, owner)
+	if err == nil {
+		share, err = s.share(ctx, owner, share)
+		leave()
+	}
 	if err != nil {
 		return Share{}, fmt.Errorf("share with %s: %w", share.To, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,6 +94,14 @@ func (s *Service) AddTour(ctx context.Context, t Tour) (Tour, error) {
 		strings.ContainsFunc(t.Title, unicode.IsControl), t.From < 0, t.To <= t.From, t.To <= now, t.To > now+longestTour:
 		return Tour{}, fmt.Errorf("tour of %s from %d to %d: %w", t.Subject, t.From, t.To, ErrMalformed)
 	}
+	if err := s.finishOf(ctx, t.Subject); err != nil { // what is finished later ends this one, too
+		return Tour{}, fmt.Errorf("tour of %s: %w", t.Subject, err)
+	}
+	leave, err := s.turns.take(ctx, t.Who)
+	if err != nil {
+		return Tour{}, fmt.Errorf("tour of %s: %w", t.Subject, err)
+	}
+	defer leave()
 	mine := slices.DeleteFunc(s.tours.ofWho(t.Who), func(x Tour) bool { return x.To <= now })
 	for _, x := range mine {
 		if t.ID = x.ID; t == x {
@@ -140,7 +149,7 @@ func (s *Service) RemoveTour(ctx context.Context, subject Subject, id string) er
 		err = s.removeTour(ctx, t)
 	}
 	if err != nil {
-		return fmt.Errorf("tour %.80s of %s: %w", id, subject, err)
+		return fmt.Errorf("a tour of %s: %w", subject, err) // its id is for nobody who reads a log
 	}
 	return nil
 }
@@ -191,9 +200,12 @@ func (s *Service) WayOf(ctx context.Context, id string, from int64) (Tour, Track
 		return Tour{}, Track{}, err
 	}
 	from = max(from, t.From, s.now().Add(-s.cfg.Keep).UnixMilli())
-	way, err := s.history(ctx, t.Subject, from, t.To, MaxWay, minute)
+	var way Track
+	if err = s.finishOf(ctx, t.Subject); err == nil {
+		way, err = s.history(ctx, t.Subject, from, t.To, MaxWay, minute)
+	}
 	if err != nil {
-		return Tour{}, Track{}, fmt.Errorf("way of tour %s: %w", id, err)
+		return Tour{}, Track{}, fmt.Errorf("way of a tour of %s: %w", t.Subject, err)
 	}
 	if _, err := s.Tour(id); err != nil { // it has ended meanwhile
 		return Tour{}, Track{}, err
@@ -232,10 +244,11 @@ func (s *Service) removeTours(ctx context.Context, which func(Tour) bool) error 
 		}
 	}
 	s.tours.mu.RUnlock()
+	var errs []error
 	for _, t := range all {
 		if err := s.removeTour(ctx, t); err != nil {
-			return fmt.Errorf("tour of %s: %w", t.Subject, err)
+			errs = append(errs, fmt.Errorf("tour of %s: %w", t.Subject, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

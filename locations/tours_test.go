@@ -52,6 +52,14 @@ func TestATourShowsItsTimeAndNoMore(t *testing.T) {
 	if err != nil || len(way.Points) != 2 || way.Points[0].At != h.now().Add(-time.Minute).UnixMilli() {
 		t.Errorf("the way is %+v, %v", way, err)
 	}
+	short := h.tour(0, time.Minute)
+	h.report(phone, locations.Position{At: h.now().Add(2 * time.Minute).UnixMilli(), Lat: 52.502, Lon: 13.4}) // its clock is fast
+	if _, p, known, err := h.OnTour(short.ID); err != nil || known {
+		t.Errorf("after the end of another one that shows %+v, %v", p, err)
+	}
+	if err := h.RemoveTour(t.Context(), phone, short.ID); err != nil {
+		t.Error(err)
+	}
 	if again, err := h.AddTour(t.Context(), tour); err != nil || again != tour {
 		t.Errorf("asked again: %+v, %v", again, err)
 	}
@@ -101,6 +109,37 @@ func TestNothingIsLeftOfATour(t *testing.T) {
 				t.Errorf("after a restart there is %+v", all)
 			}
 		})
+	}
+}
+
+// TestATourShowsNothingThatWasForgotten has a phone be forgotten while the store removes nothing.
+func TestATourShowsNothingThatWasForgotten(t *testing.T) {
+	h := newTown(t)
+	h.goes(0, 0)
+	h.goes(time.Minute, 60)
+	h.restart() // and so it is stored
+	before := h.tour(-9*time.Minute, 10*time.Minute)
+	h.store.fails.Store(true)
+	if err := h.Forget(t.Context(), phone); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Fatalf("forgotten: %v", err)
+	}
+	if _, way, err := h.WayOf(t.Context(), before.ID, 0); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("the way is %+v, %v", way, err)
+	}
+	again := locations.Tour{Subject: phone, From: before.From - 1, To: before.To}
+	if _, err := h.AddTour(t.Context(), again); !errors.Is(err, accounts.ErrUnavailable) {
+		t.Errorf("a new one: %v", err)
+	}
+	h.store.fails.Store(false)
+	again, err := h.AddTour(t.Context(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Tour(before.ID); !errors.Is(err, locations.ErrNone) {
+		t.Errorf("that of before is there: %v", err)
+	}
+	if _, way, err := h.WayOf(t.Context(), again.ID, 0); err != nil || len(way.Points) > 0 {
+		t.Errorf("the way is %+v, %v", way, err)
 	}
 }
 

@@ -90,10 +90,11 @@ func (s *Service) Watch(ctx context.Context, viewer accounts.Name, q Watch) (Wat
 	coverer := &s2.RegionCoverer{MaxLevel: 18, MaxCells: maxCells}
 	w.cells = coverer.Covering(s2.CapFromCenterAngle(s2.PointFromLatLng(p.latLng()), angle(q.Radius+1)))
 	s.endWatches(now)
-	s.Unwatch(viewer, q.ID)
-	if err := s.watches.add(w); err != nil {
+	before, err := s.watches.add(w)
+	if err != nil {
 		return Watch{}, fmt.Errorf("watch of %s: %w", viewer, err)
 	}
+	s.endWatch(before)
 	// Who moves from now on is seen; who is there already is looked at once.
 	there, err := s.Near(ctx, viewer, Around{Lat: q.Lat, Lon: q.Lon, Radius: q.Radius, Most: MaxNear, Kind: q.Kind})
 	for _, n := range there {
@@ -108,14 +109,19 @@ func (s *Service) Watch(ctx context.Context, viewer accounts.Name, q Watch) (Wat
 	return q, nil
 }
 
-func (x *watches) add(w *watch) error {
+// add adds one in place of another, if there is one of its ID: nil, there is none.
+func (x *watches) add(w *watch) (before *watch, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.of == nil {
 		x.of = map[accounts.Name]map[string]*watch{}
 	}
-	if x.n >= allWatches || len(x.of[w.viewer]) >= maxWatches {
-		return ErrTooMany
+	before = x.of[w.viewer][w.ID]
+	if before == nil && (x.n >= allWatches || len(x.of[w.viewer]) >= maxWatches) {
+		return nil, ErrTooMany
+	}
+	if before != nil {
+		x.removeLocked(before)
 	}
 	if x.of[w.viewer] == nil {
 		x.of[w.viewer] = map[string]*watch{}
@@ -123,7 +129,7 @@ func (x *watches) add(w *watch) error {
 	x.of[w.viewer][w.ID] = w
 	x.n++
 	x.where.put(w.cells, w)
-	return nil
+	return before, nil
 }
 
 // Unwatch ends a watch. Nothing is told of those who were near.
@@ -135,13 +141,19 @@ func (s *Service) Unwatch(viewer accounts.Name, id string) {
 		x.removeLocked(w)
 	}
 	x.mu.Unlock()
-	if w != nil {
-		w.mu.Lock()
-		w.over = true
-		for subject := range w.inside {
-			s.paces.cancel(waiting{subject, w.viewer, w})
-		}
-		w.mu.Unlock()
+	s.endWatch(w)
+}
+
+// endWatch has nothing be told any more by a watch that was taken out, if there is one.
+func (s *Service) endWatch(w *watch) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	for subject := range w.inside {
+		s.paces.cancel(waiting{subject, w.viewer, w})
 	}
 }
 

@@ -7,8 +7,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/golang/geo/s2"
 
 	"github.com/magpie-im/magpie/accounts"
 	"github.com/magpie-im/magpie/locations"
@@ -143,4 +146,39 @@ func TestAWatchShowsWhatOneMayKnow(t *testing.T) {
 			t.Errorf("watch %d: %v", i, err)
 		}
 	}
+}
+
+// TestAWatchThatIsAskedForAtOnceIsOne has a client ask again before it was answered.
+func TestAWatchThatIsAskedForAtOnceIsOne(t *testing.T) {
+	h := newTown(t)
+	q := locations.Watch{ID: "w", Lat: 52.5, Lon: 13.4, Radius: 500}
+	var running sync.WaitGroup
+	for range 100 {
+		running.Go(func() {
+			if _, err := h.Watch(t.Context(), "bob", q); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	here := s2.LatLngFromDegrees(q.Lat, q.Lon)
+	if counted, found := h.Watches(here); counted != 1 || found != 1 {
+		t.Errorf("%d are counted, and %d found", counted, found)
+	}
+	h.Unwatch("bob", "w")
+	if counted, found := h.Watches(here); counted != 0 || found != 0 {
+		t.Errorf("afterwards %d are counted, and %d found", counted, found)
+	}
+}
+
+// TestAWatchOfAsManyAsThereMayBeCanBeReplaced has bob ask for one more than he may have, and again for one that he has.
+func TestAWatchOfAsManyAsThereMayBeCanBeReplaced(t *testing.T) {
+	h := newTown(t)
+	for i := range 11 {
+		q := locations.Watch{ID: fmt.Sprint("w", i), Lat: 52.5, Lon: 13.4, Radius: 500}
+		if _, err := h.Watch(t.Context(), "bob", q); (i == 10) != errors.Is(err, locations.ErrTooMany) {
+			t.Errorf("watch %d: %v", i, err)
+		}
+	}
+	h.watch("bob", locations.Watch{ID: "w3", Lat: 52.5, Lon: 13.4, Radius: 700})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/magpie-im/magpie/accounts"
+	"github.com/magpie-im/magpie/automations"
 	"github.com/magpie-im/magpie/chat"
 	"github.com/magpie-im/magpie/devices"
 	"github.com/magpie-im/magpie/records"
@@ -86,7 +87,7 @@ type Zones interface {
 func (h *Homes) SetZones(z Zones) { h.zones = z }
 
 // LoadZones takes up the zones that were kept here before they were kept elsewhere: what is there already counts. It is called
-// once, after Load, when the others are loaded, before anybody asks.
+// once, after Load, when the others are loaded, before anybody asks. One that is none any more keeps nobody from starting.
 func (h *Homes) LoadZones(ctx context.Context) error {
 	h.mu.Lock()
 	houses := maps.Clone(h.houses)
@@ -96,7 +97,12 @@ func (h *Homes) LoadZones(ctx context.Context) error {
 			continue
 		}
 		if h.zones.Zone(home) == "" {
-			if err := h.zones.SetZone(ctx, home, x.rules.Zone); err != nil {
+			err := h.zones.SetZone(ctx, home, x.rules.Zone)
+			if errors.Is(err, automations.ErrMalformed) {
+				h.log.Error("zone not taken up", "conversation", home, "err", err)
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("take up the zone of %s: %w", home, err)
 			}
 		}
@@ -172,8 +178,11 @@ func (h *Homes) SetRules(ctx context.Context, who accounts.Name, home string, p 
 	}
 	x := h.house(home)
 	rules := x.rules
-	if p.Zone != nil {
+	switch {
+	case p.Zone != nil:
 		rules.Zone = *p.Zone
+	case h.zones != nil: // one that could not be taken up
+		rules.Zone = ""
 	}
 	if p.Escalate != nil {
 		rules.Escalate = *p.Escalate

@@ -44,7 +44,8 @@ func (n Near) usual() Near {
 	return n
 }
 
-// ask has the nearest drivers be asked who were not yet; if there is none, the trip is over.
+// ask has the nearest drivers be asked who were not yet; if there is none, the trip is over. Nobody else asks them until seen is
+// called.
 func (s *Service) ask(ctx context.Context, t Trip) (Trip, error) {
 	now := s.now()
 	found, err := s.nearest(ctx, t, min(t.Near.Wave, MaxDrivers-len(t.Drivers)-len(t.Passed)))
@@ -74,33 +75,43 @@ func (s *Service) askOn(ctx context.Context, t Trip) (Trip, error) {
 	return next, err
 }
 
-// nearest finds drivers who are to be asked next.
+// nearest finds drivers who are to be asked next, and foresees that they are.
 func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	var fleet []accounts.Name
+	fleet := map[accounts.Name]bool{}
 	if t.Near.Group != "" {
-		var err error
-		if fleet, err = s.people.Fleet(ctx, t.Rider, t.Near.Group); err != nil {
+		members, err := s.people.Fleet(ctx, t.Rider, t.Near.Group)
+		if err != nil {
 			return nil, err
 		}
+		for _, who := range members {
+			fleet[who] = true
+		}
 	}
-	there, err := s.places.Near(ctx, t.Rider, locations.Around{
-		Lat: t.From.Lat, Lon: t.From.Lon, Radius: t.Near.Radius, Most: locations.MaxNear, Kind: locations.KindPerson,
-		Since: s.now().Add(-fresh).UnixMilli(),
-	})
+	there, err := s.places.PeopleNear(ctx, t.Rider, locations.Around{
+		Lat: t.From.Lat, Lon: t.From.Lon, Radius: t.Near.Radius, Since: s.now().Add(-fresh).UnixMilli()})
 	if err != nil {
 		return nil, err
 	}
 	var found []accounts.Name
+	taken := s.taken()
 	for _, p := range there {
 		driver := p.Who
 		if len(found) == n {
 			break
 		}
-		if driver == t.Rider || t.knows(driver) || slices.Contains(found, driver) || s.busy(driver) ||
-			t.Near.Group != "" && !slices.Contains(fleet, driver) {
+		if driver == t.Rider || t.knows(driver) || slices.Contains(found, driver) || taken[driver] ||
+			t.Near.Group != "" && !fleet[driver] {
+			continue
+		}
+		next := t
+		next.Drivers = append(slices.Clone(found), driver)
+		busy := func(t Trip) bool {
+			return t.State == Accepted && (t.Driver == driver || t.Rider == driver) || t.asks(driver)
+		}
+		if !s.foresee(next, busy, 1) {
 			continue
 		}
 		active, err := s.people.Active(ctx, driver)
@@ -108,15 +119,28 @@ func (s *Service) nearest(ctx context.Context, t Trip, n int) ([]accounts.Name, 
 		case err != nil:
 			return nil, err
 		case active:
-			found = append(found, driver)
+			found = next.Drivers
 		}
 	}
 	return found, nil
 }
 
-// busy says whether somebody is on his way, or thinks of another trip.
-func (s *Service) busy(who accounts.Name) bool {
-	return s.has(func(t Trip) bool { return t.State == Accepted && (t.Driver == who || t.Rider == who) || t.asks(who) }) > 0
+// taken gives those who are on their way, or think of a trip, so that not all trips are gone through for each of many drivers.
+func (s *Service) taken() map[accounts.Name]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[accounts.Name]bool{}
+	for _, t := range s.open {
+		if t.State == Accepted {
+			all[t.Driver], all[t.Rider] = true, true
+		}
+		for _, who := range t.Drivers {
+			if t.asks(who) {
+				all[who] = true
+			}
+		}
+	}
+	return all
 }
 
 // passOver has the next drivers be asked for a trip that nobody has accepted in time; if there is none, it has expired.
@@ -125,7 +149,8 @@ func (s *Service) passOver(ctx context.Context, t Trip) error {
 		_, err := s.close(ctx, t, Expired)
 		return err
 	}
-	before := t.Drivers
+	before := slices.DeleteFunc(slices.Clone(t.Drivers), func(who accounts.Name) bool { return slices.Contains(t.Declined, who) })
+	defer s.seen(t.ID)
 	next, err := s.askOn(ctx, t)
 	if err == nil {
 		_, err = s.become(ctx, next, before...)
@@ -156,6 +181,7 @@ func (s *Service) decline(ctx context.Context, driver accounts.Name, t Trip) (Tr
 			t.State, t.Over = Declined, s.now().UnixMilli()
 			return s.become(ctx, t, driver)
 		}
+		defer s.seen(t.ID)
 		next, err := s.askOn(ctx, t)
 		if err != nil {
 			return Trip{}, err

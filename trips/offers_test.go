@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,7 +124,8 @@ func TestTheNearestAreAskedFirst(t *testing.T) {
 	h.waits(t, "out", 2, locations.LevelExact)
 	h.barred["out"] = true
 	h.waits(t, "alice", 0, locations.LevelNone)
-	id := h.askNear(t, trips.Near{Wave: 2}).ID
+	asked := h.askNear(t, trips.Near{Wave: 2})
+	id := asked.ID
 	if got := h.is(t, id); !slices.Equal(got.Drivers, names("fay", "eli")) || got.Passed != nil {
 		t.Fatalf("first are asked %+v", got)
 	}
@@ -144,7 +146,7 @@ func TestTheNearestAreAskedFirst(t *testing.T) {
 		got.Deadline != h.now().Add(15*time.Second).UnixMilli() {
 		t.Fatalf("then are asked %+v", got)
 	}
-	if said := h.hears(); !slices.Equal(said, []string{"alice requested", "cid requested", "dan requested", "eli declined", "fay expired"}) {
+	if said := h.hears(); !slices.Equal(said, []string{"alice requested", "cid requested", "dan requested", "fay expired"}) {
 		t.Errorf("told is %v", said)
 	}
 	if _, err := h.Accept(t.Context(), "fay", id); !errors.Is(err, trips.ErrLate) {
@@ -163,6 +165,11 @@ func TestTheNearestAreAskedFirst(t *testing.T) {
 	}
 	if got := h.is(t, id); got.State != trips.Accepted || got.Driver != "ben" {
 		t.Errorf("it is %+v", got)
+	}
+	for _, who := range names("fay", "eli", "dan") { // also not that others were asked after them, and until when
+		if seen, first := h.is(t, id).For(who), asked.Deadline; seen.Deadline != first {
+			t.Errorf("%s is told of a deadline %d, the first was %d", who, seen.Deadline, first)
+		}
 	}
 	if seen := h.is(t, id).For("fay"); seen.State != trips.Expired || seen.Driver != "" || seen.Begun != 0 || seen.Near != nil {
 		t.Errorf("fay is told %+v", seen)
@@ -204,6 +211,73 @@ func TestWhoCannotBeAsked(t *testing.T) {
 	}
 }
 
+// TestWhoAsksAtOnceAsksOthers has alice and ben ask for those near at the same moment, and for more than they may.
+func TestWhoAsksAtOnceAsksOthers(t *testing.T) {
+	h := newStreet(t)
+	for i := range 6 {
+		who := accounts.Name(fmt.Sprint("d", i))
+		h.waits(t, who, float64(100+i), locations.LevelExact)
+		if _, err := h.places.Share(t.Context(), who, locations.Share{To: "ben", Level: locations.LevelExact}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	asked, refused := map[accounts.Name]int{}, 0
+	for i := range 12 {
+		rider := names("alice", "ben")[i%2]
+		running.Go(func() {
+			got, err := h.Request(t.Context(), rider, trips.Request{Near: &trips.Near{Wave: 1}, From: trips.Place{Lat: 52.5, Lon: 13.4}})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				refused++
+			}
+			for _, who := range got.Drivers {
+				asked[who]++
+			}
+		})
+	}
+	running.Wait()
+	for who, n := range asked {
+		if n > 1 {
+			t.Errorf("%s is asked for %d trips", who, n)
+		}
+	}
+	if len(asked) != 6 || refused != 6 {
+		t.Errorf("asked are %v, and %d were refused", asked, refused)
+	}
+}
+
+func TestADriverHasThreeTripsAtMostAtOnce(t *testing.T) {
+	h := newStreet(t)
+	var ids []string
+	for _, rider := range names("alice", "ann", "abe") {
+		for range 3 {
+			asked, err := h.Request(t.Context(), rider, trips.Request{Drivers: names("bob")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, asked.ID)
+		}
+	}
+	var running sync.WaitGroup
+	var taken, refused atomic.Int64
+	for _, id := range ids {
+		running.Go(func() {
+			if _, err := h.Accept(t.Context(), "bob", id); err == nil {
+				taken.Add(1)
+			} else if errors.Is(err, trips.ErrTooMany) {
+				refused.Add(1)
+			}
+		})
+	}
+	running.Wait()
+	if taken.Load() != 3 || refused.Load() != 6 {
+		t.Errorf("bob has %d, and %d were refused", taken.Load(), refused.Load())
+	}
+}
+
 func TestAFleetIsAsked(t *testing.T) {
 	h := newStreet(t)
 	h.fleet = names("carol", "dave")
@@ -213,6 +287,12 @@ func TestAFleetIsAsked(t *testing.T) {
 	asked := h.askNear(t, trips.Near{Wave: 1, Group: "g.fleet"})
 	if !slices.Equal(asked.Drivers, names("carol")) {
 		t.Errorf("asked are %v", asked.Drivers)
+	}
+	for i := range 210 { // who are nearer, and not in it
+		h.waits(t, accounts.Name(fmt.Sprint("p", i)), float64(i)/10, locations.LevelExact)
+	}
+	if got := h.askNear(t, trips.Near{Wave: 1, Group: "g.fleet"}); !slices.Equal(got.Drivers, names("dave")) {
+		t.Errorf("of 210 who are nearer, and the fleet, asked are %v", got.Drivers)
 	}
 	q := trips.Request{Near: &trips.Near{Group: "g.other"}}
 	if _, err := h.Request(t.Context(), "bob", q); !errors.Is(err, errNoFleet) {

@@ -113,6 +113,9 @@ func (t Trip) For(who accounts.Name) Trip {
 	if who == t.Rider {
 		return t
 	}
+	if t.Near != nil && (slices.Contains(t.Declined, who) || slices.Contains(t.Passed, who)) {
+		t.Deadline = t.Asked + t.TTL // it says nothing of those who are asked after him
+	}
 	switch {
 	case who == t.Driver:
 	case slices.Contains(t.Declined, who):
@@ -158,7 +161,8 @@ type Service struct {
 
 	mu   sync.Mutex // guards what follows
 	open map[string]Trip
-	next int64 // when something is due next; never: nothing is
+	soon map[string]Trip // as they are about to be stored
+	next int64           // when something is due next; never: nothing is
 }
 
 // never is a time that does not come.
@@ -169,7 +173,9 @@ func New(
 	store records.Store, people People, places *locations.Service, router Router, now func() time.Time, log *slog.Logger,
 ) *Service {
 	return &Service{
-		store: store, people: people, places: places, router: router, now: now, log: log, open: map[string]Trip{}, next: never}
+		store: store, people: people, places: places, router: router, now: now, log: log,
+		open: map[string]Trip{}, soon: map[string]Trip{}, next: never,
+	}
 }
 
 // Load finds the trips that are under way. It is called once, after the locations were loaded, and before Run.
@@ -248,14 +254,15 @@ func (s *Service) Request(ctx context.Context, rider accounts.Name, q Request) (
 			return Trip{}, fmt.Errorf("ask %s for a trip: %w", driver, err)
 		}
 	}
-	if s.has(func(t Trip) bool { return t.Rider == rider }) >= maxOpen {
-		return Trip{}, fmt.Errorf("trip of %s: %w", rider, ErrTooMany)
-	}
 	now := s.now()
 	t := Trip{
 		ID: strings.ToLower(rand.Text()[:16]), Rider: rider, Drivers: q.Drivers, State: Requested, From: q.From, To: q.To,
 		Asked: now.UnixMilli(), Deadline: now.Add(q.TTL).UnixMilli(),
 	}
+	if !s.foresee(t, func(t Trip) bool { return t.Rider == rider }, maxOpen) {
+		return Trip{}, fmt.Errorf("trip of %s: %w", rider, ErrTooMany)
+	}
+	defer s.seen(t.ID)
 	if q.Near != nil {
 		near := q.Near.usual()
 		t.Near, t.TTL = &near, q.TTL.Milliseconds()
@@ -285,16 +292,34 @@ func (q Request) valid(rider accounts.Name) bool {
 		!slices.Contains(q.Drivers, rider)
 }
 
-// has counts open trips.
-func (s *Service) has(is func(Trip) bool) (n int) {
+// foresee notes what a trip is about to be until seen is called, unless there are so many others already, open ones, that are
+// something: what these are about to be counts too.
+func (s *Service) foresee(t Trip, is func(Trip) bool, most int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.open {
-		if is(t) {
+	n := 0
+	for id, other := range s.open {
+		if id != t.ID && (is(other) || is(s.soon[id])) {
 			n++
 		}
 	}
-	return n
+	for id, other := range s.soon {
+		if _, open := s.open[id]; !open && id != t.ID && is(other) {
+			n++
+		}
+	}
+	if n >= most {
+		return false
+	}
+	s.soon[t.ID] = t
+	return true
+}
+
+// seen says that a trip has become what it was about to, or has not.
+func (s *Service) seen(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.soon, id)
 }
 
 // put stores a trip as it is now. records.ErrChanged: somebody has changed it meanwhile.
@@ -414,6 +439,8 @@ func (s *Service) Accept(ctx context.Context, driver accounts.Name, id string) (
 
 func (s *Service) accept(ctx context.Context, driver accounts.Name, t Trip) (Trip, error) {
 	now, id := s.now().UnixMilli(), t.ID
+	taken := t
+	taken.State, taken.Driver, taken.Begun = Accepted, driver, now
 	switch {
 	case driver == t.Rider:
 		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrNone)
@@ -421,9 +448,10 @@ func (s *Service) accept(ctx context.Context, driver accounts.Name, t Trip) (Tri
 		return t, nil
 	case !t.asks(driver) || now >= t.Deadline:
 		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrLate)
-	case s.has(func(t Trip) bool { return t.Driver == driver }) >= maxOpen:
+	case !s.foresee(taken, func(t Trip) bool { return t.Driver == driver }, maxOpen):
 		return Trip{}, fmt.Errorf("trip %s: %w", id, ErrTooMany)
 	}
+	defer s.seen(id)
 	contacts, err := s.people.Close(ctx, t.Rider, driver)
 	if err == nil && !contacts {
 		err = locations.ErrNotContact
@@ -431,8 +459,7 @@ func (s *Service) accept(ctx context.Context, driver accounts.Name, t Trip) (Tri
 	if err != nil {
 		return Trip{}, fmt.Errorf("trip %s: %w", id, err)
 	}
-	t.State, t.Driver, t.Begun = Accepted, driver, now
-	return s.become(ctx, t)
+	return s.become(ctx, taken)
 }
 
 // Cancel takes a trip back: its rider may, and its driver. ErrNone, ErrLate.

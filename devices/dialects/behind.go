@@ -25,12 +25,33 @@ type Part struct {
 	There  Availability
 }
 
+// Weight is how much there is of a part, in values: a template that is a long one counts as several.
+func (p Part) Weight() int {
+	const each = 16 // parts of templates
+	return 1 + len(p.Points) + len(p.There.Hints) + len(p.Events) + p.templates()/each
+}
+
+// templates is of how many parts its templates are together.
+func (p Part) templates() (n int) {
+	for _, x := range p.Points {
+		n += x.Template.Size() + x.Format.Size()
+	}
+	for _, h := range p.There.Hints {
+		n += h.Template.Size()
+	}
+	for _, o := range p.Events {
+		n += o.Template.Size()
+	}
+	return n
+}
+
 // Bounds of parts.
 const (
 	maxLocal  = 128      // bytes
 	maxTopic  = 200      // bytes
 	maxPoints = 256      // of one part, as of its events and hints
 	maxFields = 200      // of a description, that all of its components have
+	maxParsed = 32 << 10 // parts of the templates of one description: all of its components may have a long one in common
 	maxRender = 64 << 10 // bytes of a payload that templates are used for
 )
 
@@ -168,9 +189,15 @@ func (p *Point) WrittenAs(x Point) {
 	}
 }
 
+// longestNumber is of how many bytes a number is at most.
+const longestNumber = 64
+
 // numberOf is a value as a number.
 func numberOf(v any) (json.Number, bool) {
 	n := json.Number(strings.TrimSpace(wordOf(v)))
+	if len(n) > longestNumber {
+		return "", false
+	}
 	if _, err := strconv.ParseFloat(string(n), 64); err != nil || !json.Valid([]byte(n)) {
 		return "", false
 	}
@@ -197,9 +224,12 @@ func (p Point) list(v any) (out []any, ok bool) {
 			all = append(all, v[name])
 		}
 	case string:
-		for part := range strings.SplitSeq(v, ",") {
+		for _, part := range strings.SplitN(v, ",", len(p.Names)+1) {
 			all = append(all, part)
 		}
+	}
+	if len(all) != len(p.Names) {
+		return nil, false
 	}
 	for _, x := range all {
 		n, ok := numberOf(x)
@@ -208,7 +238,7 @@ func (p Point) list(v any) (out []any, ok bool) {
 		}
 		out = append(out, n)
 	}
-	return out, len(out) > 0 && len(out) == len(p.Names)
+	return out, len(out) > 0
 }
 
 // Write gives the payload that sets a point to a value.

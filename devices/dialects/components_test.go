@@ -236,6 +236,30 @@ func TestAPartIsBounded(t *testing.T) {
 	}
 }
 
+// Each component has a template of its own, though all of them have it in common.
+func TestTemplatesOfADescriptionAreBounded(t *testing.T) {
+	said := func(parts, components int) string {
+		var cmps []string
+		for i := range components {
+			cmps = append(cmps, fmt.Sprintf(`"s%d":{"p":"sensor","stat_t":"s"}`, i))
+		}
+		template := "{{ value" + strings.Repeat(" ~ 1", parts/2) + " }}"
+		return `{"val_tpl":"` + template + `","cmps":{` + strings.Join(cmps, ",") + `}}`
+	}
+	for _, tt := range []struct {
+		parts, components, weight int // 0: it is none
+	}{{20, 100, 1 + 100 + 100*21/16}, {480, 10, 1 + 10 + 10*481/16}, {480, 100, 0}} {
+		got, ok := Read("homeassistant/device/x/config", []byte(said(tt.parts, tt.components)))
+		weight := 0
+		if ok && len(got) == 1 && !got[0].Over() {
+			weight = got[0].Weight()
+		}
+		if weight != tt.weight {
+			t.Errorf("%d components with templates of %d parts: %d, want %d", tt.components, tt.parts, weight, tt.weight)
+		}
+	}
+}
+
 func TestTemplatesOfOneMessageAreBoundedTogether(t *testing.T) {
 	heavy, err := jinja.Parse("{{ value | lower | upper | lower }}")
 	if err != nil {
@@ -260,5 +284,57 @@ func TestAPayloadIsReadOnce(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { x.From(p) }); n > 5 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Templates are not all that costs something: a bridge may describe thousands of values that are read on one topic.
+func TestWhatIsLookedAtInOneMessageIsBounded(t *testing.T) {
+	const long = 200_000
+	digits := strings.Repeat("1", long)
+	whole, err := jinja.Parse("{{ value }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(x Point) func(*Payload) bool {
+		return func(p *Payload) bool { _, ok := x.From(p); return ok }
+	}
+	for name, tt := range map[string]struct {
+		payload string
+		reads   func(*Payload) bool
+		most    int
+	}{
+		"a text":              {digits, read(Point{State: "a"}), maxWork / long},
+		"a text in JSON":      {`{"a":"` + digits + `"}`, read(Point{Path: []string{"a"}}), maxWork / long},
+		"a number in JSON":    {`{"a":` + digits + `}`, read(Point{Path: []string{"a"}}), maxWork / long},
+		"a list":              {`{"a":["` + digits + `"]}`, read(Point{Path: []string{"a"}}), maxWork / long},
+		"an object in a text": {`{"a":"` + digits[:60_000] + `"}`, read(Point{Inner: "a"}), maxWork / 60_000},
+		"JSON of a template":  {`{"a":"` + digits[:60_000] + `"}`, read(Point{Template: whole, Path: []string{"a"}}), maxWork / 60_000},
+		"an event": {`{"a":"` + digits + `"}`, func(p *Payload) bool {
+			_, ok := Occasion{Path: []string{"a"}, Inner: "event_type"}.From(p)
+			return ok
+		}, maxWork / long},
+		"whether it is there": {digits, func(p *Payload) bool {
+			_, ok := Hint{Words: map[string]bool{digits: true}}.From(p)
+			return ok
+		}, maxWork / long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := NewPayload([]byte(tt.payload))
+			n := 0
+			for n <= tt.most && tt.reads(p) {
+				n++
+			}
+			if n == 0 || n > tt.most {
+				t.Errorf("it was read %d times, want 1 to %d", n, tt.most)
+			}
+		})
+	}
+}
+
+func TestANumberIsShort(t *testing.T) {
+	for payload, want := range map[string]bool{"12.5": true, strings.Repeat("1", 64): true, strings.Repeat("1", 65): false} {
+		if v, ok := (Point{Kind: KindNumber}).Read([]byte(payload)); ok != want {
+			t.Errorf("%s: %v, %v", payload, v, ok)
+		}
 	}
 }

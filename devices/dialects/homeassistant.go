@@ -166,7 +166,7 @@ func readHomeAssistant(topic string, payload []byte) (parts []Part, ok bool) {
 		return []Part{component(topic, levels[0], object, levels[1], config1)}, true
 	}
 	all, _ := config1["components"].(map[string]any)
-	part := Part{Topic: topic}
+	part, parsed := Part{Topic: topic}, 0
 	ids := slices.Sorted(keysOf(all))
 	for _, id := range ids[:min(len(ids), maxPoints)] {
 		inner, is := all[id].(map[string]any)
@@ -184,6 +184,9 @@ func readHomeAssistant(topic string, payload []byte) (parts []Part, ok bool) {
 			continue
 		}
 		one := component(topic, c.text("platform", ""), id, object, c)
+		if parsed += one.templates(); parsed > maxParsed {
+			return over, true
+		}
 		part.Local, part.Name, part.Model, part.There = one.Local, one.Name, one.Model, one.There
 		part.Type = moreTelling(part.Type, one.Type)
 		part.Points = append(part.Points, one.Points...)

@@ -13,6 +13,7 @@ func aliases(p *wire.Packet) { p.Props = append(p.Props, wire.Num(wire.TopicAlia
 
 // What waited for a device that takes topic aliases comes with its topic, or with an alias of this connection: none outlives one.
 func TestWhatWaitedComesWithItsTopic(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	h.Call("alice", "device.add", m{"did": "hub", "type": "bridge", "home": h.house("lamp")}, nil)
 	var secret m

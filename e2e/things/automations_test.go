@@ -68,6 +68,7 @@ func (h *home) said(home string) (all []string) {
 
 // What a sensor says with a client that others wrote switches a lamp that listens with another one.
 func TestMotionSwitchesALamp(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	home := h.house("hall", h.lamp)
 	h.Call("alice", "automation.put", m{"c": home, "id": "hall", "triggers": []m{{"on": "event", "did": "hall", "type": "motion"}},
@@ -86,6 +87,7 @@ func TestMotionSwitchesALamp(t *testing.T) {
 }
 
 func TestTheSunSetsAndALampIsLit(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	home := h.house(h.lamp)
 	sunset := m{"c": home, "id": "dusk", "triggers": []m{{"on": "sun", "sun": "set"}},
@@ -127,6 +129,7 @@ func TestALoopOfTwoAutomationsIsStopped(t *testing.T) {
 
 // The server is killed while a run waits: what it had done is not done again, and what it waits for is.
 func TestADelayOutlivesAKill(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	home := h.house(h.lamp, "door")
 	h.Call("alice", "automation.put", m{"c": home, "id": "stairs", "triggers": []m{{"on": "event", "did": "door"}}, "actions": []m{
@@ -150,6 +153,7 @@ func TestADelayOutlivesAKill(t *testing.T) {
 
 // A scene that is run with a client that others wrote says in the home what became of it.
 func TestASceneIsRunByALineOfAClient(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	home := h.house(h.lamp, "door")
 	h.Call("alice", "scene.put", m{"c": home, "id": "night", "title": "Good night", "steps": []m{
@@ -167,6 +171,7 @@ func TestASceneIsRunByALineOfAClient(t *testing.T) {
 // The server is killed while a scene waits for a device. It goes on when the device is what it should be, and the one message
 // comes to its end.
 func TestASceneOutlivesAKill(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	home := h.house(h.lamp, "door")
 	h.Call("alice", "scene.put", m{"c": home, "id": "night", "title": "Good night", "order": true, "steps": []m{

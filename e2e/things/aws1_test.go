@@ -34,6 +34,7 @@ func (h *home) first(w workshop, did string) *sdk {
 // Magpie's authority has made: register, update, delta, get, delete. What was wanted while it was away it is told without asking.
 // When the certificate is revoked, its connection ends, and it opens no other one.
 func TestShadowsWithTheFirstSDKOfAWS(t *testing.T) {
+	t.Parallel()
 	clients.AWSIoT1.Need(t)
 	w := workshop{t, t.TempDir()}
 	settings := w.tls()

@@ -78,6 +78,7 @@ func (h *home) send(c clients.Client, who, client, topic string, payload any) {
 }
 
 func TestALampAndItsAppWithClientsOfOthers(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	for _, c := range others {
 		t.Run(c.Name, func(t *testing.T) {

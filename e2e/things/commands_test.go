@@ -58,6 +58,7 @@ func TestACommandWaitsForItsDeviceThroughACrash(t *testing.T) {
 // A command that has not been delivered in its time is over, and the device hears nothing of it, whichever version it speaks,
 // whether it was away or had something else to do.
 func TestNothingIsGivenToADeviceAfterItsDeadline(t *testing.T) {
+	t.Parallel()
 	each(t, func(h *home, version byte) {
 		app := h.watch(version)
 		late := app.call(m{"name": "on", "ttl": 0.5})
@@ -226,6 +227,7 @@ func TestADeviceThatIsSerialDoesOneThingAtATime(t *testing.T) {
 }
 
 func TestWhatADeviceSaysTooLateIsKeptApart(t *testing.T) {
+	t.Parallel()
 	each(t, func(h *home, version byte) {
 		app := h.watch(version)
 		lamp := h.device(version)

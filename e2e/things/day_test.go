@@ -25,6 +25,7 @@ type day struct {
 
 // TestADayInAHome is docs/day.md, from the unpacking of a lamp to its sale, with mosquitto as everybody's client.
 func TestADayInAHome(t *testing.T) {
+	t.Parallel()
 	c := clients.Mosquitto5
 	c.Need(t)
 	d := &day{home: begin(t), c: c}

@@ -80,6 +80,7 @@ func forgeries(lamp, cid string) (all []forgery) {
 
 // What is forged is refused and counted, and changes nothing.
 func TestForgeriesAreRefusedAndCountedAndChangeNothing(t *testing.T) {
+	t.Parallel()
 	each(t, func(h *home, version byte) {
 		if h.secrets["tv"] == "" {
 			h.addDevice("tv", nil)

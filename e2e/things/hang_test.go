@@ -32,6 +32,7 @@ func resident(t testing.TB, pid int) int {
 // Watchers that hang cost nothing: what they are not told for it is not kept for them, and when they go on they have the newest, and
 // have not had to read all that was before. Nobody else waits for them.
 func TestAWatcherThatHangsHasTheNewestInTheEnd(t *testing.T) {
+	t.Parallel()
 	c := clients.Python5
 	c.Need(t)
 	h := begin(t)

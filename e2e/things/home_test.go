@@ -11,6 +11,7 @@ import (
 // What is said to a lamp in the conversation of its home it is told, and it answers by one message that changes; what happens
 // to it is said there.
 func TestALineInAHomeWithClientsOfOthers(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	var made struct {
 		C string `json:"c"`

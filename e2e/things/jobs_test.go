@@ -131,6 +131,7 @@ func request(t *testing.T, method, url, body string, header m) (status int, answ
 // Firmware is stored, signed, and loaded by a device: over HTTP, also on from where it broke off, and over MQTT in pieces. What is not
 // signed with the key of who makes the job never comes to a device.
 func TestFirmwareComesToADevice(t *testing.T) {
+	t.Parallel()
 	c := clients.Mosquitto5
 	c.Need(t)
 	h := begin(t)

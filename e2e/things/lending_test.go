@@ -14,6 +14,7 @@ import (
 // What is lent to a guest of a home begins and ends by the clock, by windows of the week and by being taken back, for who listens
 // all the time with a client that others wrote and subscribes to nothing anew; and he reads nothing of before he came.
 func TestWhatIsLentEndsForWhoListens(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	home := h.house("lamp")
 	send := func(text string) { h.Call("alice", "send", m{"c": home, "mid": text, "body": m{"text": text}}, nil) }

@@ -49,6 +49,7 @@ func (h *home) until(try func(i int) bool) {
 // A flow of Node-RED needs nothing of ours to have a part in a home: it hears what happens there, says what is to be, and runs
 // scenes. What has happened while it was not there it hears when it is back.
 func TestAFlowOfNodeREDSwitchesTheLamp(t *testing.T) {
+	t.Parallel()
 	clients.NodeRED.Need(t)
 	h := begin(t)
 	h.addDevice("eye", m{"type": "motion"})

@@ -96,6 +96,7 @@ func has(all []m, topic string, lat float64) bool {
 // TestARecorderHearsWhatIsSharedWithIt plays ot-recorder, which no registry has: it subscribes to all of owntracks/# with QoS 2 and
 // keeps what comes, as 3.1.1, and phones that are behind its proxy say in headers whose they are.
 func TestARecorderHearsWhatIsSharedWithIt(t *testing.T) {
+	t.Parallel()
 	clients.Mosquitto3.Need(t)
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip(err)
@@ -129,6 +130,7 @@ func TestARecorderHearsWhatIsSharedWithIt(t *testing.T) {
 
 // TestATourIsALink asks for one as OwnTracks does over HTTP, and looks at it without an account.
 func TestATourIsALink(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip(err)
 	}
@@ -168,6 +170,7 @@ func TestATourIsALink(t *testing.T) {
 
 // TestAStockClientChoosesHowOftenItIsTold has bob ask for less with a PUBLISH, as any client can.
 func TestAStockClientChoosesHowOftenItIsTold(t *testing.T) {
+	t.Parallel()
 	c := clients.Mosquitto3
 	c.Need(t)
 	h := begin(t)

@@ -19,6 +19,7 @@ func (e *ear) becomes(did, state string) (reasons []any) {
 // The server knows by itself whether a device is there, with clients that others wrote: one that is killed, one that hangs while
 // its connection stays open, and one that is taken over; and after it was killed itself.
 func TestTheServerKnowsWhetherADeviceIsThere(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	programs := []clients.Client{clients.Python3, clients.MQTTJS5}
 	for _, c := range programs {

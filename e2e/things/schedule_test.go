@@ -35,6 +35,7 @@ func schedules() int {
 }
 
 func TestCommandsInAnySchedule(t *testing.T) {
+	t.Parallel()
 	h := begin(t)
 	if err := flag.Set("rapid.checks", fmt.Sprint(schedules())); err != nil {
 		t.Fatal(err)

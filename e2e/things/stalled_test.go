@@ -53,6 +53,7 @@ func (r *road) number(position m) int { return int(position["tst"].(float64)) - 
 // A watcher whose program is stopped reads nothing, and its connection lives. What the system takes for it is little: from then on
 // one position waits for it, the newest, however many there are.
 func TestAStalledWatcherIsToldTheNewest(t *testing.T) {
+	t.Parallel()
 	mongotest.Embedded(t, "positions that wait are in no store, and these are many")
 	// A client that takes nothing for so long is given up otherwise.
 	h := begin(t, server.Env("MAGPIE_LIMITS_PUBLISH_RATE=0", "MAGPIE_LIMITS_WRITE_TIMEOUT=10m"))

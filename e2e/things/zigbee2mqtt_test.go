@@ -206,6 +206,7 @@ func (r *radio) says(line string) {
 // Zigbee2MQTT itself, in two homes at once and with the topics that it has by itself: each has its devices as things of its home,
 // what is written to a lamp in a home goes out of the radio of that home, and what is heard there is known there.
 func TestZigbee2MQTTInTwoHomes(t *testing.T) {
+	t.Parallel()
 	clients.Zigbee2MQTT.Need(t)
 	h := begin(t)
 	one, other := h.radio("alice"), h.radio("bob")

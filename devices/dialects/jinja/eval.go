@@ -161,10 +161,17 @@ func (r *run) eval(e expr) (any, error) {
 	return nil, fmt.Errorf("%T: %w", e, ErrBeyond)
 }
 
+// longestNumber is of how many bytes a number is at most: what is longer is nothing.
+const longestNumber = 64
+
 // known gives a value of JSON in the types of this package.
 func known(v any) any {
 	switch v := v.(type) {
 	case json.Number:
+		// It is read each time that it is looked at, which is one step.
+		if len(v) > longestNumber {
+			return undefined{}
+		}
 		if n, ok := number(v.String()); ok {
 			return n
 		}

@@ -120,7 +120,10 @@ func (p *parser) operated(ops []string, of func() (expr, error)) (expr, error) {
 	return x, err
 }
 
-func (p *parser) signed() (expr, error) {
+func (p *parser) signed() (expr, error) { return p.sign(true) }
+
+// sign reads a value with the signs in front of it. Filters and tests are of all that: -x | abs is of -x.
+func (p *parser) sign(filtered bool) (expr, error) {
 	for _, op := range []string{"-", "+"} {
 		if !p.take(tokenOperator, op) {
 			continue
@@ -130,21 +133,24 @@ func (p *parser) signed() (expr, error) {
 			return nil, err
 		}
 		defer up()
-		x, err := p.signed()
+		x, err := p.sign(false)
+		if err == nil {
+			x, err = p.made(unary{op, x})
+		}
 		if err != nil {
 			return nil, err
 		}
-		return p.made(unary{op, x})
+		return p.followed(x, filtered)
 	}
 	x, err := p.primary()
 	if err != nil {
 		return nil, err
 	}
-	return p.followed(x)
+	return p.followed(x, filtered)
 }
 
-// followed reads what stands behind a value: members, calls, filters and tests.
-func (p *parser) followed(x expr) (expr, error) {
+// followed reads what stands behind a value: members, calls, and filters and tests if they are of it.
+func (p *parser) followed(x expr, filtered bool) (expr, error) {
 	for {
 		var err error
 		switch {
@@ -152,9 +158,9 @@ func (p *parser) followed(x expr) (expr, error) {
 			x, err = p.member(x)
 		case p.take(tokenOperator, "["):
 			x, err = p.subscript(x)
-		case p.take(tokenOperator, "|"):
+		case filtered && p.take(tokenOperator, "|"):
 			x, err = p.filter(x)
-		case p.take(tokenName, "is"):
+		case filtered && p.take(tokenName, "is"):
 			x, err = p.test(x)
 		default:
 			return x, nil

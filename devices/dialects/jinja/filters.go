@@ -154,7 +154,7 @@ func toInt(c *arguments) (any, error) {
 		base, _ = v.(int64)
 	}
 	if s, is := c.x.(string); is {
-		if len(s) > 64 || base != 0 && (base < 2 || base > 36) {
+		if len(s) > longestNumber || base != 0 && (base < 2 || base > 36) {
 			return c.orElse()
 		}
 		s = strings.TrimSpace(s)
@@ -182,7 +182,7 @@ func toFloat(c *arguments) (any, error) {
 
 // float reads a number, also from a text.
 func float(v any) (float64, bool) {
-	if s, is := v.(string); is && len(s) <= 64 {
+	if s, is := v.(string); is && len(s) <= longestNumber {
 		f, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 		return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
 	}

@@ -34,6 +34,7 @@ var (
 // Template is one that was understood. It does not change, and may be used concurrently.
 type Template struct {
 	source string
+	size   int // parts of its expressions
 	body   []statement
 	only   expr // the template is this and nothing else; nil: it is more, or less
 }
@@ -48,7 +49,7 @@ func Parse(source string) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Template{source: source, body: body}
+	t := &Template{source: source, size: p.nodes, body: body}
 	if all := outputs(body); len(all) == 1 {
 		if o, is := all[0].(output); is {
 			t.only = o.expr
@@ -69,6 +70,14 @@ func outputs(body []statement) (all []statement) {
 
 // String is the template as it was written.
 func (t *Template) String() string { return t.source }
+
+// Size is of how many parts the template is: how much memory it takes. That of no template is 0.
+func (t *Template) Size() int {
+	if t == nil {
+		return 0
+	}
+	return t.size
+}
 
 // Value gives what the template comes to with these variables, which are JSON: nil, bool, json.Number, string, []any and
 // map[string]any. A template that is one expression gives its value, as JSON with int64 and float64 for numbers; any other the

@@ -3,6 +3,7 @@ package jinja
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -26,6 +27,10 @@ func TestTemplatesComeToWhatTheyDoInHomeAssistant(t *testing.T) {
 		{"{{ value_json['a b'][\"c\"] }}", `{"a b":{"c":true}}`, `true`},
 		{"{{ value_json.a[1] }}", `{"a":[1,2]}`, `2`},
 		{"{{ value_json.a[-1] }}", `{"a":[1,2]}`, `2`},
+		{"{{ -value_json.a | abs }}", `{"a":2}`, `2`},
+		{"{{ -2 | abs - 1 }}", ``, `1`},
+		{"{{ - value_json.a['b'] is number }}", `{"a":{"b":2}}`, `true`},
+		{"{{ 3 - 1 | float }}", ``, `2`},
 		{"{{ value_json.none }}", `{}`, `none`},
 		{"{{ value_json.none.deeper }}", `{}`, `none`},
 		{"{{ value_json.null }}", `{"null":null}`, `none`},
@@ -153,6 +158,46 @@ func TestWhatATemplateMakesIsBounded(t *testing.T) {
 		}
 		if v, err := parsed.Value(vars(long)); !errors.Is(err, ErrValue) {
 			t.Errorf("%.80s: %.80v, %v", template, v, err)
+		}
+	}
+}
+
+// What is refused because it is too long has cost something, too.
+func TestWhatIsRefusedIsWork(t *testing.T) {
+	var many strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&many, `,"%d":1`, i)
+	}
+	for _, tt := range []struct {
+		name, template, payload string
+		least                   int
+	}{
+		{"a text", "{{ value_json.a | tojson }}", `{"a":"` + strings.Repeat("<", 60<<10) + `"}`, 60 << 10},
+		{"an object", "{{ value_json | tojson }}", "{" + many.String()[1:] + "}", 20_000 * 14},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			parsed, err := Parse(tt.template)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const all = 1 << 20
+			left := all
+			if v, err := parsed.ValueWithin(vars(tt.payload), &left); !errors.Is(err, ErrValue) || all-left < tt.least {
+				t.Errorf("%.20v, %v: %d steps, want at least %d", v, err, all-left, tt.least)
+			}
+		})
+	}
+}
+
+// A number is read anew wherever a template has it.
+func TestALongNumberIsNothing(t *testing.T) {
+	parsed, err := Parse("{{ value_json.a is defined }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for digits, want := range map[int]bool{1: true, longestNumber: true, longestNumber + 1: false} {
+		if v, err := parsed.Value(vars(`{"a":` + strings.Repeat("1", digits) + `}`)); v != want || err != nil {
+			t.Errorf("%d digits: %v, %v", digits, v, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,18 +91,27 @@ func (r *run) json(b *strings.Builder, v any, depth int) error {
 	case float64:
 		return write(python(v))
 	case string:
+		if b.Len()+len(v) > maxText {
+			return fmt.Errorf("too long: %w", ErrValue)
+		}
+		if err := r.work(len(v)); err != nil {
+			return err
+		}
 		text, err := json.Marshal(v)
 		if err != nil {
 			return err
 		}
 		return write(string(text))
 	case []any:
-		return r.jsonParts(b, "[", "]", len(v), write, func(i int) error { return r.json(b, v[i], depth+1) })
+		return r.jsonParts("[", "]", len(v), write, func(i int) error { return r.json(b, v[i], depth+1) })
 	case map[string]any:
+		if err := r.work(len(v) * bits.Len(uint(len(v)))); err != nil { // they are sorted
+			return err
+		}
 		names := slices.Sorted(maps.Keys(v))
-		return r.jsonParts(b, "{", "}", len(v), write, func(i int) error { return r.field(b, names[i], v[names[i]], depth) })
+		return r.jsonParts("{", "}", len(v), write, func(i int) error { return r.field(b, names[i], v[names[i]], depth) })
 	case dict:
-		return r.jsonParts(b, "{", "}", len(v), write, func(i int) error {
+		return r.jsonParts("{", "}", len(v), write, func(i int) error {
 			name, err := r.str(v[i].key)
 			if err != nil {
 				return err
@@ -112,9 +122,7 @@ func (r *run) json(b *strings.Builder, v any, depth int) error {
 	return fmt.Errorf("no JSON: %w", ErrValue)
 }
 
-func (r *run) jsonParts(
-	_ *strings.Builder, begin, end string, n int, write func(string) error, part func(i int) error,
-) error {
+func (r *run) jsonParts(begin, end string, n int, write func(string) error, part func(i int) error) error {
 	if err := write(begin); err != nil {
 		return err
 	}
@@ -135,7 +143,7 @@ func (r *run) field(b *strings.Builder, name string, v any, depth int) error {
 	if err := r.json(b, name, depth+1); err != nil {
 		return err
 	}
-	b.WriteString(": ")
+	b.WriteString(": ") // counted as what is in front of every value
 	return r.json(b, v, depth+1)
 }
 
