@@ -462,6 +462,36 @@ func (s *reading) Records(ctx context.Context, kind, scope, after string, limit 
 	return all, err
 }
 
+func TestOffersThatWereNotListedAre(t *testing.T) {
+	w := openWorks(t)
+	if _, err := w.things.Add(t.Context(), devices.Added{ID: "lamp", Owner: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Offer(t.Context(), "alice", "lamp", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"alice", "bob"} { // as it was before
+		if err := w.records.RemoveScope(t.Context(), "offers", who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		a, err := w.Offers(t.Context(), "alice")
+		b, failed := w.Offers(t.Context(), "bob")
+		if len(a) == 1 && len(b) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("alice has %v, %v, bob %v, %v", a, err, b, failed)
+		}
+	}
+	stop()
+	wantErr(t, "run", <-done, nil)
+}
+
 func TestWhoAsksForOffersReadsHisOwn(t *testing.T) {
 	w := openWorks(t)
 	store := &reading{Store: w.records}

@@ -171,19 +171,32 @@ func (r *room) take(ctx context.Context) error {
 	if limit == 0 || r.owner == "" || r.taken != nil {
 		return nil
 	}
-	mine, err := r.things.estate(ctx, r.owner)
-	if err != nil {
-		return err
+	for range maxTries {
+		mine, err := r.things.estate(ctx, r.owner)
+		if err != nil {
+			return err
+		}
+		if known, err := r.takeIn(mine, limit); known || err != nil {
+			return err
+		}
 	}
+	return fmt.Errorf("%w: what %s has changes all the time", ErrUnavailable, r.owner)
+}
+
+// takeIn takes the place in an estate, unless it has to be read again meanwhile: it seems to be empty then.
+func (r *room) takeIn(mine *estate, limit int) (known bool, err error) {
 	e := r.things.estates
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !mine.known {
+		return false, nil
+	}
 	if n := mine.size(); n >= limit {
-		return fmt.Errorf("%s has %d: %w", r.owner, n, ErrTooMany)
+		return true, fmt.Errorf("%s has %d: %w", r.owner, n, ErrTooMany)
 	}
 	mine.coming[r] = true
 	r.taken = mine
-	return nil
+	return true, nil
 }
 
 // leave gives the place back, when others were told of the thing, or it is not the owner's after all.

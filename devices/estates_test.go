@@ -182,3 +182,21 @@ func TestWhatSomebodyHadIsNotRememberedForEver(t *testing.T) {
 		t.Errorf("a fourth one: %v, want %v", err, ErrTooMany)
 	}
 }
+
+// What has become doubtful after it was read, and before a place in it was taken, is not empty.
+func TestWhatBecomesDoubtfulHasNoRoom(t *testing.T) {
+	_, s := newLibrary(3)
+	addMany(t, s, 0, 3)
+	mine, err := s.estate(t.Context(), "olga")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.estates.doubt(Thing{ID: "d0", Owner: "olga"}, Thing{ID: "d0"})
+	r := room{things: s, owner: "olga", did: "d3"}
+	if known, err := r.takeIn(mine, 3); known || err != nil || r.taken != nil {
+		t.Errorf("known: %v, %v", known, err)
+	}
+	if err := r.take(t.Context()); !errors.Is(err, ErrTooMany) {
+		t.Errorf("a fourth one: %v, want %v", err, ErrTooMany)
+	}
+}

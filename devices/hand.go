@@ -88,9 +88,15 @@ func (c *Claims) rouse() {
 // Run finishes what a crash, or trouble of the store, has left of changes of owners, and forgets offers that are over, until ctx
 // ends.
 func (c *Claims) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for listed := false; ctx.Err() == nil; {
 		next := time.Hour
-		if err := errors.Join(c.finish(ctx), c.expire(ctx)); err != nil && ctx.Err() == nil {
+		err := errors.Join(c.finish(ctx), c.expire(ctx))
+		if !listed {
+			relisted := c.relist(ctx)
+			listed = relisted == nil
+			err = errors.Join(err, relisted)
+		}
+		if err != nil && ctx.Err() == nil {
 			c.things.log.Warn("changes of owners, or offers that are over, not attended to, and will be", "err", err)
 			next = time.Minute
 		}

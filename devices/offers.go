@@ -74,6 +74,45 @@ func (o Offer) entries() []records.Record {
 	return []records.Record{entry(o.From), entry(o.To)}
 }
 
+// relist writes down with both of whom offers are to be looked for that were made when that was not said.
+func (c *Claims) relist(ctx context.Context) error {
+	const page = 500
+	for after := (records.Key{}); ; {
+		list, err := c.records.All(ctx, kindOffer, after, page)
+		if err != nil {
+			return fmt.Errorf("offers: %w", err)
+		}
+		for _, r := range list {
+			after = r.Key
+			if err := c.relistOne(ctx, r.Key); err != nil {
+				return err
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+	}
+}
+
+func (c *Claims) relistOne(ctx context.Context, k records.Key) error {
+	leave, err := c.turns.take(ctx, accounts.Name(k.ID)) // so that what is offered anew just now does not end as this does
+	if err != nil {
+		return err
+	}
+	defer leave()
+	_, o, err := c.offer(ctx, accounts.Name(k.ID))
+	if errors.Is(err, ErrUnknown) { // any more
+		return nil
+	}
+	if err == nil {
+		_, err = c.records.Record(ctx, o.entries()[1].Key)
+		if errors.Is(err, records.ErrNone) {
+			err = c.records.PutAll(ctx, o.entries())
+		}
+	}
+	return err
+}
+
 // Accept makes a device the property of whom it was offered to, and puts it where he wants it, as Claim does. ErrUnknown: it is
 // not offered to him, any more.
 func (c *Claims) Accept(ctx context.Context, who, did accounts.Name, into ThingPatch) (t Thing, err error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"slices"
 )
 
 // KindFile is the kind of records that are parts of files. No store has them: files are on the disk beside it.
@@ -197,4 +198,35 @@ func CheckFiles(ctx context.Context, files Files, into *Report) error {
 		}
 	}
 	return err
+}
+
+// kindUpload is the kind of what is kept of a file that somebody has brought: its ID is the sum.
+const kindUpload = "upload"
+
+// CheckUploads looks whether the files are there that a store says somebody has brought. They are not after an import of what was
+// exported without them.
+func CheckUploads(ctx context.Context, src Source, files Files, into *Report) error {
+	sums, err := files.All()
+	if err != nil {
+		return err
+	}
+	for after := (Record)(&Kept{Kind: kindUpload}); ; {
+		page, err := src.Records(ctx, after, exportPage)
+		if err != nil {
+			return err
+		}
+		for _, r := range page {
+			k, ok := r.(*Kept)
+			if !ok || k.Kind != kindUpload {
+				return nil
+			}
+			if _, there := slices.BinarySearch(sums, string(k.ID)); !there {
+				into.Add("file %s of %s: it is not there", k.ID, k.Scope)
+			}
+			after = r
+		}
+		if len(page) == 0 {
+			return nil
+		}
+	}
 }

@@ -72,8 +72,8 @@ func openCopy(dir string) (*pebble.Copy, error) {
 	return pebble.OpenCopy(pebble.Config{Dir: dir}, slog.New(slog.DiscardHandler)) // what matters comes back as an error
 }
 
-// checkCopy looks at everything in a copy of a store.
-func checkCopy(ctx context.Context, dir string) (report transfer.Report, err error) {
+// checkCopy looks at everything in a copy of a store; uploads: also for files that are named in it, and not there.
+func checkCopy(ctx context.Context, dir string, uploads bool) (report transfer.Report, err error) {
 	store, err := openCopy(dir)
 	if err != nil {
 		return report, err
@@ -82,7 +82,11 @@ func checkCopy(ctx context.Context, dir string) (report transfer.Report, err err
 	if report, err = store.Check(ctx); err != nil {
 		return report, err
 	}
-	return report, transfer.CheckFiles(ctx, filesIn(dir), &report)
+	err = transfer.CheckFiles(ctx, filesIn(dir), &report)
+	if err == nil && uploads {
+		err = transfer.CheckUploads(ctx, store, filesIn(dir), &report)
+	}
+	return report, err
 }
 
 // filesIn gives the files that were stored for devices, in a data directory or a copy of one.
@@ -132,7 +136,7 @@ func (f backupCommand) Run(c *console) (err error) {
 	if err != nil {
 		return err
 	}
-	report, err := checkCopy(c.ctx, f.Dir)
+	report, err := checkCopy(c.ctx, f.Dir, false) // what is not there is known, or found by verify
 	if err != nil {
 		return err
 	}
@@ -223,7 +227,7 @@ func (f verifyCommand) check(c *console) (what string, report transfer.Report, e
 		if _, err := backup.Verify(c.ctx, f.Dir); err != nil {
 			return "", report, err
 		}
-		report, err = checkCopy(c.ctx, f.Dir)
+		report, err = checkCopy(c.ctx, f.Dir, true)
 		return "the backup", report, err
 	}
 	cfg, err := f.load(c.environ)
@@ -243,12 +247,15 @@ func (f verifyCommand) check(c *console) (what string, report transfer.Report, e
 		if err == nil {
 			err = transfer.CheckFiles(c.ctx, filesIn(cfg.Data), &report)
 		}
+		if err == nil {
+			err = transfer.CheckUploads(c.ctx, s.Transfer(), filesIn(cfg.Data), &report)
+		}
 		return what, report, errors.Join(err, closeStore(s))
 	}
 	dir, err := f.checkpoint(c)
 	if err != nil {
 		return "", report, err
 	}
-	report, err = checkCopy(c.ctx, dir)
+	report, err = checkCopy(c.ctx, dir, true)
 	return what, report, errors.Join(err, os.RemoveAll(dir))
 }
