@@ -269,6 +269,36 @@ func TestOfManyChangesOfOwnerTheLastOneCounts(t *testing.T) {
 	}
 }
 
+// late is a store of records that does something when it has been asked how a device may be claimed, once.
+type late struct {
+	records.Store
+	then func()
+}
+
+func (s *late) Record(ctx context.Context, k records.Key) (records.Record, error) {
+	r, err := s.Store.Record(ctx, k)
+	if then := s.then; then != nil && k.Kind == "claim" {
+		s.then = nil
+		then()
+	}
+	return r, err
+}
+
+// Who has shown the key in time, and waits, finds that it is used, though the device is nobody's again.
+func TestAKeyThatIsUsedMeanwhileIsWorthless(t *testing.T) {
+	w := openWorks(t)
+	w.make(t, "lamp")
+	wantErr(t, "open", w.OpenWindow(t.Context(), "lamp", "k", time.Hour), nil)
+	store := &late{Store: w.records}
+	claims := devices.NewClaims(w.things, w.accounts, store, func() time.Time { return w.now })
+	store.then = func() {
+		wantErr(t, "bob", w.claim(t, "bob", "lamp", "k"), nil)
+		wantErr(t, "bob does not want it", w.Claims.Release(t.Context(), "bob", "lamp"), nil)
+	}
+	_, err := claims.Claim(t.Context(), "alice", "lamp", "k", devices.ThingPatch{})
+	wantErr(t, "alice", err, devices.ErrUnknown)
+}
+
 func TestAKeyIsForOne(t *testing.T) {
 	w := openWorks(t)
 	w.make(t, "lamp")
