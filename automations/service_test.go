@@ -478,7 +478,7 @@ func TestNothingIsDoneInTheNameOfWhoIsSuspended(t *testing.T) {
 		h.want("runs", len(h.results("a")), 2)
 		u, err := devices.ParseDesired([]byte(`{"x":2}`))
 		h.must(err)
-		_, err = h.work.UpdateShadow(t.Context(), "bob", "switch", "", u)
+		_, err = h.work.UpdateShadow(h.t.Context(), "bob", "switch", "", u)
 		h.refused("bob himself", err, devices.ErrNoRight)
 		suspended.Store(false)
 		h.says("sensor", `{'x':3}`)

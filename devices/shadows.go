@@ -67,23 +67,26 @@ func (s *Service) Shadows(ctx context.Context, who, did accounts.Name, after str
 // UpdateShadow changes a shadow and says so to all whom it concerns. A device may change all of its own, who controls it what it
 // should be. What the update says of the version decides if there was another change meanwhile.
 func (s *Service) UpdateShadow(ctx context.Context, who, did accounts.Name, name string, u ShadowUpdate) (Shadow, error) {
-	thing, err := s.mayUpdate(ctx, who, did, u)
-	if err != nil {
-		return Shadow{}, fmt.Errorf("update shadow of %s: %w", did, err)
-	}
+	may := func() (Thing, error) { return s.mayUpdate(ctx, who, did, u) }
 	change := func(before Shadow, now int64) (Shadow, error) {
 		return before.Update(u, now, ShadowLimits{Size: s.cfg.ShadowSize, Depth: s.cfg.ShadowDepth})
 	}
-	return s.changeShadow(ctx, thing, name, change, func(before, after Shadow, to []accounts.Name, now int64) {
+	tell := func(thing Thing, before, after Shadow, to []accounts.Name, now int64) {
 		s.tellUpdate(thing, name, before, after, u, to, now)
-	})
+	}
+	after, err := s.changeShadow(ctx, did, name, may, change, tell)
+	if err != nil {
+		err = fmt.Errorf("update shadow of %s: %w", did, err)
+	}
+	return after, err
 }
 
+// mayUpdate is for who has the device to himself.
 func (s *Service) mayUpdate(ctx context.Context, who, did accounts.Name, u ShadowUpdate) (Thing, error) {
 	if who == did {
-		return s.May(ctx, who, did, VerbSee)
+		return s.mayInTurn(ctx, who, did, VerbSee)
 	}
-	thing, err := s.May(ctx, who, did, VerbControl)
+	thing, err := s.mayInTurn(ctx, who, did, VerbControl)
 	if err == nil && u.Reported.Set {
 		return thing, fmt.Errorf("the reported state is the device's: %w", ErrNoRight)
 	}
@@ -99,38 +102,40 @@ func (s *Service) DeleteShadow(ctx context.Context, who, did accounts.Name, name
 	if who == did {
 		verb = VerbSee
 	}
-	thing, err := s.May(ctx, who, did, verb)
-	if err != nil {
-		return Shadow{}, fmt.Errorf("delete shadow of %s: %w", did, err)
-	}
+	may := func() (Thing, error) { return s.mayInTurn(ctx, who, did, verb) }
 	change := func(before Shadow, _ int64) (Shadow, error) { return before.Delete() }
-	return s.changeShadow(ctx, thing, name, change, func(before, after Shadow, to []accounts.Name, now int64) {
+	tell := func(thing Thing, before, after Shadow, to []accounts.Name, now int64) {
 		s.router.Tell(to, awsTopic(did, name, "delete/accepted"), after.DeletedDocument(token, now))
 		s.tellNative(thing, name, before, after, false, to)
-	})
+	}
+	after, err := s.changeShadow(ctx, did, name, may, change, tell)
+	if err != nil {
+		err = fmt.Errorf("delete shadow of %s: %w", did, err)
+	}
+	return after, err
 }
 
 // changes is how often a change is tried that another process was faster than.
 const changes = 10
 
-// changeShadow reads, changes and stores a shadow, and tells it before anybody changes it again.
+// changeShadow reads, changes and stores a shadow, and tells it before anybody changes it again. Who may is asked when nobody else
+// changes it, so that what has waited over a reset, or a grant's end, is refused.
 func (s *Service) changeShadow(
-	ctx context.Context, thing Thing, name string, change func(before Shadow, now int64) (Shadow, error),
-	tell func(before, after Shadow, to []accounts.Name, now int64),
+	ctx context.Context, did accounts.Name, name string, may func() (Thing, error),
+	change func(before Shadow, now int64) (Shadow, error),
+	tell func(thing Thing, before, after Shadow, to []accounts.Name, now int64),
 ) (Shadow, error) {
 	if !validShadowName(name) {
 		return Shadow{}, rejected(400, "Invalid shadow name")
 	}
-	leave, err := s.turns.take(ctx, thing.ID)
+	leave, err := s.turns.take(ctx, did)
 	if err != nil {
-		return Shadow{}, fmt.Errorf("change shadow of %s: %w", thing.ID, err)
+		return Shadow{}, err
 	}
 	defer leave()
-	switch is, err := s.thing(ctx, thing.ID); {
-	case err != nil:
+	thing, err := may()
+	if err != nil {
 		return Shadow{}, err
-	case is.Epoch != thing.Epoch || is.Gone: // who asks again is asked again who he is
-		return Shadow{}, fmt.Errorf("change shadow of %s, which began anew: %w", thing.ID, ErrUnavailable)
 	}
 	for range changes {
 		now := s.now().Unix()
@@ -153,7 +158,7 @@ func (s *Service) changeShadow(
 			return Shadow{}, fmt.Errorf("put shadow %q of %s: %w", name, thing.ID, err)
 		}
 		s.metrics.shadows.WithLabelValues("accepted").Inc()
-		tell(before, after, append(s.viewers(ctx, thing), thing.ID), now)
+		tell(thing, before, after, append(s.viewers(ctx, thing), thing.ID), now)
 		s.shadowChanged(thing, name, before, after)
 		return after, nil
 	}
