@@ -358,9 +358,10 @@ func (e *ear) heard(path string) (all []told) {
 // bench is a service at work on a store that forgets. The lamp is olga's, gus may see it and turn it on, mia may control it.
 type bench struct {
 	*Service
-	store *memory
-	ear   *ear
-	stop  func()
+	store     *memory
+	ear       *ear
+	stop      func()
+	suspended sync.Map // accounts.Name
 }
 
 func newBench(t *testing.T) *bench {
@@ -380,6 +381,10 @@ func startBench(t *testing.T, m *memory) *bench {
 		store:   m, ear: &ear{open: map[accounts.Name]bool{}},
 	}
 	b.SetRouter(b.ear)
+	b.things.SetAwake(func(_ context.Context, who accounts.Name) (bool, error) {
+		_, suspended := b.suspended.Load(who)
+		return !suspended, nil
+	})
 	if err := b.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

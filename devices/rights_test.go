@@ -303,8 +303,6 @@ func TestWhatIsGrantedByWhoIsSuspendedSleeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		defer b.stop()
-		suspended := map[accounts.Name]bool{}
-		b.things.SetAwake(func(_ context.Context, who accounts.Name) (bool, error) { return !suspended[who], nil })
 		if _, err := b.things.Grant(t.Context(), "olga", "lamp", Grant{To: "carl", Verbs: []Verb{VerbSee, "cmd:on"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +321,7 @@ func TestWhatIsGrantedByWhoIsSuspendedSleeps(t *testing.T) {
 		}
 		sees(true)
 		c := b.call(t, Call{Name: "off", TTL: time.Hour})
-		suspended["olga"] = true
+		b.suspended.Store(accounts.Name("olga"), true)
 		sees(false)
 		b.ear.connect(b.Service, "lamp", true)
 		synctest.Wait()
@@ -331,7 +329,7 @@ func TestWhatIsGrantedByWhoIsSuspendedSleeps(t *testing.T) {
 		if posts := b.ear.took(); len(posts) != 0 {
 			t.Errorf("posted %+v", posts)
 		}
-		suspended["olga"] = false
+		b.suspended.Delete(accounts.Name("olga"))
 		sees(true)
 	})
 }
