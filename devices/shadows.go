@@ -118,8 +118,8 @@ func (s *Service) DeleteShadow(ctx context.Context, who, did accounts.Name, name
 // changes is how often a change is tried that another process was faster than.
 const changes = 10
 
-// changeShadow reads, changes and stores a shadow, and tells it before anybody changes it again. Who may is asked when nobody else
-// changes it, so that what has waited over a reset, or a grant's end, is refused.
+// changeShadow reads, changes and stores a shadow, and tells it before anybody changes it again. Who may is asked when nobody
+// else changes it, so that what has waited over a reset, or a grant's end, is refused.
 func (s *Service) changeShadow(
 	ctx context.Context, did accounts.Name, name string, may func() (Thing, error),
 	change func(before Shadow, now int64) (Shadow, error),
